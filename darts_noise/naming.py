@@ -1,0 +1,24 @@
+"""The message for a name that no registry knows.
+
+Every registry (data sets, operations, spaces, noise families, genotypes) raises the error made here,
+so that a misspelt name is answered the same way everywhere. Change the wording here only.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+def unknown(kind: str, name: str, valid: Iterable[str]) -> ValueError:
+    """The error to raise for a `name` that is not among the `valid` ones.
+
+    >>> unknown("data set", "mnits", ["mnist", "digits"])
+    ValueError("unknown data set 'mnits': did you mean 'mnist'? (valid: digits, mnist)")
+    """
+    names = sorted(valid)
+    nearest = difflib.get_close_matches(name, names, n=1)
+    listed = ", ".join(names) or "none"
+    if nearest:
+        hint = f"did you mean {nearest[0]!r}? (valid: {listed})"
+    else:
+        hint = f"valid: {listed}"
+    return ValueError(f"unknown {kind} {name!r}: {hint}")

@@ -1,0 +1,39 @@
+"""The auxiliary head of NASNet and DARTS: a second classifier at two thirds of the depth."""
+
+from torch import Tensor, nn
+
+STRIDE = {"cifar": 3, "small": 3, "imagenet": 2}
+WINDOW = 5
+
+
+class AuxiliaryHead(nn.Module):
+    """Average pool 5×5 → 1×1 convolution → 2×2 convolution → linear.
+
+    (B, C, H, W) → logits (B, num_classes). H and W must be at least `smallest_map`; larger maps
+    are averaged before the linear layer. The ImageNet head has no second batch norm, as the
+    authors' published figures have none. Source: DARTS (arXiv:1806.09055), appendix A.
+    """
+
+    def __init__(self, channels: int, num_classes: int, stem: str) -> None:
+        super().__init__()
+        second_norm = [] if stem == "imagenet" else [nn.BatchNorm2d(768)]
+        self.features = nn.Sequential(
+            nn.ReLU(),
+            nn.AvgPool2d(WINDOW, STRIDE[stem], count_include_pad=False),
+            nn.Conv2d(channels, 128, 1, bias=False),
+            nn.BatchNorm2d(128),
+            nn.ReLU(),
+            nn.Conv2d(128, 768, 2, bias=False),
+            *second_norm,
+            nn.ReLU(),
+        )
+        self.classifier = nn.Linear(768, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.features(x).mean((2, 3)))
+        return logits
+
+
+def smallest_map(stem: str) -> int:
+    """The least height and width, in pixels, of a map that the head accepts."""
+    return WINDOW + STRIDE[stem]

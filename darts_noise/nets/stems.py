@@ -1,0 +1,115 @@
+"""Stems: from an image to the two states that the first cell takes.
+
+``cifar`` and ``imagenet`` are those of DARTS; ``small`` is for images of 8×8 to 28×28. A new stem is
+one more entry in `STEMS`.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from torch import Tensor, nn
+
+from darts_noise.naming import unknown
+
+
+class Stem(nn.Module):
+    """Maps images (B, in_channels, H, W) to two states.
+
+    Attributes:
+        channels: channels of the first and of the second state.
+        stride: H divided by the height of the second state.
+        reduces: whether the second state is half as large as the first.
+    """
+
+    channels: tuple[int, int]
+    stride: int
+    reduces: bool = False
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        raise AssertionError("a stem says how it maps images to states")
+
+
+class ConvStem(Stem):
+    """A 3×3 convolution and a batch norm; both states are its output."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.channels = (channels, channels)
+        self.stride = stride
+        self.layers = nn.Sequential(
+            nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.layers(x)
+        return x, x
+
+
+class ImageNetStem(Stem):
+    """Three 3×3 convolutions of stride 2; the states are at 1/4 and 1/8 of the image's side."""
+
+    reduces = True
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.channels = (channels, channels)
+        self.stride = 8
+        self.first = nn.Sequential(
+            nn.Conv2d(in_channels, channels // 2, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(channels // 2),
+            nn.ReLU(),
+            nn.Conv2d(channels // 2, channels, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+        self.second = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        first = self.first(x)
+        return first, self.second(first)
+
+
+def _cifar(in_channels: int, channels: int, stride: int) -> Stem:
+    return ConvStem(in_channels, 3 * channels, stride)
+
+
+def _small(in_channels: int, channels: int, stride: int) -> Stem:
+    return ConvStem(in_channels, channels, stride)
+
+
+def _imagenet(in_channels: int, channels: int, stride: int) -> Stem:
+    if stride != 1:
+        raise ValueError(f"stem_stride: the imagenet stem has its own; expected 1, got {stride}")
+    if channels < 2:
+        raise ValueError(f"channels: the imagenet stem needs at least 2, got {channels}")
+    return ImageNetStem(in_channels, channels)
+
+
+STEMS: Mapping[str, Callable[[int, int, int], Stem]] = MappingProxyType(
+    {"cifar": _cifar, "imagenet": _imagenet, "small": _small}
+)
+
+
+def build_stem(name: str, in_channels: int, channels: int, stride: int = 1) -> Stem:
+    """The stem of that name.
+
+    Args:
+        name: ``cifar`` (three times the channels), ``imagenet`` or ``small`` (the channels).
+        in_channels: channels of the images.
+        channels: channels of a state of the first cell.
+        stride: of the convolution of ``small`` and ``cifar``: 1, 2 or 4.
+
+    Raises:
+        ValueError: no such stem, or a setting that it cannot have.
+    """
+    if name not in STEMS:
+        raise unknown("stem", name, STEMS)
+    if in_channels < 1:
+        raise ValueError(f"in_channels: expected at least 1, got {in_channels}")
+    if stride not in (1, 2, 4):
+        raise ValueError(f"stem_stride: expected 1, 2 or 4, got {stride}")
+    return STEMS[name](in_channels, channels, stride)

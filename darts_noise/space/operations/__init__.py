@@ -1,0 +1,21 @@
+"""Candidate operations, one family per file; importing this package registers them all."""
+
+from darts_noise.space.operations import convolution, identity, pooling
+from darts_noise.space.operations.registry import (
+    Kind,
+    Operation,
+    get_operation,
+    list_operations,
+    register_operation,
+)
+
+__all__ = [
+    "Kind",
+    "Operation",
+    "convolution",
+    "get_operation",
+    "identity",
+    "list_operations",
+    "pooling",
+    "register_operation",
+]

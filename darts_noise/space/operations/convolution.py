@@ -1,0 +1,117 @@
+"""Convolutional candidates: separable, dilated, factorised and plain.
+
+All are ReLU → convolution → batch norm, the pre-activation order of the NASNet family
+(Zoph et al. 2018, arXiv:1707.07012; DARTS, arXiv:1806.09055). A new kernel size is one line at the
+end of this file.
+"""
+
+from torch import nn
+
+from darts_noise.space.operations.registry import register_operation
+
+
+class ReluConvBn(nn.Sequential):
+    """ReLU → convolution → batch norm: (B, C_in, H, W) → (B, C_out, ⌈H/stride⌉, ⌈W/stride⌉).
+
+    Also the cell's preprocessing, where ``c_in`` and ``c_out`` differ.
+    """
+
+    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, affine: bool) -> None:
+        super().__init__(
+            nn.ReLU(),
+            nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False),
+            nn.BatchNorm2d(c_out, affine=affine),
+        )
+
+
+class DilConv(nn.Sequential):
+    """ReLU → depthwise convolution with dilation → 1×1 convolution → batch norm."""
+
+    def __init__(
+        self, channels: int, kernel: int, stride: int, affine: bool, dilation: int = 2
+    ) -> None:
+        padding = dilation * (kernel // 2)
+        super().__init__(
+            nn.ReLU(),
+            nn.Conv2d(
+                channels, channels, kernel, stride, padding, dilation, channels, bias=False
+            ),
+            nn.Conv2d(channels, channels, 1, bias=False),
+            nn.BatchNorm2d(channels, affine=affine),
+        )
+
+
+class SepConv(nn.Sequential):
+    """Depthwise-separable convolution applied twice; the first one carries the stride."""
+
+    def __init__(self, channels: int, kernel: int, stride: int, affine: bool) -> None:
+        super().__init__(
+            DilConv(channels, kernel, stride, affine, dilation=1),
+            DilConv(channels, kernel, 1, affine, dilation=1),
+        )
+
+
+class FactorisedConv(nn.Sequential):
+    """ReLU → 1×k convolution → k×1 convolution → batch norm."""
+
+    def __init__(self, channels: int, kernel: int, stride: int, affine: bool) -> None:
+        half = kernel // 2
+        super().__init__(
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, (1, kernel), (1, stride), (0, half), bias=False),
+            nn.Conv2d(channels, channels, (kernel, 1), (stride, 1), (half, 0), bias=False),
+            nn.BatchNorm2d(channels, affine=affine),
+        )
+
+
+@register_operation("convolution")
+def sep_conv_3x3(channels: int, stride: int, affine: bool) -> nn.Module:
+    """DARTS."""
+    return SepConv(channels, 3, stride, affine)
+
+
+@register_operation("convolution")
+def sep_conv_5x5(channels: int, stride: int, affine: bool) -> nn.Module:
+    """DARTS."""
+    return SepConv(channels, 5, stride, affine)
+
+
+@register_operation("convolution")
+def sep_conv_7x7(channels: int, stride: int, affine: bool) -> nn.Module:
+    """NASNet."""
+    return SepConv(channels, 7, stride, affine)
+
+
+@register_operation("dilated")
+def dil_conv_3x3(channels: int, stride: int, affine: bool) -> nn.Module:
+    """DARTS; a 5×5 receptive field."""
+    return DilConv(channels, 3, stride, affine)
+
+
+@register_operation("dilated")
+def dil_conv_5x5(channels: int, stride: int, affine: bool) -> nn.Module:
+    """DARTS; a 9×9 receptive field."""
+    return DilConv(channels, 5, stride, affine)
+
+
+@register_operation("convolution")
+def conv_7x1_1x7(channels: int, stride: int, affine: bool) -> nn.Module:
+    """NASNet."""
+    return FactorisedConv(channels, 7, stride, affine)
+
+
+@register_operation("convolution")
+def conv_1x1(channels: int, stride: int, affine: bool) -> nn.Module:
+    """NASNet."""
+    return ReluConvBn(channels, channels, 1, stride, affine)
+
+
+@register_operation("convolution")
+def conv_3x3(channels: int, stride: int, affine: bool) -> nn.Module:
+    """NASNet."""
+    return ReluConvBn(channels, channels, 3, stride, affine)
+
+
+# NAS-Bench-201 (Dong & Yang 2020, arXiv:2001.00326) names the same two functions differently.
+register_operation("convolution", name="nor_conv_1x1")(conv_1x1)
+register_operation("convolution", name="nor_conv_3x3")(conv_3x3)

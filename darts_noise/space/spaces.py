@@ -1,0 +1,118 @@
+"""Search spaces: which operations compete on an edge, and how many nodes a cell has.
+
+A new space is one more `register_space` at the end of this file, or in the user's own code.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from darts_noise.naming import unknown
+from darts_noise.space.genotype import MAX_NODES
+from darts_noise.space.operations import get_operation
+
+
+@dataclass(frozen=True)
+class Space:
+    """What the search may choose from.
+
+    Attributes:
+        name: the name in configs and in a genotype's ``meta``.
+        operations: the candidates of every edge, in the order of α's columns.
+        nodes: intermediate nodes of a cell; node i is connected to both inputs of the cell and to
+            all earlier nodes while the search lasts.
+        kept_edges: how many predecessors of a node the discrete cell keeps.
+
+    Raises:
+        ValueError: unknown or repeated operations, none besides ``none``, or nodes out of range.
+    """
+
+    name: str
+    operations: tuple[str, ...]
+    nodes: int = 4
+    kept_edges: int = 2
+
+    def __post_init__(self) -> None:
+        for operation in self.operations:
+            get_operation(operation)
+        if len(set(self.operations)) != len(self.operations):
+            raise ValueError(f"space {self.name!r}: an operation stands twice: {self.operations}")
+        if not set(self.operations) - {"none"}:
+            raise ValueError(f"space {self.name!r}: expected an operation besides 'none'")
+        if not 1 <= self.nodes <= MAX_NODES:
+            raise ValueError(f"nodes: expected 1 to {MAX_NODES}, got {self.nodes}")
+
+    @property
+    def edges(self) -> list[tuple[int, int]]:
+        """(predecessor, node) of each edge, in the order of α's rows.
+
+        Predecessors 0 and 1 are the cell's inputs, 2.. the earlier nodes; nodes count from 0.
+
+        >>> Space("tiny", ("skip_connect",), nodes=2).edges
+        [(0, 0), (1, 0), (0, 1), (1, 1), (2, 1)]
+        """
+        return [(p, node) for node in range(self.nodes) for p in range(node + 2)]
+
+
+_SPACES: dict[str, Space] = {}
+
+
+def register_space(name: str, operations: Sequence[str], nodes: int = 4) -> Space:
+    """Makes a space known by its name; ``ValueError`` if the name is taken."""
+    if name in _SPACES:
+        raise ValueError(f"space {name!r} is registered already")
+    space = Space(name, tuple(operations), nodes)
+    _SPACES[name] = space
+    return space
+
+
+def get_space(space: str | Space, nodes: int | None = None) -> Space:
+    """A space by name (or itself), with another number of nodes if one is given.
+
+    Raises:
+        ValueError: no such space; the message lists the valid names and suggests the nearest.
+    """
+    if isinstance(space, str):
+        if space not in _SPACES:
+            raise unknown("space", space, _SPACES)
+        space = _SPACES[space]
+    return space if nodes is None else replace(space, nodes=nodes)
+
+
+def list_spaces() -> list[str]:
+    """The names of all search spaces, sorted."""
+    return sorted(_SPACES)
+
+
+# Liu et al. 2019, arXiv:1806.09055, section 3.1, in the authors' order.
+register_space(
+    "darts",
+    [
+        "none",
+        "max_pool_3x3",
+        "avg_pool_3x3",
+        "skip_connect",
+        "sep_conv_3x3",
+        "sep_conv_5x5",
+        "dil_conv_3x3",
+        "dil_conv_5x5",
+    ],
+)
+
+# Candidates that differ in what they can memorise: fixed low-pass filters beside convolutions.
+register_space(
+    "noise",
+    [
+        "none",
+        "max_pool_3x3",
+        "avg_pool_3x3",
+        "blur_pool_3x3",
+        "skip_connect",
+        "sep_conv_3x3",
+        "dil_conv_3x3",
+    ],
+)
+
+# Dong & Yang 2020, arXiv:2001.00326: their five candidates, in cells of this package's form.
+register_space(
+    "nas_bench_201", ["none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"]
+)
