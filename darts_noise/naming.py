@@ -1,7 +1,7 @@
 """The message for a name that no registry knows.
 
-Every registry (data sets, operations, spaces, noise families, genotypes) raises the error made here,
-so that a misspelt name is answered the same way everywhere. Change the wording here only.
+Every registry (data sets, operations, spaces, noise families, genotypes) raises the error made
+here, so that a misspelt name is answered the same way everywhere. Change the wording here only.
 """
 
 import difflib
@@ -17,8 +17,5 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> ValueError:
     names = sorted(valid)
     nearest = difflib.get_close_matches(name, names, n=1)
     listed = ", ".join(names) or "none"
-    if nearest:
-        hint = f"did you mean {nearest[0]!r}? (valid: {listed})"
-    else:
-        hint = f"valid: {listed}"
+    hint = f"did you mean {nearest[0]!r}? (valid: {listed})" if nearest else f"valid: {listed}"
     return ValueError(f"unknown {kind} {name!r}: {hint}")

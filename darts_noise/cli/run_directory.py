@@ -1,0 +1,66 @@
+"""Where a run's files go: ``runs/<kind>/<name>/``, and ``runs/<kind>/latest``."""
+
+import os
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from darts_noise.atomic import write_text
+from darts_noise.cli.parser import UserError
+
+
+def create_run(root: str | Path, kind: str, name: str | None, dataset: str) -> Path:
+    """Makes the directory of a new run.
+
+    Args:
+        root: folder that holds all runs.
+        kind: ``search`` or ``train``.
+        name: of the run; data set and time of day when absent.
+        dataset: for that name.
+
+    Raises:
+        UserError: a name that is no plain file name, one that is taken, or a folder that cannot be
+            written to. What an earlier run has left is never touched.
+    """
+    folder = Path(root) / kind
+    if name is None:
+        name = f"{dataset}-{datetime.now():%Y%m%d-%H%M%S}"
+        stem, count = name, 1
+        while (folder / name).exists():
+            count += 1
+            name = f"{stem}-{count}"
+    elif not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or name == "latest":
+        raise UserError(
+            f"name: expected letters, digits, '.', '_' and '-' (and not 'latest'), got {name!r}"
+        )
+    run = folder / name
+    try:
+        run.mkdir(parents=True)
+    except FileExistsError:
+        raise UserError(f"name: {run} exists already; choose another --name") from None
+    except OSError as error:
+        raise UserError(f"runs: cannot write to {folder}: {error.strerror}") from None
+    return run
+
+
+def point_latest(run: Path) -> None:
+    """Makes ``latest`` beside the run point at it, in one step."""
+    link = run.parent / "latest"
+    new = run.parent / f".latest.{os.getpid()}"
+    new.unlink(missing_ok=True)
+    new.symlink_to(run.name)
+    os.replace(new, link)
+
+
+def newest_run(root: str | Path, kind: str) -> Path | None:
+    """The run that ``latest`` points at; None where there is none."""
+    link = Path(root) / kind / "latest"
+    return link.resolve() if link.is_dir() else None
+
+
+def write_config(run: Path, config: dict[str, Any]) -> None:
+    """Writes ``config.yaml``, from which the same command can be given again."""
+    write_text(run / "config.yaml", yaml.safe_dump(config, sort_keys=False))

@@ -1,0 +1,134 @@
+"""``python search.py``: finds a cell; see README.md."""
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.cli import LightningArgumentParser
+
+from darts_noise.atomic import write_text
+from darts_noise.cli.parser import ScriptCLI, fail
+from darts_noise.cli.session import Session, quiet_lightning
+from darts_noise.report.card import count_parameters, row
+from darts_noise.report.cells import save_cells
+from darts_noise.report.curves import draw_curves
+from darts_noise.report.heatmap import draw_alpha
+from darts_noise.report.style import save_figure
+from darts_noise.report.tracking import require_mode
+from darts_noise.search.module import SearchModule
+from darts_noise.space.genotype import format_json
+
+
+class SearchCLI(ScriptCLI):
+    """The command line of the search."""
+
+    kind = "search"
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.link_arguments("seed", "model.seed")
+        super().add_arguments_to_parser(parser)
+
+
+class SearchOutputs(pl.Callback):
+    """Writes what has been found: the cell and α after every epoch, the drawings at the end."""
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, SearchModule)
+        if trainer.is_global_zero:
+            self.write(pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, SearchModule)
+        if trainer.is_global_zero:
+            self.write(pl_module)
+            self.draw(pl_module)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        assert isinstance(pl_module, SearchModule)
+        if trainer.is_global_zero and isinstance(exception, KeyboardInterrupt):
+            self.write(pl_module)
+            self.draw(pl_module)
+
+    def write(self, module: SearchModule) -> None:
+        """``genotype.json``, and ``alpha.json`` with the raw α and their relaxed weights."""
+        module.genotype().to_json(self.run / "genotype.json")
+        arch = module.arch
+        alpha = {
+            "space": arch.space.name,
+            "operations": list(arch.space.operations),
+            "edges": arch.space.edges,
+            "alpha": {k: a.tolist() for k, a in arch.named_parameters()},
+            "weights": {k: w.tolist() for k, w in arch().items()},
+        }
+        write_text(self.run / "alpha.json", format_json(alpha))
+
+    def draw(self, module: SearchModule) -> None:
+        """``cells``, ``alpha`` and ``curves``, each as PNG and SVG."""
+        arch = module.arch
+        save_cells(module.genotype(), self.run / "cells")
+        weights = {k: w.tolist() for k, w in arch().items()}
+        save_figure(
+            draw_alpha(weights, arch.space.operations, arch.space.edges), self.run / "alpha"
+        )
+        table = self.run / "metrics.csv"
+        if table.is_file():
+            save_figure(draw_curves(table, module.num_classes), self.run / "curves")
+
+
+def search_card(module: SearchModule, session: Session) -> dict[str, Any]:
+    """What the search says of itself; the found cell's own figures come from its training."""
+    data = session.cli.datamodule
+    hparams = module.hparams
+    figures = {k: float(v) for k, v in session.trainer.callback_metrics.items()}
+    return {
+        "kind": "search",
+        "dataset": data.name,
+        "space": module.space.name,
+        "noise_weight": hparams["noise_weight"],
+        "noise_family": hparams["noise_family"],
+        "noise_samples": hparams["noise_samples"],
+        "noise_fingerprint": module.noise_fingerprint,
+        "validation_accuracy": figures.get("val/accuracy"),
+        "twin_noise_accuracy": figures.get("noise/accuracy"),
+        "penalty": figures.get("noise/penalty"),
+        "parameters": count_parameters(module.net),
+        "epochs": session.trainer.current_epoch,
+        "train_samples": len(data.train),
+        "genotype": str(session.run / "genotype.json"),
+        **session.origin(),
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Searches a cell and leaves it in ``runs/search/<name>``.
+
+    Args:
+        argv: the arguments; those of the process by default.
+
+    Raises:
+        SystemExit: 2 after one line about what the user can put right; 130 after a Ctrl-C.
+    """
+    quiet_lightning()
+    cli = SearchCLI(SearchModule, argv)
+    module = cli.model
+    assert isinstance(module, SearchModule)
+    try:
+        require_mode(cli.config["wandb"])
+        if "16-mixed" in str(cli.config["trainer"]["precision"]).replace("bf16", ""):
+            raise ValueError("trainer.precision: the search runs in 32-true or bf16-mixed")
+        cli.datamodule.setup()
+        module.build(cli.datamodule)
+        session = Session(cli, lambda run: [SearchOutputs(run)], monitor="val/accuracy")
+    except ValueError as error:
+        fail(error)
+    session.fit(module)
+    card = search_card(module, session)
+    images = {name: session.run / f"{name}.png" for name in ("cells", "alpha", "curves")}
+    session.close(card, images)
+    session.console.print(row(card))
+    session.console.print(f"cell: {session.run / 'genotype.json'}\nnext: python train.py")

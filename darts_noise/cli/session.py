@@ -1,0 +1,131 @@
+"""What both scripts do around their work: the run's directory, loggers, the Trainer, the ending."""
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger
+from rich.console import Console
+
+from darts_noise.cli.parser import ScriptCLI, fail
+from darts_noise.cli.run_directory import create_run, point_latest, write_config
+from darts_noise.report.card import describe_hardware, versions, write_card
+from darts_noise.report.progress import RunProgress
+from darts_noise.report.tracking import finish, log_artifact, log_images, start_tracking
+
+
+def quiet_lightning() -> None:
+    """Leaves to Lightning what a user must know, and its notices about devices and workers out."""
+    for name in ("pytorch_lightning", "lightning", "lightning.pytorch", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*LeafSpec.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*Experiment logs directory .* exists and is not empty.*",
+        ".*lr_scheduler.step.*before.*optimizer.step.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+class Session:
+    """One run of a script: makes its directory and Trainer, and closes it however it ends.
+
+    Attributes:
+        run: the run's directory.
+        trainer: Lightning's Trainer with the loggers, checkpoints and progress of this project.
+        console: where everything that a person reads is printed.
+
+    Args:
+        cli: the parsed command line.
+        callbacks: made from the run's directory, added to the Trainer.
+        monitor: the figure by which ``best.ckpt`` is kept; None keeps the last only.
+    """
+
+    def __init__(
+        self,
+        cli: ScriptCLI,
+        callbacks: Callable[[Path], Sequence[pl.Callback]],
+        monitor: str | None,
+    ) -> None:
+        config = cli.config
+        self.cli = cli
+        self.console = Console(soft_wrap=True, highlight=False)
+        self.started = time.perf_counter()
+        self.run = create_run(config["runs"], cli.kind, config["name"], cli.datamodule.name)
+        try:
+            self.trainer = cli.make_trainer(
+                callbacks=[
+                    RunProgress(cli.kind, self.console),
+                    *callbacks(self.run),
+                    _checkpoints(self.run, monitor),
+                ],
+            )
+        except ValueError as error:
+            self.run.rmdir()
+            fail(error)
+        resolved = cli.resolved_config()
+        write_config(self.run, resolved)
+        point_latest(self.run)
+        self.wandb, message = start_tracking(
+            self.run,
+            kind=cli.kind,
+            mode=config["wandb"],
+            project=config["wandb_project"],
+            config=resolved,
+        )
+        self.console.print(f"{cli.kind}: {self.run}\n{message}")
+        table = CSVLogger(str(self.run), name="", version="")
+        ours = [table] if self.wandb is None else [table, self.wandb]
+        self.trainer.loggers = [*self.trainer.loggers, *ours]
+
+    def fit(self, module: pl.LightningModule) -> None:
+        """Trains; a Ctrl-C ends the program with status 130 after what was found is on disk."""
+        try:
+            self.trainer.fit(module, datamodule=self.cli.datamodule)
+        except SystemExit:  # how Lightning leaves after a KeyboardInterrupt
+            self.interrupted()
+
+    def interrupted(self) -> None:
+        """Says where things are and ends the program."""
+        finish(self.wandb)
+        self.console.print(f"interrupted; what was found so far is in {self.run}")
+        raise SystemExit(130)
+
+    def origin(self) -> dict[str, Any]:
+        """The part of a card that says where and when it was made."""
+        return {
+            "seed": self.cli.config["seed"],
+            "wall_time_s": round(time.perf_counter() - self.started, 1),
+            "hardware": describe_hardware(self.trainer.strategy.root_device),
+            "precision": str(self.trainer.precision),
+            "versions": versions(),
+        }
+
+    def close(self, card: dict[str, Any], images: dict[str, Path]) -> None:
+        """Writes the card, gives everything to W&B and ends its run."""
+        write_card(self.run, card)
+        log_images(self.wandb, images)
+        files = [self.run / name for name in ("genotype.json", "card.json", "card.md")]
+        figures = {key: v for key, v in card.items() if isinstance(v, int | float | str)}
+        log_artifact(self.wandb, f"{self.cli.kind}-{self.run.name}", "cell", files, figures)
+        finish(self.wandb)
+
+
+def _checkpoints(run: Path, monitor: str | None) -> ModelCheckpoint:
+    checkpoints = ModelCheckpoint(
+        dirpath=run / "checkpoints",
+        filename="best",
+        monitor=monitor,
+        mode="max",
+        save_last=True,
+        save_top_k=1 if monitor else 0,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    return checkpoints

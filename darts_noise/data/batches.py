@@ -1,0 +1,190 @@
+"""Batches as a pure function of a seed and a number.
+
+The k-th batch of a stream depends on (seed, k) alone. A resumed run therefore continues exactly by
+knowing k; there are no worker processes, no iterators to restart and no hidden state, and the
+images are already on the device. Another order of the samples (class-balanced, curriculum) is
+another `_order`; whatever it draws, draw it from (seed, epoch).
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from darts_noise.data.augment import Augmentation
+from darts_noise.data.images import LabelledImages, Normalisation
+from darts_noise.data.seeds import Stream, generator
+
+Batch = tuple[Tensor, Tensor]
+"""Images, float32 (B, C, H, W), normalised; and labels, int64 (B,)."""
+
+
+class BatchStream:
+    """An endless stream of normalised batches, each computed from its number.
+
+    Epoch e holds the batches e·n to (e+1)·n - 1, where n is `batches_per_epoch`, and goes through
+    the samples in an order drawn from (seed, e). The augmentation of batch k is drawn from
+    (seed, k, rank).
+
+    With more than one process, `batch_size` is that of all together, and process `rank` computes
+    the samples rank, rank + world_size, ... of each batch. No sample is given twice. Where the last
+    batch of an epoch is ragged (drop_last=False), the processes' parts differ by at most one
+    sample; a remainder smaller than the number of processes joins the batch before it, so that no
+    process is handed an empty batch and all of them make the same number of steps.
+
+    Args:
+        data: the images; moved to `device` once, as uint8.
+        batch_size: samples in a batch, over all processes.
+        normalisation: applied to every batch.
+        seed: of the order and of the augmentation.
+        augmentation: None for none.
+        shuffle: a new random order in each epoch; otherwise always the order of `data`.
+        drop_last: leave out the samples of an epoch that do not fill a batch.
+        device: where the batches are made.
+        rank: the number of this process.
+        world_size: the number of processes.
+
+    Raises:
+        ValueError: a batch size that the data cannot fill or the processes cannot share equally.
+    """
+
+    def __init__(
+        self,
+        data: LabelledImages,
+        batch_size: int,
+        normalisation: Normalisation,
+        *,
+        seed: int = 0,
+        augmentation: Augmentation | None = None,
+        shuffle: bool = True,
+        drop_last: bool = True,
+        device: torch.device | str = "cpu",
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank: expected 0 to {world_size - 1}, got {rank}")
+        if batch_size < 1 or batch_size % world_size:
+            raise ValueError(
+                f"data.batch_size: expected a positive multiple of the {world_size} processes, "
+                f"got {batch_size}"
+            )
+        needed = batch_size if drop_last else world_size
+        if len(data) < needed:
+            raise ValueError(
+                f"data.batch_size: expected at least {needed} images for batches of {batch_size}, "
+                f"got {len(data)}"
+            )
+        if seed < 0:
+            raise ValueError(f"seed: expected 0 or more, got {seed}")
+        self.data = data.to(device)
+        self.batch_size = batch_size
+        self.normalisation = normalisation
+        self.seed = seed
+        self.augmentation = augmentation
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        self.rank = rank
+        self.world_size = world_size
+        self._cached_order: tuple[int, Tensor] | None = None
+
+    @property
+    def device(self) -> torch.device:
+        return self.data.images.device
+
+    @property
+    def batches_per_epoch(self) -> int:
+        full, remainder = divmod(len(self.data), self.batch_size)
+        if self.drop_last or (full and remainder < self.world_size):
+            return full
+        return full + (remainder > 0)
+
+    def batch(self, k: int) -> Batch:
+        """Batch number `k`, or this process's part of it.
+
+        Args:
+            k: 0 or more.
+
+        Returns:
+            Images, float32 (B, C, H, W), and labels, int64 (B,), on the stream's device.
+
+        Raises:
+            ValueError: a negative `k`.
+        """
+        if k < 0:
+            raise ValueError(f"batch number: expected 0 or more, got {k}")
+        epoch, step = divmod(k, self.batches_per_epoch)
+        start, stop = step * self.batch_size, (step + 1) * self.batch_size
+        if step == self.batches_per_epoch - 1 and not self.drop_last:
+            stop = len(self.data)
+        indices = self._order(epoch)[start + self.rank : stop : self.world_size]  # (B,)
+        images = self.normalisation(self.data.images[indices])
+        if self.augmentation is not None:
+            random = generator(self.seed, Stream.AUGMENTATION, k, self.rank)
+            images = self.augmentation(images, random, self.normalisation.black(self.device))
+        return images, self.data.labels[indices]
+
+    def _order(self, epoch: int) -> Tensor:
+        """The indices of all samples (N,) in the order of `epoch`, on the stream's device."""
+        if not self.shuffle:
+            epoch = 0
+        if self._cached_order is None or self._cached_order[0] != epoch:
+            if self.shuffle:
+                random = generator(self.seed, Stream.ORDER, epoch)
+                order = torch.randperm(len(self.data), generator=random)
+            else:
+                order = torch.arange(len(self.data))
+            self._cached_order = epoch, order.to(self.device)
+        return self._cached_order[1]
+
+
+class EpochLoader:
+    """The loader that Lightning expects: gives one epoch of a stream, then the next, and so on.
+
+    Lightning stores what `state_dict` returns in the checkpoint, and hands it back before the first
+    batch of a resumed run.
+
+    Each pass gives the batches of one epoch. A pass that the caller leaves early (as Lightning's
+    sanity check of the validation set does) is not finished by the next one, which starts the next
+    epoch. After `load_state_dict`, the first pass gives the rest of the epoch in which the state
+    was taken, and everything from there on is as if nothing had been interrupted.
+
+    Args:
+        stream: where the batches come from.
+        limit: end each pass after so many batches. Give Lightning's `limit_train_batches` here when
+            it is a number of batches: a pass that ends by itself leaves no doubt, in a checkpoint,
+            about whether it was over.
+
+    Raises:
+        ValueError: a limit below 1.
+    """
+
+    def __init__(self, stream: BatchStream, limit: int | None = None) -> None:
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit: expected 1 batch or more, got {limit}")
+        self.stream = stream
+        self._length = min(stream.batches_per_epoch, limit or stream.batches_per_epoch)
+        self._position = 0  # batches given so far, counting a pass left early as whole
+        self._resuming = False
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Batch]:
+        epoch, given = divmod(self._position, self._length)
+        if not self._resuming:
+            epoch, given = epoch + (given > 0), 0
+        self._resuming = False
+        for step in range(given, self._length):
+            batch = self.stream.batch(epoch * self.stream.batches_per_epoch + step)
+            # Counted before it is handed over: a checkpoint made while the caller works on this
+            # batch must continue with the next.
+            self._position = epoch * self._length + step + 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"position": self._position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self._position = state["position"]
+        self._resuming = True

@@ -1,0 +1,71 @@
+"""Whole data sets at another size or with another number of channels, as Pillow would make them.
+
+`load_dataset` calls `convert` on what a loader returns. Conversions of one batch belong in
+`augment.py`.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from darts_noise.data.images import LabelledImages
+
+_CHUNK = 4096
+"""Images converted at once, which bounds the memory for intermediate results."""
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """Cut out the central square and scale it, bilinear with antialiasing.
+
+    Args:
+        images: (N, C, H, W), uint8.
+        size: the new height and width in pixels.
+
+    Returns:
+        (N, C, size, size), uint8.
+    """
+    N, C, H, W = images.shape
+    if H == W == size:
+        return images
+    side = min(H, W)
+    top, left = (H - side) // 2, (W - side) // 2
+    square = images[:, :, top : top + side, left : left + side]
+    resized = torch.empty((N, C, size, size), dtype=torch.uint8)
+    for start in range(0, N, _CHUNK):
+        part = square[start : start + _CHUNK]
+        resized[start : start + _CHUNK] = F.interpolate(
+            part, (size, size), mode="bilinear", antialias=True
+        )
+    return resized
+
+
+def recolour(images: Tensor, grey: bool | None) -> Tensor:
+    """Turn colour images grey (luma of ITU-R BT.601), or repeat a grey channel three times.
+
+    Args:
+        images: (N, C, H, W), uint8, C = 1 or 3.
+        grey: True for one channel, False for three, None to leave the images as they are.
+
+    Returns:
+        (N, 1 or 3, H, W), uint8.
+    """
+    N, C, H, W = images.shape
+    if grey is None or (C == 1) == grey:
+        return images
+    if not grey:
+        return images.expand(N, 3, H, W).contiguous()
+    luma = torch.empty((N, 1, H, W), dtype=torch.uint8)
+    for start in range(0, N, _CHUNK):
+        red, green, blue = images[start : start + _CHUNK].int().unbind(1)
+        # Pillow's integer form of 0.299 R + 0.587 G + 0.114 B, rounded.
+        grey_levels = (19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16
+        luma[start : start + _CHUNK, 0] = grey_levels
+    return luma
+
+
+def convert(data: LabelledImages, image_size: int | None, grey: bool | None) -> LabelledImages:
+    """The same samples at another size and number of channels; None leaves either as it is."""
+    images = recolour(data.images, grey)
+    if image_size is not None:
+        images = resize(images, image_size)
+    return LabelledImages(images, data.labels, data.classes)

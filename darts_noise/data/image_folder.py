@@ -1,0 +1,124 @@
+"""Images in folders, one folder to a class: `root/train/<class>/*.png`, `root/test/<class>/*.png`.
+
+This file decides what is read and checks it before the first image is decoded; `decoding.py` reads
+the images. Another layout (a CSV of labels, say) is another loader in a file of its own.
+"""
+
+import warnings
+from pathlib import Path
+
+import torch
+
+from darts_noise.data.datasets import register_dataset
+from darts_noise.data.decoding import Header, decode_images, read_headers
+from darts_noise.data.images import ImageDataset, LabelledImages
+
+SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+"""Files with another suffix are ignored, and so are hidden files and folders."""
+
+_TEST_FOLDERS = ("test", "val", "valid")
+
+
+@register_dataset
+def image_folder(root: Path, image_size: int | None, grey: bool | None) -> ImageDataset:
+    """Your own images: root/train/<class>/*.jpg and root/test/<class>/*.jpg (or .png, ...).
+
+    The classes are the names of the folders, sorted as text; folders within a class are searched as
+    well. Where there is no `test`, `val` or `valid` is the test set (as in ImageNet's layout): in
+    this package the validation images for α always come out of `train`. Images of unequal size
+    need `image_size`, and the central square of each is then scaled to it. The images are grey if
+    all files are, or as `grey` says.
+
+    Raises:
+        ValueError: a folder that is missing or empty, a class in only one half, images of unequal
+            size, or a file that is not a readable image; names the folder or file.
+    """
+    train_folder = root / "train"
+    train_files = _images_by_class(train_folder)
+    test_folder = _test_folder(root)
+    test_files = _images_by_class(test_folder)
+    _require_classes_of(train_folder, train_files, test_folder, test_files)
+    _require_classes_of(test_folder, test_files, train_folder, train_files)
+    halves = train_files, test_files
+    files = [file for half in halves for images in half.values() for file in images]
+    headers = read_headers(files)
+    if image_size is None:
+        _require_equal_sizes(files, headers)
+    if grey is None:
+        grey = all(header.grey for header in headers)
+    height, width = headers[0].height, headers[0].width
+    shape = (height, width) if image_size is None else (image_size, image_size)
+    train, test = (
+        LabelledImages(
+            decode_images([file for images in half.values() for file in images], shape, grey),
+            torch.repeat_interleave(torch.tensor([len(images) for images in half.values()])),
+            tuple(half),
+        )
+        for half in halves
+    )
+    return ImageDataset("image_folder", train, test, flip=True)
+
+
+def _require_classes_of(
+    folder: Path, files: dict[str, list[Path]], other: Path, others: dict[str, list[Path]]
+) -> None:
+    for name in files:
+        if name not in others:
+            raise ValueError(f"{other / name}: expected a folder, since {folder / name} is a class")
+
+
+def _test_folder(root: Path) -> Path:
+    present = [root / name for name in _TEST_FOLDERS if (root / name).is_dir()]
+    if not present:
+        raise ValueError(
+            f"{root / 'test'}: expected a folder with one folder to a class; "
+            "put the test images there, or set data.root"
+        )
+    for ignored in present[1:]:
+        warnings.warn(
+            f"{ignored} is ignored: {present[0]} is the test set, and validation images are taken "
+            "from train (data.validation_fraction)",
+            stacklevel=2,
+        )
+    return present[0]
+
+
+def _images_by_class(folder: Path) -> dict[str, list[Path]]:
+    """The image files of each class in `folder`, both sorted."""
+    if not folder.is_dir():
+        raise ValueError(
+            f"{folder}: expected a folder with one folder to a class; "
+            "put the images there, or set data.root"
+        )
+    classes = sorted(path for path in folder.iterdir() if path.is_dir() and not _hidden(path))
+    if not classes:
+        raise ValueError(f"{folder}: expected one folder to a class, got none")
+    found = {}
+    for path in classes:
+        found[path.name] = sorted(
+            file
+            for file in path.rglob("*")
+            if file.suffix.lower() in SUFFIXES
+            and not any(map(_hidden, file.relative_to(path).parents))
+            and not _hidden(file)
+            and file.is_file()
+        )
+        if not found[path.name]:
+            raise ValueError(f"{path}: expected images ({', '.join(sorted(SUFFIXES))}), got none")
+    return found
+
+
+def _hidden(path: Path) -> bool:
+    return path.name.startswith(".")
+
+
+def _require_equal_sizes(files: list[Path], headers: list[Header]) -> None:
+    first = headers[0]
+    for file, header in zip(files, headers, strict=True):
+        if (header.height, header.width) != (first.height, first.width):
+            raise ValueError(
+                f"{file}: expected {first.width} × {first.height} pixels as in {files[0]}, got "
+                f"{header.width} × {header.height}; set data.image_size to scale all images"
+            )

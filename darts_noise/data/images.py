@@ -1,0 +1,182 @@
+"""Labelled images in memory, and the normalisation that their statistics give.
+
+The three value types that the rest of the package passes around. Images stay uint8 until a batch is
+made, so that a whole data set fits on the device. A new property of a data set (as `flip` is) goes
+into `ImageDataset`; conversions of whole data sets go into `conversion.py`.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImages:
+    """Images and their classes.
+
+    Args:
+        images: (N, C, H, W), uint8.
+        labels: (N,), int64, each an index into `classes`.
+        classes: the names of the classes, in the order of their labels.
+
+    Raises:
+        ValueError: a wrong dtype or shape, unequal N, or a label outside `classes`.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            raise ValueError(f"images: expected uint8 (N, C, H, W), got {_describe(self.images)}")
+        if self.labels.dtype != torch.int64 or self.labels.ndim != 1:
+            raise ValueError(f"labels: expected int64 (N,), got {_describe(self.labels)}")
+        if len(self.labels) != len(self.images):
+            raise ValueError(
+                f"labels: expected one for each of {len(self.images)} images, "
+                f"got {len(self.labels)}"
+            )
+        if len(self.labels):
+            low, high = (int(bound) for bound in self.labels.aminmax())
+            if low < 0 or high >= len(self.classes):
+                raise ValueError(
+                    f"labels: expected 0 to {len(self.classes) - 1} for "
+                    f"{len(self.classes)} classes, got {low} to {high}"
+                )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        _, channels, height, width = self.images.shape
+        return channels, height, width
+
+    def subset(self, indices: Tensor | Sequence[int]) -> "LabelledImages":
+        """A copy of the images at `indices` (K,), in that order, with the same classes."""
+        index = torch.as_tensor(indices, dtype=torch.int64, device=self.images.device)
+        return replace(self, images=self.images[index], labels=self.labels[index])
+
+    def to(self, device: torch.device | str) -> "LabelledImages":
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+
+def _describe(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
+@dataclass(frozen=True)
+class ImageDataset:
+    """A named data set with its own training and test images.
+
+    Args:
+        name: the name under which it is registered.
+        train: the training images; the validation images for α are split off these.
+        test: the test images, which nothing in a search or a training run may look at.
+        flip: whether a mirror image keeps its class (objects do, digits do not).
+
+    Raises:
+        ValueError: train and test differ in their classes or in the shape of an image.
+    """
+
+    name: str
+    train: LabelledImages
+    test: LabelledImages
+    flip: bool
+
+    def __post_init__(self) -> None:
+        if self.train.classes != self.test.classes:
+            raise ValueError(
+                f"{self.name}: expected the classes of train in test, {self.train.classes}, "
+                f"got {self.test.classes}"
+            )
+        if self.train.shape != self.test.shape:
+            raise ValueError(
+                f"{self.name}: expected test images of shape {self.train.shape} as in train, "
+                f"got {self.test.shape}"
+            )
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Per-channel `(x / 255 - mean) / std`, with mean and std in units of [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"std: expected {len(self.mean)} channels, got {len(self.std)}")
+        if not all(0 < value < math.inf for value in self.std):
+            raise ValueError(f"std: expected finite positive values, got {self.std}")
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Normalise images.
+
+        Args:
+            images: (B, C, H, W), uint8 or floating, from 0 to 255.
+
+        Returns:
+            float32 (B, C, H, W) on the images' device.
+
+        Raises:
+            ValueError: another number of channels than the statistics have.
+        """
+        if images.ndim != 4 or images.shape[1] != len(self.mean):
+            raise ValueError(
+                f"images: expected (B, {len(self.mean)}, H, W), got {tuple(images.shape)}"
+            )
+        scale, black = _constants(self, images.device)
+        return torch.addcmul(black, images.to(torch.float32), scale)
+
+    def black(self, device: torch.device | str = "cpu") -> Tensor:
+        """The value of a black pixel after normalisation, `-mean / std`: float32 (C, 1, 1)."""
+        return _constants(self, torch.device(device))[1]
+
+
+@functools.lru_cache(maxsize=64)
+def _constants(normalisation: Normalisation, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Scale and offset on `device`, each (C, 1, 1); cached, since a copy to a GPU waits for it."""
+    # A tensor made in inference mode could not take part in a later backward pass.
+    with torch.inference_mode(False):
+        mean = torch.tensor(normalisation.mean, dtype=torch.float64).view(-1, 1, 1)
+        std = torch.tensor(normalisation.std, dtype=torch.float64).view(-1, 1, 1)
+        scale, black = 1 / (255 * std), -mean / std
+        return scale.to(device, torch.float32), black.to(device, torch.float32)
+
+
+def channel_statistics(images: Tensor) -> Normalisation:
+    """Mean and (population) standard deviation of each channel, exact to the last float64 digit.
+
+    A uint8 pixel has 256 values, so the moments are integer sums over a histogram: no float copy of
+    the images, and the same result on every device. The std of a constant channel is given as 1,
+    so that normalising maps it to zeros and not to 0 / 0.
+
+    Args:
+        images: (N, C, H, W), uint8, N ≥ 1.
+
+    Raises:
+        ValueError: no images, or not uint8 of rank 4.
+    """
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.numel() == 0:
+        raise ValueError(f"images: expected non-empty uint8 (N, C, H, W), got {_describe(images)}")
+    mean, std = [], []
+    for channel in images.unbind(1):  # (N, H, W)
+        counts: list[int] = torch.bincount(channel.flatten(), minlength=256).tolist()
+        pixels = sum(counts)
+        first = sum(value * count for value, count in enumerate(counts))
+        second = sum(value**2 * count for value, count in enumerate(counts))
+        squared_spread = pixels * second - first**2  # pixels² × the variance, an exact integer
+        mean.append(first / (255 * pixels))
+        std.append(math.sqrt(squared_spread) / (255 * pixels) if squared_spread else 1.0)
+    return Normalisation(tuple(mean), tuple(std))

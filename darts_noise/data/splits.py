@@ -1,0 +1,94 @@
+"""Stratified splits and subsets: indices that depend on the labels and a seed, and nothing else.
+
+Both functions shuffle all samples and take the first few of each class; they differ in how many.
+Another way to divide a data set (by group, by time) is another function here.
+"""
+
+import torch
+from torch import Tensor
+
+from darts_noise.data.seeds import Stream, generator
+
+
+def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Divide the samples in two, with the proportions of the classes the same on both sides.
+
+    Args:
+        labels: (N,), int64, not negative.
+        fraction: the share to hold out, between 0 and 1 (exclusive).
+        seed: 0 or more.
+
+    Returns:
+        (rest_indices, held_out_indices), int64, each in random order. Together they are every index
+        once. `round(fraction * N)` are held out, and of each class its share to within one sample,
+        unless a class has too few: of every class with two samples or more, each side gets at
+        least one; the only sample of a class stays in the rest.
+
+    Raises:
+        ValueError: a fraction that is not between 0 and 1, or a negative seed.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"fraction: expected more than 0 and less than 1, got {fraction}")
+    counts = torch.bincount(labels.cpu())
+    quotas = _apportion(
+        counts,
+        round(fraction * len(labels)),
+        lower=(counts >= 2).long(),
+        upper=(counts - 1).clamp(min=0),
+    )
+    order, taken = _take(labels.cpu(), counts, quotas, generator(seed, Stream.SPLIT))
+    return order[~taken], order[taken]
+
+
+def stratified_subset(labels: Tensor, size: int, seed: int) -> Tensor:
+    """Choose `size` samples with the classes in proportion.
+
+    Args:
+        labels: (N,), int64, not negative.
+        size: from 1 to N.
+        seed: 0 or more.
+
+    Returns:
+        (size,) distinct indices in random order. Every class is there if `size` is not smaller than
+        the number of classes.
+
+    Raises:
+        ValueError: a size outside 1 to N, or a negative seed.
+    """
+    if not 1 <= size <= len(labels):
+        raise ValueError(f"size: expected 1 to {len(labels)}, got {size}")
+    counts = torch.bincount(labels.cpu())
+    present = (counts > 0).long()
+    lower = present if size >= int(present.sum()) else torch.zeros_like(counts)
+    quotas = _apportion(counts, size, lower=lower, upper=counts)
+    order, taken = _take(labels.cpu(), counts, quotas, generator(seed, Stream.SUBSET))
+    return order[taken]
+
+
+def _apportion(counts: Tensor, total: int, lower: Tensor, upper: Tensor) -> Tensor:
+    """How many to take of each class: largest remainders, within the bounds of each class.
+
+    All (C,), int64. The sum is `total`, or the nearest to it that the bounds allow.
+    """
+    shares = counts.double() * total / counts.sum()
+    quotas = shares.floor().long().clamp(lower, upper)
+    total = min(max(total, int(lower.sum())), int(upper.sum()))
+    while (missing := total - int(quotas.sum())) != 0:
+        step = 1 if missing > 0 else -1
+        open_ = quotas < upper if missing > 0 else quotas > lower
+        deficit = (shares - quotas) * step
+        quotas[deficit.masked_fill(~open_, -torch.inf).argmax()] += step
+    return quotas
+
+
+def _take(
+    labels: Tensor, counts: Tensor, quotas: Tensor, random: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """A random order of all samples (N,), and which of them (N,) are among their class's quota."""
+    order = torch.randperm(len(labels), generator=random)
+    shuffled = labels[order]
+    by_class = shuffled.argsort(stable=True)
+    first = counts.cumsum(0) - counts  # (C,) where each class begins in `by_class`
+    rank = torch.empty_like(order)  # (N,) 0 for the first of its class in `order`, 1 for the next
+    rank[by_class] = torch.arange(len(labels)) - first[shuffled[by_class]]
+    return order, rank < quotas[shuffled]

@@ -1,0 +1,129 @@
+"""Data sets that torchvision reads and downloads, in torchvision's own layout below the root.
+
+Files that are on disk are used without touching the network. Another data set of torchvision is
+another function here: it says how to open a half, where its files lie, and whether a mirror image
+keeps its class.
+"""
+
+import http.client
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torchvision import datasets as tv
+
+from darts_noise.data.datasets import register_dataset
+from darts_noise.data.images import ImageDataset, LabelledImages
+
+_DIGITS = tuple(str(digit) for digit in range(10))
+
+Open = Callable[[bool, bool], Any]
+"""(train, download) → torchvision's data set for one half."""
+
+
+@register_dataset
+def mnist(root: Path, image_size: int | None, grey: bool | None) -> ImageDataset:
+    """70,000 handwritten digits, 28 × 28, grey (LeCun et al., 1998)."""
+    return _load(
+        "mnist",
+        lambda train, download: tv.MNIST(root, train=train, download=download),
+        root / "MNIST" / "raw",
+        classes=_DIGITS,
+        flip=False,
+    )
+
+
+@register_dataset
+def fashion_mnist(root: Path, image_size: int | None, grey: bool | None) -> ImageDataset:
+    """70,000 articles of clothing, 28 × 28, grey (Xiao et al., 2017, arXiv:1708.07747)."""
+    return _load(
+        "fashion_mnist",
+        lambda train, download: tv.FashionMNIST(root, train=train, download=download),
+        root / "FashionMNIST" / "raw",
+        flip=True,
+    )
+
+
+@register_dataset
+def cifar10(root: Path, image_size: int | None, grey: bool | None) -> ImageDataset:
+    """60,000 photographs in 10 classes, 32 × 32, colour (Krizhevsky, 2009)."""
+    return _load(
+        "cifar10",
+        lambda train, download: tv.CIFAR10(root, train=train, download=download),
+        root / "cifar-10-batches-py",
+        flip=True,
+    )
+
+
+@register_dataset
+def cifar100(root: Path, image_size: int | None, grey: bool | None) -> ImageDataset:
+    """60,000 photographs in 100 classes, 32 × 32, colour (Krizhevsky, 2009)."""
+    return _load(
+        "cifar100",
+        lambda train, download: tv.CIFAR100(root, train=train, download=download),
+        root / "cifar-100-python",
+        flip=True,
+    )
+
+
+@register_dataset
+def svhn(root: Path, image_size: int | None, grey: bool | None) -> ImageDataset:
+    """99,289 house-number digits, 32 × 32, colour (Netzer et al., 2011), without the extra set."""
+    return _load(
+        "svhn",
+        lambda train, download: tv.SVHN(
+            root, split="train" if train else "test", download=download
+        ),
+        root / "{train,test}_32x32.mat",
+        classes=_DIGITS,
+        flip=False,
+    )
+
+
+def _load(
+    name: str, open_: Open, files: Path, *, flip: bool, classes: tuple[str, ...] | None = None
+) -> ImageDataset:
+    """Both halves of a data set, whose files lie at `files`; `classes` None takes torchvision's."""
+    halves = []
+    for train in (True, False):
+        source = _open_or_download(name, open_, files, train)
+        labels = source.labels if isinstance(source, tv.SVHN) else source.targets
+        halves.append(
+            LabelledImages(
+                _channels_first(source),
+                torch.as_tensor(labels, dtype=torch.int64),
+                tuple(source.classes) if classes is None else classes,
+            )
+        )
+    train_half, test_half = halves
+    return ImageDataset(name, train_half, test_half, flip)
+
+
+def _open_or_download(name: str, open_: Open, files: Path, train: bool) -> Any:
+    try:
+        try:
+            return open_(train, False)
+        except RuntimeError:  # torchvision's answer to files that are missing or incomplete
+            return open_(train, True)
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(
+            f"data set {name!r}: expected its files at {files}, and downloading them failed "
+            f"({reason}); copy them there from a machine with a network, or set data.root"
+        ) from error
+    except (AssertionError, EOFError, ValueError) as error:
+        raise ValueError(
+            f"data set {name!r}: cannot read the files at {files}; delete them to download again"
+        ) from error
+
+
+def _channels_first(source: Any) -> torch.Tensor:
+    """The pixels of torchvision's data set as uint8 (N, C, H, W)."""
+    if isinstance(source.data, torch.Tensor):
+        return source.data[:, None]  # MNIST and its like: (N, H, W)
+    pixels = torch.from_numpy(np.ascontiguousarray(source.data))
+    if isinstance(source, tv.SVHN):
+        return pixels  # (N, C, H, W) already
+    return pixels.permute(0, 3, 1, 2).contiguous()  # CIFAR: (N, H, W, C)

@@ -1,0 +1,352 @@
+"""The search as a LightningModule: α on validation data and noise, w on training data, v on noise.
+
+One step is three updates (the design's bilevel problem, first order):
+
+    α ← α − Adam(∂/∂α [L_val(w, α) + λ · P(L_noise(v, α))])
+    w ← w − SGD(∂/∂w L_train(w, α))
+    v ← v − SGD(∂/∂v L_noise(v, α))
+
+Each group has its own optimiser and no group's update leaves a gradient in another.
+"""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from torch import Tensor
+from torch.optim import SGD, Adam, Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
+from torchmetrics import MeanMetric
+
+from darts_noise.data.batches import Batch, BatchStream
+from darts_noise.data.images import LabelledImages
+from darts_noise.data.module import ImageDataModule
+from darts_noise.data.seeds import Stream, derive_seed
+from darts_noise.metrics import SplitMetrics
+from darts_noise.nets.supernet import SuperNet
+from darts_noise.noise.families import fingerprint, make_noise, require_noise
+from darts_noise.noise.penalty import noise_fit_penalty
+from darts_noise.search.architecture import Architecture, entropy
+from darts_noise.search.gradients import assign, gradients, still_statistics
+from darts_noise.space.genotype import Genotype
+from darts_noise.space.spaces import get_space
+
+
+class SearchModule(pl.LightningModule):
+    """Searches a cell; the `ImageDataModule` that the Trainer is given says on which data.
+
+    After `setup`: `net` (the supernet with weights w), `twin` (the same with weights v, or None
+    when λ is 0), `arch` (α) and `noise` (the fixed noise set).
+
+    Args:
+        space: which operations compete; see darts_noise.list_spaces().
+        nodes: nodes of a cell; null for the space's own number.
+        channels: channels of a state before the first reduction.
+        num_cells: cells of the supernet, with reductions at one and two thirds.
+        stem: small (8×8 to 28×28 images), cifar or imagenet.
+        stem_stride: 1, 2 or 4, of the small or cifar stem.
+        noise_weight: λ, weight of the noise-fit penalty; 0 runs no twin.
+        noise_family: what must not be learnt; see darts_noise.list_noise().
+        noise_samples: images in the noise set.
+        twin_steps: updates of the twin per search step.
+        twin_restart: start the twin anew every so many epochs; 0 for never.
+        warmup_epochs: epochs in which w and v learn and α stands still.
+        learning_rate: of w and v at the start (SGD, cosine).
+        learning_rate_min: of w and v at the end.
+        momentum: of w and v.
+        weight_decay: of w and v.
+        gradient_clip: largest gradient norm of w and of v; 0 for none.
+        alpha_learning_rate: of α (Adam).
+        alpha_betas: of α.
+        alpha_weight_decay: of α.
+        seed: of the noise set and of the order of its batches.
+
+    Raises:
+        ValueError: a value out of range, or an unknown name; the message names the key.
+    """
+
+    net: SuperNet
+    arch: Architecture
+
+    def __init__(
+        self,
+        space: str = "darts",
+        nodes: int | None = None,
+        channels: int = 16,
+        num_cells: int = 8,
+        stem: str = "cifar",
+        stem_stride: int = 1,
+        noise_weight: float = 1.0,
+        noise_family: str = "uniform",
+        noise_samples: int = 1000,
+        twin_steps: int = 1,
+        twin_restart: int = 0,
+        warmup_epochs: int = 0,
+        learning_rate: float = 0.025,
+        learning_rate_min: float = 0.001,
+        momentum: float = 0.9,
+        weight_decay: float = 3e-4,
+        gradient_clip: float = 5.0,
+        alpha_learning_rate: float = 3e-4,
+        alpha_betas: tuple[float, float] = (0.5, 0.999),
+        alpha_weight_decay: float = 1e-3,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.space = get_space(space, nodes)
+        require_noise(noise_family)
+        _require_from(
+            0,
+            noise_weight=noise_weight,
+            warmup_epochs=warmup_epochs,
+            twin_restart=twin_restart,
+            learning_rate=learning_rate,
+            learning_rate_min=learning_rate_min,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            gradient_clip=gradient_clip,
+            alpha_learning_rate=alpha_learning_rate,
+            alpha_weight_decay=alpha_weight_decay,
+            seed=seed,
+        )
+        _require_from(1, noise_samples=noise_samples, twin_steps=twin_steps)
+        if num_cells < 3:
+            raise ValueError(
+                f"model.num_cells: expected at least 3 (one normal cell), got {num_cells}"
+            )
+        if not all(0 <= beta < 1 for beta in alpha_betas):
+            raise ValueError(f"model.alpha_betas: expected two from 0 to 1, got {alpha_betas}")
+        self.save_hyperparameters()
+        self.automatic_optimization = False
+        self.search_step = 0
+        self.twin_step = 0
+
+    # ---------------------------------------------------------------- what is trained
+
+    def build(self, data: ImageDataModule) -> None:
+        """Makes α, the networks and the noise set for data that are set up; once.
+
+        Raises:
+            ValueError: a stem or a size that does not exist, or a noise set that cannot be made.
+        """
+        if hasattr(self, "arch"):
+            return
+        hparams = self.hparams
+        self.num_classes = data.num_classes
+        self.in_channels = data.in_channels
+        self.dataset_name = data.name
+        self.arch = Architecture(self.space)
+        self.net = self._supernet()
+        self.twin: SuperNet | None = None
+        self.noise_set: LabelledImages | None = None
+        self.noise_fingerprint: str | None = None
+        if hparams["noise_weight"] > 0:
+            self.twin = self._fresh_twin(0)
+            self.noise_set = make_noise(
+                hparams["noise_family"], hparams["noise_samples"], data.train, hparams["seed"]
+            )
+            self.noise_fingerprint = fingerprint(self.noise_set)
+        self.metrics = SplitMetrics(self.num_classes, "train", "val", "noise")
+        self.penalty = MeanMetric()
+
+    def setup(self, stage: str) -> None:
+        """Builds what `build` has not yet, and opens the streams of α's and v's batches."""
+        data = self._data
+        self.build(data)
+        if self.noise_set is not None:
+            self.noise_stream = BatchStream(
+                self.noise_set,
+                min(data.batch_size, len(self.noise_set)),
+                data.normalisation,
+                seed=derive_seed(self.hparams["seed"], Stream.NOISE),
+                device=self.trainer.strategy.root_device,
+                rank=self.trainer.global_rank,
+                world_size=self.trainer.world_size,
+            )
+        self.validation_stream = data.validation_stream(shuffle=True)
+
+    def genotype(self) -> Genotype:
+        """The discrete cells that α stands for now, with where they come from."""
+        hparams = self.hparams
+        return self.arch.genotype(
+            {
+                "dataset": self.dataset_name,
+                "noise_weight": hparams["noise_weight"],
+                "noise_family": hparams["noise_family"],
+                "seed": hparams["seed"],
+                "epoch": self.current_epoch,
+            }
+        )
+
+    @property
+    def _data(self) -> ImageDataModule:
+        data = getattr(self.trainer, "datamodule", None)
+        if not isinstance(data, ImageDataModule):
+            raise ValueError(
+                "the search needs trainer.fit(module, datamodule=ImageDataModule(...)), "
+                f"got a datamodule of {type(data).__name__}"
+            )
+        return data
+
+    def _supernet(self) -> SuperNet:
+        hparams = self.hparams
+        return SuperNet(
+            self.space,
+            self.num_classes,
+            self.in_channels,
+            hparams["channels"],
+            hparams["num_cells"],
+            hparams["stem"],
+            stem_stride=hparams["stem_stride"],
+        )
+
+    def _fresh_twin(self, restart: int) -> SuperNet:
+        """New weights v that depend on the seed and the restart alone, not on what ran before."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(self.hparams["seed"], Stream.TWIN, restart))
+            return self._supernet()
+
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
+        """Optimisers of α, w and (where there is a twin) v; cosine schedules of w and v."""
+        hparams = self.hparams
+        alpha = Adam(
+            self.arch.parameters(),
+            lr=hparams["alpha_learning_rate"],
+            betas=hparams["alpha_betas"],
+            weight_decay=hparams["alpha_weight_decay"],
+        )
+        nets = [self.net] if self.twin is None else [self.net, self.twin]
+        weights = [
+            SGD(
+                net.parameters(),
+                lr=hparams["learning_rate"],
+                momentum=hparams["momentum"],
+                weight_decay=hparams["weight_decay"],
+            )
+            for net in nets
+        ]
+        epochs = max(self.trainer.max_epochs or 1, 1)
+        schedules: list[LRScheduler] = [
+            CosineAnnealingLR(optimiser, epochs, hparams["learning_rate_min"])
+            for optimiser in weights
+        ]
+        return [alpha, *weights], schedules
+
+    # ---------------------------------------------------------------- one search step
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """α (after the warm-up), then w, then v."""
+        alpha, weights, *twin = self._optimisers()
+        if self.current_epoch >= self.hparams["warmup_epochs"]:
+            self._step_alpha(alpha)
+        self._step_weights(weights, batch)
+        if twin:
+            for _ in range(self.hparams["twin_steps"]):
+                self._step_twin(twin[0])
+        self.search_step += 1
+
+    def _step_alpha(self, optimiser: LightningOptimizer) -> None:
+        relaxed = self.arch()
+        images, labels = self.validation_stream.batch(self.search_step)
+        with still_statistics(self.net):
+            loss = F.cross_entropy(self.net(images, relaxed).float(), labels)
+        if self.twin is not None:
+            images, labels = self.noise_stream.batch(self.twin_step)
+            with still_statistics(self.twin):
+                noise_loss = F.cross_entropy(self.twin(images, relaxed).float(), labels)
+            penalty = noise_fit_penalty(noise_loss, self.num_classes)
+            self.penalty.update(penalty.detach())
+            loss = loss + self.hparams["noise_weight"] * penalty
+        parameters = list(self.arch.parameters())
+        self._update(optimiser, parameters, gradients(loss, parameters))
+
+    def _step_weights(self, optimiser: LightningOptimizer, batch: Batch) -> None:
+        self._descend(optimiser, self.net, batch, "train")
+
+    def _step_twin(self, optimiser: LightningOptimizer) -> None:
+        assert self.twin is not None
+        self._descend(optimiser, self.twin, self.noise_stream.batch(self.twin_step), "noise")
+        self.twin_step += 1
+
+    def _descend(
+        self, optimiser: LightningOptimizer, net: SuperNet, batch: Batch, metrics: str
+    ) -> None:
+        """One step of w or v on its own loss, at fixed α."""
+        images, labels = batch
+        relaxed = {kind: weights.detach() for kind, weights in self.arch().items()}
+        logits = net(images, relaxed).float()
+        loss = F.cross_entropy(logits, labels)
+        parameters = list(net.parameters())
+        clip = self.hparams["gradient_clip"]
+        self._update(optimiser, parameters, gradients(loss, parameters), clip)
+        self.metrics.record(metrics, logits, labels, loss)
+
+    @staticmethod
+    def _update(
+        optimiser: LightningOptimizer,
+        parameters: list[torch.nn.Parameter],
+        values: list[Tensor],
+        clip: float = 0.0,
+    ) -> None:
+        assign(parameters, values, clip)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+    def _optimisers(self) -> list[LightningOptimizer]:
+        optimisers = self.optimizers()
+        assert isinstance(optimisers, list)
+        return optimisers
+
+    # ---------------------------------------------------------------- epochs
+
+    def on_train_epoch_start(self) -> None:
+        every = self.hparams["twin_restart"]
+        if self.twin is not None and every and self.current_epoch and not self.current_epoch % every:
+            self.twin.load_state_dict(self._fresh_twin(self.current_epoch // every).state_dict())
+            self._optimisers()[2].optimizer.state.clear()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        images, labels = batch
+        logits = self.net(images, self.arch()).float()
+        self.metrics.record("val", logits, labels, F.cross_entropy(logits, labels))
+
+    def on_train_epoch_end(self) -> None:
+        schedulers = self.lr_schedulers() or []
+        values = self._epoch_metrics()
+        for schedule in schedulers if isinstance(schedulers, list) else [schedulers]:
+            assert isinstance(schedule, LRScheduler)
+            schedule.step()
+        self.log_dict(values, sync_dist=False)
+
+    def _epoch_metrics(self) -> dict[str, float | Tensor]:
+        """Every figure of the epoch under the name that metrics.csv and W&B show."""
+        values: dict[str, float | Tensor] = {**self.metrics.collect("train", "val", "noise")}
+        if self.penalty.update_called:
+            values["noise/penalty"] = self.penalty.compute()
+            self.penalty.reset()
+        with torch.no_grad():
+            relaxed = self.arch()
+        for kind, weights in relaxed.items():
+            values[f"alpha/entropy_{kind}"] = entropy(weights)
+            for name, share in zip(self.space.operations, weights.mean(0), strict=True):
+                values[f"share/{kind}/{name}"] = share
+        for name, optimiser in zip(("alpha", "weights", "twin"), self._optimisers(), strict=False):
+            values[f"lr/{name}"] = optimiser.param_groups[0]["lr"]
+        return values
+
+    # ---------------------------------------------------------------- checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["positions"] = {"search": self.search_step, "twin": self.twin_step}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.search_step = checkpoint["positions"]["search"]
+        self.twin_step = checkpoint["positions"]["twin"]
+
+
+def _require_from(least: int, **values: float) -> None:
+    for key, value in values.items():
+        if not value >= least:
+            raise ValueError(f"model.{key}: expected {least} or more, got {value}")

@@ -1,0 +1,11 @@
+"""Searches a cell: ``python search.py --help``."""
+
+import os
+
+# Threads that wait should sleep: on a shared machine, spinning ones slow a small network tenfold.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from darts_noise.cli.search import main  # noqa: E402
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,269 @@
+"""The data module: splits, streams, loaders, and runs of Lightning that stop and resume."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from darts_noise.data import Batch, BatchStream, ImageDataModule, channel_statistics
+
+
+def ready(**settings: Any) -> ImageDataModule:
+    module = ImageDataModule(**settings)
+    module.setup()
+    return module
+
+
+def rows(images: torch.Tensor) -> list[list[int]]:
+    return sorted(images.flatten(1).tolist())
+
+
+def test_training_and_validation_images_are_the_data_sets_and_the_test_set_is_its_own() -> None:
+    module = ready()
+    assert rows(torch.cat([module.train.images, module.validation.images])) == rows(
+        module.dataset.train.images
+    )
+    assert len(module.validation) == 719
+    assert module.test is module.dataset.test
+    assert (module.num_classes, module.in_channels, module.image_shape) == (10, 1, (1, 8, 8))
+    assert module.normalisation == channel_statistics(module.train.images)
+
+
+def test_the_test_set_does_not_depend_on_the_seed_and_the_split_does() -> None:
+    first, second = ready(seed=0), ready(seed=1)
+    assert torch.equal(first.test.images, second.test.images)
+    assert not torch.equal(first.train.images, second.train.images)
+    assert torch.equal(first.train.images, ready(seed=0).train.images)
+
+
+def test_train_samples_are_taken_before_the_split() -> None:
+    module = ready(train_samples=100, validation_fraction=0.3, batch_size=8)
+    assert (len(module.train), len(module.validation)) == (70, 30)
+    assert torch.bincount(module.train.labels).tolist() == [7] * 10
+
+
+def test_setup_loads_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ready()
+    train = module.train
+    monkeypatch.setattr("darts_noise.data.module.load_dataset", None)
+    module.prepare_data()
+    module.setup("test")
+    assert module.train is train
+
+
+def test_the_constructor_does_no_input_or_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("darts_noise.data.module.load_dataset", None)
+    ImageDataModule(name="mnist", root="/nowhere")
+
+
+def test_without_a_validation_split() -> None:
+    module = ready(validation_fraction=0.0)
+    assert (len(module.train), len(module.validation)) == (1438, 0)
+    assert module.val_dataloader() == []
+    with pytest.raises(ValueError, match=r"data\.validation_fraction: .*got 0"):
+        module.validation_stream(shuffle=True)
+
+
+def test_streams_for_training_are_augmented_and_those_for_evaluation_are_not() -> None:
+    module = ready(crop_padding=1, cutout=2, batch_size=32)
+    for stream in (module.train_stream(), module.validation_stream(shuffle=True)):
+        assert stream.augmentation == module.augmentation
+        assert (stream.shuffle, stream.drop_last, stream.batch_size) == (True, True, 32)
+    test = module.test_dataloader().stream
+    for stream in (module.validation_stream(shuffle=False), test):
+        assert stream.augmentation is None
+        assert (stream.shuffle, stream.drop_last, stream.batch_size) == (False, False, 128)
+    images, labels = map(torch.cat, zip(*module.test_dataloader(), strict=True))
+    assert torch.equal(images, module.normalisation(module.test.images))
+    assert torch.equal(labels, module.test.labels)
+
+
+def test_training_and_validation_are_not_drawn_in_step() -> None:
+    module = ready(train_samples=1000, batch_size=50)
+    assert len(module.train) == len(module.validation)
+    streams = module.train_stream(), module.validation_stream(shuffle=True)
+    assert not torch.equal(*(stream._order(0) for stream in streams))
+    other = ready(train_samples=1000, batch_size=50, seed=1).train_stream()
+    assert all(not torch.equal(stream._order(0), other._order(0)) for stream in streams)
+
+
+@pytest.mark.parametrize(("flip", "expected"), [(None, False), (True, True), (False, False)])
+def test_flip_is_the_data_sets_unless_it_is_set(flip: bool | None, expected: bool) -> None:
+    assert ready(flip=flip).augmentation.flip is expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "digit"}, "unknown data set 'digit': did you mean 'digits'"),
+        ({"batch_size": 0}, r"data\.batch_size: expected 1 or more, got 0"),
+        ({"image_size": 0}, r"data\.image_size: expected 1 or more, got 0"),
+        ({"train_samples": 0}, r"data\.train_samples: expected 1 or more, got 0"),
+        ({"crop_padding": -1}, r"data\.crop_padding: expected 0 or more, got -1"),
+        ({"cutout": -1}, r"data\.cutout: expected 0 or more, got -1"),
+        ({"seed": -1}, r"data\.seed: expected 0 or more, got -1"),
+        ({"validation_fraction": 1.0}, r"data\.validation_fraction: .* less than 1, got 1\.0"),
+        ({"validation_fraction": -0.1}, r"data\.validation_fraction: .*got -0\.1"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused_at_once(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ImageDataModule(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"train_samples": 1439}, r"data\.train_samples: expected 1 to 1438, got 1439"),
+        ({"train_samples": 1}, r"data\.train_samples: expected training images of 2 classes"),
+        ({"cutout": 9}, r"data\.cutout: expected at most the 8 pixels of an image, got 9"),
+        ({"crop_padding": 9}, r"data\.crop_padding: expected at most the 8 pixels"),
+    ],
+)
+def test_a_setting_that_does_not_suit_the_data_is_refused(
+    settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        ready(**settings)
+
+
+def test_a_batch_larger_than_the_split_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"data\.batch_size: expected at least 720 .*got 719"):
+        ready(batch_size=720).train_stream()
+
+
+class Recorder(pl.LightningModule):
+    """Notes the batches it is given and learns nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.trained: list[Batch] = []
+        self.validated: list[int] = []
+
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        self.trained.append(batch)
+        return self.weight * batch[0].mean()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        if not self.trainer.sanity_checking:
+            self.validated.append(len(batch[1]))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.0)
+
+
+def fit(
+    folder: Path, max_steps: int, limit: int | float | None, checkpoint: Path | None = None
+) -> tuple[Recorder, pl.Trainer]:
+    trainer = pl.Trainer(
+        default_root_dir=folder,
+        accelerator="cpu",
+        max_steps=max_steps,
+        limit_train_batches=limit,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    module, recorder = ImageDataModule(batch_size=128, crop_padding=1, cutout=2), Recorder()
+    trainer.fit(recorder, module, ckpt_path=checkpoint, weights_only=True)
+    return recorder, trainer
+
+
+def as_stream(batches: list[Batch], stream: BatchStream, numbers: list[int]) -> bool:
+    return len(batches) == len(numbers) and all(
+        torch.equal(images, stream.batch(k)[0]) and torch.equal(labels, stream.batch(k)[1])
+        for (images, labels), k in zip(batches, numbers, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("limit", "numbers"),
+    [
+        (None, list(range(12))),  # 719 images are 5 batches of 128
+        (3, [0, 1, 2, 5, 6, 7, 10, 11, 12, 15, 16, 17]),
+    ],
+)
+@pytest.mark.parametrize("stop", [2, 3, 5, 6, 8, 10])
+def test_lightning_resumes_with_the_very_next_batch(
+    stop: int, limit: int | None, numbers: list[int], tmp_path: Path
+) -> None:
+    stream = ready(batch_size=128, crop_padding=1, cutout=2).train_stream()
+    before, trainer = fit(tmp_path, stop, limit)
+    trainer.save_checkpoint(tmp_path / "stop.ckpt")
+    after, _ = fit(tmp_path, 12, limit, tmp_path / "stop.ckpt")
+    assert as_stream(before.trained + after.trained, stream, numbers)
+
+
+def test_lightning_sees_the_whole_validation_set_after_its_sanity_check(tmp_path: Path) -> None:
+    recorder, _ = fit(tmp_path, 10, limit=None)
+    assert recorder.validated == [512, 207] * 2
+
+
+def test_a_limit_that_is_a_share_starts_each_epoch_afresh(tmp_path: Path) -> None:
+    stream = ready(batch_size=128, crop_padding=1, cutout=2).train_stream()
+    recorder, _ = fit(tmp_path, 6, limit=0.6)
+    assert as_stream(recorder.trained, stream, [0, 1, 2, 5, 6, 7])
+
+
+def test_streams_follow_the_trainers_rank_and_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = SimpleNamespace(
+        strategy=SimpleNamespace(root_device=torch.device("cuda", 3)),
+        global_rank=1,
+        world_size=2,
+        limit_train_batches=1.0,
+    )
+    made = []
+    module = ready()
+    monkeypatch.setattr(module, "trainer", trainer)
+    monkeypatch.setattr(
+        "darts_noise.data.module.BatchStream", lambda *_, **settings: made.append(settings)
+    )
+    module.train_stream()
+    module.validation_stream(shuffle=False)
+    for settings in made:
+        assert settings["device"] == torch.device("cuda", 3)
+        assert (settings["rank"], settings["world_size"]) == (1, 2)
+    assert len(made) == 2
+
+
+class Writer(Recorder):
+    """A recorder that leaves what it saw in a file for each process."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def on_train_end(self) -> None:
+        torch.save((self.trained, self.validated), self.folder / f"{self.global_rank}.pt")
+
+
+def test_two_processes_of_lightning_share_the_batches_of_one(tmp_path: Path) -> None:
+    trainer = pl.Trainer(
+        default_root_dir=tmp_path,
+        accelerator="cpu",
+        devices=2,
+        strategy="ddp_spawn",
+        max_epochs=2,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(Writer(tmp_path), ImageDataModule(batch_size=128))
+    (first, first_sizes), (second, second_sizes) = (
+        torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)
+    )
+    stream = ready(batch_size=128).train_stream()
+    whole = [
+        tuple(torch.stack(pair, dim=1).flatten(0, 1) for pair in zip(one, two, strict=True))
+        for one, two in zip(first, second, strict=True)
+    ]
+    assert as_stream(whole, stream, list(range(10)))  # type: ignore[arg-type]
+    assert first_sizes == [256, 104] * 2
+    assert second_sizes == [256, 103] * 2

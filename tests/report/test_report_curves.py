@@ -1,0 +1,125 @@
+"""Curves show the file's points, whatever is missing; the saver never leaves half a file."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from darts_noise.report.curves import draw_curves, read_metrics, save_figure
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def panels(figure: Figure) -> dict[str, Any]:
+    return {axes.get_title(loc="left"): axes for axes in figure.axes if axes.axison}
+
+
+def test_empty_cells_and_split_rows_of_an_epoch(tmp_path: Path) -> None:
+    # Lightning's logger writes an epoch's validation and training values as two rows.
+    text = "epoch,step,train/loss,val/loss\n1,19,1.0,\n2,29,,1.5\n0,9,,2.5\n0,9,2.0,\n1,19,0.9,\n"
+    series = read_metrics(write(tmp_path / "m.csv", text))
+    assert series["train/loss"] == [(0, 2.0), (1, 0.9)]
+    assert series["val/loss"] == [(0, 2.5), (2, 1.5)]
+    lines = {
+        line.get_label(): line for line in panels(draw_curves(tmp_path / "m.csv"))["loss"].lines
+    }
+    np.testing.assert_array_equal(lines["validation"].get_xydata(), [(0, 2.5), (2, 1.5)])
+    assert set(lines) == {"train", "validation"}
+
+
+def test_only_panels_with_data_are_drawn(tmp_path: Path) -> None:
+    text = "epoch,val/accuracy,alpha/entropy_normal,penalty,other\n0,0.1,2.0,,1\n1,0.4,1.9,,1\n"
+    figure = draw_curves(write(tmp_path / "m.csv", text))
+    assert set(panels(figure)) == {"accuracy", "entropy of α (nats)"}
+
+
+@pytest.mark.parametrize("text", ["", "epoch,train/loss\n", "epoch,train/loss\n0,\n"])
+def test_file_without_values(tmp_path: Path, text: str) -> None:
+    figure = draw_curves(write(tmp_path / "m.csv", text), num_classes=10)
+    assert [t.get_text() for t in figure.texts] == ["no metrics yet"]
+
+
+@pytest.mark.parametrize(("scale", "chance"), [(1, 0.1), (100, 10.0)])
+def test_chance_lines(tmp_path: Path, scale: int, chance: float) -> None:
+    text = f"epoch,train/loss,noise/accuracy\n0,2.3,{0.1 * scale}\n1,2.2,{0.9 * scale}\n"
+    path = write(tmp_path / "m.csv", text)
+    found = panels(draw_curves(path, num_classes=10))
+    height = {
+        name: [line.get_ydata()[0] for line in axes.lines if line.get_label() == "chance"]
+        for name, axes in found.items()
+    }
+    assert height == {"loss": [math.log(10)], "accuracy": [pytest.approx(chance)]}
+    assert not any(
+        line.get_label() == "chance" for a in panels(draw_curves(path)).values() for line in a.lines
+    )
+    with pytest.raises(ValueError, match="num_classes: expected at least 2, got 1"):
+        draw_curves(path, num_classes=1)
+
+
+def test_shares_are_stacked(tmp_path: Path) -> None:
+    text = (
+        "epoch,share/normal/none,share/normal/skip,share/normal/conv,share/reduce/none\n"
+        "0,0.2,0.3,0.5,1\n1,0.1,,0.9,1\n"
+    )
+    found = panels(draw_curves(write(tmp_path / "m.csv", text)))
+    assert set(found) == {"operation share: normal", "operation share: reduce"}
+    tops = [
+        [
+            area.get_paths()[0].vertices[:, 1][area.get_paths()[0].vertices[:, 0] == e].max()
+            for e in (0, 1)
+        ]
+        for area in found["operation share: normal"].collections
+    ]
+    np.testing.assert_allclose(tops, [[0.2, 0.1], [0.5, 0.1], [1.0, 1.0]])
+    assert all(axes.get_legend() is not None for axes in found.values())
+
+
+def test_one_epoch_can_be_seen(tmp_path: Path) -> None:
+    text = "epoch,train/loss,share/normal/none\n3,2.0,1.0\n"
+    found = panels(draw_curves(write(tmp_path / "m.csv", text)))
+    assert found["loss"].lines[0].get_marker() == "o"
+    assert found["loss"].get_xlim() == (2.5, 3.5)
+    area = found["operation share: normal"].collections[0].get_paths()[0].get_extents()
+    assert area.width == pytest.approx(1.0)
+
+
+def test_values_that_are_not_finite_are_gaps(tmp_path: Path) -> None:
+    text = "epoch,train/loss,train/accuracy\n0,2,nan\n1,inf,nan\n2,1,nan\n"
+    figure = draw_curves(write(tmp_path / "m.csv", text))
+    np.testing.assert_array_equal(panels(figure)["loss"].lines[0].get_ydata(), [2, math.nan, 1])
+    save_figure(figure, tmp_path / "curves", svg=False)
+
+
+def test_text_in_a_cell_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.csv", "epoch,train/loss\n0,1.0\n1,oops\n")
+    with pytest.raises(ValueError, match=r"m\.csv, row 2, column 'train/loss'.*'oops'"):
+        read_metrics(path)
+
+
+def test_saving_leaves_the_old_file_when_it_fails(tmp_path: Path) -> None:
+    figure = Figure()
+    figure.text(0.5, 0.5, "before")
+    written = save_figure(figure, tmp_path / "run-0.5")
+    assert [path.name for path in written] == ["run-0.5.png", "run-0.5.svg"]
+    before = [path.read_bytes() for path in written]
+
+    class Broken(Figure):
+        def savefig(self, file: Any, **_: Any) -> None:
+            file.write(b"half a pict")
+            raise OSError("disc full")
+
+    with pytest.raises(OSError, match="disc full"):
+        save_figure(Broken(), tmp_path / "run-0.5")
+    assert [path.read_bytes() for path in written] == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run-0.5.png", "run-0.5.svg"]
+
+
+def test_svg_can_be_left_out(tmp_path: Path) -> None:
+    assert [p.name for p in save_figure(Figure(), tmp_path / "deep" / "a", svg=False)] == ["a.png"]
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.png"]

@@ -1,0 +1,90 @@
+"""Heat maps of the weights: what is written is what was given, on one scale, inside the page."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from darts_noise.report.heatmap import draw_alpha, edge_label
+
+
+def edges_of(nodes: int) -> list[tuple[int, int]]:
+    return [(source, node) for node in range(nodes) for source in range(node + 2)]
+
+
+def weights_of(rows: int, columns: int, seed: int = 0) -> list[list[float]]:
+    return np.random.default_rng(seed).dirichlet(np.ones(columns), rows).tolist()
+
+
+def test_edge_labels() -> None:
+    labels = ["$c_{k-2}$→0", "$c_{k-1}$→0", "$c_{k-2}$→1", "$c_{k-1}$→1", "0→1"]
+    assert [edge_label(*edge) for edge in edges_of(2)] == labels
+
+
+def test_rows_columns_and_scale_are_those_given() -> None:
+    weights = {"normal": weights_of(5, 3), "reduce": weights_of(5, 3, seed=1)}
+    figure = draw_alpha(weights, ["none", "skip_connect", "sep_conv_3x3"], edges_of(2))
+    *maps, bar = figure.axes
+    assert [axes.get_title(loc="left") for axes in maps] == ["normal", "reduce"]
+    for axes, rows in zip(maps, weights.values(), strict=True):
+        np.testing.assert_array_equal(axes.images[0].get_array(), rows)
+        assert axes.images[0].get_clim() == (0.0, np.max(list(weights.values())))
+        assert [t.get_text() for t in axes.get_yticklabels()][4] == "0→1"
+        assert [t.get_text() for t in axes.get_xticklabels()][1] == "skip_connect"
+        for text in axes.texts:
+            column, row = text.get_position()
+            assert float(text.get_text()) == pytest.approx(rows[int(row)][int(column)], abs=0.0501)
+        assert len(axes.texts) == 15
+    assert bar.get_ylim()[0] == 0.0
+
+
+@pytest.mark.parametrize("columns", [3, 8, 16])
+@pytest.mark.parametrize("nodes", [2, 4, 7])
+def test_text_fits_and_nothing_is_clipped(nodes: int, columns: int) -> None:
+    edges = edges_of(nodes)
+    weights = {
+        "normal": weights_of(len(edges), columns),
+        "reduce": weights_of(len(edges), columns),
+        "normalisation": weights_of(1, 2),
+    }
+    names = [f"conv_7x1_1x7_{i}" for i in range(columns)]
+    figure = draw_alpha(weights, names, edges, title="A title")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    page = figure.bbox
+    tight = [axes.get_tightbbox(renderer) for axes in figure.axes]
+    for box in tight:
+        assert box.x0 >= 0
+        assert box.y0 >= 0
+        assert box.x1 <= page.x1
+        assert box.y1 <= page.y1
+    for one, other in combinations(tight, 2):
+        assert not one.overlaps(other)
+    for axes in figure.axes:
+        square = axes.bbox.width / max(1, len(axes.get_xticks()))
+        for text in axes.texts:
+            assert text.get_window_extent(renderer).width < square
+    assert bool(figure.axes[0].texts) == (columns < 16)
+
+
+def test_kind_of_another_shape_is_numbered_and_short_rows_are_blank() -> None:
+    figure = draw_alpha({"macro": [[0.2, 0.8], [1.0]]}, ["none"], edges_of(2))
+    axes = figure.axes[0]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["0", "1"]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["choice 0", "choice 1"]
+    assert len(axes.texts) == 3
+
+
+@pytest.mark.parametrize("weight", [-0.1, float("nan"), float("inf")])
+def test_weights_that_are_none_are_refused(weight: float) -> None:
+    with pytest.raises(ValueError, match=r"weights\['normal'\], row 0"):
+        draw_alpha({"normal": [[weight]]}, ["none"], [(0, 0)])
+    with pytest.raises(ValueError, match="got none"):
+        draw_alpha({}, ["none"], [(0, 0)])
+
+
+def test_all_zero_weights_have_a_scale() -> None:
+    figure = draw_alpha({"normal": [[0.0]]}, ["none"], [(0, 0)])
+    assert figure.axes[0].images[0].get_clim() == (0.0, 1.0)
