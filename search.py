@@ -5,7 +5,7 @@ import os
 # Threads that wait should sleep: on a shared machine, spinning ones slow a small network tenfold.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from darts_noise.cli.search import main  # noqa: E402
+from darts_noise.cli.search import main
 
 if __name__ == "__main__":
     main()

@@ -1,0 +1,51 @@
+"""Differentiable architecture search for cells that learn the data and cannot learn noise.
+
+>>> import darts_noise as dn
+>>> net = dn.create_model("darts_v2", num_classes=10, channels=4, num_cells=3)
+>>> dn.load_genotype("darts_v2").normal[0]
+(('sep_conv_3x3', 0), ('sep_conv_3x3', 1))
+"""
+
+from darts_noise.data import ImageDataModule, list_datasets, load_dataset, register_dataset
+from darts_noise.nets import Cell, Network, SuperNet, create_model
+from darts_noise.noise import list_noise, make_noise, noise_fit_penalty, register_noise
+from darts_noise.search import Architecture, SearchModule
+from darts_noise.space import (
+    Genotype,
+    Space,
+    list_genotypes,
+    list_operations,
+    list_spaces,
+    load_genotype,
+    register_operation,
+    register_space,
+)
+from darts_noise.train import NoiseFit, TrainModule, noise_fit
+
+__all__ = [
+    "Architecture",
+    "Cell",
+    "Genotype",
+    "ImageDataModule",
+    "Network",
+    "NoiseFit",
+    "SearchModule",
+    "Space",
+    "SuperNet",
+    "TrainModule",
+    "create_model",
+    "list_datasets",
+    "list_genotypes",
+    "list_noise",
+    "list_operations",
+    "list_spaces",
+    "load_dataset",
+    "load_genotype",
+    "make_noise",
+    "noise_fit",
+    "noise_fit_penalty",
+    "register_dataset",
+    "register_noise",
+    "register_operation",
+    "register_space",
+]

@@ -1,7 +1,7 @@
 """The command line of both scripts: LightningCLI with short help and one-line errors.
 
-Arguments of a script of its own are added in `search.py` and `train.py` beside this file; those of
-the model and the data are the arguments of their classes. What a message looks like is decided here.
+A script's own arguments are added in `search.py` and `train.py` beside this file; those of the model
+and the data are the arguments of their classes. What a message looks like is decided here.
 """
 
 import argparse
@@ -9,17 +9,32 @@ import difflib
 import re
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import pytorch_lightning as pl
+import yaml
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from darts_noise.data.module import ImageDataModule
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
-SHOWN_TRAINER_KEYS = ("max_epochs", "accelerator", "devices", "strategy", "precision")
+TRAINER_KEYS = {
+    "max_epochs": "passes over the training images",
+    "accelerator": "cpu, gpu or auto",
+    "devices": "how many, or which",
+    "strategy": "how several devices work together, such as ddp",
+    "precision": "32-true, bf16-mixed or (on CUDA) 16-mixed",
+}
 """The Trainer's arguments that ``--help`` shows; all others are accepted too."""
+
+HELP = {
+    "help": "this text",
+    "config": "a YAML file of keys; may be given several times, the last one wins",
+    "print_config": "print all keys with their values and exit",
+}
+HIDDEN = ("model", "data", "trainer", "print_shtab")
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "num_sanity_val_steps": 0,
@@ -49,12 +64,28 @@ class OneLineParser(LightningArgumentParser):
         """Every key that a config or an option may set."""
         return [a.dest for a in self._actions if a.dest not in ("help", "==SUPPRESS==")]
 
-    def shorten_help(self) -> None:
-        """Hides the Trainer's rarely used arguments; they are accepted all the same."""
-        shown = {f"trainer.{key}" for key in SHOWN_TRAINER_KEYS}
+    def format_help(self, formatter: argparse.HelpFormatter | None = None) -> str:
+        """A line for each option, with its default; of the Trainer's, the ones that matter."""
+        groups: dict[str, list[str]] = {"run": []}
         for action in self._actions:
-            if action.dest.startswith("trainer") and action.dest not in shown:
-                action.help = argparse.SUPPRESS
+            head, _, tail = action.dest.partition(".")
+            text = TRAINER_KEYS.get(tail) if head == "trainer" else action.help
+            option = next((o for o in action.option_strings if re.fullmatch(r"--[\w.]+", o)), None)
+            if action.dest in HIDDEN or option is None or not text or text == "==SUPPRESS==":
+                continue
+            default = action.default if action.default != "==SUPPRESS==" else None
+            shown = "" if default is None else f" [{default}]"
+            text = HELP.get(action.dest, text).rstrip(".")
+            groups.setdefault(head if tail else "run", []).append(f"  {option:<28} {text}{shown}")
+        lines = [
+            f"usage: {self.prog} [--config FILE] [--KEY VALUE ...]",
+            "",
+            self.description or "",
+        ]
+        for group, options in groups.items():
+            lines += ["", f"{group}:", *options]
+        more = "Any other argument of Lightning's Trainer is accepted as --trainer.KEY VALUE."
+        return "\n".join([*lines, "", more]) + "\n"
 
 
 def readable(message: str, keys: list[str]) -> str:
@@ -72,6 +103,8 @@ def readable(message: str, keys: list[str]) -> str:
         return f"unknown config key {match[1]!r}" + _nearest(match[1], keys)
     if match := re.match(r'Parser key "([^"]+)": (.*)', text):
         return f"{match[1]}: {_expectation(match[2])}"
+    if match := re.match(r"Problems parsing config: (.*)", text):
+        return f"config: not YAML: {match[1]}"
     if text.startswith("Unexpected config"):
         return "config: expected a YAML file of key: value lines"
     return text
@@ -90,7 +123,8 @@ def _nearest(key: str, keys: list[str], prefix: str = "") -> str:
 def _expectation(text: str) -> str:
     """``expected int, got 'abc'`` out of a validator's report on one value."""
     got = re.search(r"(?:Got value|Given value): (.*)$", text)
-    literals = [v for group in re.findall(r"Literal\[([^\]]*)\]", text) for v in group.split(", ")]
+    groups = re.findall(r"Literal\[([^\]]*)\]", text)
+    literals = [v.strip("'\"") for group in groups for v in group.split(", ")]
     types = re.findall(r"<class '(?:\w+\.)*(\w+)'>", text.split("Given value type")[0])
     wanted = list(dict.fromkeys(literals or types))
     if not got or not wanted:
@@ -105,7 +139,9 @@ class ScriptCLI(LightningCLI):
     The Trainer is built by `make_trainer`, once the run's directory is there.
     """
 
-    kind = "search"
+    kind: ClassVar[str]
+    description: ClassVar[str]
+    max_epochs: ClassVar[int]
 
     def __init__(self, model: type[pl.LightningModule], argv: list[str] | None) -> None:
         argv = sys.argv[1:] if argv is None else argv
@@ -121,10 +157,15 @@ class ScriptCLI(LightningCLI):
                 ImageDataModule,
                 run=False,
                 args=argv,
-                trainer_defaults=TRAINER_DEFAULTS,
+                trainer_defaults={**TRAINER_DEFAULTS, "max_epochs": self.max_epochs},
                 save_config_callback=None,
-                parser_kwargs={"allow_abbrev": False, "prog": Path(original[0]).name},
+                parser_kwargs={
+                    "allow_abbrev": False,
+                    "prog": Path(original[0]).name,
+                    "description": self.description,
+                },
                 parser_class=OneLineParser,
+                auto_configure_optimizers=False,
             )
         except ValueError as error:
             fail(error)
@@ -145,23 +186,26 @@ class ScriptCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.link_arguments("seed", "data.seed")
-        assert isinstance(parser, OneLineParser)
-        parser.shorten_help()
 
     def _set_seed(self) -> None:
         if self.config["seed"] < 0:
             raise ValueError(f"seed: expected 0 or more, got {self.config['seed']}")
         pl.seed_everything(self.config["seed"], workers=True, verbose=False)
 
+    def _add_instantiators(self) -> None:
+        """Adds none: Lightning's would put a class path into every checkpoint's settings."""
+
     def instantiate_classes(self) -> None:
-        self.config_init = self.parser.instantiate_classes(self.config)
+        epochs = self.config["trainer"]["max_epochs"]
+        if epochs is None or epochs < 1:
+            raise ValueError(f"trainer.max_epochs: expected 1 or more, got {epochs}")
+        self.config_init = self.parser.instantiate(self.config)
         self.datamodule = self.config_init["data"]
         self.model = self.config_init["model"]
 
     def resolved_config(self) -> dict[str, Any]:
         """The whole configuration with all defaults, as it goes to ``config.yaml``."""
-        self._dump_config()
-        dump: dict[str, Any] = self.config_dump
+        dump: dict[str, Any] = yaml.safe_load(self.parser.dump(self.config, skip_link_targets=False))
         return {key: value for key, value in dump.items() if key != "config"}
 
     def make_trainer(self, **more: Any) -> pl.Trainer:
@@ -175,6 +219,10 @@ class ScriptCLI(LightningCLI):
             settings["logger"] = False  # the session adds its own; a logger that is named stays
         settings["callbacks"] = [*(settings.get("callbacks") or []), *more.pop("callbacks", [])]
         try:
-            return pl.Trainer(**{**settings, **more})
-        except (ValueError, pl.utilities.exceptions.MisconfigurationException) as error:
+            trainer = pl.Trainer(**{**settings, **more})
+        except (ValueError, MisconfigurationException) as error:
             raise UserError(f"trainer: {error}") from None
+        half = str(settings["precision"]) in ("16", "16-mixed")
+        if half and trainer.strategy.root_device.type == "cpu":
+            raise UserError("trainer.precision: 16-mixed needs a GPU; a CPU has bf16-mixed")
+        return trainer

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.cli import LightningArgumentParser
 
 from darts_noise.atomic import write_text
-from darts_noise.cli.parser import ScriptCLI, fail
+from darts_noise.cli.parser import ScriptCLI, UserError, fail
 from darts_noise.cli.session import Session, quiet_lightning
 from darts_noise.report.card import count_parameters, row
 from darts_noise.report.cells import save_cells
@@ -23,6 +23,8 @@ class SearchCLI(ScriptCLI):
     """The command line of the search."""
 
     kind = "search"
+    description = "Searches a cell that learns the data and cannot learn noise."
+    max_epochs = 50
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.link_arguments("seed", "model.seed")
@@ -119,8 +121,8 @@ def main(argv: list[str] | None = None) -> None:
     assert isinstance(module, SearchModule)
     try:
         require_mode(cli.config["wandb"])
-        if "16-mixed" in str(cli.config["trainer"]["precision"]).replace("bf16", ""):
-            raise ValueError("trainer.precision: the search runs in 32-true or bf16-mixed")
+        if str(cli.config["trainer"]["precision"]) in ("16", "16-mixed"):
+            raise UserError("trainer.precision: the search runs in 32-true or bf16-mixed")
         cli.datamodule.setup()
         module.build(cli.datamodule)
         session = Session(cli, lambda run: [SearchOutputs(run)], monitor="val/accuracy")

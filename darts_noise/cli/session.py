@@ -26,6 +26,7 @@ def quiet_lightning() -> None:
     for message in (
         ".*does not have many workers.*",
         ".*LeafSpec.*",
+        ".*AMP with fp16 is not supported on CPU.*",  # refused by us, in one line
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*Experiment logs directory .* exists and is not empty.*",
         ".*lr_scheduler.step.*before.*optimizer.step.*",
@@ -63,9 +64,13 @@ class Session:
                 callbacks=[
                     RunProgress(cli.kind, self.console),
                     *callbacks(self.run),
-                    _checkpoints(self.run, monitor),
+                    *_checkpoints(self.run, monitor),
                 ],
             )
+            # Opens the streams once, so that batches that do not suit the data or the processes
+            # are refused here.
+            cli.datamodule.trainer = self.trainer
+            cli.datamodule.train_stream()
         except ValueError as error:
             self.run.rmdir()
             fail(error)
@@ -117,15 +122,21 @@ class Session:
         finish(self.wandb)
 
 
-def _checkpoints(run: Path, monitor: str | None) -> ModelCheckpoint:
-    checkpoints = ModelCheckpoint(
-        dirpath=run / "checkpoints",
-        filename="best",
-        monitor=monitor,
-        mode="max",
-        save_last=True,
-        save_top_k=1 if monitor else 0,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
-    return checkpoints
+def _checkpoints(run: Path, monitor: str | None) -> list[ModelCheckpoint]:
+    """``last.ckpt`` after every epoch and, where there is a figure to judge by, ``best.ckpt``.
+
+    Two of Lightning's, because one with ``save_last`` leaves out the epochs that are not the best.
+    """
+
+    def keep(filename: str, figure: str | None) -> ModelCheckpoint:
+        return ModelCheckpoint(
+            dirpath=run / "checkpoints",
+            filename=filename,
+            monitor=figure,
+            mode="max",
+            save_top_k=1,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+
+    return [keep("last", None)] + ([keep("best", monitor)] if monitor else [])

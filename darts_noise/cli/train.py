@@ -1,4 +1,4 @@
-"""``python train.py``: trains a network of a found cell, on the data and on noise; see README.md."""
+"""``python train.py``: trains a network of a found cell on the data and on noise; see README.md."""
 
 import sys
 from pathlib import Path
@@ -27,6 +27,8 @@ class TrainCLI(ScriptCLI):
     """The command line of the training."""
 
     kind = "train"
+    description = "Trains a network of a found or a published cell, on the data and on noise."
+    max_epochs = 600
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(

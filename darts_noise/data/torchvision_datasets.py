@@ -108,7 +108,7 @@ def _open_or_download(name: str, open_: Open, files: Path, train: bool) -> Any:
         except RuntimeError:  # torchvision's answer to files that are missing or incomplete
             return open_(train, True)
     except (OSError, RuntimeError, http.client.HTTPException) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
         raise ValueError(
             f"data set {name!r}: expected its files at {files}, and downloading them failed "
             f"({reason}); copy them there from a machine with a network, or set data.root"

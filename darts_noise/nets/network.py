@@ -1,7 +1,7 @@
 """The discrete network: stem → cells → pool → linear, and `create_model`.
 
-Its layout is DARTS's (arXiv:1806.09055, section 3.1 and appendix A); its parameter counts and logits
-are held to reference values by the tests.
+Its layout is DARTS's (arXiv:1806.09055, section 3.1 and appendix A); its parameter counts and
+logits are held to reference values by the tests.
 """
 
 from pathlib import Path

@@ -58,12 +58,10 @@ def plan_cells(
         concat: for ``"normal"`` and ``"reduce"``, how many states the cell concatenates.
 
     Raises:
-        ValueError: fewer than one cell or one channel.
+        ValueError: fewer than one cell.
     """
     if num_cells < 1:
         raise ValueError(f"num_cells: expected at least 1, got {num_cells}")
-    if channels < 1:
-        raise ValueError(f"channels: expected at least 1, got {channels}")
     plans = []
     before_last, last = stem_channels
     reduction_last = stem_reduces

@@ -1,7 +1,7 @@
 """Stems: from an image to the two states that the first cell takes.
 
-``cifar`` and ``imagenet`` are those of DARTS; ``small`` is for images of 8×8 to 28×28. A new stem is
-one more entry in `STEMS`.
+``cifar`` and ``imagenet`` are those of DARTS; ``small`` is for images of 8×8 to 28×28. A new stem
+is one more entry in `STEMS`.
 """
 
 from collections.abc import Callable, Mapping
@@ -110,6 +110,8 @@ def build_stem(name: str, in_channels: int, channels: int, stride: int = 1) -> S
         raise unknown("stem", name, STEMS)
     if in_channels < 1:
         raise ValueError(f"in_channels: expected at least 1, got {in_channels}")
+    if channels < 1:
+        raise ValueError(f"channels: expected at least 1, got {channels}")
     if stride not in (1, 2, 4):
         raise ValueError(f"stem_stride: expected 1, 2 or 4, got {stride}")
     return STEMS[name](in_channels, channels, stride)

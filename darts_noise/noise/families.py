@@ -1,7 +1,7 @@
 """Families of noise: data that a cell must not be able to learn.
 
-A family is one function under ``@register_noise``: (size, real images, generator) → uint8 images and
-labels. A set is made once, from a seed, and stays as it is for the whole run: it is never redrawn
+A family is one function under ``@register_noise``: (size, real images, generator) → uint8 images
+and labels. A set is made once, from a seed, and stays as it is for the whole run: it is never redrawn
 and never augmented, because the question is whether *this* set can be memorised.
 """
 
@@ -78,18 +78,14 @@ def _random_labels(size: int, like: LabelledImages, generator: torch.Generator) 
 
 
 @register_noise
-def uniform(
-    size: int, like: LabelledImages, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def uniform(size: int, like: LabelledImages, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Every pixel uniform in 0..255, every label uniform over the classes."""
     images = torch.randint(256, (size, *like.shape), generator=generator, dtype=torch.uint8)
     return images, _random_labels(size, like, generator)
 
 
 @register_noise
-def gaussian(
-    size: int, like: LabelledImages, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def gaussian(size: int, like: LabelledImages, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Every pixel normal with the mean and deviation of its channel in the real images, clipped."""
     statistics = channel_statistics(like.images)
     mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (statistics.mean, statistics.std))

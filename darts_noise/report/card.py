@@ -20,7 +20,6 @@ from darts_noise.atomic import write_text
 
 TITLES = {
     "dataset": "Data set",
-    "genotype": "Genotype",
     "noise_weight": "λ",
     "test_accuracy": "Test accuracy",
     "validation_accuracy": "Validation accuracy",
@@ -39,9 +38,7 @@ TITLES = {
 
 def count_parameters(net: nn.Module) -> int:
     """Learnable parameters, the auxiliary head left out as papers do."""
-    return sum(
-        p.numel() for name, p in net.named_parameters() if not name.startswith("auxiliary.")
-    )
+    return sum(p.numel() for name, p in net.named_parameters() if not name.startswith("auxiliary."))
 
 
 def count_multiply_adds(net: nn.Module, image_shape: tuple[int, int, int]) -> int:
@@ -90,7 +87,9 @@ def write_card(run: Path, card: Mapping[str, Any]) -> None:
 
 def markdown(card: Mapping[str, Any]) -> str:
     """The card as a table of two columns."""
-    rows = [f"| {title} | {_shown(key, card[key])} |" for key, title in TITLES.items() if key in card]
+    rows = [
+        f"| {title} | {_shown(key, card[key])} |" for key, title in TITLES.items() if key in card
+    ]
     return "\n".join(["| | |", "|---|---|", *rows]) + "\n"
 
 

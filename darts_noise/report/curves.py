@@ -32,7 +32,7 @@ PANELS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
         ("val/accuracy", "validation", OKABE_ITO["green"], "--"),
         ("noise/accuracy", "noise", OKABE_ITO["vermillion"], "-."),
     ),
-    "penalty": (("penalty", "P(α)", OKABE_ITO["vermillion"], "-"),),
+    "penalty": (("noise/penalty", "P(α)", OKABE_ITO["vermillion"], "-"),),
 }
 ENTROPY, SHARE = "alpha/entropy_", "share/"
 PANEL_WIDTH, PANEL_HEIGHT, PANELS_A_ROW = 2.6, 1.9, 3  # inches

@@ -1,6 +1,5 @@
 """Weights & Biases: where a run is tracked, without a prompt and without a crash."""
 
-import logging
 import netrc
 import os
 from collections.abc import Mapping
@@ -72,7 +71,7 @@ def start_tracking(
     mode, why = resolve_mode(mode)
     if mode == "off":
         return None, why
-    logging.getLogger("wandb").setLevel(logging.ERROR)
+    wandb.setup(wandb.Settings(silent=True))  # Lightning passes on settings that W&B warns about
     for attempt in dict.fromkeys((mode, "offline")):
         try:
             logger = WandbLogger(

@@ -51,4 +51,5 @@ def entropy(weights: Tensor) -> Tensor:
 
     log(operations) where nothing is decided, 0 where every edge has one operation.
     """
-    return torch.special.entr(weights).sum(-1).mean()
+    per_edge: Tensor = torch.special.entr(weights).sum(-1)
+    return per_edge.mean()

@@ -15,8 +15,8 @@ def discretise(
     """The strongest operation on each of the strongest edges (DARTS, section 2.4).
 
     An edge is as strong as its strongest operation other than ``none``. A node keeps its
-    ``space.kept_edges`` strongest predecessors, strongest first; of equals, the earlier one. The cell
-    concatenates all its nodes.
+    ``space.kept_edges`` strongest predecessors, strongest first; of equals, the earlier one. The
+    cell concatenates all its nodes.
 
     Args:
         space: the search space.

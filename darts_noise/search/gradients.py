@@ -1,7 +1,7 @@
 """Gradients of one group of parameters, without touching any other.
 
-Every update of the search goes through here: `torch.autograd.grad` leaves no ``.grad`` behind in the
-other groups, and the average over processes is taken by hand, because gradients obtained this way
+Every update of the search goes through here: `torch.autograd.grad` leaves no ``.grad`` behind in
+the other groups, and the average over processes is taken by hand, because gradients obtained this way
 pass by the hooks of `DistributedDataParallel`.
 """
 
@@ -25,7 +25,7 @@ def average_over_processes(tensors: Sequence[Tensor]) -> list[Tensor]:
         return list(tensors)
     flat = torch.cat([t.detach().reshape(-1) for t in tensors])
     dist.all_reduce(flat)
-    parts = flat.div_(dist.get_world_size()).split([t.numel() for t in tensors])
+    parts = torch.split(flat.div_(dist.get_world_size()), [t.numel() for t in tensors])
     return [part.view_as(t) for part, t in zip(parts, tensors, strict=True)]
 
 

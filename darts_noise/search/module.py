@@ -134,6 +134,7 @@ class SearchModule(pl.LightningModule):
         if hasattr(self, "arch"):
             return
         hparams = self.hparams
+        data.validation_stream(shuffle=True)  # refuses data on which α cannot be learnt
         self.num_classes = data.num_classes
         self.in_channels = data.in_channels
         self.dataset_name = data.name
@@ -303,7 +304,12 @@ class SearchModule(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         every = self.hparams["twin_restart"]
-        if self.twin is not None and every and self.current_epoch and not self.current_epoch % every:
+        if (
+            self.twin is not None
+            and every
+            and self.current_epoch
+            and not self.current_epoch % every
+        ):
             self.twin.load_state_dict(self._fresh_twin(self.current_epoch // every).state_dict())
             self._optimisers()[2].optimizer.state.clear()
 

@@ -67,9 +67,7 @@ class TrainModule(pl.LightningModule):
                 raise ValueError(f"model.{key}: expected 0 or more and less than 1, got {value}")
         self.save_hyperparameters()
 
-    def build(
-        self, genotype: Genotype, num_classes: int, in_channels: int
-    ) -> "TrainModule":
+    def build(self, genotype: Genotype, num_classes: int, in_channels: int) -> "TrainModule":
         """Makes ``net`` for data of this form; the Trainer may run after that.
 
         Raises:
@@ -109,12 +107,14 @@ class TrainModule(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         epochs = max(self.trainer.max_epochs or 1, 1)
         self.net.drop_path = self.hparams["drop_path"] * self.current_epoch / epochs
+        # Kept here: by the end of the epoch the schedule has moved on.
+        self.learning_rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate("val", batch)
 
     def on_train_epoch_end(self) -> None:
-        self.log_dict(self.metrics.collect("train", "val") | {"lr/weights": self._learning_rate()})
+        self.log_dict(self.metrics.collect("train", "val") | {"lr/weights": self.learning_rate})
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate("test", batch)
@@ -131,11 +131,6 @@ class TrainModule(pl.LightningModule):
             weight_decay=hparams["weight_decay"],
         )
         return [optimiser], [CosineAnnealingLR(optimiser, max(self.trainer.max_epochs or 1, 1))]
-
-    def _learning_rate(self) -> float:
-        """The rate of the epoch that ends (the schedule steps after the hooks of the epoch)."""
-        rate: float = self.trainer.optimizers[0].param_groups[0]["lr"]
-        return rate
 
     def _evaluate(self, split: str, batch: Batch) -> None:
         images, labels = batch

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger
 
 from darts_noise.data.batches import BatchStream, EpochLoader
@@ -101,7 +102,7 @@ def noise_fit(
         **{
             "enable_checkpointing": False,
             "enable_model_summary": False,
-            "enable_progress_bar": False,
+            "enable_progress_bar": any(isinstance(c, ProgressBar) for c in callbacks),
             "num_sanity_val_steps": 0,
             **dict(trainer or {}),
             "max_epochs": epochs,

@@ -33,9 +33,7 @@ class DilConv(nn.Sequential):
         padding = dilation * (kernel // 2)
         super().__init__(
             nn.ReLU(),
-            nn.Conv2d(
-                channels, channels, kernel, stride, padding, dilation, channels, bias=False
-            ),
+            nn.Conv2d(channels, channels, kernel, stride, padding, dilation, channels, bias=False),
             nn.Conv2d(channels, channels, 1, bias=False),
             nn.BatchNorm2d(channels, affine=affine),
         )

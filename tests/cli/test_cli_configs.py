@@ -1,0 +1,62 @@
+"""Every shipped config is parsed and built, and states no key twice or at its default's value."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+
+import darts_noise as dn
+from darts_noise.cli.search import SearchCLI
+from darts_noise.cli.train import TrainCLI
+
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_it_builds(path: Path, tmp_path):
+    cli_class, module_class = {
+        "search": (SearchCLI, dn.SearchModule),
+        "train": (TrainCLI, dn.TrainModule),
+    }[path.parent.name]
+    cli = cli_class(module_class, ["--config", str(path)])
+    trainer = cli.make_trainer()
+    assert trainer.max_epochs >= 10
+    data = cli.datamodule
+    assert data.name == path.stem
+    module = cli.model
+    if data.name == "digits":
+        data.setup()
+    if isinstance(module, dn.TrainModule):
+        module.build(dn.load_genotype("darts_v2"), 10, 3 if data.name == "cifar10" else 1)
+    elif data.name == "digits":
+        module.build(data)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_every_line_says_something(path: Path):
+    """A key that a user may want to turn has a comment; the file says what it is for."""
+    text = path.read_text()
+    assert text.startswith("# ")
+    assert yaml.safe_load(text).keys() == {"data", "model", "trainer"}
+
+
+def test_paper_presets_are_the_defaults():
+    """DARTS, section 3.1 and appendix A.1: the figures of the search and of the retraining."""
+
+    def defaults(cls):
+        return {k: p.default for k, p in inspect.signature(cls).parameters.items()}
+
+    search = defaults(dn.SearchModule)
+    assert (search["channels"], search["num_cells"]) == (16, 8)
+    assert (search["learning_rate"], search["learning_rate_min"]) == (0.025, 0.001)
+    assert (search["momentum"], search["weight_decay"], search["gradient_clip"]) == (0.9, 3e-4, 5)
+    assert (search["alpha_learning_rate"], search["alpha_betas"]) == (3e-4, (0.5, 0.999))
+    assert search["alpha_weight_decay"] == 1e-3
+    train = defaults(dn.TrainModule)
+    assert (train["channels"], train["num_cells"]) == (36, 20)
+    assert (train["auxiliary_weight"], train["drop_path"]) == (0.4, 0.2)
+    assert (train["learning_rate"], train["momentum"], train["weight_decay"]) == (0.025, 0.9, 3e-4)
+    assert defaults(dn.ImageDataModule)["validation_fraction"] == 0.5
+    assert (SearchCLI.max_epochs, TrainCLI.max_epochs) == (50, 600)

@@ -1,0 +1,152 @@
+"""Both scripts on a few digits, as a user calls them: what they leave and how they end."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from conftest import ROOT
+
+import darts_noise as dn
+from darts_noise.cli import search, train
+
+FEW = [
+    "--data.train_samples=160",
+    "--data.batch_size=20",
+    "--trainer.accelerator=cpu",
+    "--trainer.max_epochs=2",
+]
+SMALL_SEARCH = [*FEW, "--model.channels=4", "--model.nodes=1", "--model.warmup_epochs=0"]
+SMALL_TRAIN = [*FEW, "--model.channels=4", "--model.num_cells=3"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A search and a training from it, tracked offline."""
+    root = tmp_path_factory.mktemp("runs")
+    search.main([*SMALL_SEARCH, f"--runs={root}", "--name=s"])
+    train.main([*SMALL_TRAIN, f"--runs={root}", "--name=t"])
+    return root
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "files"),
+    [
+        ("search", "s", ["alpha.json", "alpha.png", "alpha.svg"]),
+        ("train", "t", []),
+    ],
+)
+def test_what_a_run_leaves(runs, kind, name, files):
+    run = runs / kind / name
+    for file in [
+        "config.yaml",
+        "metrics.csv",
+        "genotype.json",
+        "cells.png",
+        "cells.svg",
+        "curves.png",
+        "card.json",
+        "card.md",
+        "checkpoints/last.ckpt",
+        "checkpoints/best.ckpt",
+        *files,
+    ]:
+        assert (run / file).stat().st_size > 0, file
+    assert list((run / "wandb").glob("offline-run-*/*.wandb"))
+    assert (runs / kind / "latest").resolve() == run.resolve()
+
+
+def test_metrics_have_one_row_per_epoch(runs):
+    for run in ("search/s", "train/t"):
+        rows = list(csv.DictReader((runs / run / "metrics.csv").open()))
+        epochs = [row["epoch"] for row in rows if row.get("train/loss")]
+        assert epochs == ["0", "1"]
+        assert all(row["val/accuracy"] for row in rows if row.get("train/loss"))
+
+
+def test_the_cell_is_that_of_the_final_alpha(runs):
+    """genotype.json, alpha.json and the last checkpoint tell of the same α."""
+    import torch
+
+    run = runs / "search" / "s"
+    alpha = json.loads((run / "alpha.json").read_text())
+    held = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    for kind in ("normal", "reduce"):
+        assert torch.equal(torch.tensor(alpha["alpha"][kind]), held[f"arch.{kind}"])
+    arch = dn.Architecture("noise", 1)
+    arch.load_state_dict({k: torch.tensor(v) for k, v in alpha["alpha"].items()})
+    assert arch.genotype() == dn.load_genotype(run)
+
+
+def test_the_training_takes_the_newest_search(runs):
+    assert dn.load_genotype(runs / "train" / "t") == dn.load_genotype(runs / "search" / "s")
+
+
+def test_the_card_agrees_with_the_network_it_describes(runs):
+    run = runs / "train" / "t"
+    card = json.loads((run / "card.json").read_text())
+    net = dn.create_model(run, channels=4, num_cells=3, stem="small", in_channels=1)
+    assert card["parameters"] == sum(p.numel() for p in net.parameters())
+    assert card["train_samples"] == 144
+    assert card["noise"]["samples"] == 144
+    assert card["noise"]["epochs"] == card["epochs"] == 2
+    assert 0 <= card["noise_accuracy"] <= 1
+    assert f"{100 * card['test_accuracy']:.2f} %" in (run / "card.md").read_text()
+
+
+def test_a_config_from_a_run_gives_the_same_run(runs, tmp_path):
+    """config.yaml is complete: given back, it finds the same cell and the same figures."""
+    config = yaml.safe_load((runs / "search" / "s" / "config.yaml").read_text())
+    assert config["data"]["train_samples"] == 160
+    config.update(runs=str(tmp_path), name="again", wandb="off")
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump(config))
+    search.main(["--config", str(path)])
+    again = tmp_path / "search" / "again"
+    first = runs / "search" / "s"
+    for file in ("metrics.csv", "alpha.json", "genotype.json"):
+        assert (again / file).read_text() == (first / file).read_text()
+    assert not (again / "wandb").exists()
+
+
+def test_without_a_noise_check_the_card_says_so(runs, tmp_path):
+    train.main(
+        [
+            *SMALL_TRAIN,
+            f"--runs={tmp_path}",
+            f"--model.genotype={runs / 'search' / 's'}",
+            "--noise_check=false",
+            "--wandb=off",
+            "--name=t",
+        ]
+    )
+    card = json.loads((tmp_path / "train" / "t" / "card.json").read_text())
+    assert card["noise_accuracy"] is None
+    assert "not measured" in (tmp_path / "train" / "t" / "card.md").read_text()
+
+
+def test_ctrl_c_leaves_what_was_found(tmp_path):
+    command = [sys.executable, str(ROOT / "search.py"), *SMALL_SEARCH[:-1], f"--runs={tmp_path}"]
+    process = subprocess.Popen(
+        [*command, "--name=s", "--wandb=off", "--trainer.max_epochs=500"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    run = tmp_path / "search" / "s"
+    deadline = time.monotonic() + 120
+    while not (run / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert f"interrupted; what was found so far is in {run}" in output
+    for file in ("genotype.json", "alpha.json", "cells.png", "metrics.csv"):
+        assert (run / file).stat().st_size > 0

@@ -1,0 +1,60 @@
+"""What every test shares: one thread, no network services, the reference values, small data."""
+
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from darts_noise.data import ImageDataModule
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Small tensors gain nothing from threads, and on a shared machine threads that wait for each other
+# cost far more than they do.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["WANDB_MODE"] = "offline"
+os.environ.setdefault("MPLBACKEND", "agg")
+
+
+@pytest.fixture(scope="session")
+def golden() -> dict[str, Any]:
+    """Reference values computed in float64 with the method authors' published definitions."""
+    data: dict[str, Any] = json.loads((ROOT / "tests" / "golden" / "darts.json").read_text())
+    return data
+
+
+def wave(shape: tuple[int, ...], scale: float, shift: int) -> Tensor:
+    """Pseudo-random values that depend on the shape alone: how the reference nets are filled."""
+    t = torch.arange(1, math.prod(shape) + 1, dtype=torch.float64) + shift
+    u = torch.sin(12.9898 * t) * 43758.5453
+    return (scale * math.sqrt(12) * (u - u.floor() - 0.5)).reshape(shape)
+
+
+def fill(net: nn.Module) -> nn.Module:
+    """Gives every convolution and linear layer the reference weights, in float64."""
+    for module in net.double().modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            shape = tuple(module.weight.shape)
+            module.weight.data = wave(shape, 1 / math.sqrt(math.prod(shape[1:])), shape[0])
+            if module.bias is not None:
+                module.bias.data.zero_()
+    return net
+
+
+@pytest.fixture
+def digits() -> Callable[..., ImageDataModule]:
+    """Makes a few digits, ready to use: ``digits(train_samples=80, batch_size=16)``."""
+
+    def make(**settings: Any) -> ImageDataModule:
+        data = ImageDataModule("digits", **{"train_samples": 120, "batch_size": 16, **settings})
+        data.setup()
+        return data
+
+    return make

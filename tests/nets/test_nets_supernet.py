@@ -1,0 +1,82 @@
+"""The supernet against the reference values, and against the discrete network."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import fill, wave
+
+import darts_noise as dn
+
+
+@pytest.fixture(scope="module")
+def reference():
+    net = fill(dn.SuperNet("darts", channels=4, num_cells=5))
+    alphas = {"normal": wave((14, 8), 0.5, 300), "reduce": wave((14, 8), 0.5, 900)}
+    return net, {k: a.requires_grad_() for k, a in alphas.items()}
+
+
+def relaxed(alphas):
+    return {k: a.softmax(-1) for k, a in alphas.items()}
+
+
+def test_parameters_and_logits_equal_the_reference(golden, reference):
+    net, alphas = reference
+    assert sum(p.numel() for p in net.parameters()) == golden["supernet"]["params"]
+    logits = net(wave((4, 3, 32, 32), 1, 0), relaxed(alphas))
+    expected = torch.tensor(golden["supernet"]["logits"], dtype=torch.float64)
+    torch.testing.assert_close(logits[:, :4], expected, rtol=1e-8, atol=1e-12)
+
+
+def test_first_order_gradient_equals_the_reference(golden, reference):
+    net, alphas = reference
+    expected = golden["supernet"]["first_order"]
+    logits = net(wave((4, 3, 32, 32), 1, 1500), relaxed(alphas))
+    loss = F.cross_entropy(logits, torch.tensor([5, 9, 2, 6]))
+    normal, reduce = torch.autograd.grad(loss, [alphas["normal"], alphas["reduce"]])
+    assert loss.item() == pytest.approx(expected["val_loss"], rel=1e-8)
+    assert normal.abs().sum().item() == pytest.approx(expected["normal_sum_abs"], rel=1e-8)
+    assert reduce.abs().sum().item() == pytest.approx(expected["reduce_sum_abs"], rel=1e-8)
+    for row, key in ((normal[0], "normal_row0"), (reduce[13], "reduce_row13")):
+        torch.testing.assert_close(
+            row, torch.tensor(expected[key], dtype=torch.float64), rtol=1e-8, atol=1e-14
+        )
+
+
+def test_one_hot_weights_leave_one_operation():
+    """With all weight on ``skip_connect`` the other candidates' weights do not matter."""
+    torch.manual_seed(0)
+    net = dn.SuperNet("darts", channels=4, num_cells=3, nodes=2).double()
+    skip = net.space.operations.index("skip_connect")
+    one_hot = torch.zeros(5, 8, dtype=torch.float64)
+    one_hot[:, skip] = 1
+    weights = {"normal": one_hot, "reduce": one_hot}
+    x = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    before = net(x, weights)
+    with torch.no_grad():
+        for cell in net.cells:
+            for mixed in cell.mixed:
+                for i, candidate in enumerate(mixed.candidates):
+                    for p in candidate.parameters():
+                        p.mul_(1.0 if i == skip else 5.0)
+    torch.testing.assert_close(net(x, weights), before)
+
+
+def test_no_batch_norm_but_the_stems_learns_a_scale():
+    net = dn.SuperNet("noise", channels=4, num_cells=3)
+    affine = {
+        name for name, m in net.named_modules() if isinstance(m, torch.nn.BatchNorm2d) and m.affine
+    }
+    assert affine == {"stem.layers.1"}
+    after_pools = net.cells[0].mixed[0].candidates[1]
+    assert isinstance(after_pools[1], torch.nn.BatchNorm2d)
+
+
+@pytest.mark.parametrize("space", dn.list_spaces())
+@pytest.mark.parametrize("nodes", [1, 2, 5])
+def test_every_space_and_number_of_nodes(space, nodes):
+    net = dn.SuperNet(space, channels=4, num_cells=3, nodes=nodes, stem="small", in_channels=1)
+    arch = dn.Architecture(space, nodes)
+    logits = net(torch.randn(2, 1, 8, 8), arch())
+    assert logits.shape == (2, 10)
+    gradients = torch.autograd.grad(logits.square().sum(), list(arch.parameters()))
+    assert all(g.abs().sum() > 0 for g in gradients)

@@ -1,0 +1,244 @@
+"""One search step, group by group: what each update may and may not touch."""
+
+import copy
+from contextlib import suppress
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+
+import darts_noise as dn
+from darts_noise.search.gradients import assign, gradients, still_statistics
+
+TINY = {"space": "noise", "nodes": 1, "channels": 4, "num_cells": 3, "stem": "small"}
+
+
+def trainer(epochs: int = 1, batches: int | float = 2, **settings) -> pl.Trainer:
+    return pl.Trainer(
+        **{
+            "max_epochs": epochs,
+            "limit_train_batches": batches,
+            "limit_val_batches": 1,
+            "accelerator": "cpu",
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "num_sanity_val_steps": 0,
+            **settings,
+        }
+    )
+
+
+def searched(data, epochs=1, batches=2, callbacks=(), **settings):
+    torch.manual_seed(0)
+    module = dn.SearchModule(**{**TINY, "noise_samples": 32, **settings})
+    run = trainer(epochs, batches, callbacks=list(callbacks))
+    run.fit(module, datamodule=data)
+    return module, run
+
+
+class Watch(pl.Callback):
+    """Copies of the parameters around each update of the first step."""
+
+    def __init__(self) -> None:
+        self.changes: list[tuple[str, set[str]]] = []
+        self.leftovers: list[str] = []
+
+    def on_fit_start(self, trainer, pl_module):
+        original = pl_module._update
+
+        def update(optimiser, parameters, values, clip=0.0):
+            before = copy.deepcopy(pl_module.state_dict())
+            original(optimiser, parameters, values, clip)
+            after = pl_module.state_dict()
+            names = {n for n, _ in pl_module.named_parameters()}
+            changed = {n for n in names if not torch.equal(before[n], after[n])}
+            self.changes.append({n.split(".")[0] for n in changed})
+            self.leftovers += [n for n, p in pl_module.named_parameters() if p.grad is not None]
+
+        pl_module._update = update
+
+
+def test_each_update_changes_its_own_group_and_leaves_no_gradient(digits):
+    watch = Watch()
+    searched(digits(), callbacks=[watch], twin_steps=2)
+    assert watch.changes == [{"arch"}, {"net"}, {"twin"}, {"twin"}] * 2
+    assert watch.leftovers == []
+
+
+def test_no_optimiser_shares_a_parameter_and_alpha_has_its_own(digits):
+    module, run = searched(digits())
+    groups = [{id(p) for g in o.param_groups for p in g["params"]} for o in run.optimizers]
+    assert groups[0] == {id(p) for p in module.arch.parameters()}
+    assert sum(map(len, groups)) == len(set.union(*groups)) == len(list(module.parameters()))
+
+
+def test_without_penalty_there_is_no_twin_and_noise_changes_nothing(digits):
+    module, run = searched(digits(), noise_weight=0.0)
+    assert module.twin is None
+    assert module.noise_set is None
+    assert len(run.optimizers) == 2
+    assert not any("noise" in name for name in run.callback_metrics)
+    other, _ = searched(digits(), noise_weight=0.0, noise_family="gaussian", noise_samples=7)
+    assert torch.equal(module.arch.normal, other.arch.normal)
+
+
+def test_alpha_stands_still_while_warming_up(digits):
+    torch.manual_seed(0)
+    start = dn.Architecture("noise", 1).normal
+    still, _ = searched(digits(), epochs=2, warmup_epochs=2)
+    moved, _ = searched(digits(), epochs=2, warmup_epochs=1)
+    assert torch.equal(still.arch.normal, start)
+    assert not torch.equal(moved.arch.normal, start)
+
+
+def test_alpha_gradient_is_validation_plus_weighted_penalty(digits):
+    """The step's gradient against the design's formula, written out by hand, in float64."""
+    module, _ = searched(digits(), epochs=3, batches=3, noise_weight=0.7)
+    module.double()
+    caught = []
+    module._update = lambda optimiser, parameters, values, clip=0.0: caught.extend(values)
+    validation, noise = module.validation_stream.batch(9), module.noise_stream.batch(9)
+    module.search_step = module.twin_step = 9
+    module.validation_stream.batch = lambda k: (validation[0].double(), validation[1])
+    module.noise_stream.batch = lambda k: (noise[0].double(), noise[1])
+    module.train()
+    # A twin that has learnt the batch, so that the penalty is not flat.
+    with torch.no_grad():
+        module.twin.classifier.bias.copy_(3.0 * F.one_hot(noise[1], 10).double().mean(0))
+
+    def objective():
+        relaxed = {k: a.softmax(-1) for k, a in module.arch.named_parameters()}
+        clean = F.cross_entropy(module.net(validation[0].double(), relaxed), validation[1])
+        fit = F.cross_entropy(module.twin(noise[0].double(), relaxed), noise[1])
+        assert fit < torch.log(torch.tensor(10.0))
+        return clean + 0.7 * (1 - fit / torch.log(torch.tensor(10.0, dtype=torch.float64)))
+
+    module._step_alpha(None)
+    for parameter, gradient in zip(module.arch.parameters(), caught, strict=True):
+        for index in ((0, 1), (1, 4)):
+            with torch.no_grad():
+                values = []
+                for sign in (1, -1):
+                    parameter[index] += sign * 1e-6
+                    values.append(objective())
+                    parameter[index] -= sign * 1e-6
+            numeric = (values[0] - values[1]) / 2e-6
+            torch.testing.assert_close(gradient[index], numeric, rtol=1e-4, atol=1e-8)
+
+
+def test_probing_passes_leave_the_running_statistics_alone(digits):
+    module, _ = searched(digits())
+    module.train()
+    before = {n: b.clone() for n, b in module.named_buffers() if "running" in n or "tracked" in n}
+    module._update = lambda *args, **kwargs: None
+    module._step_alpha(None)
+    after = dict(module.named_buffers())
+    assert before
+    assert all(torch.equal(b, after[n]) for n, b in before.items())
+
+
+def test_still_statistics_normalise_by_the_batch_and_are_undone_after_an_error():
+    norm = torch.nn.BatchNorm2d(3)
+    x = 5 + torch.randn(8, 3, 4, 4)
+    with suppress(ZeroDivisionError), still_statistics(norm):
+        assert norm(x).mean().abs() < 1e-5
+        raise ZeroDivisionError
+    assert norm.track_running_stats
+    assert torch.equal(norm.running_mean, torch.zeros(3))
+
+
+def test_gradients_are_those_of_the_named_parameters_only():
+    a, b, unused = (torch.tensor(v, requires_grad=True) for v in (2.0, 3.0, 1.0))
+    found = gradients(a * a * b, [a, unused])
+    assert [g.item() for g in found] == [12.0, 0.0]
+    assert a.grad is b.grad is None
+    assign([a], [torch.tensor(12.0)], clip=5.0)
+    assert a.grad.item() == pytest.approx(5.0, rel=1e-4)
+
+
+def test_the_twin_restarts_from_weights_that_only_seed_and_count_decide(digits):
+    class Catch(pl.Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            self.weights = copy.deepcopy(pl_module.twin.state_dict())
+            self.states = len(trainer.optimizers[2].state)
+
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            if batch_idx == 0:
+                self.first = copy.deepcopy(pl_module.twin.state_dict())
+                self.states = len(trainer.optimizers[2].state)
+
+    a, b = Catch(), Catch()
+    module, _ = searched(digits(), epochs=2, callbacks=[a], twin_restart=1)
+    torch.manual_seed(99)
+    searched(digits(), epochs=2, batches=3, callbacks=[b], twin_restart=1)
+    assert a.states == 0
+    fresh = module._fresh_twin(1).state_dict()
+    assert all(torch.equal(a.first[k], fresh[k]) for k in fresh)
+    assert all(torch.equal(a.first[k], b.first[k]) for k in fresh)
+    assert not torch.equal(
+        module._fresh_twin(2).classifier.weight, module._fresh_twin(1).classifier.weight
+    )
+
+
+def test_a_checkpoint_holds_alpha_and_the_positions(digits, tmp_path):
+    module, run = searched(digits(), batches=3, twin_steps=2)
+    run.save_checkpoint(tmp_path / "x.ckpt")
+    held = torch.load(tmp_path / "x.ckpt", weights_only=True)
+    assert torch.equal(held["state_dict"]["arch.normal"], module.arch.normal)
+    assert held["positions"] == {"search": 3, "twin": 6}
+
+
+def test_figures_of_an_epoch_carry_their_names(digits):
+    _, run = searched(digits(), epochs=2, twin_steps=1)
+    names = set(run.callback_metrics)
+    assert {
+        "train/loss",
+        "train/accuracy",
+        "val/loss",
+        "val/accuracy",
+        "noise/loss",
+        "noise/accuracy",
+        "noise/penalty",
+        "alpha/entropy_normal",
+        "share/reduce/blur_pool_3x3",
+        "lr/alpha",
+        "lr/weights",
+        "lr/twin",
+    } <= names
+    shares = [float(v) for n, v in run.callback_metrics.items() if n.startswith("share/normal/")]
+    assert sum(shares) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_bf16_mixed_runs(digits):
+    torch.manual_seed(0)
+    module = dn.SearchModule(**TINY, noise_samples=32)
+    trainer(precision="bf16-mixed").fit(module, datamodule=digits())
+    assert module.arch.normal.dtype == torch.float32
+    assert torch.isfinite(module.arch.normal).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"noise_weight": -1.0}, "model.noise_weight: expected 0 or more, got -1.0"),
+        ({"noise_weight": float("nan")}, "model.noise_weight"),
+        ({"noise_samples": 0}, "model.noise_samples: expected 1 or more, got 0"),
+        ({"num_cells": 2}, "model.num_cells: expected at least 3"),
+        ({"space": "drats"}, "did you mean 'darts'"),
+        ({"nodes": 0}, "nodes: expected 1"),
+        ({"noise_family": "unifrm"}, "did you mean 'uniform'"),
+        ({"alpha_betas": (0.5, 1.0)}, "model.alpha_betas"),
+    ],
+)
+def test_settings_are_checked(settings, message):
+    with pytest.raises(ValueError, match=message):
+        dn.SearchModule(**settings)
+
+
+def test_without_an_image_data_module_it_says_what_it_needs():
+    module = dn.SearchModule(**TINY)
+    with pytest.raises(ValueError, match="datamodule=ImageDataModule"):
+        trainer().fit(module, [0])

@@ -1,0 +1,60 @@
+"""The measurement of noise fit: on one fixed set, from scratch, and telling fit from no fit."""
+
+import pytest
+import torch
+
+import darts_noise as dn
+from darts_noise.data import load_dataset
+
+RECIPE = {
+    "channels": 8,
+    "num_cells": 3,
+    "stem": "small",
+    "auxiliary_weight": 0.0,
+    "drop_path": 0.0,
+    "learning_rate": 0.1,
+}
+CPU = {"accelerator": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def images():
+    return load_dataset("digits").train
+
+
+def test_a_network_with_capacity_fits_a_small_set_and_a_blind_one_stays_at_chance(images):
+    """One skip and one average: with a cell of convolutions, 40 images are memorised."""
+    fits = dn.noise_fit(
+        "darts_v1", images, samples=40, epochs=40, batch_size=20, recipe=RECIPE, trainer=CPU
+    )
+    assert fits.accuracy > 0.9
+    still = dn.noise_fit(
+        "darts_v1",
+        images,
+        samples=40,
+        epochs=2,
+        batch_size=20,
+        recipe={**RECIPE, "learning_rate": 0.0},
+        trainer=CPU,
+    )
+    assert still.accuracy < 0.4
+    assert fits.fingerprint == still.fingerprint
+    assert fits.samples == 40
+    assert fits.accuracy_largest >= fits.accuracy
+    assert 0.1 <= fits.chance < 0.5
+
+
+def test_it_does_not_depend_on_what_was_random_before(images):
+    records = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        fit = dn.noise_fit("darts_v1", images, samples=30, epochs=2, recipe=RECIPE, trainer=CPU)
+        records.append({k: v for k, v in fit.to_dict().items() if k != "seconds"})
+    assert records[0] == records[1]
+
+
+def test_samples_default_to_as_many_as_there_are_real_images(images):
+    few = images.subset(list(range(50)))
+    fit = dn.noise_fit("darts_v1", few, epochs=1, recipe=RECIPE, trainer=CPU)
+    assert fit.samples == 50
+    assert fit.protocol == "quick"
