@@ -1,14 +1,16 @@
 """The search as a LightningModule: α on validation data and noise, w on training data, v on noise.
 
-One step is three updates (the design's bilevel problem, first order):
+One step is three updates (the design's bilevel problem):
 
-    α ← α − Adam(∂/∂α [L_val(w, α) + λ · P(L_noise(v, α))])
+    α ← α − Adam(d/dα [L_val(w'(α), α) + λ · P(L_noise(v'(α), α))])
     w ← w − SGD(∂/∂w L_train(w, α))
     v ← v − SGD(∂/∂v L_noise(v, α))
 
-Each group has its own optimiser and no group's update leaves a gradient in another.
+w' and v' are the weights that the next step would lead to, or w and v themselves (first order). Each
+group has its own optimiser and no group's update leaves a gradient in another.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -29,9 +31,18 @@ from darts_noise.nets.supernet import SuperNet
 from darts_noise.noise.families import fingerprint, make_noise, require_noise
 from darts_noise.noise.penalty import noise_fit_penalty
 from darts_noise.search.architecture import Architecture, entropy
-from darts_noise.search.gradients import assign, gradients, still_statistics
+from darts_noise.search.gradients import assign, average_over_processes, gradients
+from darts_noise.search.hypergradient import (
+    HyperGradient,
+    InnerStep,
+    hypergradient,
+    objective,
+    require_method,
+)
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.spaces import get_space
+
+Loss = Callable[[Callable[..., Tensor]], Tensor]
 
 
 class SearchModule(pl.LightningModule):
@@ -50,6 +61,7 @@ class SearchModule(pl.LightningModule):
         noise_weight: λ, weight of the noise-fit penalty; 0 runs no twin.
         noise_family: what must not be learnt; see darts_noise.list_noise().
         noise_samples: images in the noise set.
+        hypergradient: first_order, finite_difference, exact or neumann.
         twin_steps: updates of the twin per search step.
         twin_restart: start the twin anew every so many epochs; 0 for never.
         warmup_epochs: epochs in which w and v learn and α stands still.
@@ -81,6 +93,7 @@ class SearchModule(pl.LightningModule):
         noise_weight: float = 1.0,
         noise_family: str = "uniform",
         noise_samples: int = 1000,
+        hypergradient: str = "first_order",
         twin_steps: int = 1,
         twin_restart: int = 0,
         warmup_epochs: int = 0,
@@ -97,6 +110,7 @@ class SearchModule(pl.LightningModule):
         super().__init__()
         self.space = get_space(space, nodes)
         require_noise(noise_family)
+        require_method(hypergradient)
         _require_from(
             0,
             noise_weight=noise_weight,
@@ -241,27 +255,50 @@ class SearchModule(pl.LightningModule):
         """α (after the warm-up), then w, then v."""
         alpha, weights, *twin = self._optimisers()
         if self.current_epoch >= self.hparams["warmup_epochs"]:
-            self._step_alpha(alpha)
+            self._step_alpha(alpha, batch)
         self._step_weights(weights, batch)
         if twin:
             for _ in range(self.hparams["twin_steps"]):
                 self._step_twin(twin[0])
         self.search_step += 1
 
-    def _step_alpha(self, optimiser: LightningOptimizer) -> None:
-        relaxed = self.arch()
-        images, labels = self.validation_stream.batch(self.search_step)
-        with still_statistics(self.net):
-            loss = F.cross_entropy(self.net(images, relaxed).float(), labels)
+    def _step_alpha(self, alpha: LightningOptimizer, batch: Batch) -> None:
+        """α on validation data through w, and on noise through v; λ weighs the two."""
+        optimisers = self._optimisers()
+        validation = self.validation_stream.batch(self.search_step)
+        found = self._hypergradient(self.net, optimisers[1], self._loss(validation), batch)
+        values = found.gradients
         if self.twin is not None:
-            images, labels = self.noise_stream.batch(self.twin_step)
-            with still_statistics(self.twin):
-                noise_loss = F.cross_entropy(self.twin(images, relaxed).float(), labels)
-            penalty = noise_fit_penalty(noise_loss, self.num_classes)
-            self.penalty.update(penalty.detach())
-            loss = loss + self.hparams["noise_weight"] * penalty
-        parameters = list(self.arch.parameters())
-        self._update(optimiser, parameters, gradients(loss, parameters))
+            noise = self.noise_stream.batch(self.twin_step)
+            noise_loss = self._loss(noise)
+            found = self._hypergradient(
+                self.twin,
+                optimisers[2],
+                lambda call: noise_fit_penalty(noise_loss(call), self.num_classes),
+                noise,
+            )
+            self.penalty.update(found.loss)
+            weight = self.hparams["noise_weight"]
+            values = [v + weight * n for v, n in zip(values, found.gradients, strict=True)]
+        self._update(alpha, list(self.arch.parameters()), average_over_processes(values))
+
+    def _hypergradient(
+        self, net: SuperNet, optimiser: LightningOptimizer, outer: Loss, inner: Batch
+    ) -> HyperGradient:
+        """∂/∂α of an outer loss at the weights that the next step of ``net`` would lead to."""
+        return hypergradient(
+            objective(net, outer),
+            objective(net, self._loss(inner)),
+            list(net.parameters()),
+            list(self.arch.parameters()),
+            method=self.hparams["hypergradient"],
+            step=InnerStep.of(optimiser.optimizer),
+        )
+
+    def _loss(self, batch: Batch) -> Loss:
+        """Cross-entropy of a supernet on a batch, in float32, as a function of the supernet."""
+        images, labels = batch
+        return lambda call: F.cross_entropy(call(images, self.arch()).float(), labels)
 
     def _step_weights(self, optimiser: LightningOptimizer, batch: Batch) -> None:
         self._descend(optimiser, self.net, batch, "train")

@@ -116,7 +116,7 @@ def test_alpha_gradient_is_validation_plus_weighted_penalty(digits):
         assert fit < torch.log(torch.tensor(10.0))
         return clean + 0.7 * (1 - fit / torch.log(torch.tensor(10.0, dtype=torch.float64)))
 
-    module._step_alpha(None)
+    module._step_alpha(None, module.validation_stream.batch(0))
     for parameter, gradient in zip(module.arch.parameters(), caught, strict=True):
         for index in ((0, 1), (1, 4)):
             with torch.no_grad():
@@ -129,12 +129,20 @@ def test_alpha_gradient_is_validation_plus_weighted_penalty(digits):
             torch.testing.assert_close(gradient[index], numeric, rtol=1e-4, atol=1e-8)
 
 
+@pytest.mark.parametrize("method", ["finite_difference", "exact", "neumann"])
+def test_every_hypergradient_searches_through_w_and_v(digits, method):
+    first, _ = searched(digits())
+    module, _ = searched(digits(), hypergradient=method)
+    assert torch.isfinite(module.arch.normal).all()
+    assert not torch.equal(module.arch.normal, first.arch.normal)
+
+
 def test_probing_passes_leave_the_running_statistics_alone(digits):
     module, _ = searched(digits())
     module.train()
     before = {n: b.clone() for n, b in module.named_buffers() if "running" in n or "tracked" in n}
     module._update = lambda *args, **kwargs: None
-    module._step_alpha(None)
+    module._step_alpha(None, module.validation_stream.batch(0))
     after = dict(module.named_buffers())
     assert before
     assert all(torch.equal(b, after[n]) for n, b in before.items())
