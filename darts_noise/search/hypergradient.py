@@ -181,7 +181,8 @@ def finite_difference(
     both = _gradients(loss, [*architecture, *stepped])
     direct, vector = both[: len(architecture)], both[len(architecture) :]
     norm = torch.stack([v.float().square().sum() for v in vector]).sum().sqrt()
-    scale = epsilon / norm.to(vector[0].dtype)
+    # Where the outer loss is flat (a penalty at chance), the vector and the second term are zero.
+    scale = epsilon / norm.to(vector[0].dtype).clamp(min=1e-12)
     sides = []
     for sign in (1, -1):
         at = [w.detach() + sign * scale * v for w, v in zip(weights, vector, strict=True)]

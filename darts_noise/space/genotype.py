@@ -6,18 +6,23 @@ the layout gets a new number in `FORMAT` and a reader for the old one here.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from darts_noise.atomic import write_text
 from darts_noise.space.operations import get_operation
+from darts_noise.space.shown import LONGEST, shown
 
 FORMAT = "darts_noise.genotype/1"
 MAX_NODES = 64
 MAX_EDGES_PER_NODE = 16
 MAX_BYTES = 1 << 20
+MAX_META_BYTES = MAX_BYTES // 2
+MAX_META_DEPTH = 16
+MAX_INTEGER_BITS = 64  # as many as every reader of JSON keeps
 
 Node = tuple[tuple[str, int], ...]
 Cell = tuple[Node, ...]
@@ -33,7 +38,7 @@ class Genotype:
         normal_concat: the states that the cell concatenates, numbered like predecessors.
         reduce: the same for the cells that halve height and width.
         reduce_concat: the same for the reduction cell.
-        meta: where it comes from; JSON values only, and no part of equality.
+        meta: where it comes from; JSON values only, copied, and no part of equality.
 
     Raises:
         ValueError: an unknown operation, a predecessor that does not exist yet, or a field of the
@@ -58,8 +63,11 @@ class Genotype:
             object.__setattr__(self, kind, cell)
             object.__setattr__(self, f"{kind}_concat", concat)
         if not isinstance(self.meta, Mapping):
-            raise ValueError(f"meta: expected an object, got {_shown(self.meta)}")
-        object.__setattr__(self, "meta", dict(self.meta))
+            raise ValueError(f"meta: expected an object, got {shown(self.meta)}")
+        meta = _checked_json(self.meta, "meta")
+        if (size := len(json.dumps(meta))) > MAX_META_BYTES:
+            raise ValueError(f"meta: expected at most {MAX_META_BYTES} bytes of JSON, got {size}")
+        object.__setattr__(self, "meta", meta)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of this genotype."""
@@ -76,17 +84,18 @@ class Genotype:
     def from_dict(cls, data: object) -> "Genotype":
         """The genotype that a JSON object describes; ``ValueError`` as for the constructor."""
         if not isinstance(data, Mapping):
-            raise ValueError(f"expected an object, got {_shown(data)}")
-        if data.get("format") != FORMAT:
-            raise ValueError(f"format: expected {FORMAT!r}, got {_shown(data.get('format'))}")
+            raise ValueError(f"expected an object, got {shown(data)}")
+        version = data.get("format")
+        if not isinstance(version, str) or version != FORMAT:
+            raise ValueError(f"format: expected {FORMAT!r}, got {shown(version)}")
         required = ("normal", "normal_concat", "reduce", "reduce_concat")
         missing = [key for key in required if key not in data]
         if missing:
             raise ValueError(f"missing key {missing[0]!r}: expected {', '.join(required)}")
-        allowed = {"format", "meta", *required}
+        allowed = ("format", *required, "meta")
         for key in data:
             if key not in allowed:
-                raise ValueError(f"unknown key {_shown(key)}: allowed are {', '.join(allowed)}")
+                raise ValueError(f"unknown key {shown(key)}: allowed are {', '.join(allowed)}")
         return cls(meta=data.get("meta", {}), **{key: data[key] for key in required})
 
     def to_json(self, path: str | Path) -> None:
@@ -102,19 +111,23 @@ class Genotype:
         """
         path = Path(path)
         try:
-            if path.stat().st_size > MAX_BYTES:
+            # Not the size that the file system states: a device's is 0.
+            with path.open("rb") as file:
+                content = file.read(MAX_BYTES + 1)
+            if len(content) > MAX_BYTES:
                 raise ValueError(f"expected at most {MAX_BYTES} bytes")
-            return cls.from_dict(json.loads(path.read_text("utf-8")))
+            return cls.from_dict(json.loads(content.decode("utf-8")))
         except OSError as error:
-            raise ValueError(f"{path}: {error.strerror or error}") from None
+            reason = error.strerror or shown(error)
         except RecursionError:
-            raise ValueError(f"{path}: nested too deeply for a genotype") from None
+            reason = "nested too deeply for a genotype"
         except json.JSONDecodeError as error:
-            raise ValueError(f"{path}: not JSON (line {error.lineno}: {error.msg})") from None
+            reason = f"not JSON (line {error.lineno}: {error.msg})"
         except UnicodeDecodeError:
-            raise ValueError(f"{path}: not UTF-8 text") from None
+            reason = "not UTF-8 text"
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+            reason = str(error)
+        raise ValueError(f"{_shown_path(path)}: {reason}")
 
 
 def format_json(data: Mapping[str, Any]) -> str:
@@ -124,54 +137,78 @@ def format_json(data: Mapping[str, Any]) -> str:
 
 
 def _checked_cell(cell: object, kind: str) -> Cell:
-    nodes = _sequence(cell, kind, "a list of nodes")
+    nodes = _list(cell, kind, "a list of nodes")
     if not 1 <= len(nodes) <= MAX_NODES:
         raise ValueError(f"{kind}: expected 1 to {MAX_NODES} nodes, got {len(nodes)}")
     return tuple(_checked_node(node, f"{kind}[{i}]", i) for i, node in enumerate(nodes))
 
 
 def _checked_node(node: object, place: str, index: int) -> Node:
-    pairs = _sequence(node, place, "a list of [operation, predecessor]")
+    pairs = _list(node, place, "a list of [operation, predecessor]")
     if not 1 <= len(pairs) <= MAX_EDGES_PER_NODE:
         raise ValueError(f"{place}: expected 1 to {MAX_EDGES_PER_NODE} edges, got {len(pairs)}")
     checked = []
     for j, item in enumerate(pairs):
         where = f"{place}[{j}]"
-        pair = _sequence(item, where, "[operation, predecessor]")
+        pair = _list(item, where, "[operation, predecessor]")
         if len(pair) != 2:
-            raise ValueError(f"{where}: expected [operation, predecessor], got {_shown(item)}")
+            raise ValueError(f"{where}: expected [operation, predecessor], got {shown(item)}")
         operation, predecessor = pair
         try:
-            get_operation(operation)
+            name = get_operation(operation).name
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
         highest = index + 1
         if type(predecessor) is not int or not 0 <= predecessor <= highest:
             raise ValueError(
-                f"{where}: expected a predecessor from 0 to {highest}, got {_shown(predecessor)}"
+                f"{where}: expected a predecessor from 0 to {highest}, got {shown(predecessor)}"
             )
-        checked.append((operation, predecessor))
+        checked.append((name, predecessor))
     return tuple(checked)
 
 
 def _checked_concat(concat: object, nodes: int, kind: str) -> tuple[int, ...]:
     place = f"{kind}_concat"
-    states = tuple(_sequence(concat, place, "a list of states"))
-    valid = all(type(s) is int and 2 <= s <= nodes + 1 for s in states)
-    if not states or not valid or len(set(states)) != len(states):
+    states = _list(concat, place, "a list of states")
+    # The length first: a list of a million states is not looked through.
+    valid = 1 <= len(states) <= nodes and all(
+        type(s) is int and 2 <= s <= nodes + 1 for s in states
+    )
+    if not valid or len(set(states)) != len(states):
         raise ValueError(
-            f"{place}: expected distinct states from 2 to {nodes + 1}, got {_shown(concat)}"
+            f"{place}: expected distinct states from 2 to {nodes + 1}, got {shown(concat)}"
         )
-    return states
+    return tuple(states)
 
 
-def _sequence(value: object, place: str, wanted: str) -> Sequence[Any]:
-    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
-        raise ValueError(f"{place}: expected {wanted}, got {_shown(value)}")
+def _list(value: object, place: str, wanted: str) -> list[Any] | tuple[Any, ...]:
+    # Not any sequence: a string is one, and a range may have more entries than memory.
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{place}: expected {wanted}, got {shown(value)}")
     return value
 
 
-def _shown(value: object) -> str:
-    """A value in an error message: one line, however long or strange it is."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _checked_json(value: object, place: str, depth: int = 0) -> Any:
+    """A copy of the value, with tuples as lists, or a ``ValueError`` where it is not JSON."""
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, int) and value.bit_length() <= MAX_INTEGER_BITS:
+        return int(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
+    if not isinstance(value, Mapping | list | tuple):
+        raise ValueError(f"{place}: expected a JSON value, got {shown(value)}")
+    if depth == MAX_META_DEPTH:
+        raise ValueError(f"{place}: nested more than {MAX_META_DEPTH} levels deep")
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise ValueError(f"{place}: expected strings as keys, got {shown(key)}")
+        return {k: _checked_json(v, f"{place}[{shown(k)}]", depth + 1) for k, v in value.items()}
+    return [_checked_json(v, f"{place}[{i}]", depth + 1) for i, v in enumerate(value)]
+
+
+def _shown_path(path: Path) -> str:
+    """A path as it is, unless it would fill or break the line."""
+    text = str(path)
+    return text if text.isprintable() and len(text) <= 10 * LONGEST else shown(text)

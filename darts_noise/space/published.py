@@ -1,45 +1,51 @@
-"""Cells that papers printed, by name, and `load_genotype`, which also reads files and runs.
+"""Published cells by name, and `load_genotype`, which also reads files and runs.
 
-A new one is one more `_publish` with its source. Predecessors 0 and 1 are the outputs of the
-last cell but one and of the last cell.
+The cells themselves are in `published_cells`.
 """
 
-from collections.abc import Sequence
+from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 
 from darts_noise.naming import unknown
 from darts_noise.space.genotype import Genotype
+from darts_noise.space.published_cells import CELLS, PrintedCount
+from darts_noise.space.shown import shortened, shown
 
-_PUBLISHED: dict[str, Genotype] = {}
-
-Pairs = Sequence[tuple[str, int]]
-
-
-def _publish(
-    name: str,
-    source: str,
-    normal: Pairs,
-    normal_concat: Sequence[int],
-    reduce: Pairs,
-    reduce_concat: Sequence[int],
-) -> None:
-    """Registers a cell given as papers print it: a flat list, two pairs to a node."""
-    _PUBLISHED[name] = Genotype(
-        normal=_in_twos(normal),
-        normal_concat=tuple(normal_concat),
-        reduce=_in_twos(reduce),
-        reduce_concat=tuple(reduce_concat),
-        meta={"name": name, "source": source},
+_PUBLISHED = {
+    cell.name: Genotype(
+        normal=cell.normal,
+        normal_concat=cell.normal_concat,
+        reduce=cell.reduce,
+        reduce_concat=cell.reduce_concat,
+        meta={"name": cell.name, "source": cell.source},
     )
-
-
-def _in_twos(pairs: Pairs) -> tuple[tuple[tuple[str, int], ...], ...]:
-    return tuple(tuple(pairs[i : i + 2]) for i in range(0, len(pairs), 2))
+    for cell in CELLS
+}
 
 
 def list_genotypes() -> list[str]:
-    """The names of all published cells, sorted."""
+    """The names of all published cells, sorted.
+
+    >>> list_genotypes()[:3]
+    ['amoebanet', 'darts_v1', 'darts_v2']
+    """
     return sorted(_PUBLISHED)
+
+
+def printed_counts(name: str) -> tuple[PrintedCount, ...]:
+    """The parameter counts that papers print for networks of a published cell.
+
+    Raises:
+        ValueError: no such name; the message lists the names and suggests the nearest.
+
+    >>> printed_counts("darts_v2")[0].millions
+    3.3
+    """
+    printed = {cell.name: cell.printed for cell in CELLS}
+    if name not in printed:
+        raise unknown("genotype", shortened(name), printed)
+    return printed[name]
 
 
 def load_genotype(source: str | Path | Genotype) -> Genotype:
@@ -58,70 +64,23 @@ def load_genotype(source: str | Path | Genotype) -> Genotype:
     """
     if isinstance(source, Genotype):
         return source
+    if not isinstance(source, str | PathLike):
+        raise ValueError(f"expected a name, a path or a Genotype, got {shown(source)}")
     name = str(source)
     if name.lower() in _PUBLISHED:
-        return _PUBLISHED[name.lower()]
+        # A copy: what a caller writes into its `meta` is not seen by the next one.
+        return replace(_PUBLISHED[name.lower()])
     path = Path(source)
-    if path.is_dir():
+    try:
+        is_directory, is_file = path.is_dir(), path.is_file()
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        raise ValueError(f"{shown(name)}: {error.strerror or shown(error)}") from None
+    if is_directory:
         file = path / "genotype.json"
         if not file.is_file():
             raise ValueError(f"{path}: no genotype.json in this directory")
         return Genotype.from_json(file)
-    if path.suffix == ".json" or path.is_file():
+    if path.suffix == ".json" or is_file:
         return Genotype.from_json(path)
-    error = unknown("genotype", name, _PUBLISHED)
-    raise ValueError(f"{error}, or a path to a .json file or to a run directory")
-
-
-_publish(
-    "darts_v1",
-    "DARTS, first order (Liu et al. 2019, arXiv:1806.09055)",
-    normal=[
-        ("sep_conv_3x3", 1),
-        ("sep_conv_3x3", 0),
-        ("skip_connect", 0),
-        ("sep_conv_3x3", 1),
-        ("skip_connect", 0),
-        ("sep_conv_3x3", 1),
-        ("sep_conv_3x3", 0),
-        ("skip_connect", 2),
-    ],
-    normal_concat=range(2, 6),
-    reduce=[
-        ("max_pool_3x3", 0),
-        ("max_pool_3x3", 1),
-        ("skip_connect", 2),
-        ("max_pool_3x3", 0),
-        ("max_pool_3x3", 0),
-        ("skip_connect", 2),
-        ("skip_connect", 2),
-        ("avg_pool_3x3", 0),
-    ],
-    reduce_concat=range(2, 6),
-)
-_publish(
-    "darts_v2",
-    "DARTS, second order (Liu et al. 2019, arXiv:1806.09055)",
-    normal=[
-        ("sep_conv_3x3", 0),
-        ("sep_conv_3x3", 1),
-        ("sep_conv_3x3", 0),
-        ("sep_conv_3x3", 1),
-        ("sep_conv_3x3", 1),
-        ("skip_connect", 0),
-        ("skip_connect", 0),
-        ("dil_conv_3x3", 2),
-    ],
-    normal_concat=range(2, 6),
-    reduce=[
-        ("max_pool_3x3", 0),
-        ("max_pool_3x3", 1),
-        ("skip_connect", 2),
-        ("max_pool_3x3", 1),
-        ("max_pool_3x3", 0),
-        ("skip_connect", 2),
-        ("skip_connect", 2),
-        ("max_pool_3x3", 1),
-    ],
-    reduce_concat=range(2, 6),
-)
+    message = unknown("genotype", shortened(name), _PUBLISHED)
+    raise ValueError(f"{message}, or a path to a .json file or to a run directory")

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from darts_noise.naming import unknown
-from darts_noise.space.genotype import MAX_NODES
+from darts_noise.space.genotype import MAX_EDGES_PER_NODE, MAX_NODES
 from darts_noise.space.operations import get_operation
+from darts_noise.space.shown import shortened, shown
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Space:
         kept_edges: how many predecessors of a node the discrete cell keeps.
 
     Raises:
-        ValueError: unknown or repeated operations, none besides ``none``, or nodes out of range.
+        ValueError: unknown or repeated operations, none besides ``none``, or a number of nodes or
+            of kept edges out of range.
     """
 
     name: str
@@ -32,14 +34,19 @@ class Space:
     kept_edges: int = 2
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "operations", tuple(self.operations))
         for operation in self.operations:
             get_operation(operation)
         if len(set(self.operations)) != len(self.operations):
             raise ValueError(f"space {self.name!r}: an operation stands twice: {self.operations}")
         if not set(self.operations) - {"none"}:
             raise ValueError(f"space {self.name!r}: expected an operation besides 'none'")
-        if not 1 <= self.nodes <= MAX_NODES:
-            raise ValueError(f"nodes: expected 1 to {MAX_NODES}, got {self.nodes}")
+        for name, value, highest in [
+            ("nodes", self.nodes, MAX_NODES),
+            ("kept_edges", self.kept_edges, MAX_EDGES_PER_NODE),
+        ]:
+            if type(value) is not int or not 1 <= value <= highest:
+                raise ValueError(f"{name}: expected 1 to {highest}, got {shown(value)}")
 
     @property
     def edges(self) -> list[tuple[int, int]]:
@@ -73,8 +80,10 @@ def get_space(space: str | Space, nodes: int | None = None) -> Space:
     """
     if isinstance(space, str):
         if space not in _SPACES:
-            raise unknown("space", space, _SPACES)
+            raise unknown("space", shortened(space), _SPACES)
         space = _SPACES[space]
+    if not isinstance(space, Space):
+        raise ValueError(f"expected the name of a space or a Space, got {shown(space)}")
     return space if nodes is None else replace(space, nodes=nodes)
 
 

@@ -222,6 +222,21 @@ def test_one_step_on_the_quadratic_has_a_closed_form(method):
     torch.testing.assert_close(result.gradients[0], expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_flat_outer_loss_has_no_gradient(method):
+    """As a penalty has where the twin does no better than guess."""
+    q = Quadratic()
+    result = hypergradient(
+        lambda weights: q.outer(weights).mul(0),
+        q.inner,
+        [q.t + 1],
+        [q.alpha],
+        method=method,
+        step=InnerStep(0.1),
+    )
+    assert torch.equal(result.gradients[0], torch.zeros(3, dtype=torch.float64))
+
+
 def test_names_are_checked():
     q = Quadratic()
     with pytest.raises(ValueError, match="did you mean 'exact'"):

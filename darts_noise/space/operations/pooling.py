@@ -36,9 +36,10 @@ class BlurPool(nn.Module):
         self.channels = channels
         self.stride = stride
         row = torch.tensor([1.0, 2.0, 1.0])
-        # A constant: in no checkpoint, but it moves and changes its dtype with the module.
+        # A constant: in no checkpoint, but it moves and changes its dtype with the module. Stored
+        # in full, since ranks that are kept equal write into each other's buffers.
         self.register_buffer(
-            "kernel", (torch.outer(row, row) / 16).expand(channels, 1, 3, 3), persistent=False
+            "kernel", (torch.outer(row, row) / 16).repeat(channels, 1, 1, 1), persistent=False
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Literal, TypeVar, get_args
 from torch import nn
 
 from darts_noise.naming import unknown
+from darts_noise.space.shown import shortened, shown
 
 Kind = Literal["convolution", "dilated", "pooling", "skip", "none"]
 Builder = Callable[[int, int, bool], nn.Module]
@@ -56,7 +57,7 @@ def register_operation(
         ValueError: the name is taken, or the kind is none of the known ones.
     """
     if kind not in get_args(Kind):
-        raise ValueError(f"expected a kind among {', '.join(get_args(Kind))}, got {kind!r}")
+        raise ValueError(f"expected a kind among {', '.join(get_args(Kind))}, got {shown(kind)}")
 
     def register(build: B) -> B:
         key = name or build.__name__
@@ -71,9 +72,9 @@ def register_operation(
 def get_operation(name: str) -> Operation:
     """The operation of that name; ``ValueError`` lists the valid ones and suggests the nearest."""
     if not isinstance(name, str):
-        raise ValueError(f"expected the name of an operation, got {repr(name)[:60]}")
+        raise ValueError(f"expected the name of an operation, got {shown(name)}")
     if name not in _REGISTRY:
-        raise unknown("operation", name, _REGISTRY)
+        raise unknown("operation", shortened(name), _REGISTRY)
     return _REGISTRY[name]
 
 
