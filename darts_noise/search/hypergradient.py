@@ -162,6 +162,8 @@ def first_order(
     terms: int,
 ) -> HyperGradient:
     loss = outer([w.detach() for w in weights])
+    if not loss.requires_grad:  # α acts through the weights alone
+        return HyperGradient(loss, [torch.zeros_like(a) for a in architecture])
     return HyperGradient(loss.detach(), _gradients(loss, architecture))
 
 
