@@ -9,7 +9,13 @@
 from darts_noise.data import ImageDataModule, list_datasets, load_dataset, register_dataset
 from darts_noise.nets import Cell, Network, SuperNet, create_model
 from darts_noise.noise import list_noise, make_noise, noise_fit_penalty, register_noise
-from darts_noise.search import Architecture, SearchModule
+from darts_noise.search import (
+    Architecture,
+    SearchModule,
+    hypergradient,
+    list_variants,
+    register_variant,
+)
 from darts_noise.space import (
     Genotype,
     Space,
@@ -34,11 +40,13 @@ __all__ = [
     "SuperNet",
     "TrainModule",
     "create_model",
+    "hypergradient",
     "list_datasets",
     "list_genotypes",
     "list_noise",
     "list_operations",
     "list_spaces",
+    "list_variants",
     "load_dataset",
     "load_genotype",
     "make_noise",
@@ -48,4 +56,5 @@ __all__ = [
     "register_noise",
     "register_operation",
     "register_space",
+    "register_variant",
 ]

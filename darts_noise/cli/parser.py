@@ -1,7 +1,7 @@
 """The command line of both scripts: LightningCLI with short help and one-line errors.
 
-A script's own arguments are added in `search.py` and `train.py` beside this file; those of the model
-and the data are the arguments of their classes. What a message looks like is decided here.
+A script's own arguments are added in `search.py` and `train.py` beside this file; those of the
+model and the data are the arguments of their classes. What a message looks like is decided here.
 """
 
 import argparse
@@ -205,7 +205,9 @@ class ScriptCLI(LightningCLI):
 
     def resolved_config(self) -> dict[str, Any]:
         """The whole configuration with all defaults, as it goes to ``config.yaml``."""
-        dump: dict[str, Any] = yaml.safe_load(self.parser.dump(self.config, skip_link_targets=False))
+        dump: dict[str, Any] = yaml.safe_load(
+            self.parser.dump(self.config, skip_link_targets=False)
+        )
         return {key: value for key, value in dump.items() if key != "config"}
 
     def make_trainer(self, **more: Any) -> pl.Trainer:

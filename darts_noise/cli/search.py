@@ -65,7 +65,7 @@ class SearchOutputs(pl.Callback):
             "operations": list(arch.space.operations),
             "edges": arch.space.edges,
             "alpha": {k: a.tolist() for k, a in arch.named_parameters()},
-            "weights": {k: w.tolist() for k, w in arch().items()},
+            "weights": {k: w.tolist() for k, w in arch.expected().items()},
         }
         write_text(self.run / "alpha.json", format_json(alpha))
 
@@ -73,7 +73,7 @@ class SearchOutputs(pl.Callback):
         """``cells``, ``alpha`` and ``curves``, each as PNG and SVG."""
         arch = module.arch
         save_cells(module.genotype(), self.run / "cells")
-        weights = {k: w.tolist() for k, w in arch().items()}
+        weights = {k: w.tolist() for k, w in arch.expected().items()}
         save_figure(
             draw_alpha(weights, arch.space.operations, arch.space.edges), self.run / "alpha"
         )
@@ -132,5 +132,7 @@ def main(argv: list[str] | None = None) -> None:
     card = search_card(module, session)
     images = {name: session.run / f"{name}.png" for name in ("cells", "alpha", "curves")}
     session.close(card, images)
+    if module.stopped_because:
+        session.console.print(module.stopped_because)
     session.console.print(row(card))
     session.console.print(f"cell: {session.run / 'genotype.json'}\nnext: python train.py")

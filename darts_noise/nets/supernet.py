@@ -21,6 +21,7 @@ class MixedOperation(nn.Module):
 
     def __init__(self, space: Space, channels: int, stride: int) -> None:
         super().__init__()
+        self.space, self.channels, self.stride = space, channels, stride
         self.candidates = nn.ModuleList()
         for name in space.operations:
             operation = get_operation(name)

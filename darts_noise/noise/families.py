@@ -1,8 +1,8 @@
 """Families of noise: data that a cell must not be able to learn.
 
 A family is one function under ``@register_noise``: (size, real images, generator) → uint8 images
-and labels. A set is made once, from a seed, and stays as it is for the whole run: it is never redrawn
-and never augmented, because the question is whether *this* set can be memorised.
+and labels. A set is made once, from a seed, and stays as it is for the whole run: it is never
+redrawn and never augmented, because the question is whether *this* set can be memorised.
 """
 
 import hashlib

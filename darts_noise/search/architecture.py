@@ -1,6 +1,6 @@
 """The architecture weights α as parameters."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -19,6 +19,8 @@ class Architecture(nn.Module):
     Attributes:
         normal: α of the normal cells, (edges, operations).
         reduce: α of the reduction cells, (edges, operations).
+        normal_edges, reduce_edges: weights of the edges, (edges,); only after `add_edge_weights`.
+        relaxation: α (edges, operations) → weights while training; a softmax by default.
 
     Args:
         space: the name of a search space, or a `Space`.
@@ -35,15 +37,48 @@ class Architecture(nn.Module):
         shape = (len(self.space.edges), len(self.space.operations))
         self.normal = nn.Parameter(INITIAL_DEVIATION * torch.randn(shape))
         self.reduce = nn.Parameter(INITIAL_DEVIATION * torch.randn(shape))
+        self.relaxation: Callable[[Tensor], Tensor] = softmax
+
+    @property
+    def alpha(self) -> dict[str, Tensor]:
+        """The raw α of each kind of cell."""
+        return {"normal": self.normal, "reduce": self.reduce}
 
     def forward(self) -> dict[str, Tensor]:
-        """The relaxed weights: a softmax over each edge's candidates (DARTS, equation 2)."""
-        return {kind: alpha.softmax(-1) for kind, alpha in self.named_parameters()}
+        """The weights of each kind of cell: relaxed in train mode, `expected` in eval mode."""
+        if not self.training:
+            return self.expected()
+        return {k: self._weigh_edges(k, self.relaxation(a)) for k, a in self.alpha.items()}
+
+    def expected(self) -> dict[str, Tensor]:
+        """The weights that a genotype is read from: a softmax over each edge's candidates
+        (DARTS, equation 2), times the edges' own weights where there are any; nothing sampled."""
+        return {k: self._weigh_edges(k, softmax(a)) for k, a in self.alpha.items()}
+
+    def add_edge_weights(self) -> None:
+        """Gives every edge a weight of its own (PC-DARTS, arXiv:1907.05737, section 3.3)."""
+        for kind in self.alpha:
+            start = INITIAL_DEVIATION * torch.randn(len(self.space.edges))
+            self.register_parameter(f"{kind}_edges", nn.Parameter(start))
 
     def genotype(self, meta: Mapping[str, Any] | None = None) -> Genotype:
         """The discrete cells that α stands for now."""
         with torch.no_grad():
-            return discretise(self.space, self(), meta)
+            return discretise(self.space, self.expected(), meta)
+
+    def _weigh_edges(self, kind: str, weights: Tensor) -> Tensor:
+        """Times a softmax over the edges that enter the same node: (edges, operations)."""
+        edges = getattr(self, f"{kind}_edges", None)
+        if edges is None:
+            return weights
+        sizes = [node + 2 for node in range(self.space.nodes)]
+        share = torch.cat([part.softmax(0) for part in torch.split(edges, sizes)])
+        return share[:, None] * weights
+
+
+def softmax(alpha: Tensor) -> Tensor:
+    """Each edge's candidates as a distribution: (edges, operations)."""
+    return alpha.softmax(-1)
 
 
 def entropy(weights: Tensor) -> Tensor:

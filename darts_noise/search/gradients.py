@@ -1,8 +1,8 @@
 """Gradients of one group of parameters, without touching any other.
 
 Every update of the search goes through here: `torch.autograd.grad` leaves no ``.grad`` behind in
-the other groups, and the average over processes is taken by hand, because gradients obtained this way
-pass by the hooks of `DistributedDataParallel`.
+the other groups, and the average over processes is taken by hand, because gradients obtained this
+way pass by the hooks of `DistributedDataParallel`.
 """
 
 from collections.abc import Iterator, Sequence

@@ -6,8 +6,8 @@ One step is three updates (the design's bilevel problem):
     w ← w − SGD(∂/∂w L_train(w, α))
     v ← v − SGD(∂/∂v L_noise(v, α))
 
-w' and v' are the weights that the next step would lead to, or w and v themselves (first order). Each
-group has its own optimiser and no group's update leaves a gradient in another.
+w' and v' are the weights that the next step would lead to, or w and v themselves (first order).
+Each group has its own optimiser and no group's update leaves a gradient in another.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,13 @@ from darts_noise.nets.supernet import SuperNet
 from darts_noise.noise.families import fingerprint, make_noise, require_noise
 from darts_noise.noise.penalty import noise_fit_penalty
 from darts_noise.search.architecture import Architecture, entropy
-from darts_noise.search.gradients import assign, average_over_processes, gradients
+from darts_noise.search.curvature import dominant_eigenvalue
+from darts_noise.search.gradients import (
+    assign,
+    average_over_processes,
+    gradients,
+    still_statistics,
+)
 from darts_noise.search.hypergradient import (
     HyperGradient,
     InnerStep,
@@ -39,6 +45,7 @@ from darts_noise.search.hypergradient import (
     objective,
     require_method,
 )
+from darts_noise.search.variants.variant import Setting, Weights, make_variants
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.spaces import get_space
 
@@ -62,6 +69,7 @@ class SearchModule(pl.LightningModule):
         noise_family: what must not be learnt; see darts_noise.list_noise().
         noise_samples: images in the noise set.
         hypergradient: first_order, finite_difference, exact or neumann.
+        variants: search variants with their settings; see darts_noise.list_variants().
         twin_steps: updates of the twin per search step.
         twin_restart: start the twin anew every so many epochs; 0 for never.
         warmup_epochs: epochs in which w and v learn and α stands still.
@@ -94,6 +102,7 @@ class SearchModule(pl.LightningModule):
         noise_family: str = "uniform",
         noise_samples: int = 1000,
         hypergradient: str = "first_order",
+        variants: dict[str, dict[str, Setting] | None] | None = None,
         twin_steps: int = 1,
         twin_restart: int = 0,
         warmup_epochs: int = 0,
@@ -111,6 +120,7 @@ class SearchModule(pl.LightningModule):
         self.space = get_space(space, nodes)
         require_noise(noise_family)
         require_method(hypergradient)
+        self.variants = make_variants(variants or {})
         _require_from(
             0,
             noise_weight=noise_weight,
@@ -136,6 +146,7 @@ class SearchModule(pl.LightningModule):
         self.automatic_optimization = False
         self.search_step = 0
         self.twin_step = 0
+        self.stopped_because: str | None = None
 
     # ---------------------------------------------------------------- what is trained
 
@@ -153,6 +164,8 @@ class SearchModule(pl.LightningModule):
         self.in_channels = data.in_channels
         self.dataset_name = data.name
         self.arch = Architecture(self.space)
+        for variant in self.variants.values():
+            variant.change_architecture(self.arch)
         self.net = self._supernet()
         self.twin: SuperNet | None = None
         self.noise_set: LabelledImages | None = None
@@ -207,7 +220,7 @@ class SearchModule(pl.LightningModule):
 
     def _supernet(self) -> SuperNet:
         hparams = self.hparams
-        return SuperNet(
+        net = SuperNet(
             self.space,
             self.num_classes,
             self.in_channels,
@@ -216,6 +229,9 @@ class SearchModule(pl.LightningModule):
             hparams["stem"],
             stem_stride=hparams["stem_stride"],
         )
+        for variant in self.variants.values():
+            variant.change_supernet(net)
+        return net
 
     def _fresh_twin(self, restart: int) -> SuperNet:
         """New weights v that depend on the seed and the restart alone, not on what ran before."""
@@ -314,12 +330,23 @@ class SearchModule(pl.LightningModule):
         """One step of w or v on its own loss, at fixed α."""
         images, labels = batch
         relaxed = {kind: weights.detach() for kind, weights in self.arch().items()}
+        if net is self.net:
+            relaxed = self._perturb(relaxed, images, labels)
         logits = net(images, relaxed).float()
         loss = F.cross_entropy(logits, labels)
         parameters = list(net.parameters())
         clip = self.hparams["gradient_clip"]
         self._update(optimiser, parameters, gradients(loss, parameters), clip)
         self.metrics.record(metrics, logits, labels, loss)
+
+    def _perturb(self, relaxed: Weights, images: Tensor, labels: Tensor) -> Weights:
+        def loss(weights: Weights) -> Tensor:
+            with still_statistics(self.net):
+                return F.cross_entropy(self.net(images, weights).float(), labels)
+
+        for variant in self.variants.values():
+            relaxed = variant.perturb(relaxed, loss)
+        return relaxed
 
     @staticmethod
     def _update(
@@ -340,6 +367,8 @@ class SearchModule(pl.LightningModule):
     # ---------------------------------------------------------------- epochs
 
     def on_train_epoch_start(self) -> None:
+        for variant in self.variants.values():
+            variant.start_epoch(self.current_epoch, self.trainer.max_epochs or 1)
         every = self.hparams["twin_restart"]
         if (
             self.twin is not None
@@ -362,6 +391,23 @@ class SearchModule(pl.LightningModule):
             assert isinstance(schedule, LRScheduler)
             schedule.step()
         self.log_dict(values, sync_dist=False)
+        if self.current_epoch >= self.hparams["warmup_epochs"]:
+            self._ask_variants_to_stop()
+
+    def _ask_variants_to_stop(self) -> None:
+        for name, variant in self.variants.items():
+            if reason := variant.stop(self.arch, self._curvature):
+                self.stopped_because = f"{name} stopped the search: {reason}"
+                self.trainer.should_stop = True
+
+    def _curvature(self) -> float:
+        """The dominant eigenvalue of the validation loss's Hessian in α, on one batch."""
+        images, labels = self.validation_stream.batch(self.search_step)
+        with torch.enable_grad():
+            loss = objective(
+                self.net, lambda call: F.cross_entropy(call(images, self.arch.expected()), labels)
+            )([p.detach() for p in self.net.parameters()])
+            return dominant_eigenvalue(loss, list(self.arch.parameters()))
 
     def _epoch_metrics(self) -> dict[str, float | Tensor]:
         """Every figure of the epoch under the name that metrics.csv and W&B show."""
@@ -369,9 +415,8 @@ class SearchModule(pl.LightningModule):
         if self.penalty.update_called:
             values["noise/penalty"] = self.penalty.compute()
             self.penalty.reset()
-        with torch.no_grad():
-            relaxed = self.arch()
-        for kind, weights in relaxed.items():
+        for kind, alpha in self.arch.alpha.items():
+            weights = alpha.detach().softmax(-1)
             values[f"alpha/entropy_{kind}"] = entropy(weights)
             for name, share in zip(self.space.operations, weights.mean(0), strict=True):
                 values[f"share/{kind}/{name}"] = share
@@ -383,10 +428,13 @@ class SearchModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["positions"] = {"search": self.search_step, "twin": self.twin_step}
+        checkpoint["variants"] = {name: v.state() for name, v in self.variants.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.search_step = checkpoint["positions"]["search"]
         self.twin_step = checkpoint["positions"]["twin"]
+        for name, state in checkpoint["variants"].items():
+            self.variants[name].load(state)
 
 
 def _require_from(least: int, **values: float) -> None:

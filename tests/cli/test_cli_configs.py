@@ -11,7 +11,10 @@ import darts_noise as dn
 from darts_noise.cli.search import SearchCLI
 from darts_noise.cli.train import TrainCLI
 
-CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+CONFIGS = sorted((ROOT / "configs").glob("search/*.yaml")) + sorted(
+    (ROOT / "configs").glob("train/*.yaml")
+)
+VARIANTS = sorted((ROOT / "configs" / "variants").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.stem}")
@@ -40,6 +43,21 @@ def test_every_line_says_something(path: Path):
     text = path.read_text()
     assert text.startswith("# ")
     assert yaml.safe_load(text).keys() == {"data", "model", "trainer"}
+
+
+@pytest.mark.parametrize("path", VARIANTS, ids=lambda p: p.stem)
+def test_a_variant_lies_over_a_search_config_and_states_every_setting(path: Path):
+    digits = ROOT / "configs" / "search" / "digits.yaml"
+    cli = SearchCLI(dn.SearchModule, ["--config", str(digits), "--config", str(path)])
+    assert list(cli.model.variants) == [path.stem]
+    assert cli.model.hparams["channels"] == 8
+    stated = cli.model.hparams["variants"][path.stem]
+    signature = inspect.signature(type(cli.model.variants[path.stem]))
+    assert stated == {k: p.default for k, p in signature.parameters.items()}
+
+
+def test_every_variant_has_a_preset():
+    assert [path.stem for path in VARIANTS] == dn.list_variants()
 
 
 def test_paper_presets_are_the_defaults():

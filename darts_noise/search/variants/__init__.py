@@ -1,0 +1,21 @@
+"""Variants of the search, one idea per file; importing this package registers them all."""
+
+from darts_noise.search.variants import gdas, p_darts, pc_darts, smooth_darts, stopping
+from darts_noise.search.variants.variant import (
+    Variant,
+    list_variants,
+    make_variants,
+    register_variant,
+)
+
+__all__ = [
+    "Variant",
+    "gdas",
+    "list_variants",
+    "make_variants",
+    "p_darts",
+    "pc_darts",
+    "register_variant",
+    "smooth_darts",
+    "stopping",
+]

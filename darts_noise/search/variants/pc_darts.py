@@ -1,0 +1,61 @@
+"""PC-DARTS: operations on part of the channels, weights on edges (Xu 2020, arXiv:1907.05737)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from darts_noise.nets.supernet import MixedCell, MixedOperation, SuperNet
+from darts_noise.search.architecture import Architecture
+from darts_noise.search.variants.variant import Variant, register_variant
+
+
+class PartialMixedOperation(nn.Module):
+    """A mixed operation on the first 1/``parts`` of the channels; the others pass by.
+
+    x (B, C, H, W) and weights (operations,) → (B, C, H', W'), channels shuffled afterwards so that
+    the next edge works on others. Where the stride is 2, a 2×2 max-pool takes the bypass along.
+    """
+
+    def __init__(self, whole: MixedOperation, parts: int) -> None:
+        super().__init__()
+        self.width = whole.channels // parts
+        self.mixed = MixedOperation(whole.space, self.width, whole.stride)
+        self.bypass = nn.MaxPool2d(2, 2, ceil_mode=True) if whole.stride == 2 else nn.Identity()
+        self.parts = parts
+
+    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
+        worked = self.mixed(x[:, : self.width], weights)
+        passed = self.bypass(x[:, self.width :])
+        return F.channel_shuffle(torch.cat([worked, passed], dim=1), self.parts)
+
+
+@register_variant("pc_darts")
+class PcDarts(Variant):
+    """Partial channels and edge normalisation.
+
+    Args:
+        parts: K; an operation works on 1/K of the channels.
+        edge_normalisation: learn a weight for each edge too, a softmax over a node's edges.
+    """
+
+    def __init__(self, parts: int = 4, edge_normalisation: bool = True) -> None:
+        if parts < 2:
+            raise ValueError(f"parts: expected at least 2, got {parts}")
+        self.parts = parts
+        self.edge_normalisation = edge_normalisation
+
+    def change_supernet(self, net: SuperNet) -> None:
+        for cell in net.cells:
+            assert isinstance(cell, MixedCell)
+            for index, mixed in enumerate(cell.mixed):
+                assert isinstance(mixed, MixedOperation)
+                if mixed.channels % self.parts:
+                    raise ValueError(
+                        f"model.channels: variant pc_darts needs a multiple of {self.parts}, "
+                        f"got {mixed.channels}"
+                    )
+                cell.mixed[index] = PartialMixedOperation(mixed, self.parts)
+
+    def change_architecture(self, arch: Architecture) -> None:
+        if self.edge_normalisation:
+            arch.add_edge_weights()

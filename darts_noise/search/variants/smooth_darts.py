@@ -1,0 +1,72 @@
+"""SmoothDARTS: w learns at perturbed architecture weights (Chen & Hsieh 2020, arXiv:2002.05283)."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from darts_noise.search.variants.variant import Variant, Weights, register_variant
+
+
+class Perturbed(Variant):
+    """The radius ε grows linearly over the search, from a tenth of its final value."""
+
+    def __init__(self, radius: float = 0.3) -> None:
+        if not 0 < radius <= 1:
+            raise ValueError(f"radius: expected more than 0 and at most 1, got {radius}")
+        self.final_radius = radius
+        self.radius = radius / 10
+
+    def start_epoch(self, epoch: int, epochs: int) -> None:
+        first = self.final_radius / 10
+        self.radius = first + (self.final_radius - first) * epoch / epochs
+
+    def _around(self, weights: Weights) -> Weights:
+        return {
+            kind: (w + torch.empty_like(w).uniform_(-self.radius, self.radius)).clamp(min=0)
+            for kind, w in weights.items()
+        }
+
+
+@register_variant("smooth_darts_random")
+class SmoothRandom(Perturbed):
+    """SDARTS-RS: uniform noise within ±ε on every weight.
+
+    Args:
+        radius: ε at the end.
+    """
+
+    def perturb(self, weights: Weights, loss: Callable[[Weights], Tensor]) -> Weights:
+        return self._around(weights)
+
+
+@register_variant("smooth_darts_adversarial")
+class SmoothAdversarial(Perturbed):
+    """SDARTS-ADV: the weights within ±ε at which w's loss is largest, by projected ascent.
+
+    Args:
+        radius: ε at the end.
+        steps: of ascent, each a gradient of w's loss.
+    """
+
+    def __init__(self, radius: float = 0.3, steps: int = 7) -> None:
+        super().__init__(radius)
+        if steps < 1:
+            raise ValueError(f"steps: expected at least 1, got {steps}")
+        self.steps = steps
+
+    def perturb(self, weights: Weights, loss: Callable[[Weights], Tensor]) -> Weights:
+        found = self._around(weights)
+        size = 2 * self.radius / self.steps
+        for _ in range(self.steps):
+            leaves = {kind: w.detach().requires_grad_() for kind, w in found.items()}
+            ascent = torch.autograd.grad(loss(leaves), list(leaves.values()), allow_unused=True)
+            found = {
+                kind: w.detach() if g is None else self._project(w + size * g.sign(), weights[kind])
+                for (kind, w), g in zip(leaves.items(), ascent, strict=True)
+            }
+        return found
+
+    def _project(self, w: Tensor, centre: Tensor) -> Tensor:
+        nearest = torch.minimum(torch.maximum(w, centre - self.radius), centre + self.radius)
+        return nearest.clamp(min=0).detach()
