@@ -66,6 +66,16 @@ class Architecture(nn.Module):
         with torch.no_grad():
             return discretise(self.space, self.expected(), meta)
 
+    def figures(self) -> dict[str, Tensor]:
+        """Entropy of each kind of cell and share of each operation, under their logged names."""
+        values: dict[str, Tensor] = {}
+        for kind, alpha in self.alpha.items():
+            weights = softmax(alpha.detach())
+            values[f"alpha/entropy_{kind}"] = entropy(weights)
+            for name, share in zip(self.space.operations, weights.mean(0), strict=True):
+                values[f"share/{kind}/{name}"] = share
+        return values
+
     def _weigh_edges(self, kind: str, weights: Tensor) -> Tensor:
         """Times a softmax over the edges that enter the same node: (edges, operations)."""
         edges = getattr(self, f"{kind}_edges", None)

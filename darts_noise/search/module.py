@@ -28,9 +28,9 @@ from darts_noise.data.module import ImageDataModule
 from darts_noise.data.seeds import Stream, derive_seed
 from darts_noise.metrics import SplitMetrics
 from darts_noise.nets.supernet import SuperNet
-from darts_noise.noise.families import fingerprint, make_noise, require_noise
+from darts_noise.noise.families import fingerprint, make_noise
 from darts_noise.noise.penalty import noise_fit_penalty
-from darts_noise.search.architecture import Architecture, entropy
+from darts_noise.search.architecture import Architecture
 from darts_noise.search.curvature import dominant_eigenvalue
 from darts_noise.search.gradients import (
     assign,
@@ -43,8 +43,8 @@ from darts_noise.search.hypergradient import (
     InnerStep,
     hypergradient,
     objective,
-    require_method,
 )
+from darts_noise.search.settings import check_settings
 from darts_noise.search.variants.variant import Setting, Weights, make_variants
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.spaces import get_space
@@ -118,31 +118,9 @@ class SearchModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.space = get_space(space, nodes)
-        require_noise(noise_family)
-        require_method(hypergradient)
         self.variants = make_variants(variants or {})
-        _require_from(
-            0,
-            noise_weight=noise_weight,
-            warmup_epochs=warmup_epochs,
-            twin_restart=twin_restart,
-            learning_rate=learning_rate,
-            learning_rate_min=learning_rate_min,
-            momentum=momentum,
-            weight_decay=weight_decay,
-            gradient_clip=gradient_clip,
-            alpha_learning_rate=alpha_learning_rate,
-            alpha_weight_decay=alpha_weight_decay,
-            seed=seed,
-        )
-        _require_from(1, noise_samples=noise_samples, twin_steps=twin_steps)
-        if num_cells < 3:
-            raise ValueError(
-                f"model.num_cells: expected at least 3 (one normal cell), got {num_cells}"
-            )
-        if not all(0 <= beta < 1 for beta in alpha_betas):
-            raise ValueError(f"model.alpha_betas: expected two from 0 to 1, got {alpha_betas}")
         self.save_hyperparameters()
+        check_settings(self.hparams)
         self.automatic_optimization = False
         self.search_step = 0
         self.twin_step = 0
@@ -415,11 +393,7 @@ class SearchModule(pl.LightningModule):
         if self.penalty.update_called:
             values["noise/penalty"] = self.penalty.compute()
             self.penalty.reset()
-        for kind, alpha in self.arch.alpha.items():
-            weights = alpha.detach().softmax(-1)
-            values[f"alpha/entropy_{kind}"] = entropy(weights)
-            for name, share in zip(self.space.operations, weights.mean(0), strict=True):
-                values[f"share/{kind}/{name}"] = share
+        values |= self.arch.figures()
         for name, optimiser in zip(("alpha", "weights", "twin"), self._optimisers(), strict=False):
             values[f"lr/{name}"] = optimiser.param_groups[0]["lr"]
         return values
@@ -435,9 +409,3 @@ class SearchModule(pl.LightningModule):
         self.twin_step = checkpoint["positions"]["twin"]
         for name, state in checkpoint["variants"].items():
             self.variants[name].load(state)
-
-
-def _require_from(least: int, **values: float) -> None:
-    for key, value in values.items():
-        if not value >= least:
-            raise ValueError(f"model.{key}: expected {least} or more, got {value}")

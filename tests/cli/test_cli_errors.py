@@ -31,7 +31,7 @@ def run(script, argv, capsys):
         (search, ["--seed", "-1"], "seed: expected 0 or more, got -1"),
         (search, ["--data.batch_size", "5000"], "data.batch_size: expected"),
         (search, ["--data.validation_fraction", "0"], "data.validation_fraction"),
-        (search, ["--model.num_cells", "1"], "model.num_cells: expected at least 3"),
+        (search, ["--model.num_cells", "1"], "model.num_cells: expected 3 or more"),
         (search, ["--trainer.max_epochs", "0"], "trainer.max_epochs: expected 1 or more, got 0"),
         (search, ["--trainer.precision", "17"], "trainer.precision: expected"),
         (search, ["--trainer.precision", "16-mixed"], "trainer.precision"),

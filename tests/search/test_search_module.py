@@ -234,7 +234,7 @@ def test_bf16_mixed_runs(digits):
         ({"noise_weight": -1.0}, "model.noise_weight: expected 0 or more, got -1.0"),
         ({"noise_weight": float("nan")}, "model.noise_weight"),
         ({"noise_samples": 0}, "model.noise_samples: expected 1 or more, got 0"),
-        ({"num_cells": 2}, "model.num_cells: expected at least 3"),
+        ({"num_cells": 2}, "model.num_cells: expected 3 or more, got 2"),
         ({"space": "drats"}, "did you mean 'darts'"),
         ({"nodes": 0}, "nodes: expected 1"),
         ({"noise_family": "unifrm"}, "did you mean 'uniform'"),

@@ -1,0 +1,1 @@
+"""Measurements: one command per table, each printing it and writing JSON to ``docs/results``."""

@@ -1,0 +1,120 @@
+"""The main job, search and training, as a user calls it: time, memory, test and noise accuracy.
+
+    python -m benchmarks.main_job --dataset digits --seeds 0 1 2 --noise-weights 0 1
+
+runs `search.py` and `train.py` for every λ and seed, one after the other, with the shipped configs,
+and writes ``docs/results/main_job_<dataset>.json``. Every run is in the file, whatever came out.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import mean, pstdev
+from typing import Any
+
+from darts_noise.atomic import write_text
+from darts_noise.report.card import versions
+
+ROOT = Path(__file__).resolve().parents[1]
+FIGURES = ("test_accuracy", "noise_accuracy", "validation_accuracy")
+
+
+def measured(command: list[str]) -> tuple[float, int]:
+    """Wall time in seconds and peak resident memory in MiB of a command."""
+    started = time.perf_counter()
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if os.waitstatus_to_exitcode(status):
+        raise SystemExit(f"{' '.join(command)} failed")
+    return time.perf_counter() - started, usage.ru_maxrss // 1024
+
+
+def one_run(args: argparse.Namespace, noise_weight: float, seed: int, runs: Path) -> dict[str, Any]:
+    """Searches and trains once; the figures of both cards."""
+    name = f"lambda{noise_weight:g}-seed{seed}"
+    common = [f"--data.root={args.root}", f"--runs={runs}", f"--name={name}", f"--seed={seed}"]
+    common += ["--wandb=off"]
+    configs = ROOT / "configs"
+    search_time, search_memory = measured(
+        [
+            sys.executable,
+            "search.py",
+            f"--config={configs / 'search' / args.dataset}.yaml",
+            f"--model.noise_weight={noise_weight}",
+            *common,
+        ]
+    )
+    train_time, train_memory = measured(
+        [
+            sys.executable,
+            "train.py",
+            f"--config={configs / 'train' / args.dataset}.yaml",
+            f"--model.genotype={runs / 'search' / name}",
+            *common,
+        ]
+    )
+    search = json.loads((runs / "search" / name / "card.json").read_text())
+    train = json.loads((runs / "train" / name / "card.json").read_text())
+    return {
+        "noise_weight": noise_weight,
+        "seed": seed,
+        "test_accuracy": train["test_accuracy"],
+        "noise_accuracy": train["noise_accuracy"],
+        "validation_accuracy": search["validation_accuracy"],
+        "noise": train["noise"],
+        "parameters": train["parameters"],
+        "multiply_adds": train["multiply_adds"],
+        "epochs": train["epochs"],
+        "train_samples": train["train_samples"],
+        "search_s": round(search_time, 1),
+        "search_mib": search_memory,
+        "train_s": round(train_time, 1),
+        "train_mib": train_memory,
+        "genotype": train["genotype"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", default="digits", choices=["digits", "mnist"])
+    parser.add_argument("--root", default="data", help="folder that holds the data")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--noise-weights", type=float, nargs="+", default=[0.0, 1.0])
+    args = parser.parse_args()
+    out = ROOT / "docs" / "results" / f"main_job_{args.dataset}.json"
+    result: dict[str, Any] = {
+        "command": (
+            f"python -m benchmarks.main_job --dataset {args.dataset} "
+            f"--seeds {' '.join(map(str, args.seeds))} "
+            f"--noise-weights {' '.join(f'{w:g}' for w in args.noise_weights)}"
+        ),
+        "hardware": {"cores": os.cpu_count(), "threads": os.environ.get("OMP_NUM_THREADS")},
+        "versions": versions(),
+        "runs": [],
+        "summary": {},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        for noise_weight in args.noise_weights:
+            for seed in args.seeds:
+                run = one_run(args, noise_weight, seed, Path(folder))
+                result["runs"].append(run)
+                print({k: v for k, v in run.items() if k not in ("genotype", "noise")}, flush=True)
+                write_text(out, json.dumps(result, indent=1) + "\n")
+            rows = [r for r in result["runs"] if r["noise_weight"] == noise_weight]
+            result["summary"][f"{noise_weight:g}"] = {
+                "n": len(rows),
+                **{
+                    key: {"mean": mean(r[key] for r in rows), "sd": pstdev(r[key] for r in rows)}
+                    for key in (*FIGURES, "search_s", "train_s", "search_mib", "train_mib")
+                },
+            }
+            write_text(out, json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""What the settings of a search may be; each refusal is one line that names the key.
+
+A new key of `SearchModule` whose values have bounds gets them here.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from darts_noise.noise.families import require_noise
+from darts_noise.search.hypergradient import require_method
+
+LEAST = {
+    "noise_weight": 0,
+    "noise_samples": 1,
+    "twin_steps": 1,
+    "twin_restart": 0,
+    "warmup_epochs": 0,
+    "learning_rate": 0,
+    "learning_rate_min": 0,
+    "momentum": 0,
+    "weight_decay": 0,
+    "gradient_clip": 0,
+    "alpha_learning_rate": 0,
+    "alpha_weight_decay": 0,
+    "seed": 0,
+    "num_cells": 3,  # two are reductions, and α of the normal cell needs one too
+}
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Raises ``ValueError`` for the first setting that is out of bounds or an unknown name."""
+    require_noise(settings["noise_family"])
+    require_method(settings["hypergradient"])
+    for key, least in LEAST.items():
+        if not settings[key] >= least:  # written so that NaN is refused as well
+            raise ValueError(f"model.{key}: expected {least} or more, got {settings[key]}")
+    if not all(0 <= beta < 1 for beta in settings["alpha_betas"]):
+        raise ValueError(
+            f"model.alpha_betas: expected two numbers from 0 to 1, got {settings['alpha_betas']}"
+        )
