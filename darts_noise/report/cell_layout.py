@@ -2,8 +2,8 @@
 
 A node's column is the longest path to it from the inputs. Between two columns of nodes lies a
 column of labels. Each edge gets a place of its own in every column that it passes (its label takes
-one of them), so no edge runs under a node or a label, and no two labels meet. Which place lies above
-which is decided in `layered_drawing.py`. Sizes are the constants below.
+one of them), so no edge runs under a node or a label, and no two labels meet. `layered_drawing.py`
+decides which place lies above which. Sizes are the constants below.
 """
 
 from collections.abc import Sequence
@@ -220,7 +220,9 @@ def _route(
     return placed
 
 
-def _ports(edges: Sequence[_Edge], places: Sequence[Place], end: Literal[0, -1]) -> dict[int, float]:
+def _ports(
+    edges: Sequence[_Edge], places: Sequence[Place], end: Literal[0, -1]
+) -> dict[int, float]:
     """Edge → y of its first (0) or last (-1) point: spread over the node, ordered uncrossed."""
     step = 1 if end == 0 else -2
     port = {}

@@ -16,6 +16,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
 from darts_noise.atomic import replacing
+from darts_noise.space.operations import Kind, get_operation
 
 OKABE_ITO = {
     "blue": "#0072B2",
@@ -60,33 +61,24 @@ class OperationKind(NamedTuple):
     dashes: tuple[float, ...]  # on, off, on, off ...; empty is a solid line
 
 
-CONVOLUTION = OperationKind("convolution", OKABE_ITO["blue"], ())
-OTHER_CONVOLUTION = OperationKind("dilated, other conv.", OKABE_ITO["vermillion"], (5.0, 1.6))
-POOLING = OperationKind("pooling, low-pass", OKABE_ITO["green"], (5.0, 1.6, 1.0, 1.6))
-SKIP = OperationKind("skip", OKABE_ITO["purple"], (1.2, 1.4))
-OTHER = OperationKind("other", "#444444", (2.6, 1.4))
-OPERATION_KINDS = (CONVOLUTION, OTHER_CONVOLUTION, POOLING, SKIP, OTHER)
+OPERATION_KINDS: dict[Kind, OperationKind] = {
+    "convolution": OperationKind("convolution", OKABE_ITO["blue"], ()),
+    "dilated": OperationKind("dilated convolution", OKABE_ITO["vermillion"], (5.0, 1.6)),
+    "pooling": OperationKind("pooling / low-pass", OKABE_ITO["green"], (5.0, 1.6, 1.0, 1.6)),
+    "skip": OperationKind("skip", OKABE_ITO["purple"], (1.2, 1.4)),
+    "none": OperationKind("none", "#444444", (2.6, 1.4)),
+}
+"""The registry's kinds of operations, in the order of legends and stacks."""
 CONCATENATION = OperationKind("concat", "#B4B4B4", ())
-
-_KIND_BY_WORD = (  # the first word that the operation's name contains decides
-    (("skip", "identity"), SKIP),
-    (("pool", "blur", "low_pass", "lowpass", "gauss", "binomial", "smooth"), POOLING),
-    (("sep_conv", "nor_conv"), CONVOLUTION),
-    (("dil", "1x7", "1x3", "group", "shift", "deform", "depth"), OTHER_CONVOLUTION),
-    (("conv",), CONVOLUTION),
-)
 
 
 def operation_kind(operation: str) -> OperationKind:
-    """The kind that an operation is drawn as, read from its name; `OTHER` for a name with no clue.
+    """How the kind of an operation is drawn; ``ValueError`` for a name that is not registered.
 
-    >>> operation_kind("sep_conv_3x3").name, operation_kind("conv_7x1_1x7").name
-    ('convolution', 'dilated, other conv.')
+    >>> operation_kind("sep_conv_3x3").name, operation_kind("dil_conv_5x5").name
+    ('convolution', 'dilated convolution')
     """
-    for words, kind in _KIND_BY_WORD:
-        if any(word in operation for word in words):
-            return kind
-    return OTHER
+    return OPERATION_KINDS[get_operation(operation).kind]
 
 
 @cache

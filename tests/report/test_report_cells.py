@@ -1,143 +1,20 @@
-"""Cell drawings: the picture holds exactly the genotype, and nothing in it hides anything else.
+"""Cell drawings: the picture holds exactly the genotype, and nothing in it hides anything else."""
 
-Add a genotype to `GENOTYPES` to have it checked.
-"""
-
-import json
-import random
 from itertools import combinations, pairwise
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
+from drawn_genotypes import PUBLISHED, TWO, both, each
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import FancyBboxPatch, PathPatch
 
-from darts_noise.report.cells import COLUMN_WIDTH, _smooth, draw_cells, layout, save_cells
+from darts_noise.report.cell_layout import COLUMN_WIDTH, layout
+from darts_noise.report.cells import _smooth, draw_cells, save_cells
 from darts_noise.report.style import CONCATENATION, OPERATION_KINDS, operation_kind
-
-GOLDEN = Path(__file__).parents[1] / "golden" / "darts.json"
-NAMES = (
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "conv_7x1_1x7",
-    "dil_conv_5x5",
-    "max_pool_3x3",
-    "blur_pool_3x3",
-    "skip_connect",
-    "none",
-)
-
-
-def genotype(normal: Any, normal_concat: Any, reduce: Any, reduce_concat: Any) -> Any:
-    def cell(nodes: Any) -> Any:
-        return tuple(tuple((operation, source) for operation, source in node) for node in nodes)
-
-    return SimpleNamespace(
-        normal=cell(normal),
-        normal_concat=tuple(normal_concat),
-        reduce=cell(reduce),
-        reduce_concat=tuple(reduce_concat),
-    )
-
-
-def random_genotype(seed: int) -> Any:
-    chance = random.Random(seed)
-
-    def cell() -> Any:
-        count = chance.choice((2, 4, 5, 7))
-        nodes = [
-            [
-                (chance.choice(NAMES), chance.randrange(node + 2))
-                for _ in range(chance.choice((1, 2, 2, 2, 3)))
-            ]
-            for node in range(count)
-        ]
-        return nodes, sorted(chance.sample(range(2, count + 2), chance.randint(1, count)))
-
-    return genotype(*cell(), *cell())
-
-
-def _published() -> dict[str, Any]:
-    found = json.loads(GOLDEN.read_text())["genotypes"]
-    return {name: genotype(**cells) for name, cells in found.items()}
-
-
-AMOEBA = genotype(  # five nodes, parallel edges, unequal concatenations
-    [
-        [("avg_pool_3x3", 0), ("max_pool_3x3", 1)],
-        [("skip_connect", 0), ("sep_conv_5x5", 2)],
-        [("sep_conv_3x3", 2), ("sep_conv_5x5", 0)],
-        [("avg_pool_3x3", 1), ("avg_pool_3x3", 1)],
-        [("conv_7x1_1x7", 2), ("skip_connect", 2)],
-    ],
-    [3, 4, 5, 6],
-    [
-        [("max_pool_2x2", 0), ("sep_conv_3x3", 0)],
-        [("sep_conv_7x7", 2), ("skip_connect", 1)],
-        [("sep_conv_7x7", 1), ("sep_conv_7x7", 0)],
-        [("conv_7x1_1x7", 0), ("max_pool_3x3", 3)],
-        [("dil_conv_5x5", 4), ("dil_conv_3x3", 2)],
-    ],
-    [5, 6],
-)
-TWO = genotype(
-    [[("sep_conv_3x3", 0), ("skip_connect", 1)], [("sep_conv_3x3", 0), ("dil_conv_3x3", 2)]],
-    [2, 3],
-    [[("max_pool_3x3", 0), ("skip_connect", 1)], [("skip_connect", 2), ("max_pool_3x3", 0)]],
-    [3],
-)
-CHAIN = genotype(  # seven nodes, each after the last
-    [[("sep_conv_5x5", i), ("conv_7x1_1x7", i + 1)] for i in range(7)],
-    range(2, 9),
-    [[("skip_connect", i + 1)] for i in range(7)],
-    [0, 8],
-)
-GENOTYPES = {
-    **_published(),
-    "amoeba": AMOEBA,
-    "two": TWO,
-    "chain": CHAIN,
-    **{f"random {seed}": random_genotype(seed) for seed in range(6)},
-}
-each = pytest.mark.parametrize("cells", GENOTYPES.values(), ids=GENOTYPES.keys())
-
-
-def both(cells: Any) -> list[tuple[Any, Any]]:
-    return [(cells.normal, cells.normal_concat), (cells.reduce, cells.reduce_concat)]
-
-
-@each
-def test_layout_has_every_pair_and_every_concatenation_once(cells: Any) -> None:
-    for cell, concat in both(cells):
-        plan = layout(cell, concat)
-        wanted = [
-            (source, node, operation, pair)
-            for node, pairs in enumerate(cell, start=2)
-            for pair, (operation, source) in enumerate(pairs)
-        ]
-        wanted += [(source, len(cell) + 2, None, None) for source in concat]
-        assert [(e.source, e.target, e.operation, e.pair) for e in plan.edges] == wanted
-        assert [node.index for node in plan.nodes] == list(range(len(cell) + 3))
-
-
-@each
-def test_edges_run_left_to_right_from_side_to_side(cells: Any) -> None:
-    for cell, concat in both(cells):
-        plan = layout(cell, concat)
-        for edge in plan.edges:
-            source, target = plan.nodes[edge.source], plan.nodes[edge.target]
-            assert all(a[0] < b[0] for a, b in pairwise(edge.points))
-            assert edge.points[0][0] == pytest.approx(source.x + source.width / 2)
-            assert edge.points[-1][0] == pytest.approx(target.x - target.width / 2)
-            assert abs(edge.points[0][1] - source.y) < source.height / 2
-            assert abs(edge.points[-1][1] - target.y) < target.height / 2
-            if edge.label is not None:  # the edge runs through the middle of its label
-                (x, y) = edge.label
-                around = [(a, b) for a, b in pairwise(edge.points) if a[0] < x < b[0]]
-                assert around[0][0][1] == around[0][1][1] == y
+from darts_noise.space import Genotype, list_operations
+from darts_noise.space.operations import Kind
 
 
 def sampled(vertices: Any) -> Any:
@@ -222,12 +99,6 @@ def test_no_edge_runs_under_a_foreign_node_or_label(cells: Any) -> None:
                     assert not inside.any(), (name, edge)
 
 
-def test_parallel_edges_stay_apart() -> None:
-    plan = layout(AMOEBA.normal, AMOEBA.normal_concat)
-    a, b = (edge for edge in plan.edges if (edge.source, edge.target) == (1, 5))
-    assert all(abs(p[1] - q[1]) > 0.04 for p, q in zip(a.points, b.points, strict=True))
-
-
 def test_curve_keeps_within_its_points() -> None:
     points = [(0.0, 0.0), (1.0, 5.0), (1.2, 5.0), (2.0, 5.5), (2.1, 9.0), (3.0, 1.0)]
     for i, polygon in enumerate(pairwise(points)):
@@ -238,7 +109,7 @@ def test_curve_keeps_within_its_points() -> None:
 
 
 def test_published_cells_fit_a_column() -> None:
-    for cells in _published().values():
+    for cells in PUBLISHED.values():
         assert draw_cells(cells).get_size_inches()[0] == pytest.approx(COLUMN_WIDTH)
 
 
@@ -255,21 +126,27 @@ def test_strength_sets_the_line_width() -> None:
         draw_cells(TWO, strength={"macro": [[0.0]]})
 
 
-def test_impossible_cells_are_refused() -> None:
-    with pytest.raises(ValueError, match="node 0: expected predecessor < 2, got 2"):
-        layout([[("skip_connect", 2)]], [2])
-    with pytest.raises(ValueError, match="concat: expected an index from 0 to 2, got 3"):
-        layout([[("skip_connect", 1)]], [3])
-
-
 def test_kinds_differ_in_colour_and_in_line() -> None:
-    kinds = (*OPERATION_KINDS, CONCATENATION)
+    kinds = (*OPERATION_KINDS.values(), CONCATENATION)
     assert len({kind.colour for kind in kinds}) == len(kinds)
-    assert len({kind.dashes for kind in OPERATION_KINDS}) == len(OPERATION_KINDS)
-    legend = draw_cells(TWO).legends[0]
-    shown = {text.get_text() for text in legend.get_texts()}
-    used = {operation_kind(o).name for cell, _ in both(TWO) for node in cell for o, _ in node}
-    assert shown == used | {"concat"}
+    assert len({kind.dashes for kind in OPERATION_KINDS.values()}) == len(OPERATION_KINDS)
+    assert set(OPERATION_KINDS) == set(get_args(Kind))  # a new kind needs a line of its own
+
+
+def test_each_operation_is_drawn_as_its_registered_kind() -> None:
+    for kind, look in OPERATION_KINDS.items():
+        assert all(operation_kind(name) is look for name in list_operations(kind))
+    with pytest.raises(ValueError, match="unknown operation 'sep_conv_3x'"):
+        operation_kind("sep_conv_3x")
+
+
+def test_legend_names_the_kinds_that_are_there() -> None:
+    shown = [text.get_text() for text in draw_cells(TWO).legends[0].get_texts()]
+    assert shown == ["convolution", "dilated convolution", "pooling / low-pass", "skip", "concat"]
+    cell = [[("none", 0), ("conv_7x1_1x7", 1)]]
+    figure = draw_cells(Genotype(cell, [2], cell, [2]))
+    shown = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert shown == ["convolution", "none", "concat"]
 
 
 def test_files_are_the_same_each_time_and_svg_keeps_text(tmp_path: Path) -> None:

@@ -24,10 +24,15 @@ class FactorizedReduce(nn.Module):
     (B, C_in, H, W) → (B, C_out, ⌈H/2⌉, ⌈W/2⌉); each convolution gives half of the channels (the
     first the smaller half when C_out is odd). An odd side is padded by zeros at its end, so that
     the shifted grid has as many points. Source: DARTS.
+
+    Raises:
+        ValueError: fewer than two output channels, which cannot be halved.
     """
 
     def __init__(self, c_in: int, c_out: int, affine: bool) -> None:
         super().__init__()
+        if c_out < 2:
+            raise ValueError(f"a factorised reduction needs at least 2 channels, got {c_out}")
         self.relu = nn.ReLU()
         self.straight = nn.Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
         self.shifted = nn.Conv2d(c_in, c_out - c_out // 2, 1, stride=2, bias=False)
