@@ -130,7 +130,7 @@ def create_model(
 
     >>> net = create_model("darts_v2", channels=4, num_cells=3)
     >>> sum(p.numel() for p in net.parameters())
-    19010
+    2858
     """
     return Network(
         load_genotype(genotype),
