@@ -1,13 +1,15 @@
 """The result card: the row that a paper would print, as JSON and Markdown.
 
-A new figure is one more key in `train_card` or `search_card`, and a line in `TITLES` if the table
+A new figure is one more key in the card that a script makes, and a line in `TITLES` if the table
 is to show it.
 """
 
 import json
+import math
 import os
 import platform
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,14 +19,19 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from darts_noise.atomic import write_text
+from darts_noise.report.duration import readable_duration
 
 TITLES = {
     "dataset": "Data set",
+    "space": "Space",
     "noise_weight": "λ",
     "test_accuracy": "Test accuracy",
     "validation_accuracy": "Validation accuracy",
     "noise_accuracy": "Training-noise accuracy",
     "noise_protocol": "Noise protocol",
+    "positive_control": "Positive control's noise accuracy",
+    "twin_noise_accuracy": "Twin's noise accuracy",
+    "penalty": "Penalty P(α)",
     "parameters": "Parameters",
     "multiply_adds": "Multiply-adds",
     "epochs": "Epochs",
@@ -32,32 +39,52 @@ TITLES = {
     "seed": "Seed",
     "wall_time_s": "Wall time",
     "hardware": "Hardware",
+    "precision": "Precision",
     "versions": "Versions",
 }
+ROW = (
+    "test_accuracy",
+    "validation_accuracy",
+    "noise_accuracy",
+    "parameters",
+    "multiply_adds",
+    "epochs",
+    "train_samples",
+    "seed",
+    "wall_time_s",
+)
+MEASURED = ("test_accuracy", "validation_accuracy", "noise_accuracy", "positive_control")
+"""Figures that a reader looks for: where one is None, the table says so."""
+PACKAGES = ("darts_noise", "torch", "torchvision", "pytorch-lightning")
 
 
 def count_parameters(net: nn.Module) -> int:
-    """Learnable parameters, the auxiliary head left out as papers do."""
-    return sum(p.numel() for name, p in net.named_parameters() if not name.startswith("auxiliary."))
+    """Entries of all parameters, the auxiliary head left out as papers do."""
+    return sum(p.numel() for name, p in net.named_parameters() if "auxiliary" not in name.split("."))
 
 
-def count_multiply_adds(net: nn.Module, image_shape: tuple[int, int, int]) -> int:
+def count_multiply_adds(net: nn.Module, image_shape: Sequence[int]) -> int:
     """Multiply-adds of one image (C, H, W) in eval mode: half of torch's count of FLOPs.
 
-    torch counts convolutions and matrix products; pools, norms and activations are not in it.
+    torch counts convolutions and matrix products; biases, pools, norms and activations are not in
+    it. The network is left as it was.
     """
-    was_training = net.training
-    net.eval()
-    image = torch.zeros(1, *image_shape, device=next(net.parameters()).device)
+    modes = {module: module.training for module in net.modules()}
+    parameter = next(net.parameters())
+    image = torch.zeros(1, *image_shape, device=parameter.device, dtype=parameter.dtype)
     counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
-        net(image)
-    net.train(was_training)
+    net.eval()
+    try:
+        with counter, torch.no_grad():
+            net(image)
+    finally:
+        for module, training in modes.items():
+            module.training = training
     return int(counter.get_total_flops()) // 2
 
 
 def describe_hardware(device: torch.device) -> str:
-    """The processor's or the GPU's name, and the number of cores."""
+    """The GPU's name, or the processor's and the number of cores."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     name = platform.processor() or platform.machine()
@@ -70,54 +97,64 @@ def describe_hardware(device: torch.device) -> str:
 
 def versions() -> dict[str, str]:
     """Of Python and the packages that decide a result."""
-    found = {"python": platform.python_version()}
-    for package in ("darts_noise", "torch", "torchvision", "pytorch-lightning"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "unknown"
-    return found
+    return {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}}
+
+
+def _version(package: str) -> str:
+    """The installed version; that of ``pyproject.toml`` where this runs from a checkout."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        project = Path(__file__).resolve().parents[2] / "pyproject.toml"
+        if package == "darts_noise" and project.is_file():
+            settings = tomllib.loads(project.read_text(encoding="utf-8")).get("project", {})
+            if settings.get("name") == package and "version" in settings:
+                return f"{settings['version']} (not installed)"
+        return "unknown"
 
 
 def write_card(run: Path, card: Mapping[str, Any]) -> None:
-    """Writes ``card.json`` and ``card.md``."""
-    write_text(run / "card.json", json.dumps(card, indent=1) + "\n")
-    write_text(run / "card.md", markdown(card))
+    """Writes ``card.json`` and ``card.md``, which hold the same figures.
+
+    A number that is not finite (the loss of a run that diverged) becomes null: JSON has no other.
+    """
+    finite = {key: _finite(value) for key, value in card.items()}
+    write_text(run / "card.json", json.dumps(finite, indent=1, allow_nan=False) + "\n")
+    write_text(run / "card.md", markdown(finite))
 
 
 def markdown(card: Mapping[str, Any]) -> str:
     """The card as a table of two columns."""
-    rows = [
-        f"| {title} | {_shown(key, card[key])} |" for key, title in TITLES.items() if key in card
-    ]
+    rows = []
+    for key, title in TITLES.items():
+        if key in card and (card[key] is not None or key in MEASURED):
+            cell = " ".join(_shown(key, card[key]).replace("|", "\\|").split())
+            rows.append(f"| {title} | {cell} |")
     return "\n".join(["| | |", "|---|---|", *rows]) + "\n"
 
 
 def row(card: Mapping[str, Any]) -> str:
     """The figures that a person reads first, on one line."""
-    keys = [
-        "test_accuracy",
-        "validation_accuracy",
-        "noise_accuracy",
-        "parameters",
-        "multiply_adds",
-        "epochs",
-        "train_samples",
-        "seed",
-        "wall_time_s",
-    ]
-    return " | ".join(f"{TITLES[k]} {_shown(k, card[k])}" for k in keys if k in card)
+    return " | ".join(f"{TITLES[k]} {_shown(k, card[k])}" for k in ROW if k in card)
 
 
 def _shown(key: str, value: Any) -> str:
     if value is None:
         return "not measured"
-    if key.endswith("accuracy"):
-        return f"{100 * value:.2f} %"
-    if key == "wall_time_s":
-        return f"{value:.0f} s"
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}" if key != "seed" else str(value)
     if isinstance(value, Mapping):
         return ", ".join(f"{k} {v}" for k, v in value.items())
-    return str(value)
+    if isinstance(value, str | bool) or key == "seed":
+        return str(value)
+    if key.endswith("accuracy") or key == "positive_control":
+        return f"{100 * value:.2f} %"
+    if key == "wall_time_s":
+        return readable_duration(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

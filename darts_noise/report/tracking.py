@@ -1,18 +1,35 @@
-"""Weights & Biases: where a run is tracked, without a prompt and without a crash."""
+"""Weights & Biases: where a run is tracked, without a prompt and without a crash.
+
+Tracking is never worth a run: whatever W&B raises is caught here and told in one line.
+"""
 
 import netrc
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
 import wandb
 from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
 
 from darts_noise.naming import unknown
 
 MODES = ("auto", "online", "offline", "off")
+ENVIRONMENT_MODES = {  # what W&B accepts in WANDB_MODE → the same in our words
+    "online": "online",
+    "run": "online",
+    "shared": "online",
+    "offline": "offline",
+    "dryrun": "offline",
+    "disabled": "off",
+    "off": "off",
+}
+HOST = "api.wandb.ai"
+"""Keys of this host serve W&B's cloud, under whichever address a version of W&B looks for it."""
 
 
 def require_mode(mode: str) -> None:
@@ -23,13 +40,21 @@ def require_mode(mode: str) -> None:
 
 def has_key() -> bool:
     """Whether W&B would find an API key without asking: in the environment or in a netrc file."""
-    if os.environ.get("WANDB_API_KEY"):
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    server = os.environ.get("WANDB_BASE_URL")
+    if server:
+        hosts = [urlparse(server).netloc]
+    else:
+        hosts = [urlparse(wandb.Settings.model_fields["base_url"].default).netloc, HOST]
+    files = [os.environ.get("NETRC") or "", "~/.netrc", "~/_netrc"]
+    path = next((p for f in files if f and (p := Path(f).expanduser()).is_file()), None)
     try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
+        entries = netrc.netrc(path) if path else None
+    except (OSError, UnicodeDecodeError, netrc.NetrcParseError):
         return False
+    found = [entries.authenticators(host) for host in hosts] if entries else []
+    return any(entry is not None and entry[2] for entry in found)
 
 
 def resolve_mode(mode: str) -> tuple[str, str]:
@@ -41,13 +66,14 @@ def resolve_mode(mode: str) -> tuple[str, str]:
         ValueError: a mode that does not exist.
     """
     require_mode(mode)
-    if mode == "auto" and (asked := os.environ.get("WANDB_MODE", "").lower()):
-        mode = {"disabled": "off", "dryrun": "offline", "run": "online"}.get(asked, asked)
-        mode = mode if mode in MODES else "auto"
     if mode == "auto":
-        mode = "online" if has_key() else "offline"
-        if mode == "offline":
-            return mode, "W&B: no API key, so the run is tracked offline (upload: wandb sync)"
+        asked = ENVIRONMENT_MODES.get(os.environ.get("WANDB_MODE", "").lower())
+        if asked is not None:
+            mode = asked
+        elif not has_key():
+            return "offline", "W&B: no API key, so the run is tracked offline (upload: wandb sync)"
+        else:
+            mode = "online"
     if mode == "online" and not has_key():
         return "offline", "W&B: online was asked for but there is no API key; tracked offline"
     return mode, f"W&B: {mode}"
@@ -71,50 +97,82 @@ def start_tracking(
     mode, why = resolve_mode(mode)
     if mode == "off":
         return None, why
-    wandb.setup(wandb.Settings(silent=True))  # Lightning passes on settings that W&B warns about
+    failures = []
     for attempt in dict.fromkeys((mode, "offline")):
         try:
-            logger = WandbLogger(
-                project=project,
-                name=run.name,
-                save_dir=str(run),
-                job_type=kind,
-                config=dict(config),
-                # Not WandbLogger's own `offline`, which changes the environment of the process.
-                mode=attempt,
-                settings=wandb.Settings(console="off", silent=True, init_timeout=30),
+            return _logger(run, kind, attempt, project, config), "; ".join(
+                [*failures, "tracked offline"] if failures else [why]
             )
-            _ = logger.experiment
-        except (wandb.Error, OSError) as error:
-            reason = " ".join(str(error).split())[:120]
-            why = f"W&B: {attempt} failed ({reason})"
-            continue
-        return logger, why if attempt == mode else f"{why}; tracked offline"
-    return None, f"{why}; not tracked"
+        except Exception as error:  # W&B's own, the system's, its validator's: no matter which
+            reason = " ".join(str(error).split()) or type(error).__name__
+            failures.append(f"W&B: {attempt} failed ({_shortened(reason)})")
+    return None, "; ".join([*failures, "not tracked"])
 
 
+def _logger(
+    run: Path, kind: str, mode: str, project: str, config: Mapping[str, Any]
+) -> WandbLogger:
+    quiet = wandb.Settings(console="off", silent=True, init_timeout=30)
+    wandb.setup(quiet)  # before Lightning passes on settings that W&B warns about
+    logger = WandbLogger(
+        project=project,
+        name=run.name,
+        save_dir=str(run),
+        job_type=kind,
+        config=dict(config),
+        # Not WandbLogger's own `offline`, which changes the environment of the process.
+        mode=mode,
+        settings=quiet,
+    )
+    _ = logger.experiment  # begins the run
+    return logger
+
+
+@rank_zero_only
 def log_images(logger: WandbLogger | None, images: Mapping[str, Path]) -> None:
-    """Shows PNG files in the W&B run under these names."""
-    if logger is not None:
+    """Shows those of the PNG files that exist in the W&B run under these names."""
+    if logger is None:
+        return
+    with _told("images"):
         present = {name: wandb.Image(str(path)) for name, path in images.items() if path.is_file()}
-        logger.experiment.log(present)
+        if present:
+            logger.experiment.log(present)
 
 
+@rank_zero_only
 def log_artifact(
     logger: WandbLogger | None, name: str, kind: str, files: list[Path], summary: Mapping[str, Any]
 ) -> None:
-    """Attaches files as one artifact and figures as the run's summary."""
+    """Attaches those of the files that exist as one artifact, and figures as the run's summary."""
     if logger is None:
         return
-    artifact = wandb.Artifact(name, type=kind)
-    for file in files:
-        if file.is_file():
-            artifact.add_file(str(file))
-    logger.experiment.log_artifact(artifact)
-    logger.experiment.summary.update(dict(summary))
+    with _told("summary"):
+        logger.experiment.summary.update(dict(summary))
+    with _told("artifact"):
+        artifact = wandb.Artifact(name, type=kind)
+        for file in files:
+            if file.is_file():
+                artifact.add_file(str(file))
+        logger.experiment.log_artifact(artifact)
 
 
+@rank_zero_only
 def finish(logger: WandbLogger | None) -> None:
     """Ends the W&B run, so that all of it is on disk or uploaded."""
     if logger is not None:
-        logger.experiment.finish()
+        with _told("the end of the run"):
+            logger.experiment.finish()
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Turns what W&B raises into a warning of one line."""
+    try:
+        yield
+    except Exception as error:
+        reason = _shortened(" ".join(str(error).split()) or type(error).__name__)
+        warnings.warn(f"W&B did not take {what}: {reason}", stacklevel=3)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 120 else f"{text[:119]}…"
