@@ -5,7 +5,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -96,7 +96,15 @@ class Session:
         except SystemExit:  # how Lightning leaves after a KeyboardInterrupt
             self.interrupted()
 
-    def interrupted(self) -> None:
+    def test(self, module: pl.LightningModule) -> dict[str, float]:
+        """The test figures of the module's present weights; a Ctrl-C ends as in `fit`."""
+        try:
+            [figures] = self.trainer.test(module, datamodule=self.cli.datamodule, verbose=False)
+        except SystemExit:
+            self.interrupted()
+        return dict(figures)
+
+    def interrupted(self) -> NoReturn:
         """Says where things are and ends the program."""
         finish(self.wandb)
         self.console.print(f"interrupted; what was found so far is in {self.run}")

@@ -146,14 +146,14 @@ def main(argv: list[str] | None = None) -> None:
         session = Session(cli, lambda run: [], monitor=monitor)
     except ValueError as error:
         fail(error)
-    run, trainer = session.run, session.trainer
+    run = session.run
     genotype.to_json(run / "genotype.json")
     save_cells(genotype, run / "cells")
     session.fit(module)
-    [test] = trainer.test(module, datamodule=data, verbose=False)
+    test = session.test(module)
     noise = _check_noise(session, module) if cli.config["noise_check"] else None
     save_figure(draw_curves(run / "metrics.csv", data.num_classes), run / "curves")
-    card = train_card(module, session, dict(test), noise)
+    card = train_card(module, session, test, noise)
     session.close(card, {name: run / f"{name}.png" for name in ("cells", "curves")})
     session.console.print(row(card))
     session.console.print(f"card: {run / 'card.md'}")
@@ -178,4 +178,3 @@ def _check_noise(session: Session, module: TrainModule) -> NoiseFit:
         )
     except SystemExit:
         session.interrupted()
-        raise

@@ -159,6 +159,38 @@ def test_the_virtual_step_is_the_optimisers():
             torch.testing.assert_close(p.detach(), e)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_bf16_autocast_stays_close_to_float32(method):
+    """Only the networks' passes are in bf16; what is done with their gradients is in float32."""
+    torch.manual_seed(0)
+    net = dn.SuperNet("darts", channels=8, num_cells=3, nodes=1, stem="small")
+    arch = dn.Architecture("darts", nodes=1)
+    with torch.no_grad():
+        arch.normal.normal_()
+        arch.reduce.normal_()
+
+    def loss(x, y):
+        return objective(net, lambda call: F.cross_entropy(call(x, arch()).float(), y))
+
+    outer, inner = (loss(torch.randn(32, 3, 8, 8), torch.randint(10, (32,))) for _ in range(2))
+    found = {}
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            result = hypergradient(
+                outer,
+                inner,
+                list(net.parameters()),
+                list(arch.parameters()),
+                method=method,
+                step=InnerStep(0.025, 3e-4),
+            )
+        assert all(g.dtype == torch.float32 for g in result.gradients)
+        found[enabled] = flat(result)
+    cosine = F.cosine_similarity(found[False], found[True], dim=0)
+    # The finite difference divides by a small step and so multiplies bf16's rounding.
+    assert cosine > (0.5 if method == "finite_difference" else 0.98)
+
+
 class Quadratic:
     """inner = ½ wᵀA w − wᵀBα, outer = ½ ‖w − t‖²: w* = A⁻¹Bα, d outer/dα = BᵀA⁻¹(w* − t)."""
 
