@@ -85,7 +85,7 @@ class Session:
             config=resolved,
         )
         self.console.print(f"{cli.kind}: {self.run}\n{message}")
-        table = CSVLogger(str(self.run), name="", version="")
+        table = CSVLogger(str(self.run), name="", version="", flush_logs_every_n_steps=1)
         ours = [table] if self.wandb is None else [table, self.wandb]
         self.trainer.loggers = [*self.trainer.loggers, *ours]
 

@@ -60,7 +60,9 @@ PACKAGES = ("darts_noise", "torch", "torchvision", "pytorch-lightning")
 
 def count_parameters(net: nn.Module) -> int:
     """Entries of all parameters, the auxiliary head left out as papers do."""
-    return sum(p.numel() for name, p in net.named_parameters() if "auxiliary" not in name.split("."))
+    return sum(
+        p.numel() for name, p in net.named_parameters() if "auxiliary" not in name.split(".")
+    )
 
 
 def count_multiply_adds(net: nn.Module, image_shape: Sequence[int]) -> int:

@@ -97,7 +97,7 @@ def start_tracking(
     mode, why = resolve_mode(mode)
     if mode == "off":
         return None, why
-    failures = []
+    failures: list[str] = []
     for attempt in dict.fromkeys((mode, "offline")):
         try:
             return _logger(run, kind, attempt, project, config), "; ".join(

@@ -141,7 +141,7 @@ def test_ctrl_c_leaves_what_was_found(tmp_path):
     )
     run = tmp_path / "search" / "s"
     deadline = time.monotonic() + 120
-    while not (run / "checkpoints" / "last.ckpt").exists() and time.monotonic() < deadline:
+    while not (run / "metrics.csv").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=120)
