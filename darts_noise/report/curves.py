@@ -7,6 +7,7 @@ to `PANELS`; columns `alpha/entropy_<kind>` and `share/<kind>/<operation>` are f
 import csv
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
@@ -14,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from darts_noise.report.share_areas import draw_areas, explain_areas
 from darts_noise.report.style import OKABE_ITO, RC, save_figure
 
 __all__ = ["draw_curves", "read_metrics", "save_figure"]
@@ -35,9 +37,12 @@ PANELS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
     "penalty": (("noise/penalty", "P(α)", OKABE_ITO["vermillion"], "-"),),
 }
 ENTROPY, SHARE = "alpha/entropy_", "share/"
-PANEL_WIDTH, PANEL_HEIGHT, PANELS_A_ROW = 2.6, 1.9, 3  # inches
-AREA_COLOURS = [OKABE_ITO[c] for c in ("blue", "vermillion", "green", "purple", "orange", "sky")]
-AREA_HATCHES = ("", "////", "....", "xxxx")  # one more each time that the colours run out
+ENTROPY_PANEL = "entropy of α (nats)"
+LINES = ("-", "--", "-.", ":")
+PANEL_WIDTH, PANEL_HEIGHT = 2.6, 1.9  # inches
+ENTROPY_LINES = tuple(
+    zip((OKABE_ITO[c] for c in ("blue", "vermillion", "green", "purple")), LINES, strict=True)
+)
 
 
 def read_metrics(metrics_csv: Path) -> dict[str, Series]:
@@ -92,9 +97,8 @@ def draw_curves(
     }
     entropies = [name for name in series if name.startswith(ENTROPY)]
     if entropies:
-        styles = list(zip(AREA_COLOURS, ["-", "--", "-.", ":", "-", "--"], strict=True))
-        lines["entropy of α (nats)"] = [
-            (name, name.removeprefix(ENTROPY), *styles[i % len(styles)])
+        lines[ENTROPY_PANEL] = [
+            (name, name.removeprefix(ENTROPY), *ENTROPY_LINES[i % len(ENTROPY_LINES)])
             for i, name in enumerate(entropies)
         ]
     shares: dict[str, dict[str, Series]] = {}
@@ -103,9 +107,12 @@ def draw_curves(
             kind, operation = name.removeprefix(SHARE).split("/", 1)
             shares.setdefault(kind, {})[operation] = points
 
-    count = len(lines) + len(shares)
-    wide = max(1, min(PANELS_A_ROW, count))
-    tall = max(1, -(-count // wide))
+    # Kinds of cell with the same operations need one legend between them; it has a panel.
+    kinds = list(shares)
+    explained = {k for k, then in pairwise(kinds) if set(shares[k]) != set(shares[then])}
+    explained.update(kinds[-1:])
+    count = len(lines) + len(shares) + len(explained)
+    tall, wide = _grid(count)
     with matplotlib.rc_context(RC):
         size = (PANEL_WIDTH * wide, PANEL_HEIGHT * tall + (0.3 if title else 0.0))
         figure = Figure(figsize=size, layout="constrained")
@@ -115,7 +122,9 @@ def draw_curves(
             figure.text(0.5, 0.5, "no metrics yet", ha="center", va="center")
             return figure
         panels = iter(figure.subplots(tall, wide, squeeze=False).flat)
-        epochs = [epoch for points in series.values() for epoch, _ in points]
+        drawn = [series[column] for columns in lines.values() for column, *_ in columns]
+        drawn += [points for operations in shares.values() for points in operations.values()]
+        epochs = [epoch for points in drawn for epoch, _ in points]
         for name, columns in lines.items():
             axes = next(panels)
             _prepare(axes, name, epochs)
@@ -132,25 +141,37 @@ def draw_curves(
                     _draw_chance(axes, whole / num_classes)
             if name == "penalty":
                 axes.set_ylim(-0.03, 1.03)
+            if (
+                name == ENTROPY_PANEL
+            ):  # from 0, an α that has decided; else rounding fills the panel
+                axes.set_ylim(0.0, 1.08 * max(axes.get_ylim()[1], 0.1))
             if len(columns) > 1 or (num_classes is not None and name in ("loss", "accuracy")):
                 axes.legend(handlelength=2.2, labelspacing=0.2)
-        order = list(shares.values())
-        for i, (kind, operations) in enumerate(shares.items()):
+        for kind, operations in shares.items():
             axes = next(panels)
             _prepare(axes, f"operation share: {kind}", epochs)
-            _draw_areas(axes, operations)
-            # Neighbours with the same operations in the same order need one legend between them.
-            if i + 1 == len(order) or list(order[i + 1]) != list(operations):
-                _explain_areas(axes)
+            draw_areas(axes, operations)
+            if kind in explained:
+                explain_areas(next(panels), operations)
         for axes in panels:
             axes.set_axis_off()
     return figure
 
 
+def _grid(count: int) -> tuple[int, int]:
+    """Rows and columns for so many panels: up to three or four a row, whichever leaves less empty.
+
+    >>> [_grid(n) for n in (0, 2, 4, 5, 6, 7, 9)]
+    [(1, 1), (1, 2), (1, 4), (2, 3), (2, 3), (2, 4), (3, 3)]
+    """
+    wide = min((3, 4), key=lambda w: (-count % w, w)) if count > 3 else max(1, count)
+    return max(1, -(-count // wide)), wide
+
+
 def _prepare(axes: Axes, name: str, epochs: Sequence[float]) -> None:
     axes.set_title(name, weight="bold", loc="left")
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     first, last = min(epochs), max(epochs)
     axes.set_xlim((first, last) if last > first else (first - 0.5, first + 0.5))
 
@@ -158,7 +179,7 @@ def _prepare(axes: Axes, name: str, epochs: Sequence[float]) -> None:
 def _draw_lines(
     axes: Axes, columns: Sequence[tuple[str, str, str, str]], series: Mapping[str, Series]
 ) -> None:
-    for column, name, colour, line in columns:
+    for i, (column, name, colour, line) in enumerate(columns):
         epochs, values = zip(*series[column], strict=True)
         marker = "o" if len(values) == 1 else None  # a line of one point would not be seen
         shown = [value if math.isfinite(value) else math.nan for value in values]
@@ -169,7 +190,7 @@ def _draw_lines(
             color=colour,
             label=name,
             marker=marker,
-            markersize=4,
+            markersize=max(3, 8 - 2.5 * i),  # equal points stand one inside the other
             linewidth=1.2,
             clip_on=marker is None,
         )
@@ -177,33 +198,3 @@ def _draw_lines(
 
 def _draw_chance(axes: Axes, value: float) -> None:
     axes.axhline(value, color="#555555", linestyle=":", linewidth=1.0, label="chance", zorder=1)
-
-
-def _draw_areas(axes: Axes, operations: Mapping[str, Series]) -> None:
-    """Stack the shares; an epoch that lacks an operation counts it as 0."""
-    tables = {name: dict(points) for name, points in operations.items()}
-    epochs = sorted({epoch for table in tables.values() for epoch in table})
-    heights = [
-        [value if math.isfinite(value := table.get(epoch, 0.0)) else 0.0 for epoch in epochs]
-        for table in tables.values()
-    ]
-    if len(epochs) == 1:  # an area of no width would not be seen
-        epochs, heights = [epochs[0] - 0.5, epochs[0] + 0.5], [row * 2 for row in heights]
-    areas = axes.stackplot(epochs, heights, labels=list(tables), linewidth=0.4, edgecolor="white")
-    for i, area in enumerate(areas):
-        area.set_facecolor(AREA_COLOURS[i % len(AREA_COLOURS)])
-        area.set_hatch(AREA_HATCHES[i // len(AREA_COLOURS) % len(AREA_HATCHES)])
-    axes.set_ylim(0.0, max(map(sum, zip(*heights, strict=True))) or 1.0)
-
-
-def _explain_areas(axes: Axes) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    axes.legend(  # reversed: in the order of the stack
-        handles[::-1],
-        labels[::-1],
-        loc="center left",
-        bbox_to_anchor=(1.0, 0.5),
-        fontsize=6.0,
-        handlelength=1.2,
-        labelspacing=0.25,
-    )

@@ -111,7 +111,8 @@ class RunProgress(pl.callbacks.ProgressBar):
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The bar as it stands now; `Live` asks for it some times a second."""
         self._time()
-        yield bar_line(self.state, options.max_width, options.ascii_only)
+        # Two columns stay free for the "^C" that a terminal writes, which would begin a new line.
+        yield bar_line(self.state, options.max_width - 2, options.ascii_only)
 
     def _finish_epoch(self, trainer: pl.Trainer) -> None:
         if not self._unsaid:

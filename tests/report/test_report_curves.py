@@ -1,14 +1,19 @@
 """Curves show the file's points, whatever is missing; the saver never leaves half a file."""
 
 import math
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from darts_noise.report.curves import draw_curves, read_metrics, save_figure
+from darts_noise.space import list_operations
+
+KINDS, FIGURES = ("normal", "reduce"), ("loss", "accuracy")
 
 
 def write(path: Path, text: str) -> Path:
@@ -62,31 +67,74 @@ def test_chance_lines(tmp_path: Path, scale: int, chance: float) -> None:
         draw_curves(path, num_classes=1)
 
 
-def test_shares_are_stacked(tmp_path: Path) -> None:
-    text = (
-        "epoch,share/normal/none,share/normal/skip,share/normal/conv,share/reduce/none\n"
-        "0,0.2,0.3,0.5,1\n1,0.1,,0.9,1\n"
-    )
+SHARES = (
+    "epoch,share/normal/none,share/normal/skip_connect,share/normal/sep_conv_3x3,share/reduce/none\n"
+    "0,0.2,0.3,0.5,1\n1,0.1,,0.9,1\n"
+)
+
+
+def test_shares_are_panels_with_a_legend_for_each_set_of_operations(tmp_path: Path) -> None:
+    figure = draw_curves(write(tmp_path / "m.csv", SHARES))
+    assert set(panels(figure)) == {"operation share: normal", "operation share: reduce"}
+    legends = [axes.get_legend() for axes in figure.axes if axes.get_legend() is not None]
+    shown = [[text.get_text() for text in legend.get_texts()] for legend in legends]
+    assert shown == [["none", "skip_connect", "sep_conv_3x3"], ["none"]]
+    same = SHARES.replace("share/normal/skip_connect,share/normal/sep_conv_3x3", "x,y")
+    figure = draw_curves(write(tmp_path / "m.csv", same))
+    assert sum(axes.get_legend() is not None for axes in figure.axes) == 1
+
+
+def test_test_row_does_not_lengthen_the_curves(tmp_path: Path) -> None:
+    text = "epoch,train/loss,test/loss\n0,2.0,\n1,1.0,\n5,,1.5\n"
     found = panels(draw_curves(write(tmp_path / "m.csv", text)))
-    assert set(found) == {"operation share: normal", "operation share: reduce"}
-    tops = [
-        [
-            area.get_paths()[0].vertices[:, 1][area.get_paths()[0].vertices[:, 0] == e].max()
-            for e in (0, 1)
-        ]
-        for area in found["operation share: normal"].collections
-    ]
-    np.testing.assert_allclose(tops, [[0.2, 0.1], [0.5, 0.1], [1.0, 1.0]])
-    assert all(axes.get_legend() is not None for axes in found.values())
+    assert found["loss"].get_xlim() == (0, 1)
+
+
+@pytest.mark.parametrize("epochs", [1, 4])
+@pytest.mark.parametrize("penalty", [False, True])
+def test_panels_of_a_search_neither_overlap_nor_are_clipped(
+    tmp_path: Path, epochs: int, penalty: bool
+) -> None:
+    values = {f"{split}/{name}": 0.5 for split in ("train", "val", "noise") for name in FIGURES}
+    values |= {f"share/{kind}/{o}": 0.1 for kind in KINDS for o in list_operations()}
+    values |= {f"alpha/entropy_{kind}": 1.0 for kind in KINDS}
+    values |= {"noise/penalty": 0.1} if penalty else {}
+    lines = [",".join(["epoch", *values])]
+    lines += [",".join(map(str, [epoch, *values.values()])) for epoch in range(epochs)]
+    figure = draw_curves(write(tmp_path / "m.csv", "\n".join(lines) + "\n"), num_classes=10)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    used = [axes for axes in figure.axes if axes.axison or axes.get_legend() is not None]
+    assert len(used) == (7 if penalty else 6)
+    boxes = [axes.get_tightbbox(canvas.get_renderer()) for axes in used]
+    for box in boxes:
+        assert box.x0 >= 0
+        assert box.y0 >= 0
+        assert box.x1 <= figure.bbox.x1
+        assert box.y1 <= figure.bbox.y1
+    for one, other in combinations(boxes, 2):
+        assert not one.overlaps(other)
+    widths = [axes.bbox.width for axes in used]
+    assert max(widths) < 1.05 * min(widths)
 
 
 def test_one_epoch_can_be_seen(tmp_path: Path) -> None:
-    text = "epoch,train/loss,share/normal/none\n3,2.0,1.0\n"
+    text = "epoch,train/loss,val/loss,share/normal/none\n3,2.0,2.0,1.0\n"
     found = panels(draw_curves(write(tmp_path / "m.csv", text)))
     assert found["loss"].lines[0].get_marker() == "o"
     assert found["loss"].get_xlim() == (2.5, 3.5)
+    assert [x for x in found["loss"].get_xticks() if 2.5 <= x <= 3.5] == [3]
+    first, second = found["loss"].lines  # equal values: the later drawn is the smaller
+    assert first.get_markersize() > second.get_markersize()
     area = found["operation share: normal"].collections[0].get_paths()[0].get_extents()
     assert area.width == pytest.approx(1.0)
+
+
+def test_entropy_is_drawn_from_zero(tmp_path: Path) -> None:
+    text = "epoch,alpha/entropy_normal\n0,1.9459\n1,1.9458999\n"
+    axes = panels(draw_curves(write(tmp_path / "m.csv", text)))["entropy of α (nats)"]
+    assert axes.get_ylim()[0] == 0.0
+    assert axes.get_ylim()[1] > 1.9459
 
 
 def test_values_that_are_not_finite_are_gaps(tmp_path: Path) -> None:
