@@ -1,0 +1,37 @@
+"""Both scripts on a GPU, in every precision that the README offers."""
+
+import json
+
+import pytest
+import torch
+
+from darts_noise.cli import search, train
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
+]
+FEW = [
+    "--data.train_samples=160",
+    "--data.batch_size=20",
+    "--trainer.accelerator=gpu",
+    "--trainer.devices=1",
+    "--trainer.max_epochs=2",
+    "--wandb=off",
+]
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_search(precision, tmp_path):
+    small = ["--model.channels=4", "--model.nodes=1", f"--trainer.precision={precision}"]
+    search.main([*FEW, *small, f"--runs={tmp_path}", "--name=s"])
+    assert (tmp_path / "search" / "s" / "genotype.json").is_file()
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+def test_train(precision, tmp_path):
+    small = ["--model.channels=4", "--model.num_cells=3", f"--trainer.precision={precision}"]
+    train.main([*FEW, *small, "--model.genotype=darts_v1", f"--runs={tmp_path}", "--name=t"])
+    card = json.loads((tmp_path / "train" / "t" / "card.json").read_text())
+    assert card["precision"] == precision
+    assert card["test_accuracy"] > 0
