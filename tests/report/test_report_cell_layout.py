@@ -58,3 +58,13 @@ def test_concatenation_of_an_input_and_a_wanted_width() -> None:
     assert [(e.source, e.target) for e in plan.edges] == [(1, 2), (0, 3), (2, 3)]
     assert plan.width == 9.0
     assert plan.nodes[3].x + plan.nodes[3].width / 2 == pytest.approx(9.0 - 0.05)
+
+
+def test_labels_of_long_edges_spread_over_the_columns() -> None:
+    plan = layout(
+        [[("skip_connect", 1)], [("skip_connect", 2), ("sep_conv_3x3", 0), ("sep_conv_5x5", 0)]],
+        [3],
+    )
+    columns = [edge.label[0] for edge in plan.edges if edge.label is not None]
+    assert sorted(columns) == sorted([min(columns), max(columns)] * 2)
+    assert columns[2] != columns[3]

@@ -6,7 +6,15 @@ from itertools import combinations, pairwise, permutations, product
 import numpy as np
 import pytest
 
-from darts_noise.report.layered_drawing import GAP_Y, Link, Place, arrange, ascending, crossings
+from darts_noise.report.layered_drawing import (
+    GAP_Y,
+    Link,
+    Place,
+    _exchange,
+    arrange,
+    ascending,
+    crossings,
+)
 
 
 def cut(y: dict[int, float], links: list[list[Link]]) -> int:
@@ -41,6 +49,16 @@ def test_order_has_the_fewest_crossings_of_all_orders(seed: int) -> None:
     for rank in order:
         for a, b in pairwise(rank):
             assert y[b] - y[a] >= (places[a].height + places[b].height) / 2 + GAP_Y - 1e-9
+
+
+def test_exchanging_neighbours_removes_crossings() -> None:
+    links = [[(0, 2, 1), (0, 3, 2), (1, 2, 2), (1, 4, 1)]]
+    order = [[0, 1], [4, 2, 3]]
+    _exchange(order, links)
+    assert order[0] == [0, 1]
+    assert sorted(order[1]) == [2, 3, 4]
+    before = crossings([[0, 1], [4, 2, 3]], links)
+    assert crossings(order, links) < before
 
 
 def test_straight_where_it_can_be() -> None:

@@ -1,0 +1,166 @@
+"""The card: counts against a count by hand, and one set of figures in both of its files."""
+
+import json
+import math
+import tomllib
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from darts_noise.nets import create_model
+from darts_noise.report import card as module
+from darts_noise.report.card import (
+    TITLES,
+    count_multiply_adds,
+    count_parameters,
+    describe_hardware,
+    markdown,
+    row,
+    versions,
+    write_card,
+)
+
+CARD: dict[str, Any] = {
+    "kind": "train",
+    "dataset": "digits",
+    "noise_weight": 1.0,
+    "test_accuracy": 0.98765,
+    "test_loss": 0.0512,
+    "noise_accuracy": 0.1345,
+    "noise_protocol": "quick: 1,294 uniform images, 3 epochs",
+    "positive_control": None,
+    "parameters": 54_330,
+    "multiply_adds": 638_976,
+    "epochs": 3,
+    "train_samples": 1294,
+    "seed": 2024,
+    "wall_time_s": 11_550.4,
+    "hardware": "AMD EPYC (2 cores)",
+    "versions": {"python": "3.11.7", "torch": "2.15.0"},
+}
+
+
+class ConvThenLinear(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, stride=2, padding=1, groups=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.depthwise = nn.Conv2d(8, 8, 5, padding=2, groups=8, bias=False)
+        self.linear = nn.Linear(8, 10)
+        self.auxiliary = nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.depthwise(self.norm(self.conv(x))).mean((2, 3))
+        logits: Tensor = self.linear(out)
+        return logits + self.auxiliary(out) if self.training else logits
+
+
+def test_multiply_adds_by_hand() -> None:
+    maps = 8 * 5 * 7  # channels × ⌈9/2⌉ × ⌈14/2⌉
+    expected = maps * 3 * 3 * 3 + maps * 5 * 5 + 8 * 10
+    assert count_multiply_adds(ConvThenLinear(), (3, 9, 14)) == expected
+    assert count_multiply_adds(ConvThenLinear().double(), [3, 9, 14]) == expected
+
+
+def test_counting_leaves_the_network_as_it_was() -> None:
+    net = ConvThenLinear()
+    net.norm.eval()  # a frozen norm in a network that trains
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    modes = [m.training for m in net.modules()]
+    count_multiply_adds(net, (3, 8, 8))
+    assert [m.training for m in net.modules()] == modes
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    with pytest.raises(RuntimeError):
+        count_multiply_adds(net, (4, 8, 8))
+    assert [m.training for m in net.modules()] == modes
+
+
+def test_parameters_without_the_auxiliary_head() -> None:
+    expected = (3 * 8 * 9 + 8) + 2 * 8 + 8 * 25 + (8 * 10 + 10)
+    assert count_parameters(ConvThenLinear()) == expected
+    assert count_parameters(nn.Sequential(ConvThenLinear())) == expected  # as in a wrapper
+    settings: dict[str, Any] = {"num_classes": 10, "channels": 4, "num_cells": 3}
+    nets = [create_model("darts_v2", auxiliary=a, **settings) for a in (False, True)]
+    assert len({count_parameters(net) for net in nets}) == 1
+    assert len({count_multiply_adds(net, (3, 32, 32)) for net in nets}) == 1
+
+
+def table(text: str) -> dict[str, str]:
+    lines = text.splitlines()
+    assert lines[:2] == ["| | |", "|---|---|"]
+    cells = [line.removeprefix("| ").removesuffix(" |").split(" | ") for line in lines[2:]]
+    assert all(len(pair) == 2 for pair in cells)
+    return dict(cells)  # type: ignore[arg-type]
+
+
+def test_both_files_hold_the_same_figures(tmp_path: Path) -> None:
+    write_card(tmp_path, CARD)
+    held = json.loads((tmp_path / "card.json").read_text())
+    assert held == CARD
+    shown = table((tmp_path / "card.md").read_text())
+    assert set(shown) == {TITLES[key] for key in CARD if key in TITLES}
+    for key in ("parameters", "multiply_adds", "epochs", "train_samples", "seed"):
+        assert int(shown[TITLES[key]].replace(",", "")) == held[key]
+    for key in ("test_accuracy", "noise_accuracy"):
+        assert float(shown[TITLES[key]].removesuffix(" %")) / 100 == pytest.approx(
+            held[key], abs=5e-5
+        )
+    assert shown["Wall time"] == "3 h 13 min"
+    assert shown["Seed"] == "2024"
+    assert shown["Positive control's noise accuracy"] == "not measured"
+    assert shown["Versions"] == "python 3.11.7, torch 2.15.0"
+    for part in ("Test accuracy 98.77 %", "Parameters 54,330", "Seed 2024", "Wall time 3 h 13 min"):
+        assert part in row(CARD)
+
+
+def test_diverged_run_still_gives_valid_json(tmp_path: Path) -> None:
+    broken = CARD | {"test_loss": math.nan, "noise": {"accuracy": [math.inf, 0.5]}}
+    write_card(tmp_path, broken | {"test_accuracy": math.nan})
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    held = json.loads((tmp_path / "card.json").read_text(), parse_constant=refuse)
+    assert held["test_loss"] is None
+    assert held["noise"] == {"accuracy": [None, 0.5]}
+    assert table((tmp_path / "card.md").read_text())["Test accuracy"] == "not measured"
+
+
+def test_what_is_not_there_is_left_out_and_text_cannot_break_the_table() -> None:
+    shown = table(markdown({"noise_weight": None, "noise_accuracy": None, "dataset": "a | b\nc"}))
+    assert shown == {"Data set": r"a \| b c", "Training-noise accuracy": "not measured"}
+    assert markdown({}) == "| | |\n|---|---|\n"
+    assert row({}) == ""
+
+
+def test_versions_are_those_installed() -> None:
+    found = versions()
+    for package in ("torch", "torchvision", "pytorch-lightning"):
+        assert found[package] == metadata.version(package)
+    assert "unknown" not in found.values()
+
+
+def test_version_of_a_checkout_is_that_of_its_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(package: str) -> str:
+        raise metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(module, "version", absent)
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    found = versions()
+    assert found["darts_noise"] == f"{project['version']} (not installed)"
+    assert found["torch"] == "unknown"
+    # A site-packages folder that happens to have somebody else's pyproject.toml beside it.
+    monkeypatch.setattr(
+        module.tomllib, "loads", lambda _: {"project": {"name": "x", "version": "9"}}
+    )
+    assert versions()["darts_noise"] == "unknown"
+
+
+def test_hardware_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert describe_hardware(torch.device("cpu")).endswith(" cores)")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
+    assert describe_hardware(torch.device("cuda", 1)) == "GPU 1"
