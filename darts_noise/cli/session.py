@@ -56,7 +56,7 @@ class Session:
     ) -> None:
         config = cli.config
         self.cli = cli
-        self.console = Console(soft_wrap=True, highlight=False)
+        self.console = Console(soft_wrap=True, highlight=False, markup=False)
         self.started = time.perf_counter()
         self.run = create_run(config["runs"], cli.kind, config["name"], cli.datamodule.name)
         try:

@@ -22,6 +22,9 @@ from darts_noise.space.published import load_genotype
 from darts_noise.train.module import TrainModule
 from darts_noise.train.noise_fit import NoiseFit, noise_fit
 
+NOISE_FIGURES = {"train/loss": "loss", "val/accuracy": "noise acc"}
+"""In the noise check, what is validated on is the noise itself."""
+
 
 class TrainCLI(ScriptCLI):
     """The command line of the training."""
@@ -37,6 +40,7 @@ class TrainCLI(ScriptCLI):
         parser.add_argument(
             "--noise_family", type=str, default="uniform", help="what the noise check trains on"
         )
+        parser.link_arguments("seed", "model.seed")
         super().add_arguments_to_parser(parser)
 
 
@@ -162,7 +166,14 @@ def main(argv: list[str] | None = None) -> None:
 def _check_noise(session: Session, module: TrainModule) -> NoiseFit:
     """The same cell, recipe and epochs from scratch on as many noise images as there are real."""
     cli, trainer = session.cli, session.trainer
-    same = ("accelerator", "devices", "precision", "gradient_clip_val", "gradient_clip_algorithm")
+    same = (
+        "accelerator",
+        "devices",
+        "precision",
+        "gradient_clip_val",
+        "gradient_clip_algorithm",
+        "accumulate_grad_batches",
+    )
     recipe = {k: v for k, v in module.hparams.items() if k != "genotype"}
     try:
         return noise_fit(
@@ -174,7 +185,7 @@ def _check_noise(session: Session, module: TrainModule) -> NoiseFit:
             seed=cli.config["seed"],
             recipe=recipe,
             trainer={key: cli.config["trainer"][key] for key in same},
-            callbacks=[RunProgress("noise", session.console)],
+            callbacks=[RunProgress("noise", session.console, NOISE_FIGURES)],
         )
     except SystemExit:
         session.interrupted()

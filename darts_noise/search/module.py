@@ -316,6 +316,8 @@ class SearchModule(pl.LightningModule):
         clip = self.hparams["gradient_clip"]
         self._update(optimiser, parameters, gradients(loss, parameters), clip)
         self.metrics.record(metrics, logits, labels, loss)
+        # For the progress bar while the epoch lasts; the epoch's mean takes its place at the end.
+        self.log(f"{metrics}/loss", loss.detach(), on_step=True, on_epoch=False, logger=False)
 
     def _perturb(self, relaxed: Weights, images: Tensor, labels: Tensor) -> Weights:
         def loss(weights: Weights) -> Tensor:

@@ -1,20 +1,29 @@
 """Training of a discrete network, on real data or on noise, as a LightningModule.
 
 The recipe is DARTS's (arXiv:1806.09055, appendix A): SGD with a cosine schedule to zero, scheduled
-drop path, an auxiliary head; label smoothing is there for ImageNet. The length of the run, gradient
-clipping and precision are the Trainer's.
+drop path, an auxiliary head; label smoothing and a rate that falls by a factor are its recipe for
+ImageNet. All else is off unless it is asked for. The length of the run, gradient clipping,
+gradient accumulation and precision are the Trainer's.
 """
 
+from collections.abc import Callable
+
 import pytorch_lightning as pl
+import torch
 import torch.nn.functional as F
+from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim import SGD, Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
+from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LRScheduler
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from darts_noise.data.batches import Batch
 from darts_noise.metrics import SplitMetrics
 from darts_noise.nets.network import Network, WithAuxiliary, create_model
 from darts_noise.space.genotype import Genotype
+from darts_noise.train.compilation import compile_forward
+from darts_noise.train.mixing import BatchMixing
+from darts_noise.train.settings import check_settings
 
 
 class TrainModule(pl.LightningModule):
@@ -29,9 +38,16 @@ class TrainModule(pl.LightningModule):
         auxiliary_weight: weight of the auxiliary head's loss; 0 for no head.
         drop_path: probability of dropping an operation at the end; rises linearly from 0.
         label_smoothing: share of the label's mass that is spread over all classes.
-        learning_rate: at the start (SGD, cosine to 0).
+        mixup: α of the Beta that mixes images and labels of a batch (MixUp); 0 for none.
+        cutmix: likewise for rectangles (CutMix); with both, one of the two per batch at random.
+        ema_decay: of the weights' moving average, which is then evaluated and saved; 0 for none.
+        learning_rate: at the start (SGD).
+        learning_rate_decay: factor on the rate after each epoch; null for a cosine to 0.
         momentum: of SGD.
         weight_decay: of SGD.
+        channels_last: keep the channels of a pixel together in memory; faster on many GPUs.
+        compile: torch.compile the network for training; slow to start, then faster.
+        seed: of MixUp and CutMix.
 
     Raises:
         ValueError: a value out of range, or an unknown name; the message names the key.
@@ -49,23 +65,21 @@ class TrainModule(pl.LightningModule):
         auxiliary_weight: float = 0.4,
         drop_path: float = 0.2,
         label_smoothing: float = 0.0,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        ema_decay: float = 0.0,
         learning_rate: float = 0.025,
+        learning_rate_decay: float | None = None,
         momentum: float = 0.9,
         weight_decay: float = 3e-4,
+        channels_last: bool = False,
+        compile: bool = False,
+        seed: int = 0,
     ) -> None:
         super().__init__()
-        for key, value in {
-            "auxiliary_weight": auxiliary_weight,
-            "learning_rate": learning_rate,
-            "momentum": momentum,
-            "weight_decay": weight_decay,
-        }.items():
-            if not value >= 0:
-                raise ValueError(f"model.{key}: expected 0 or more, got {value}")
-        for key, value in {"drop_path": drop_path, "label_smoothing": label_smoothing}.items():
-            if not 0 <= value < 1:
-                raise ValueError(f"model.{key}: expected 0 or more and less than 1, got {value}")
         self.save_hyperparameters()
+        check_settings(self.hparams)
+        self.compiled_forward: Callable[[Tensor], Tensor | WithAuxiliary] | None = None
 
     def build(self, genotype: Genotype, num_classes: int, in_channels: int) -> "TrainModule":
         """Makes ``net`` for data of this form; the Trainer may run after that.
@@ -84,27 +98,67 @@ class TrainModule(pl.LightningModule):
             stem_stride=hparams["stem_stride"],
             auxiliary=hparams["auxiliary_weight"] > 0,
         )
+        if hparams["channels_last"]:
+            self.net.to(memory_format=torch.channels_last)
+        mixup, cutmix = hparams["mixup"], hparams["cutmix"]
+        self.mixing = (
+            BatchMixing(mixup, cutmix, num_classes, hparams["seed"]) if mixup or cutmix else None
+        )
         self.metrics = SplitMetrics(num_classes, "train", "val", "test")
         return self
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, num_classes) of normalised images (B, C, H, W)."""
-        out = self.net(x)
+        out = self.net(self._laid_out(x))
         return out.logits if isinstance(out, WithAuxiliary) else out
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
+        targets = labels  # (B,), or once mixed (B, num_classes)
+        if self.mixing is not None:
+            number = (self.current_epoch, batch_idx, self.global_rank)
+            images, targets = self.mixing(images, labels, *number)
+            labels = targets.argmax(-1)  # accuracy is told by the stronger label
         smoothing = self.hparams["label_smoothing"]
-        out = self.net(images)
+        out = (self.compiled_forward or self.net)(self._laid_out(images))
         logits = out.logits if isinstance(out, WithAuxiliary) else out
-        loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        loss = F.cross_entropy(logits, targets, label_smoothing=smoothing)
         self.metrics.record("train", logits, labels, loss)
+        # For the progress bar while the epoch lasts; the epoch's mean takes its place at the end.
+        self.log("train/loss", loss.detach(), on_step=True, on_epoch=False, logger=False)
         if isinstance(out, WithAuxiliary):
-            auxiliary = F.cross_entropy(out.auxiliary, labels, label_smoothing=smoothing)
+            auxiliary = F.cross_entropy(out.auxiliary, targets, label_smoothing=smoothing)
             loss = loss + self.hparams["auxiliary_weight"] * auxiliary
         return loss
 
+    def configure_callbacks(self) -> list[pl.Callback]:
+        """The weights' moving average, from the first step's weights on and with BN statistics.
+
+        Lightning swaps it in for validation, leaves it in place at the end of the training, and
+        saves it as ``state_dict`` beside ``current_model_state``, from which a run resumes.
+        """
+        decay = self.hparams["ema_decay"]
+        if not decay:
+            return []
+        # The device is named because the average is made while the network is still on the CPU.
+        device = self.trainer.strategy.root_device
+        average: Callable[[float], Callable[..., None]] = get_ema_multi_avg_fn
+        return [WeightAveraging(device=device, multi_avg_fn=average(decay))]
+
+    def on_fit_start(self) -> None:
+        if self.hparams["compile"]:
+            self.compiled_forward = compile_forward(self.net)
+
+    def on_fit_end(self) -> None:
+        self.compiled_forward = None  # it cannot be pickled, and only training uses it
+
+    def on_train_start(self) -> None:
+        self._follow_schedule()  # a run that resumes within an epoch does not start that epoch
+
     def on_train_epoch_start(self) -> None:
+        self._follow_schedule()
+
+    def _follow_schedule(self) -> None:
         epochs = max(self.trainer.max_epochs or 1, 1)
         self.net.drop_path = self.hparams["drop_path"] * self.current_epoch / epochs
         # Kept here: by the end of the epoch the schedule has moved on.
@@ -130,7 +184,18 @@ class TrainModule(pl.LightningModule):
             momentum=hparams["momentum"],
             weight_decay=hparams["weight_decay"],
         )
-        return [optimiser], [CosineAnnealingLR(optimiser, max(self.trainer.max_epochs or 1, 1))]
+        schedule: LRScheduler
+        if (decay := hparams["learning_rate_decay"]) is not None:
+            schedule = ExponentialLR(optimiser, decay)
+        else:
+            schedule = CosineAnnealingLR(optimiser, max(self.trainer.max_epochs or 1, 1))
+        return [optimiser], [schedule]
+
+    def _laid_out(self, images: Tensor) -> Tensor:
+        """The images in the memory format of the weights."""
+        if self.hparams["channels_last"]:
+            return images.to(memory_format=torch.channels_last)
+        return images
 
     def _evaluate(self, split: str, batch: Batch) -> None:
         images, labels = batch

@@ -29,7 +29,7 @@ class NoiseFit:
     """What came of training on noise.
 
     Attributes:
-        protocol: ``quick``: the recipe and the epochs of a clean run, no augmentation.
+        protocol: ``quick``: the recipe and the epochs of a clean run, no augmentation or mixing.
         family: of noise.
         accuracy: on the noise set that was trained on, in eval mode after the last epoch.
         accuracy_largest: the largest of that figure over all epochs.
@@ -79,7 +79,8 @@ def noise_fit(
         epochs: passes over the noise set.
         batch_size: the last batch of an epoch may be smaller: every sample counts.
         seed: of the noise, of the initial weights and of the order.
-        recipe: arguments of `TrainModule`, those of the clean run.
+        recipe: arguments of `TrainModule`, those of the clean run. MixUp and CutMix are left out:
+            the noise is never augmented, and mixing would pass for a failure to fit it.
         trainer: arguments of Lightning's Trainer (accelerator, devices, precision, clipping).
         callbacks: added to the Trainer, such as a progress bar.
 
@@ -95,7 +96,7 @@ def noise_fit(
     noise = make_noise(family, len(images) if samples is None else samples, images, seed)
     normalisation = channel_statistics(images.images)
     pl.seed_everything(derive_seed(seed, Stream.NOISE), verbose=False)
-    module = TrainModule(**dict(recipe or {}))
+    module = TrainModule(**{**(recipe or {}), "mixup": 0.0, "cutmix": 0.0})
     module.build(genotype, images.num_classes, images.shape[0])
     history = _History()
     run = pl.Trainer(
@@ -104,6 +105,7 @@ def noise_fit(
             "enable_model_summary": False,
             "enable_progress_bar": any(isinstance(c, ProgressBar) for c in callbacks),
             "num_sanity_val_steps": 0,
+            "log_every_n_steps": 1,
             **dict(trainer or {}),
             "max_epochs": epochs,
             "callbacks": list(callbacks),

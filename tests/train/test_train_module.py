@@ -4,27 +4,16 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from small_runs import assert_equal_weights, small_module, small_trainer, weights
+from torch import nn
 
 import darts_noise as dn
 from darts_noise.nets.network import WithAuxiliary
 
-SMALL = {"channels": 4, "num_cells": 3, "stem": "small", "auxiliary_weight": 0.0}
-
 
 def fitted(data, epochs=2, callbacks=(), **settings):
-    torch.manual_seed(0)
-    module = dn.TrainModule(**{**SMALL, **settings})
-    module.build(dn.load_genotype("darts_v1"), data.num_classes, data.in_channels)
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        callbacks=list(callbacks),
-    )
+    module = small_module("darts_v1", data.num_classes, data.in_channels, **settings)
+    trainer = small_trainer(epochs, callbacks)
     trainer.fit(module, datamodule=data)
     return module, trainer
 
@@ -64,6 +53,75 @@ def test_drop_path_rises_linearly_and_the_rate_falls_to_zero(digits):
     assert float(trainer.callback_metrics["lr/weights"]) == pytest.approx(expected[-1])
 
 
+def test_the_rate_falls_by_a_factor_after_each_epoch(digits):
+    """ImageNet's schedule of DARTS (arXiv:1806.09055, appendix A.3)."""
+    seen = []
+
+    class Watch(pl.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            seen.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    fitted(digits(), 3, [Watch()], learning_rate=0.1, learning_rate_decay=0.97)
+    assert seen == pytest.approx([0.1] * 3 + [0.097] * 3 + [0.1 * 0.97**2] * 3)
+
+
+def test_two_half_batches_accumulated_are_one_whole_batch(digits):
+    """With clipping at work and the cosine by epochs; batch norms keep their statistics, since
+    those of a half differ from those of the whole."""
+    results = []
+    for batch_size, accumulated in ((16, 1), (8, 2)):
+        data = digits(train_samples=96, validation_fraction=0.0, batch_size=batch_size)
+        module = small_module(drop_path=0.0, learning_rate=0.1)
+        start = weights(module)
+        for layer in module.net.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.eval()
+        rates, norms = [], []
+
+        class Watch(pl.Callback):
+            def on_before_optimizer_step(
+                self, trainer, pl_module, optimizer, rates=rates, norms=norms
+            ):
+                gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+                norms.append(torch.nn.utils.get_total_norm(gradients).item())
+                rates.append(optimizer.param_groups[0]["lr"])
+
+        trainer = small_trainer(
+            3,
+            [Watch()],
+            accumulate_grad_batches=accumulated,
+            gradient_clip_val=0.5,
+            precision="64-true",
+        )
+        trainer.fit(module, datamodule=data)
+        assert trainer.global_step == 18
+        results.append((weights(module), rates, norms))
+    (whole, rates, norms), (halves, half_rates, half_norms) = results
+    assert max(norms) > 0.5  # some gradients are clipped
+    assert half_norms == pytest.approx(norms)
+    assert rates == half_rates
+    assert rates == pytest.approx([0.1] * 6 + [0.075] * 6 + [0.025] * 6)
+    assert_equal_weights(whole, halves, rtol=1e-9, atol=1e-9)
+    assert not torch.allclose(start["classifier.weight"].double(), whole["classifier.weight"])
+
+
+def test_channels_last_changes_the_memory_and_not_the_logits():
+    x, y = torch.randn(4, 3, 32, 32), torch.arange(4)
+    results = []
+    for channels_last in (False, True):
+        settings = {"stem": "cifar", "auxiliary_weight": 0.4, "in_channels": 3, "mixup": 1.0}
+        module = small_module(channels_last=channels_last, **settings)
+        seen = []
+        stem = module.net.stem.layers[0]
+        stem.register_forward_pre_hook(lambda layer, args, seen=seen: seen.append(args[0]))
+        loss = module.training_step((x, y), 0)
+        module.eval()
+        results.append((module(x), loss))
+        formats = [t.is_contiguous(memory_format=torch.channels_last) for t in [*seen, stem.weight]]
+        assert formats == [channels_last] * 3
+    torch.testing.assert_close(results[0], results[1], rtol=1e-5, atol=1e-5)
+
+
 def test_test_accuracy_is_that_of_the_last_weights_on_every_image(digits):
     data = digits(train_samples=400)
     module, trainer = fitted(data, 3, learning_rate=0.1)
@@ -78,14 +136,44 @@ def test_test_accuracy_is_that_of_the_last_weights_on_every_image(digits):
     )
 
 
-@pytest.mark.parametrize("key", ["drop_path", "label_smoothing"])
+@pytest.mark.parametrize("key", ["drop_path", "label_smoothing", "ema_decay"])
 @pytest.mark.parametrize("value", [-0.1, 1.0, float("nan")])
 def test_shares_are_checked(key, value):
     with pytest.raises(ValueError, match=f"model.{key}: expected 0 or more and less than 1"):
         dn.TrainModule(**{key: value})
 
 
-@pytest.mark.parametrize("key", ["learning_rate", "momentum", "weight_decay", "auxiliary_weight"])
-def test_amounts_are_checked(key):
-    with pytest.raises(ValueError, match=f"model.{key}: expected 0 or more, got -1"):
-        dn.TrainModule(**{key: -1.0})
+@pytest.mark.parametrize(
+    "key",
+    [
+        "learning_rate",
+        "momentum",
+        "weight_decay",
+        "auxiliary_weight",
+        "mixup",
+        "cutmix",
+        "seed",
+    ],
+)
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_amounts_are_checked(key, value):
+    with pytest.raises(ValueError, match=f"model.{key}: expected 0 or more, got {value}"):
+        dn.TrainModule(**{key: value})
+
+
+@pytest.mark.parametrize("value", [0.0, -0.5, 1.1, float("nan")])
+def test_the_factor_on_the_rate_is_checked(value):
+    expected = f"model.learning_rate_decay: expected more than 0 and at most 1, got {value}"
+    with pytest.raises(ValueError, match=expected):
+        dn.TrainModule(learning_rate_decay=value)
+
+
+def test_everything_beyond_the_paper_is_off_by_default(digits):
+    hparams = dn.TrainModule().hparams
+    for key in ("mixup", "cutmix", "ema_decay", "channels_last", "compile"):
+        assert not hparams[key]
+    assert hparams["learning_rate_decay"] is None
+    module, trainer = fitted(digits(), 1)
+    assert module.mixing is None
+    assert module.compiled_forward is None
+    assert not any(isinstance(c, pl.callbacks.WeightAveraging) for c in trainer.callbacks)

@@ -53,6 +53,17 @@ def test_it_does_not_depend_on_what_was_random_before(images):
     assert records[0] == records[1]
 
 
+def test_noise_is_not_mixed(images):
+    """Mixing makes noise harder to fit: it would flatter the cell."""
+
+    def record(**mixing):
+        recipe = {**RECIPE, **mixing}
+        fit = dn.noise_fit("darts_v1", images, samples=30, epochs=2, recipe=recipe, trainer=CPU)
+        return {k: v for k, v in fit.to_dict().items() if k != "seconds"}
+
+    assert record() == record(mixup=1.0, cutmix=1.0)
+
+
 def test_samples_default_to_as_many_as_there_are_real_images(images):
     few = images.subset(list(range(50)))
     fit = dn.noise_fit("darts_v1", few, epochs=1, recipe=RECIPE, trainer=CPU)

@@ -1,0 +1,129 @@
+"""The compiled training: equal to the plain one, saved like it, compiled a few times only."""
+
+from functools import partial
+
+import pytest
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from small_runs import ONE_NODE, assert_equal_weights, small_module, small_trainer, weights
+from torch import nn
+from torchvision.ops import stochastic_depth
+
+import darts_noise as dn
+import darts_noise.train.module as training
+from darts_noise.train.compilation import compile_forward, stochastic_depth_by_rows
+
+
+class Counting:
+    """A backend that runs the traced graph as it is and counts how often it is asked for one."""
+
+    def __init__(self):
+        self.graphs = 0
+        self.calls = 0
+
+    def __call__(self, graph, inputs):
+        self.graphs += 1
+
+        def run(*args):
+            self.calls += 1
+            return graph.forward(*args)
+
+        return run
+
+
+@pytest.fixture
+def backend(monkeypatch):
+    torch.compiler.reset()
+    counting = Counting()
+    monkeypatch.setattr(training, "compile_forward", partial(compile_forward, backend=counting))
+    return counting
+
+
+def test_it_trains_saves_and_evaluates_as_the_plain_network(digits, tmp_path, backend):
+    data = digits()
+    states = []
+    for compiled in (False, True):
+        folder = tmp_path / str(compiled)
+        module = small_module(ONE_NODE, compile=compiled, drop_path=0.0, ema_decay=0.5)
+        keep = ModelCheckpoint(folder, "last", save_on_train_epoch_end=True)
+        trainer = small_trainer(2, [keep])
+        trainer.fit(module, datamodule=data)
+        assert backend.calls == 6 * compiled  # each training step, and no validation
+        [result] = trainer.test(module, datamodule=data, verbose=False)
+        assert backend.calls == 6 * compiled
+        held = torch.load(folder / "last.ckpt", weights_only=True)
+        states.append((weights(module), result["test/loss"], held))
+    (plain, plain_loss, _), (fast, fast_loss, held) = states
+    assert_equal_weights(plain, fast, rtol=1e-4, atol=1e-6)
+    assert fast_loss == pytest.approx(plain_loss, rel=1e-4)
+
+    net = dn.create_model(ONE_NODE, channels=4, num_cells=3, stem="small", in_channels=1)
+    for key in ("state_dict", "current_model_state"):
+        net.load_state_dict({k.removeprefix("net."): v for k, v in held[key].items()})
+
+    again = small_module(ONE_NODE, compile=True, drop_path=0.0, ema_decay=0.5)
+    small_trainer(3).fit(
+        again, datamodule=data, ckpt_path=tmp_path / "True" / "last.ckpt", weights_only=True
+    )
+    assert backend.calls == 6 + 3
+
+
+def test_a_rising_drop_path_does_not_compile_anew_in_each_epoch(backend):
+    """torch.compile gives up after eight graphs, and would then run the rest uncompiled."""
+    net = dn.create_model(ONE_NODE, channels=4, num_cells=3, stem="small").train()
+    run = compile_forward(net, backend)
+    x = torch.randn(4, 3, 8, 8)
+    for epoch in range(12):
+        net.drop_path = 0.2 * epoch / 12
+        run(x)
+    assert backend.graphs <= 3
+    assert backend.calls == 12
+
+
+def test_the_auxiliary_head_is_compiled_along(backend):
+    net = dn.create_model(ONE_NODE, channels=4, num_cells=3, auxiliary=True).train()
+    x = torch.randn(4, 3, 32, 32)
+    out, expected = compile_forward(net, backend)(x), net(x)
+    torch.testing.assert_close(out.logits, expected.logits)
+    torch.testing.assert_close(out.auxiliary, expected.auxiliary)
+    assert backend.calls == 1
+
+
+@pytest.mark.parametrize("p", [0.1, 0.6])
+def test_what_the_compiler_sees_of_drop_path_is_torchvisions(p):
+    """Zeros or the input over 1 - p, for a sample as a whole, in shares p and 1 - p."""
+    x = torch.ones(4000, 2, 3)
+    for drop in (stochastic_depth, stochastic_depth_by_rows):
+        out = drop(x, p, "row", True)
+        row = out[:, 0, 0]
+        assert torch.equal(out, row[:, None, None].expand_as(out))
+        torch.testing.assert_close(row.unique(), torch.tensor([0.0, 1 / (1 - p)]))
+        share = (row == 0).float().mean().item()
+        assert share == pytest.approx(p, abs=4 * (p * (1 - p) / 4000) ** 0.5)
+        assert drop(x, p, "row", False) is x
+    assert stochastic_depth_by_rows(x.bfloat16(), p, "row").dtype == torch.bfloat16
+
+
+def test_what_the_compiler_raises_reaches_the_user(digits, monkeypatch):
+    def refuse(graph, inputs):
+        raise RuntimeError("no such compiler")
+
+    torch.compiler.reset()
+    monkeypatch.setattr(training, "compile_forward", partial(compile_forward, backend=refuse))
+    with pytest.raises(Exception, match="no such compiler"):
+        small_trainer(1).fit(small_module(ONE_NODE, compile=True), datamodule=digits())
+
+
+@pytest.mark.slow
+def test_the_real_compiler_computes_the_same_logits_and_gradients():
+    torch.compiler.reset()
+    net = small_module(ONE_NODE).net.train().double()  # rounding would hide behind a tolerance
+    x = torch.randn(8, 1, 8, 8, dtype=torch.float64)
+    results = []
+    for run in (net, compile_forward(net)):
+        net.zero_grad()
+        loss = nn.functional.cross_entropy(run(x), torch.arange(8))
+        loss.backward()
+        results.append((loss.detach(), {n: p.grad.clone() for n, p in net.named_parameters()}))
+    torch.testing.assert_close(results[0][0], results[1][0])
+    assert_equal_weights(results[0][1], results[1][1], rtol=1e-9, atol=1e-9)
