@@ -206,7 +206,7 @@ class ScriptCLI(LightningCLI):
     def resolved_config(self) -> dict[str, Any]:
         """The whole configuration with all defaults, as it goes to ``config.yaml``."""
         dump: dict[str, Any] = yaml.safe_load(
-            self.parser.dump(self.config, skip_link_targets=False)
+            self.parser.dump(self.config, skip_link_targets=False, skip_unset=False)
         )
         return {key: value for key, value in dump.items() if key != "config"}
 

@@ -1,9 +1,11 @@
 """``python train.py``: trains a network of a found cell on the data and on noise; see README.md."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pytorch_lightning.cli import LightningArgumentParser
 
 from darts_noise.cli.parser import CONFIGS, ScriptCLI, UserError, fail
@@ -66,7 +68,12 @@ def find_genotype(cli: ScriptCLI) -> Genotype:
 
 
 def default_config(argv: list[str]) -> list[str]:
-    """The arguments, with the config that suits the newest search where the user names none."""
+    """The arguments, with what suits the newest search where the user names no config.
+
+    The data are the search's, from where the search had them; the rest comes from the config that
+    is shipped for that data set or, where there is none, from the one for digits with the search's
+    stem. Whatever the user gives comes later and so has the last word.
+    """
     named = ("-c", "--config", "--model.genotype", "--data.name")
     if any(a.split("=")[0] in named for a in argv):
         return argv
@@ -74,12 +81,21 @@ def default_config(argv: list[str]) -> list[str]:
     if "--runs" in argv[:-1]:
         runs = argv[argv.index("--runs") + 1]
     newest = newest_run(runs, "search")
-    if newest is None or not (newest / "genotype.json").is_file():
+    if newest is None or not (newest / "config.yaml").is_file():
         return argv
-    dataset = str(load_genotype(newest).meta.get("dataset", ""))
-    config = CONFIGS / "train" / f"{dataset}.yaml"
-    known = {path.stem for path in config.parent.glob("*.yaml")}
-    return ["--config", str(config), *argv] if dataset in known else argv
+    try:
+        searched = yaml.safe_load((newest / "config.yaml").read_text("utf-8"))
+        data, model = searched["data"], searched["model"]
+        carried = {f"data.{key}": data.get(key) for key in ("name", "root", "image_size", "grey")}
+        stem = {f"model.{key}": model.get(key) for key in ("stem", "stem_stride")}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, AttributeError, TypeError):
+        raise UserError(f"{newest / 'config.yaml'}: not the config of a search") from None
+    config = CONFIGS / "train" / f"{data['name']}.yaml"
+    if config not in (CONFIGS / "train").glob("*.yaml"):
+        config = CONFIGS / "train" / "digits.yaml"
+        carried |= stem
+    options = [f"--{key}={json.dumps(v)}" for key, v in carried.items() if v is not None]
+    return ["--config", str(config), *[o.replace('"', "") for o in options], *argv]
 
 
 def train_card(

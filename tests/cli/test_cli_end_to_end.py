@@ -9,8 +9,10 @@ import sys
 import time
 
 import pytest
+import torch
 import yaml
 from conftest import ROOT
+from torchvision.io import write_png
 
 import darts_noise as dn
 from darts_noise.cli import search, train
@@ -71,8 +73,6 @@ def test_metrics_have_one_row_per_epoch(runs):
 
 def test_the_cell_is_that_of_the_final_alpha(runs):
     """genotype.json, alpha.json and the last checkpoint tell of the same α."""
-    import torch
-
     run = runs / "search" / "s"
     alpha = json.loads((run / "alpha.json").read_text())
     held = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
@@ -85,6 +85,28 @@ def test_the_cell_is_that_of_the_final_alpha(runs):
 
 def test_the_training_takes_the_newest_search(runs):
     assert dn.load_genotype(runs / "train" / "t") == dn.load_genotype(runs / "search" / "s")
+
+
+def test_without_a_config_the_training_is_on_the_searchs_data(tmp_path):
+    """Also where no training config is shipped for them, as for a folder of images."""
+    folder = tmp_path / "shapes"
+    generator = torch.Generator().manual_seed(0)
+    for part, count in (("train", 12), ("test", 3)):
+        for label in ("dark", "light"):
+            (folder / part / label).mkdir(parents=True)
+            for i in range(count):
+                image = torch.randint(128, (3, 9, 9), generator=generator, dtype=torch.uint8)
+                image += 100 if label == "light" else 0
+                write_png(image, str(folder / part / label / f"{i}.png"))
+    more = ["--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--wandb=off", "--name=a"]
+    more += [f"--runs={tmp_path}", "--data.batch_size=6"]
+    data = ["--data.name=image_folder", f"--data.root={folder}", "--data.image_size=8"]
+    search.main([*more, *data, "--model.nodes=1", "--model.noise_samples=12"])
+    train.main([*more, "--model.num_cells=3", "--noise_check=false"])
+    config = yaml.safe_load((tmp_path / "train" / "a" / "config.yaml").read_text())
+    assert config["data"]["name"] == "image_folder"
+    assert config["data"]["image_size"] == 8
+    assert json.loads((tmp_path / "train" / "a" / "card.json").read_text())["train_samples"] == 22
 
 
 def test_the_card_agrees_with_the_network_it_describes(runs):
