@@ -7,31 +7,14 @@ and writes ``docs/results/main_job_<dataset>.json``. Every run is in the file, w
 """
 
 import argparse
-import json
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from statistics import mean, pstdev
 from typing import Any
 
-from darts_noise.atomic import write_text
-from darts_noise.report.card import versions
+from benchmarks.commands import ROOT, card_of, measured, store, surroundings
 
-ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ("test_accuracy", "noise_accuracy", "validation_accuracy")
-
-
-def measured(command: list[str]) -> tuple[float, int]:
-    """Wall time in seconds and peak resident memory in MiB of a command."""
-    started = time.perf_counter()
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if os.waitstatus_to_exitcode(status):
-        raise SystemExit(f"{' '.join(command)} failed")
-    return time.perf_counter() - started, usage.ru_maxrss // 1024
 
 
 def one_run(args: argparse.Namespace, noise_weight: float, seed: int, runs: Path) -> dict[str, Any]:
@@ -41,25 +24,19 @@ def one_run(args: argparse.Namespace, noise_weight: float, seed: int, runs: Path
     common += ["--wandb=off"]
     configs = ROOT / "configs"
     search_time, search_memory = measured(
-        [
-            sys.executable,
-            "search.py",
-            f"--config={configs / 'search' / args.dataset}.yaml",
-            f"--model.noise_weight={noise_weight}",
-            *common,
-        ]
+        "search.py",
+        f"--config={configs / 'search' / args.dataset}.yaml",
+        f"--model.noise_weight={noise_weight}",
+        *common,
     )
     train_time, train_memory = measured(
-        [
-            sys.executable,
-            "train.py",
-            f"--config={configs / 'train' / args.dataset}.yaml",
-            f"--model.genotype={runs / 'search' / name}",
-            *common,
-        ]
+        "train.py",
+        f"--config={configs / 'train' / args.dataset}.yaml",
+        f"--model.genotype={runs / 'search' / name}",
+        *common,
     )
-    search = json.loads((runs / "search" / name / "card.json").read_text())
-    train = json.loads((runs / "train" / name / "card.json").read_text())
+    search = card_of(runs / "search" / name)
+    train = card_of(runs / "train" / name)
     return {
         "noise_weight": noise_weight,
         "seed": seed,
@@ -86,15 +63,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--noise-weights", type=float, nargs="+", default=[0.0, 1.0])
     args = parser.parse_args()
-    out = ROOT / "docs" / "results" / f"main_job_{args.dataset}.json"
     result: dict[str, Any] = {
         "command": (
             f"python -m benchmarks.main_job --dataset {args.dataset} "
             f"--seeds {' '.join(map(str, args.seeds))} "
             f"--noise-weights {' '.join(f'{w:g}' for w in args.noise_weights)}"
         ),
-        "hardware": {"cores": os.cpu_count(), "threads": os.environ.get("OMP_NUM_THREADS")},
-        "versions": versions(),
+        **surroundings(),
         "runs": [],
         "summary": {},
     }
@@ -104,7 +79,7 @@ def main() -> None:
                 run = one_run(args, noise_weight, seed, Path(folder))
                 result["runs"].append(run)
                 print({k: v for k, v in run.items() if k not in ("genotype", "noise")}, flush=True)
-                write_text(out, json.dumps(result, indent=1) + "\n")
+                store(f"main_job_{args.dataset}", result)
             rows = [r for r in result["runs"] if r["noise_weight"] == noise_weight]
             result["summary"][f"{noise_weight:g}"] = {
                 "n": len(rows),
@@ -113,7 +88,7 @@ def main() -> None:
                     for key in (*FIGURES, "search_s", "train_s", "search_mib", "train_mib")
                 },
             }
-            write_text(out, json.dumps(result, indent=1) + "\n")
+            store(f"main_job_{args.dataset}", result)
 
 
 if __name__ == "__main__":

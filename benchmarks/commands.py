@@ -1,0 +1,44 @@
+"""The scripts as a user calls them, measured: what the benchmarks of whole runs share."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from darts_noise.atomic import write_text
+from darts_noise.report.card import versions
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs" / "results"
+
+
+def measured(script: str, *options: str) -> tuple[float, int]:
+    """Wall time in seconds and peak resident memory in MiB of a script of the project."""
+    started = time.perf_counter()
+    command = [sys.executable, script, *options]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if os.waitstatus_to_exitcode(status):
+        raise SystemExit(f"{' '.join(command)} failed")
+    return time.perf_counter() - started, usage.ru_maxrss // 1024
+
+
+def surroundings() -> dict[str, Any]:
+    """Hardware and versions, as every file of results states them."""
+    return {
+        "hardware": {"cores": os.cpu_count(), "threads": os.environ.get("OMP_NUM_THREADS")},
+        "versions": versions(),
+    }
+
+
+def card_of(run: Path) -> dict[str, Any]:
+    card: dict[str, Any] = json.loads((run / "card.json").read_text())
+    return card
+
+
+def store(name: str, result: dict[str, Any]) -> None:
+    """Writes ``docs/results/<name>.json``; called after each run, so that none is lost."""
+    write_text(RESULTS / f"{name}.json", json.dumps(result, indent=1) + "\n")
