@@ -95,6 +95,13 @@ def test_pc_darts_touches_its_share_of_the_channels_and_keeps_the_rest():
     assert widths == {4}
 
 
+def test_pc_darts_weighs_the_bypass_of_an_edge_with_the_edge():
+    torch.manual_seed(0)
+    partial = PartialMixedOperation(MixedOperation(get_space("darts"), 16, 2), 4)
+    x, weights = torch.randn(2, 16, 8, 8), torch.rand(8).softmax(-1)
+    torch.testing.assert_close(partial(x, 0.25 * weights), 0.25 * partial(x, weights))
+
+
 def test_pc_darts_learns_a_distribution_over_the_edges_of_each_node():
     arch = dn.Architecture("darts", nodes=3)
     one("pc_darts").change_architecture(arch)

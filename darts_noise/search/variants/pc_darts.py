@@ -13,7 +13,9 @@ class PartialMixedOperation(nn.Module):
     """A mixed operation on the first 1/``parts`` of the channels; the others pass by.
 
     x (B, C, H, W) and weights (operations,) → (B, C, H', W'), channels shuffled afterwards so that
-    the next edge works on others. Where the stride is 2, a 2×2 max-pool takes the bypass along.
+    the next edge works on others. Where the stride is 2, a 2×2 max-pool takes the bypass along. An
+    edge's own weight (the sum of its operations' weights, 1 without edge normalisation) scales both
+    parts, as in the paper.
     """
 
     def __init__(self, whole: MixedOperation, parts: int) -> None:
@@ -25,7 +27,7 @@ class PartialMixedOperation(nn.Module):
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         worked = self.mixed(x[:, : self.width], weights)
-        passed = self.bypass(x[:, self.width :])
+        passed = weights.sum() * self.bypass(x[:, self.width :])
         return F.channel_shuffle(torch.cat([worked, passed], dim=1), self.parts)
 
 
