@@ -1,21 +1,26 @@
-"""Augmentation of whole batches on the device of the images: crop, flip, cutout.
+"""Augmentation of whole batches on the device of the images: crop, colours, flip, cutout.
 
-The parameters (offsets, mirrorings, centres) are drawn per sample on the CPU and then moved, so
-that a run on the CPU and one on a GPU see the same augmentation from the same generator. A new one
-is a pure function here, a field of `Augmentation` and a line of its `__call__`; append the line,
-since each draws from the generator in turn.
+The parameters (offsets, mirrorings, centres, ...) are drawn per sample on the CPU and then moved,
+so that a run on the CPU and one on a GPU see the same augmentation from the same generator. A new
+one is a pure function here or in a file of its own, a field of `Augmentation` and a line in one of
+its three steps: `crops` of what is stored, `on_pixels` before the normalisation, `__call__` after
+it. Append the line, since each draws from the generator in turn, and draw nothing where it is off.
 
 References:
     [1] DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with Cutout,
         2017, arXiv:1708.04552.
     [2] Liu, Simonyan and Yang, DARTS: Differentiable Architecture Search, ICLR 2019,
-        arXiv:1806.09055: crop with 4 black pixels, flip, normalise, cutout 16 (on 32 × 32).
+        arXiv:1806.09055: crop with 4 black pixels, flip, normalise, cutout 16 (on 32 × 32); on
+        ImageNet random resized crop, flip, colour jitter 0.4, normalise.
 """
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from darts_noise.data.colour import color_jitter
+from darts_noise.data.crops import Crop, random_crops
 
 
 def random_crop(
@@ -96,30 +101,66 @@ def cutout(images: Tensor, length: int, generator: torch.Generator) -> Tensor:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Crop, then flip, then cutout, of normalised images; the default leaves them as they are.
+    """What is done to training images; the default leaves them as they are.
+
+    In three steps that take the generator of a batch in turn: `crops`, `on_pixels`, and, of what
+    has been normalised, the call itself.
 
     Args:
         crop_padding: black pixels added on every side before the random crop; 0 for none.
         flip: mirror half of the images.
         cutout: side of the square that is set to the mean; 0 for none.
+        random_resized_crop: a random part of the image scaled to its size, see `crops.random_box`;
+            in place of the padded crop.
+        color_jitter: strength of the change of colours, from 0 for none to 1.
 
     Raises:
-        ValueError: a negative number of pixels.
+        ValueError: a negative number of pixels, a strength outside 0 to 1, or both crops.
     """
 
     crop_padding: int = 0
     flip: bool = False
     cutout: int = 0
+    random_resized_crop: bool = False
+    color_jitter: float = 0.0
 
     def __post_init__(self) -> None:
         for name, pixels in (("crop_padding", self.crop_padding), ("cutout", self.cutout)):
             if pixels < 0:
                 raise ValueError(f"{name}: expected 0 or more pixels, got {pixels}")
+        if not 0 <= self.color_jitter <= 1:
+            raise ValueError(f"color_jitter: expected 0 to 1, got {self.color_jitter}")
+        if self.random_resized_crop and self.crop_padding:
+            raise ValueError(
+                "crop_padding: expected 0 with random_resized_crop, which takes its place, "
+                f"got {self.crop_padding}"
+            )
+
+    def crops(self, n: int, generator: torch.Generator) -> list[Crop] | None:
+        """The random parts of `n` images, for `crop_and_scale` or a decoder; None for the whole."""
+        return random_crops(n, generator) if self.random_resized_crop else None
+
+    def on_pixels(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Change the colours of a batch that is not yet normalised.
+
+        Args:
+            images: (B, C, H, W), uint8.
+            generator: a CPU generator.
+
+        Returns:
+            (B, C, H, W), from 0 to 255: float32 if colours are changed, else the images themselves.
+
+        Raises:
+            ValueError: colours of images that do not have three channels.
+        """
+        if not self.color_jitter:
+            return images
+        return color_jitter(images / 255, self.color_jitter, generator) * 255
 
     def __call__(
         self, images: Tensor, generator: torch.Generator, black: Tensor | float = 0.0
     ) -> Tensor:
-        """Augment a batch.
+        """Padded crop, then flip, then cutout, of a normalised batch.
 
         The result is that of the pipeline of [2], in which the crop comes before the normalisation
         and pads with black, and cutout comes after it and fills with the mean: pass the normalised

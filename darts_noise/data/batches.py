@@ -1,9 +1,10 @@
 """Batches as a pure function of a seed and a number.
 
 The k-th batch of a stream depends on (seed, k) alone. A resumed run therefore continues exactly by
-knowing k; there are no worker processes, no iterators to restart and no hidden state, and the
-images are already on the device. Another order of the samples (class-balanced, curriculum) is
-another `_order`; whatever it draws, draw it from (seed, epoch).
+knowing k; there are no worker processes, no iterators to restart and no hidden state. Images in
+memory are already on the device; of those in files, threads decode the next batch while one is
+used, which changes when a file is read and nothing else. Another order of the samples
+(class-balanced, curriculum) is another `_order`; whatever it draws, draw it from (seed, epoch).
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ import torch
 from torch import Tensor
 
 from darts_noise.data.augment import Augmentation
+from darts_noise.data.crops import Crop, central_crops, crop_and_scale
+from darts_noise.data.decoding import Decoding
+from darts_noise.data.file_images import FileImages, ReadAhead
 from darts_noise.data.images import LabelledImages, Normalisation
 from darts_noise.data.seeds import Stream, generator
 
@@ -33,11 +37,15 @@ class BatchStream:
     process is handed an empty batch and all of them make the same number of steps.
 
     Args:
-        data: the images; moved to `device` once, as uint8.
+        data: the images; moved to `device` once, as uint8, or batch by batch if they are in files.
         batch_size: samples in a batch, over all processes.
         normalisation: applied to every batch.
         seed: of the order and of the augmentation.
-        augmentation: None for none.
+        augmentation: None for none. A random resized crop is taken from the images as they are
+            stored, and of images in files from the whole of the file's.
+        crop_pct: the share of height and width that is kept around the centre and scaled to the
+            size of the images, where no random part is taken: for evaluation. Of images in files
+            it refers to the central part of the file's image that has their proportions.
         shuffle: a new random order in each epoch; otherwise always the order of `data`.
         drop_last: leave out the samples of an epoch that do not fill a batch.
         device: where the batches are made.
@@ -45,7 +53,8 @@ class BatchStream:
         world_size: the number of processes.
 
     Raises:
-        ValueError: a batch size that the data cannot fill or the processes cannot share equally.
+        ValueError: a batch size that the data cannot fill or the processes cannot share equally, or
+            a share that is not more than 0 and at most 1.
     """
 
     def __init__(
@@ -56,6 +65,7 @@ class BatchStream:
         *,
         seed: int = 0,
         augmentation: Augmentation | None = None,
+        crop_pct: float = 1.0,
         shuffle: bool = True,
         drop_last: bool = True,
         device: torch.device | str = "cpu",
@@ -77,20 +87,21 @@ class BatchStream:
             )
         if seed < 0:
             raise ValueError(f"seed: expected 0 or more, got {seed}")
+        if not 0 < crop_pct <= 1:
+            raise ValueError(f"data.crop_pct: expected more than 0 and at most 1, got {crop_pct}")
         self.data = data.to(device)
+        self.device = torch.device(device)
         self.batch_size = batch_size
         self.normalisation = normalisation
         self.seed = seed
         self.augmentation = augmentation
+        self.crop_pct = crop_pct
         self.shuffle = shuffle
         self.drop_last = drop_last
         self.rank = rank
         self.world_size = world_size
         self._cached_order: tuple[int, Tensor] | None = None
-
-    @property
-    def device(self) -> torch.device:
-        return self.data.images.device
+        self._read_ahead = ReadAhead()
 
     @property
     def batches_per_epoch(self) -> int:
@@ -109,23 +120,54 @@ class BatchStream:
             Images, float32 (B, C, H, W), and labels, int64 (B,), on the stream's device.
 
         Raises:
-            ValueError: a negative `k`.
+            ValueError: a negative `k`, or a file that cannot be read.
         """
         if k < 0:
             raise ValueError(f"batch number: expected 0 or more, got {k}")
+        indices = self._indices(k)
+        labels = self.data.labels[indices].to(self.device, non_blocking=True)
+        random = generator(self.seed, Stream.AUGMENTATION, k, self.rank)
+        crops = self._crops(len(indices), random)  # drawn first, whether or not it was read ahead
+        if isinstance(self.data.images, FileImages):
+            images = self._read_ahead(self._begin, k, self._following(k))
+            images = images.to(self.device, non_blocking=True)
+        else:
+            images = self.data.images[indices]
+            images = images if crops is None else crop_and_scale(images, crops)
+        if self.augmentation is None:
+            return self.normalisation(images), labels
+        images = self.normalisation(self.augmentation.on_pixels(images, random))
+        return self.augmentation(images, random, self.normalisation.black(self.device)), labels
+
+    def _begin(self, k: int) -> Decoding:
+        """Begin to decode batch `k`."""
+        assert isinstance(self.data.images, FileImages)
+        indices = self._indices(k)
+        random = generator(self.seed, Stream.AUGMENTATION, k, self.rank)
+        return self.data.images.begin(indices, self._crops(len(indices), random))
+
+    def _following(self, k: int) -> int | None:
+        """The batch to read ahead: the next, but not that of another pass in the same order."""
+        last = (k + 1) % self.batches_per_epoch == 0
+        return None if last and not self.shuffle else k + 1
+
+    def _crops(self, n: int, random: torch.Generator) -> list[Crop] | None:
+        """What is taken of each image; None for all that is stored of it."""
+        crops = None if self.augmentation is None else self.augmentation.crops(n, random)
+        if crops is None and self.crop_pct < 1:
+            return central_crops(n, self.data.shape[1:], self.crop_pct)
+        return crops
+
+    def _indices(self, k: int) -> Tensor:
+        """The samples (B,) of this process in batch `k`."""
         epoch, step = divmod(k, self.batches_per_epoch)
         start, stop = step * self.batch_size, (step + 1) * self.batch_size
         if step == self.batches_per_epoch - 1 and not self.drop_last:
             stop = len(self.data)
-        indices = self._order(epoch)[start + self.rank : stop : self.world_size]  # (B,)
-        images = self.normalisation(self.data.images[indices])
-        if self.augmentation is not None:
-            random = generator(self.seed, Stream.AUGMENTATION, k, self.rank)
-            images = self.augmentation(images, random, self.normalisation.black(self.device))
-        return images, self.data.labels[indices]
+        return self._order(epoch)[start + self.rank : stop : self.world_size]
 
     def _order(self, epoch: int) -> Tensor:
-        """The indices of all samples (N,) in the order of `epoch`, on the stream's device."""
+        """The indices of all samples (N,) in the order of `epoch`, where the labels are."""
         if not self.shuffle:
             epoch = 0
         if self._cached_order is None or self._cached_order[0] != epoch:
@@ -134,7 +176,7 @@ class BatchStream:
                 order = torch.randperm(len(self.data), generator=random)
             else:
                 order = torch.arange(len(self.data))
-            self._cached_order = epoch, order.to(self.device)
+            self._cached_order = epoch, order.to(self.data.labels.device)
         return self._cached_order[1]
 
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from darts_noise.data.file_images import FileImages
 from darts_noise.data.images import LabelledImages
 
 _CHUNK = 4096
@@ -64,7 +65,12 @@ def recolour(images: Tensor, grey: bool | None) -> Tensor:
 
 
 def convert(data: LabelledImages, image_size: int | None, grey: bool | None) -> LabelledImages:
-    """The same samples at another size and number of channels; None leaves either as it is."""
+    """The same samples at another size and number of channels; None leaves either as it is.
+
+    Images in files are returned as they are: what reads a file gives the size that was asked for.
+    """
+    if isinstance(data.images, FileImages):
+        return data
     images = recolour(data.images, grey)
     if image_size is not None:
         images = resize(images, image_size)

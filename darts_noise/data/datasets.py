@@ -1,4 +1,4 @@
-"""The registry of data sets: a name gives an `ImageDataset` in memory.
+"""The registry of data sets: a name gives an `ImageDataset`, in memory if it fits.
 
 To add one, write a function in a file beside this one and import that file in `__init__.py`:
 
@@ -7,15 +7,19 @@ To add one, write a function in a file beside this one and import that file in `
         ...
 
 Its name is the data set's name and the first line of its docstring says what it is. It may leave
-`image_size` and `grey` alone, since `load_dataset` converts what it returns.
+`image_size` and `grey` alone, since `load_dataset` converts what it returns. One that reads files
+of any number returns `FileImages` of the size asked for; `load_dataset` decodes them if they fit.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from darts_noise.data import memory
 from darts_noise.data.conversion import convert
-from darts_noise.data.images import ImageDataset
+from darts_noise.data.file_images import FileImages
+from darts_noise.data.images import ImageDataset, LabelledImages
 from darts_noise.naming import unknown
 
 Loader = Callable[[Path, int | None, bool | None], ImageDataset]
@@ -53,24 +57,63 @@ def load_dataset(
     root: str | Path = "data",
     image_size: int | None = None,
     grey: bool | None = None,
+    in_memory: bool | None = None,
 ) -> ImageDataset:
-    """Load a data set into memory, downloading it if it is not on disk and can be downloaded.
+    """Load a data set, downloading it if it is not on disk and can be downloaded.
 
     Args:
         name: one of `list_datasets()`.
         root: the folder that holds the data.
         image_size: scale the central square of each image to this many pixels; None keeps its size.
         grey: True for one channel, False for three; None keeps what the images have.
+        in_memory: True decodes all images now, False leaves them in their files and decodes them
+            batch by batch; None leaves those on disk that would take more than half of the memory
+            available, and says so in a warning.
 
     Raises:
-        ValueError: an unknown name, an image size below 1, or data that are missing or unreadable.
+        ValueError: an unknown name, an image size below 1, data that are missing or unreadable, or
+            an `in_memory` that cannot be met.
     """
     require_dataset(name)
     if image_size is not None and image_size < 1:
         raise ValueError(f"data.image_size: expected 1 pixel or more, got {image_size}")
     dataset = _LOADERS[name](Path(root), image_size, grey)
-    return replace(
-        dataset,
-        train=convert(dataset.train, image_size, grey),
-        test=convert(dataset.test, image_size, grey),
+    train, test = (convert(half, image_size, grey) for half in (dataset.train, dataset.test))
+    if not _stays_on_disk(dataset, in_memory):
+        train, test = _decoded(train), _decoded(test)
+    return replace(dataset, train=train, test=test)
+
+
+def _stays_on_disk(dataset: ImageDataset, in_memory: bool | None) -> bool:
+    halves = [half.images for half in (dataset.train, dataset.test)]
+    needed = sum(images.nbytes for images in halves if isinstance(images, FileImages))
+    if not needed:
+        if in_memory is False:
+            raise ValueError(
+                f"data.in_memory: expected true or null for {dataset.name!r}, which has no image "
+                "files to leave on disk, got false"
+            )
+        return False
+    if in_memory is False:
+        return True
+    available = memory.available_memory()
+    amount = f"{sum(map(len, halves)):,} images take {memory.describe(needed)}"
+    if in_memory and needed > available:
+        raise ValueError(
+            f"data.in_memory: expected false or null, since {amount} and "
+            f"{memory.describe(available)} of memory are available, got true"
+        )
+    if in_memory or needed <= available / 2:
+        return False
+    warnings.warn(
+        f"{amount}, more than half of the {memory.describe(available)} of memory available: they "
+        "stay on disk and are decoded batch by batch (data.in_memory)",
+        stacklevel=3,
     )
+    return True
+
+
+def _decoded(data: LabelledImages) -> LabelledImages:
+    if not isinstance(data.images, FileImages):
+        return data
+    return replace(data, images=data.images.contiguous())

@@ -1,7 +1,7 @@
 """Images in folders, one folder to a class: `root/train/<class>/*.png`, `root/test/<class>/*.png`.
 
-This file decides what is read and checks it before the first image is decoded; `decoding.py` reads
-the images. Another layout (a CSV of labels, say) is another loader in a file of its own.
+This file decides what is read and checks it before the first image is decoded; `file_images.py`
+reads the images. Another layout (a CSV of labels, say) is another loader in a file of its own.
 """
 
 import warnings
@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from darts_noise.data.datasets import register_dataset
-from darts_noise.data.decoding import Header, decode_images, read_headers
+from darts_noise.data.decoding import Header, read_headers
+from darts_noise.data.file_images import FileImages
 from darts_noise.data.images import ImageDataset, LabelledImages
 
 SUFFIXES = frozenset(
@@ -29,11 +30,15 @@ def image_folder(root: Path, image_size: int | None, grey: bool | None) -> Image
     well. Where there is no `test`, `val` or `valid` is the test set (as in ImageNet's layout): in
     this package the validation images for α always come out of `train`. Images of unequal size
     need `image_size`, and the central square of each is then scaled to it. The images are grey if
-    all files are, or as `grey` says.
+    all files are, or as `grey` says. With both `image_size` and `grey` the files are not opened
+    here (a million headers take a minute or more), and a wrong one is reported when it is decoded.
+
+    Returns:
+        Images in their files (`FileImages`); `load_dataset` decodes them if they fit into memory.
 
     Raises:
         ValueError: a folder that is missing or empty, a class in only one half, images of unequal
-            size, or a file that is not a readable image; names the folder or file.
+            size, or a file that is not an image; names the folder or file.
     """
     train_folder = root / "train"
     train_files = _images_by_class(train_folder)
@@ -43,16 +48,19 @@ def image_folder(root: Path, image_size: int | None, grey: bool | None) -> Image
     _require_classes_of(test_folder, test_files, train_folder, train_files)
     halves = train_files, test_files
     files = [file for half in halves for images in half.values() for file in images]
-    headers = read_headers(files)
-    if image_size is None:
-        _require_equal_sizes(files, headers)
-    if grey is None:
-        grey = all(header.grey for header in headers)
-    height, width = headers[0].height, headers[0].width
-    shape = (height, width) if image_size is None else (image_size, image_size)
+    if image_size is None or grey is None:
+        headers = read_headers(files)
+        if image_size is None:
+            _require_equal_sizes(files, headers)
+        if grey is None:
+            grey = all(header.grey for header in headers)
+        height, width = headers[0].height, headers[0].width
+    if image_size is not None:
+        height, width = image_size, image_size
+    shape = 1 if grey else 3, height, width
     train, test = (
         LabelledImages(
-            decode_images([file for images in half.values() for file in images], shape, grey),
+            FileImages([file for images in half.values() for file in images], shape),
             torch.repeat_interleave(torch.tensor([len(images) for images in half.values()])),
             tuple(half),
         )

@@ -1,7 +1,8 @@
-"""Labelled images in memory, and the normalisation that their statistics give.
+"""Labelled images, and the normalisation that their statistics give.
 
 The three value types that the rest of the package passes around. Images stay uint8 until a batch is
-made, so that a whole data set fits on the device. A new property of a data set (as `flip` is) goes
+made, so that a whole data set fits on the device; what does not even fit into memory stays in its
+files (`FileImages`). A new property of a data set (as `flip` is) goes
 into `ImageDataset`; conversions of whole data sets go into `conversion.py`.
 """
 
@@ -13,13 +14,22 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from darts_noise.data.file_images import FileImages
+from darts_noise.data.seeds import Stream, generator
+
+_STATISTICS_SAMPLE = 2000
+_STATISTICS_SEED = 0
+"""Not the seed of a run: runs on the same images normalise them alike."""
+_CHUNK = 100
+"""Images in files that are decoded at once for their statistics."""
+
 
 @dataclass(frozen=True, eq=False)
 class LabelledImages:
     """Images and their classes.
 
     Args:
-        images: (N, C, H, W), uint8.
+        images: (N, C, H, W), uint8; a tensor, or files that are decoded when they are indexed.
         labels: (N,), int64, each an index into `classes`.
         classes: the names of the classes, in the order of their labels.
 
@@ -27,7 +37,7 @@ class LabelledImages:
         ValueError: a wrong dtype or shape, unequal N, or a label outside `classes`.
     """
 
-    images: Tensor
+    images: Tensor | FileImages
     labels: Tensor
     classes: tuple[str, ...]
 
@@ -63,15 +73,23 @@ class LabelledImages:
         return channels, height, width
 
     def subset(self, indices: Tensor | Sequence[int]) -> "LabelledImages":
-        """A copy of the images at `indices` (K,), in that order, with the same classes."""
+        """A copy of the images at `indices` (K,), in that order, with the same classes.
+
+        Of images in files no pixel is read.
+        """
         index = torch.as_tensor(indices, dtype=torch.int64, device=self.images.device)
-        return replace(self, images=self.images[index], labels=self.labels[index])
+        images = self.images
+        chosen = images.subset(index) if isinstance(images, FileImages) else images[index]
+        return replace(self, images=chosen, labels=self.labels[index])
 
     def to(self, device: torch.device | str) -> "LabelledImages":
+        """The same on `device`; images in files and their labels stay where they are."""
+        if isinstance(self.images, FileImages):
+            return self
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
 
-def _describe(tensor: Tensor) -> str:
+def _describe(tensor: Tensor | FileImages) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
@@ -155,24 +173,25 @@ def _constants(normalisation: Normalisation, device: torch.device) -> tuple[Tens
         return scale.to(device, torch.float32), black.to(device, torch.float32)
 
 
-def channel_statistics(images: Tensor) -> Normalisation:
+def channel_statistics(images: Tensor | FileImages) -> Normalisation:
     """Mean and (population) standard deviation of each channel, exact to the last float64 digit.
 
     A uint8 pixel has 256 values, so the moments are integer sums over a histogram: no float copy of
     the images, and the same result on every device. The std of a constant channel is given as 1,
     so that normalising maps it to zeros and not to 0 / 0.
 
+    Of images in files at most 2,000 are decoded, a random choice that depends on N alone.
+
     Args:
         images: (N, C, H, W), uint8, N ≥ 1.
 
     Raises:
-        ValueError: no images, or not uint8 of rank 4.
+        ValueError: no images, or not uint8 of rank 4, or a file that cannot be read.
     """
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.numel() == 0:
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape.numel() == 0:
         raise ValueError(f"images: expected non-empty uint8 (N, C, H, W), got {_describe(images)}")
     mean, std = [], []
-    for channel in images.unbind(1):  # (N, H, W)
-        counts: list[int] = torch.bincount(channel.flatten(), minlength=256).tolist()
+    for counts in _histograms(images):
         pixels = sum(counts)
         first = sum(value * count for value, count in enumerate(counts))
         second = sum(value**2 * count for value, count in enumerate(counts))
@@ -180,3 +199,16 @@ def channel_statistics(images: Tensor) -> Normalisation:
         mean.append(first / (255 * pixels))
         std.append(math.sqrt(squared_spread) / (255 * pixels) if squared_spread else 1.0)
     return Normalisation(tuple(mean), tuple(std))
+
+
+def _histograms(images: Tensor | FileImages) -> list[list[int]]:
+    """How often each of the 256 values occurs in each of the C channels."""
+    if isinstance(images, Tensor):
+        channels = images.unbind(1)  # C times (N, H, W)
+        return [torch.bincount(pixels.flatten(), minlength=256).tolist() for pixels in channels]
+    random = generator(_STATISTICS_SEED, Stream.STATISTICS)
+    chosen = torch.randperm(len(images), generator=random)[:_STATISTICS_SAMPLE]
+    counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
+    for start in range(0, len(chosen), _CHUNK):
+        counts += torch.tensor(_histograms(images[chosen[start : start + _CHUNK]]))
+    return [channel.tolist() for channel in counts]

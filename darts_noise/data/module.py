@@ -42,6 +42,15 @@ class ImageDataModule(pl.LightningDataModule):
         flip: mirror half of the images; null lets the data set decide.
         cutout: side of the square that is blanked in each image; 0 for none.
         seed: of the subset, the split, the order and the augmentation.
+        random_resized_crop: train on 8 % to 100 % of the area, scaled, in place of the padded crop.
+        color_jitter: strength of random brightness, contrast, saturation; half of it for the hue.
+        crop_pct: evaluate on the central square of this share of the shorter side, scaled.
+        in_memory: decode image files once (true) or by the batch (false); null decides by memory.
+
+    Images in memory are squares of `image_size` already, and the random resized crop and `crop_pct`
+    take their part of that. Of images on disk they take it from the whole image in the file, as is
+    usual on ImageNet. Set `in_memory` where these keys are on, so that a run repeats exactly on a
+    machine with another amount of memory.
 
     Raises:
         ValueError: a value out of range, or an unknown name; the message names the key.
@@ -68,6 +77,10 @@ class ImageDataModule(pl.LightningDataModule):
         flip: bool | None = None,
         cutout: int = 0,
         seed: int = 0,
+        random_resized_crop: bool = False,
+        color_jitter: float = 0.0,
+        crop_pct: float = 1.0,
+        in_memory: bool | None = None,
     ) -> None:
         super().__init__()
         require_dataset(name)
@@ -78,6 +91,15 @@ class ImageDataModule(pl.LightningDataModule):
             raise ValueError(
                 f"data.validation_fraction: expected 0 or more and less than 1, "
                 f"got {validation_fraction}"
+            )
+        if not 0 <= color_jitter <= 1:
+            raise ValueError(f"data.color_jitter: expected 0 to 1, got {color_jitter}")
+        if not 0 < crop_pct <= 1:
+            raise ValueError(f"data.crop_pct: expected more than 0 and at most 1, got {crop_pct}")
+        if random_resized_crop and crop_padding:
+            raise ValueError(
+                "data.crop_padding: expected 0 with data.random_resized_crop, which takes its "
+                f"place, got {crop_padding}"
             )
         self.name = name
         self.root = root
@@ -90,6 +112,10 @@ class ImageDataModule(pl.LightningDataModule):
         self.flip = flip
         self.cutout = cutout
         self.seed = seed
+        self.random_resized_crop = random_resized_crop
+        self.color_jitter = color_jitter
+        self.crop_pct = crop_pct
+        self.in_memory = in_memory
         self._is_set_up = False
 
     def prepare_data(self) -> None:
@@ -105,7 +131,9 @@ class ImageDataModule(pl.LightningDataModule):
         """
         if self._is_set_up:
             return
-        self.dataset = load_dataset(self.name, self.root, self.image_size, self.grey)
+        self.dataset = load_dataset(
+            self.name, self.root, self.image_size, self.grey, self.in_memory
+        )
         self.train, self.validation = self._split(self.dataset.train)
         self.test = self.dataset.test
         self.augmentation = self._augmentation()
@@ -182,8 +210,18 @@ class ImageDataModule(pl.LightningDataModule):
                 raise ValueError(
                     f"data.{key}: expected at most the {side} pixels of an image, got {pixels}"
                 )
-        flip = self.dataset.flip if self.flip is None else self.flip
-        return Augmentation(self.crop_padding, flip, self.cutout)
+        if self.color_jitter and self.in_channels != 3:
+            raise ValueError(
+                "data.color_jitter: expected 0 for grey images, which have no colours to change, "
+                f"got {self.color_jitter}"
+            )
+        return Augmentation(
+            self.crop_padding,
+            self.dataset.flip if self.flip is None else self.flip,
+            self.cutout,
+            self.random_resized_crop,
+            self.color_jitter,
+        )
 
     def _shuffled(self, data: LabelledImages, use: Stream) -> BatchStream:
         return self._stream(
@@ -191,7 +229,9 @@ class ImageDataModule(pl.LightningDataModule):
         )
 
     def _in_order(self, data: LabelledImages) -> BatchStream:
-        return self._stream(data, EVALUATION_FACTOR * self.batch_size, shuffle=False)
+        return self._stream(
+            data, EVALUATION_FACTOR * self.batch_size, shuffle=False, crop_pct=self.crop_pct
+        )
 
     def _stream(
         self,
@@ -200,6 +240,7 @@ class ImageDataModule(pl.LightningDataModule):
         *,
         seed: int = 0,
         augmentation: Augmentation | None = None,
+        crop_pct: float = 1.0,
         shuffle: bool = True,
     ) -> BatchStream:
         """A stream on the trainer's device, for its rank; on the CPU, for one process, without."""
@@ -210,6 +251,7 @@ class ImageDataModule(pl.LightningDataModule):
             self.normalisation,
             seed=seed,
             augmentation=augmentation,
+            crop_pct=crop_pct,
             shuffle=shuffle,
             drop_last=shuffle,
             device=trainer.strategy.root_device if trainer else "cpu",

@@ -22,6 +22,7 @@ class Stream(enum.IntEnum):
     VALIDATION = 5
     NOISE = 6
     TWIN = 7
+    STATISTICS = 8
 
 
 def derive_seed(seed: int, *key: int) -> int:
