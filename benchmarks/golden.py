@@ -16,10 +16,11 @@ import torch.nn.functional as F
 
 import darts_noise as dn
 from benchmarks.commands import ROOT, store, surroundings
+from darts_noise.nets.supernet import IMPLEMENTATIONS
 from darts_noise.search.hypergradient import InnerStep, hypergradient, objective
 
 sys.path.insert(0, str(ROOT / "tests"))
-from conftest import fill, wave  # noqa: E402  (how the reference networks are filled)
+from conftest import fill, filled, wave
 
 
 def relative(actual: torch.Tensor | float, expected: Any) -> float:
@@ -43,9 +44,9 @@ def network(golden: dict[str, Any], stem: str, name: str, mode: str) -> dict[str
     }
 
 
-def supernet(golden: dict[str, Any]) -> dict[str, float]:
+def supernet(golden: dict[str, Any], implementation: str) -> dict[str, float]:
     expected = golden["supernet"]
-    net = fill(dn.SuperNet("darts", channels=4, num_cells=5))
+    net = filled(implementation, channels=4, num_cells=5)
     alphas = {
         "normal": wave((14, 8), 0.5, 300).requires_grad_(),
         "reduce": wave((14, 8), 0.5, 900).requires_grad_(),
@@ -75,11 +76,15 @@ def supernet(golden: dict[str, Any]) -> dict[str, float]:
     first, exact = gradient("first_order"), gradient("exact")
     one, two = expected["first_order"], expected["second_order_eta0.025"]
     return {
-        "supernet, logits": relative(logits[:, :4], expected["logits"]),
-        "supernet, first-order loss": relative(first.loss, one["val_loss"]),
-        "supernet, first-order α gradient": relative(first.gradients[0][0], one["normal_row0"]),
-        "supernet, exact loss": relative(exact.loss, two["val_loss_unrolled"]),
-        "supernet, exact α gradient": relative(exact.gradients[0][0], two["exact_normal_row0"]),
+        f"{implementation} supernet, logits": relative(logits[:, :4], expected["logits"]),
+        f"{implementation} supernet, first-order loss": relative(first.loss, one["val_loss"]),
+        f"{implementation} supernet, first-order α gradient": relative(
+            first.gradients[0][0], one["normal_row0"]
+        ),
+        f"{implementation} supernet, exact loss": relative(exact.loss, two["val_loss_unrolled"]),
+        f"{implementation} supernet, exact α gradient": relative(
+            exact.gradients[0][0], two["exact_normal_row0"]
+        ),
     }
 
 
@@ -92,7 +97,8 @@ def main() -> None:
             for mode in modes:
                 if f"{stem}/{name.upper()}/C8_L5/{mode}" in golden["network"]:
                     table |= network(golden, stem, name, mode)
-    table |= supernet(golden)
+    for implementation in IMPLEMENTATIONS:
+        table |= supernet(golden, implementation)
     store(
         "golden",
         {

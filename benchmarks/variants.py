@@ -9,12 +9,13 @@ a point between variants say nothing about the methods.
 """
 
 import argparse
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import darts_noise as dn
-from benchmarks.commands import ROOT, card_of, measured, store, surroundings
+from benchmarks.commands import RESULTS, ROOT, card_of, measured, store, surroundings
 from darts_noise.data.datasets import load_dataset
 
 CONFIGS = ROOT / "configs"
@@ -76,7 +77,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", default="data", help="folder that holds MNIST")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="+", choices=list(methods()), default=list(methods()))
+    parser.add_argument(
+        "--only", nargs="+", choices=list(methods()), default=list(methods()), help="replace rows"
+    )
     args = parser.parse_args()
     result: dict[str, Any] = {
         "command": f"python -m benchmarks.variants --seed {args.seed}",
@@ -84,6 +87,9 @@ def main() -> None:
         **surroundings(),
         "runs": {},
     }
+    earlier = RESULTS / "variants_mnist.json"
+    if args.only != list(methods()) and earlier.is_file():  # the others keep their rows
+        result["runs"] = json.loads(earlier.read_text())["runs"]
     for name in args.only:
         with tempfile.TemporaryDirectory() as folder:
             row = one_run(methods()[name], args.root, args.seed, Path(folder))

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import darts_noise as dn
 from darts_noise.data import ImageDataModule
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,6 +47,15 @@ def fill(net: nn.Module) -> nn.Module:
             if module.bias is not None:
                 module.bias.data.zero_()
     return net
+
+
+def filled(implementation: str, **form: Any) -> dn.SuperNet:
+    """A supernet of the DARTS space with the reference weights."""
+    textbook = fill(dn.SuperNet("darts", **form, implementation="textbook"))
+    assert isinstance(textbook, dn.SuperNet)
+    if implementation == "textbook":
+        return textbook
+    return dn.SuperNet("darts", **form).double().load_textbook(textbook)
 
 
 @pytest.fixture

@@ -1,69 +1,22 @@
-"""The supernet: every candidate on every edge, weighted by α. The textbook version.
+"""The supernet: stem → mixed cells → pool → linear, the network that the search trains.
 
-One module per operation, edge and cell, written as the mathematics is: o(x) = Σ_k weight_k · o_k(x)
-(DARTS, arXiv:1806.09055, equation 2). A faster version must compute this function.
+What a mixed cell computes is in `mixed.textbook`, how it is computed by default in `mixed.shared`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from darts_noise.nets.cell import preprocessing
-from darts_noise.nets.plan import CellPlan, plan_cells
+from darts_noise.naming import unknown
+from darts_noise.nets.mixed.shared import SharedCell
+from darts_noise.nets.mixed.textbook import MixedCell
+from darts_noise.nets.plan import plan_cells
 from darts_noise.nets.stems import build_stem
-from darts_noise.space.operations import get_operation
 from darts_noise.space.spaces import Space, get_space
 
-
-class MixedOperation(nn.Module):
-    """All candidates of one edge: x (B, C, H, W) and weights (operations,) → (B, C, H', W')."""
-
-    def __init__(self, space: Space, channels: int, stride: int) -> None:
-        super().__init__()
-        self.space, self.channels, self.stride = space, channels, stride
-        self.candidates = nn.ModuleList()
-        for name in space.operations:
-            operation = get_operation(name)
-            module = operation.build(channels, stride, False)
-            if operation.normalise_in_search:
-                module = nn.Sequential(module, nn.BatchNorm2d(channels, affine=False))
-            self.candidates.append(module)
-
-    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
-        return torch.stack(
-            [w * op(x) for w, op in zip(weights.unbind(), self.candidates, strict=True)]
-        ).sum(0)
-
-
-class MixedCell(nn.Module):
-    """A cell with a mixed operation on every edge; each node is the sum over all predecessors.
-
-    The output concatenates all nodes: (B, channels · nodes, H', W'). No batch norm here learns a
-    scale: it would undo the weights of the candidates (DARTS, section 3.1.1).
-    """
-
-    def __init__(self, space: Space, plan: CellPlan) -> None:
-        super().__init__()
-        self.edges = space.edges
-        self.num_nodes = space.nodes
-        self.preprocess = nn.ModuleList(preprocessing(plan, affine=False))
-        self.mixed = nn.ModuleList(
-            MixedOperation(space, plan.channels, 2 if plan.reduction and p < 2 else 1)
-            for p, _ in space.edges
-        )
-
-    def forward(self, first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
-        """Args: the outputs of the two cells before, and weights (edges, operations)."""
-        states = [self.preprocess[0](first), self.preprocess[1](second)]
-        incoming: list[list[Tensor]] = [[] for _ in range(self.num_nodes)]
-        for (predecessor, node), mixed, row in zip(self.edges, self.mixed, weights, strict=True):
-            # Edges are ordered by node, so all of a node's predecessors are there by now.
-            if predecessor == len(states):
-                states.append(sum(incoming[predecessor - 2][1:], incoming[predecessor - 2][0]))
-            incoming[node].append(mixed(states[predecessor], row))
-        states.append(sum(incoming[-1][1:], incoming[-1][0]))
-        return torch.cat(states[2:], dim=1)
+IMPLEMENTATIONS = {"shared": SharedCell, "textbook": MixedCell}
 
 
 class SuperNet(nn.Module):
@@ -78,6 +31,7 @@ class SuperNet(nn.Module):
         stem: ``cifar``, ``imagenet`` or ``small``.
         nodes: nodes of a cell; the space's own number when absent.
         stem_stride: 1, 2 or 4, of the ``cifar`` or ``small`` stem's convolution.
+        implementation: ``shared`` (fast) or ``textbook``: the same function.
 
     Raises:
         ValueError: a space, stem or size that does not exist; the message says what does.
@@ -93,9 +47,21 @@ class SuperNet(nn.Module):
         stem: str = "cifar",
         nodes: int | None = None,
         stem_stride: int = 1,
+        implementation: str = "shared",
     ) -> None:
         super().__init__()
+        require_implementation(implementation)
         self.space = get_space(space, nodes)
+        self.implementation = implementation
+        self._form: dict[str, Any] = {
+            "space": self.space,
+            "num_classes": num_classes,
+            "in_channels": in_channels,
+            "channels": channels,
+            "num_cells": num_cells,
+            "stem": stem,
+            "stem_stride": stem_stride,
+        }
         self.stem = build_stem(stem, in_channels, channels, stem_stride)
         self.plans = plan_cells(
             num_cells=num_cells,
@@ -104,7 +70,8 @@ class SuperNet(nn.Module):
             stem_reduces=self.stem.reduces,
             concat={"normal": self.space.nodes, "reduce": self.space.nodes},
         )
-        self.cells = nn.ModuleList(MixedCell(self.space, plan) for plan in self.plans)
+        cell = IMPLEMENTATIONS[implementation]
+        self.cells = nn.ModuleList(cell(self.space, plan) for plan in self.plans)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(self.plans[-1].channels * self.space.nodes, num_classes)
 
@@ -116,8 +83,46 @@ class SuperNet(nn.Module):
             weights: for ``"normal"`` and ``"reduce"``, (edges, operations), already relaxed (for
                 instance by a softmax over the operations).
         """
+        if self.implementation == "shared":
+            x = x.contiguous(memory_format=torch.channels_last)
         first, second = self.stem(x)
         for plan, cell in zip(self.plans, self.cells, strict=True):
             first, second = second, cell(first, second, weights[plan.kind])
         logits: Tensor = self.classifier(self.pool(second).flatten(1))
         return logits
+
+    def to_textbook(self) -> "SuperNet":
+        """A textbook supernet with the same weights and statistics, in the same mode."""
+        other = SuperNet(**self._form, implementation="textbook")
+        other.train(self.training).to(self.classifier.weight)
+        _copy((theirs, ours) for ours, theirs in self._pairs(other))
+        return other
+
+    def load_textbook(self, other: "SuperNet") -> "SuperNet":
+        """Takes over the weights and statistics of a textbook supernet of the same form."""
+        _copy(self._pairs(other))
+        return self
+
+    def _pairs(self, textbook: "SuperNet") -> Iterator[tuple[Tensor, Tensor]]:
+        """Our tensors beside those of a textbook supernet of the same form."""
+        if self.implementation == "textbook" or textbook.implementation != "textbook":
+            raise ValueError("expected a shared supernet and a textbook one")
+        for name in ("stem", "classifier"):
+            ours, theirs = getattr(self, name).state_dict(), getattr(textbook, name).state_dict()
+            yield from ((ours[key], theirs[key]) for key in ours)
+        for own, other in zip(self.cells, textbook.cells, strict=True):
+            assert isinstance(own, SharedCell)
+            assert isinstance(other, MixedCell)
+            yield from own.pairs(other)
+
+
+def require_implementation(name: str) -> None:
+    """Raises the ``ValueError`` that lists the valid names unless ``name`` is one."""
+    if name not in IMPLEMENTATIONS:
+        raise unknown("supernet", name, IMPLEMENTATIONS)
+
+
+@torch.no_grad()
+def _copy(pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
+    for to, source in pairs:
+        to.copy_(source)

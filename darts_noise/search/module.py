@@ -68,6 +68,7 @@ class SearchModule(pl.LightningModule):
         noise_weight: λ, weight of the noise-fit penalty; 0 runs no twin.
         noise_family: what must not be learnt; see darts_noise.list_noise().
         noise_samples: images in the noise set.
+        supernet: shared, or textbook: the same function, slower and easier to change.
         hypergradient: first_order, finite_difference, exact or neumann.
         variants: search variants with their settings; see darts_noise.list_variants().
         twin_steps: updates of the twin per search step.
@@ -101,6 +102,7 @@ class SearchModule(pl.LightningModule):
         noise_weight: float = 1.0,
         noise_family: str = "uniform",
         noise_samples: int = 1000,
+        supernet: str = "shared",
         hypergradient: str = "first_order",
         variants: dict[str, dict[str, Setting] | None] | None = None,
         twin_steps: int = 1,
@@ -206,10 +208,18 @@ class SearchModule(pl.LightningModule):
             hparams["num_cells"],
             hparams["stem"],
             stem_stride=hparams["stem_stride"],
+            implementation=self._implementation(),
         )
         for variant in self.variants.values():
             variant.change_supernet(net)
         return net
+
+    def _implementation(self) -> str:
+        """The one that is asked for, unless a variant needs the textbook's."""
+        if any(v.implementation == "textbook" for v in self.variants.values()):
+            return "textbook"
+        implementation: str = self.hparams["supernet"]
+        return implementation
 
     def _fresh_twin(self, restart: int) -> SuperNet:
         """New weights v that depend on the seed and the restart alone, not on what ran before."""

@@ -6,6 +6,7 @@ A new key of `SearchModule` whose values have bounds gets them here.
 from collections.abc import Mapping
 from typing import Any
 
+from darts_noise.nets.supernet import require_implementation
 from darts_noise.noise.families import require_noise
 from darts_noise.search.hypergradient import require_method
 
@@ -31,6 +32,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     """Raises ``ValueError`` for the first setting that is out of bounds or an unknown name."""
     require_noise(settings["noise_family"])
     require_method(settings["hypergradient"])
+    require_implementation(settings["supernet"])
     for key, least in LEAST.items():
         if not settings[key] >= least:  # written so that NaN is refused as well
             raise ValueError(f"model.{key}: expected {least} or more, got {settings[key]}")

@@ -53,7 +53,11 @@ def test_a_variant_lies_over_a_search_config_and_states_every_setting(path: Path
     assert cli.model.hparams["channels"] == 8
     stated = cli.model.hparams["variants"][path.stem]
     signature = inspect.signature(type(cli.model.variants[path.stem]))
-    assert stated == {k: p.default for k, p in signature.parameters.items()}
+    default = {k: p.default for k, p in signature.parameters.items()}
+    assert stated == default
+    assert {k: type(v) for k, v in stated.items()} == {k: type(v) for k, v in default.items()}
+    cli.datamodule.setup()
+    cli.model.build(cli.datamodule)
 
 
 def test_every_variant_has_a_preset():

@@ -3,14 +3,14 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import fill, wave
+from conftest import filled, wave
 
 import darts_noise as dn
 
 
-@pytest.fixture(scope="module")
-def reference():
-    net = fill(dn.SuperNet("darts", channels=4, num_cells=5))
+@pytest.fixture(scope="module", params=["textbook", "shared"])
+def reference(request):
+    net = filled(request.param, channels=4, num_cells=5)
     alphas = {"normal": wave((14, 8), 0.5, 300), "reduce": wave((14, 8), 0.5, 900)}
     return net, {k: a.requires_grad_() for k, a in alphas.items()}
 
@@ -45,7 +45,7 @@ def test_first_order_gradient_equals_the_reference(golden, reference):
 def test_one_hot_weights_leave_one_operation():
     """With all weight on ``skip_connect`` the other candidates' weights do not matter."""
     torch.manual_seed(0)
-    net = dn.SuperNet("darts", channels=4, num_cells=3, nodes=2).double()
+    net = dn.SuperNet("darts", channels=4, num_cells=3, nodes=2, implementation="textbook").double()
     skip = net.space.operations.index("skip_connect")
     one_hot = torch.zeros(5, 8, dtype=torch.float64)
     one_hot[:, skip] = 1
@@ -62,7 +62,7 @@ def test_one_hot_weights_leave_one_operation():
 
 
 def test_no_batch_norm_but_the_stems_learns_a_scale():
-    net = dn.SuperNet("noise", channels=4, num_cells=3)
+    net = dn.SuperNet("noise", channels=4, num_cells=3, implementation="textbook")
     affine = {
         name for name, m in net.named_modules() if isinstance(m, torch.nn.BatchNorm2d) and m.affine
     }

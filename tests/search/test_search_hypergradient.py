@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import fill, wave
+from conftest import filled, wave
 from torch import nn
 
 import darts_noise as dn
@@ -51,7 +51,7 @@ def run(method, net, alphas, side=32, **how):
 def smooth_supernet():
     """A supernet without kinks: Softplus for ReLU, average for max pool."""
     torch.manual_seed(0)
-    net = fill(dn.SuperNet("darts", channels=4, num_cells=3, nodes=1))
+    net = filled("textbook", channels=4, num_cells=3, nodes=1)
     for parent in list(net.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.ReLU):
@@ -68,7 +68,7 @@ def flat(result):
 def test_exact_equals_the_reference(golden):
     expected = golden["supernet"]["second_order_eta0.025"]
     alphas = reference_alphas()
-    result = run("exact", fill(dn.SuperNet("darts", channels=4, num_cells=5)), alphas)
+    result = run("exact", filled("shared", channels=4, num_cells=5), alphas)
     normal, reduce = result.gradients
     assert result.loss.item() == pytest.approx(expected["val_loss_unrolled"], rel=1e-8)
     assert normal.abs().sum().item() == pytest.approx(expected["exact_normal_sum_abs"], rel=1e-8)
@@ -82,7 +82,7 @@ def test_exact_equals_the_reference(golden):
 def test_first_order_equals_the_reference(golden):
     expected = golden["supernet"]["first_order"]
     alphas = reference_alphas()
-    result = run("first_order", fill(dn.SuperNet("darts", channels=4, num_cells=5)), alphas)
+    result = run("first_order", filled("shared", channels=4, num_cells=5), alphas)
     assert result.loss.item() == pytest.approx(expected["val_loss"], rel=1e-8)
     torch.testing.assert_close(
         result.gradients[0][0],
@@ -106,7 +106,7 @@ def test_finite_difference_approaches_exact_as_epsilon_squared_on_a_smooth_super
 
 def test_finite_difference_is_far_off_on_relu_and_max_pool():
     """Not a wish but a warning: kinks dominate at the customary ε, as the docstring says."""
-    net = fill(dn.SuperNet("darts", channels=4, num_cells=5))
+    net = filled("shared", channels=4, num_cells=5)
     alphas = reference_alphas()
     exact = flat(run("exact", net, alphas))
     found = flat(run("finite_difference", net, alphas))

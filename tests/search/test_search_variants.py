@@ -5,7 +5,7 @@ import pytorch_lightning as pl
 import torch
 
 import darts_noise as dn
-from darts_noise.nets.supernet import MixedOperation
+from darts_noise.nets.mixed.textbook import MixedOperation
 from darts_noise.search.curvature import dominant_eigenvalue
 from darts_noise.search.variants import list_variants, make_variants, register_variant
 from darts_noise.search.variants.pc_darts import PartialMixedOperation
@@ -120,8 +120,9 @@ def test_pc_darts_learns_a_distribution_over_the_edges_of_each_node():
 
 
 def test_p_darts_drops_skips_only_and_less_as_time_goes_by():
-    net = dn.SuperNet("darts", channels=4, num_cells=3, nodes=1)
     variant = one("p_darts", rate=0.5, decay=1.0)
+    form = {"channels": 4, "num_cells": 3, "nodes": 1}
+    net = dn.SuperNet("darts", **form, implementation=variant.implementation)
     variant.change_supernet(net)
     mixed = net.cells[0].mixed[0]
     dropped = [i for i, c in enumerate(mixed.candidates) if "Dropout" in repr(c)]

@@ -4,7 +4,8 @@ import math
 
 from torch import nn
 
-from darts_noise.nets.supernet import MixedOperation, SuperNet
+from darts_noise.nets.mixed.textbook import MixedOperation
+from darts_noise.nets.supernet import SuperNet
 from darts_noise.search.variants.variant import Variant, register_variant
 
 
@@ -16,6 +17,8 @@ class SkipDropout(Variant):
         rate: probability in the first epoch.
         decay: the probability falls as exp(−decay · epoch).
     """
+
+    implementation = "textbook"
 
     def __init__(self, rate: float = 0.3, decay: float = 0.2) -> None:
         if not (0 < rate < 1 and decay >= 0):

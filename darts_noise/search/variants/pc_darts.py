@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from darts_noise.nets.supernet import MixedCell, MixedOperation, SuperNet
+from darts_noise.nets.mixed.textbook import MixedCell, MixedOperation
+from darts_noise.nets.supernet import SuperNet
 from darts_noise.search.architecture import Architecture
 from darts_noise.search.variants.variant import Variant, register_variant
 
@@ -39,6 +40,8 @@ class PcDarts(Variant):
         parts: K; an operation works on 1/K of the channels.
         edge_normalisation: learn a weight for each edge too, a softmax over a node's edges.
     """
+
+    implementation = "textbook"
 
     def __init__(self, parts: int = 4, edge_normalisation: bool = True) -> None:
         if parts < 2:

@@ -19,11 +19,19 @@ from darts_noise.nets.supernet import SuperNet
 from darts_noise.search.architecture import Architecture
 
 Weights = dict[str, Tensor]
-Setting = float | int | bool | str
+Setting = bool | int | float | str
+"""In this order: the command line takes the first type that fits, and 4 must not become 4.0."""
 
 
 class Variant:
-    """A departure from plain DARTS. Every method here changes nothing; override what differs."""
+    """A departure from plain DARTS. Every method here changes nothing; override what differs.
+
+    Attributes:
+        implementation: the supernet's; ``textbook`` for a variant that replaces single candidates,
+            since ``shared`` has none.
+    """
+
+    implementation = "shared"
 
     def change_supernet(self, net: SuperNet) -> None:
         """Changes a supernet that has just been made, the twin's as well."""

@@ -1,0 +1,158 @@
+"""Depthwise convolution as fast on a CPU as it should be; elsewhere PyTorch's own.
+
+On CPUs the library's kernels are slow in two cases, and both have an exact way round:
+
+- *Dilation 2.* A convolution with dilation 2 is an undilated one on each of the four sub-grids of
+  pixels with rows and columns of equal parity: a reshape before and after. With stride 2 only one
+  of the four is asked for.
+- *The weights' gradient of a kernel larger than 3×3.* Its entries are those of 3×3 kernels at
+  shifted positions, for which the library is fast.
+
+Measured in ``benchmarks/depthwise.py``. Anything that is not such a case, another device, a second
+derivative, compilation and export go to `torch.nn.functional.conv2d`.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MANY = 2**17
+"""Values in a tensor from which four small kernels are faster than one large one."""
+
+_backward = torch.ops.aten.convolution_backward
+
+
+def depthwise_conv2d(x: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
+    """Each channel convolved with its own odd square kernel, padded to keep the size.
+
+    Args:
+        x: (B, C, H, W).
+        weight: (C, 1, k, k), k odd.
+        stride: 1 or 2.
+        dilation: 1 or 2.
+
+    Returns:
+        (B, C, ⌈H/stride⌉, ⌈W/stride⌉): what ``F.conv2d(x, weight, None, stride,
+        dilation * (k // 2), dilation, C)`` returns.
+    """
+    k = weight.shape[-1]
+    slow = dilation == 2 or (k > 3 and stride == 1)
+    if not slow or x.device.type != "cpu" or torch.compiler.is_compiling():
+        return _reference(x, weight, stride, dilation)
+    if torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu")
+        x, weight = x.to(dtype), weight.to(dtype)
+    out: Tensor = _Depthwise.apply(x, weight, stride, dilation)
+    return out
+
+
+def _reference(x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
+    padding = dilation * (weight.shape[-1] // 2)
+    return F.conv2d(x, weight, None, stride, padding, dilation, x.shape[1])
+
+
+class _Depthwise(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.stride, ctx.dilation = stride, dilation
+        return _reference(x, weight, stride, dilation)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        x, weight = ctx.saved_tensors
+        stride, dilation = ctx.stride, ctx.dilation
+        mask = ctx.needs_input_grad[:2]
+        if torch.is_grad_enabled():  # a second derivative will be asked for
+            dx, dw = _gradients(gradient, x, weight, stride, dilation, mask)
+            return dx, dw, None, None
+        shape = x.shape
+        if dilation == 2:
+            x = _even(x) if stride == 2 else _split(x)
+            gradient = gradient if stride == 2 else _split(gradient)
+        step = 1 if dilation == 2 else stride
+        dx, _ = _gradients(gradient, x, weight, step, 1, (mask[0], False))
+        dw = _weight_gradient(gradient, x, weight) if mask[1] else None
+        if dx is not None and dilation == 2:
+            dx = _at_even(dx, shape) if stride == 2 else _joined(dx, shape)
+        return dx, dw, None, None
+
+
+def _gradients(
+    gradient: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    stride: int,
+    dilation: int,
+    mask: tuple[bool, bool],
+    padding: int | None = None,
+) -> tuple[Tensor | None, Tensor | None]:
+    if not any(mask):
+        return None, None
+    pad = dilation * (weight.shape[-1] // 2) if padding is None else padding
+    pair, C = (stride, stride), x.shape[1]
+    dx, dw, _ = _backward(
+        gradient,
+        x,
+        weight,
+        None,
+        pair,
+        (pad, pad),
+        (dilation,) * 2,
+        False,
+        (0, 0),
+        C,
+        [*mask, False],
+    )
+    return dx, dw
+
+
+def _weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """Of a convolution with stride 1 and dilation 1, put together from 3×3 blocks."""
+    k, (height, width) = weight.shape[-1], x.shape[-2:]
+    if k <= 3 or x.numel() < MANY:
+        _, dw = _gradients(gradient, x, weight, 1, 1, (False, True))
+        assert dw is not None
+        return dw
+    padded = F.pad(x, (k // 2,) * 4)
+    out = torch.empty_like(weight)
+    starts = [*range(0, k - 3, 3), k - 3]  # 0 and 2 for a kernel of 5: the blocks may overlap
+    for i in starts:
+        for j in starts:
+            window = padded[:, :, i : i + height + 2, j : j + width + 2]
+            window = window.contiguous(memory_format=torch.channels_last)
+            block = weight[:, :, :3, :3]
+            _, dw = _gradients(gradient, window, block, 1, 1, (False, True), padding=0)
+            assert dw is not None
+            out[:, :, i : i + 3, j : j + 3] = dw
+    return out
+
+
+def _even(x: Tensor) -> Tensor:
+    return x[:, :, ::2, ::2].contiguous(memory_format=torch.channels_last)
+
+
+def _at_even(x: Tensor, shape: torch.Size) -> Tensor:
+    """The adjoint of `_even`: zeros in between."""
+    B, C, H, W = shape
+    out = x.new_zeros(B, H, W, C).permute(0, 3, 1, 2)
+    out[:, :, ::2, ::2] = x
+    return out
+
+
+def _split(x: Tensor) -> Tensor:
+    """(B, C, H, W) → (4B, C, ⌈H/2⌉, ⌈W/2⌉): the sub-grids of equal parity, padded by zeros."""
+    x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
+    B, C, H, W = x.shape
+    grids = x.permute(0, 2, 3, 1).reshape(B, H // 2, 2, W // 2, 2, C).permute(2, 4, 0, 1, 3, 5)
+    return grids.reshape(4 * B, H // 2, W // 2, C).permute(0, 3, 1, 2)
+
+
+def _joined(grids: Tensor, shape: torch.Size) -> Tensor:
+    """The inverse of `_split` for images of this shape."""
+    B, C, H, W = shape
+    h, w = grids.shape[-2:]
+    pixels = grids.permute(0, 2, 3, 1).reshape(2, 2, B, h, w, C).permute(2, 3, 0, 4, 1, 5)
+    return pixels.reshape(B, 2 * h, 2 * w, C)[:, :H, :W].permute(0, 3, 1, 2)

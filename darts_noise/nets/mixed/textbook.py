@@ -1,0 +1,64 @@
+"""The mixed cell of the textbook: every candidate on every edge, weighted by α.
+
+One module per operation and edge, written as the mathematics is: o(x) = Σ_k weight_k · o_k(x)
+(DARTS, arXiv:1806.09055, equation 2). `shared` computes the same function faster and is tested
+against this; search variants that replace candidates work on this one.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from darts_noise.nets.cell import preprocessing
+from darts_noise.nets.plan import CellPlan
+from darts_noise.space.operations import get_operation
+from darts_noise.space.spaces import Space
+
+
+class MixedOperation(nn.Module):
+    """All candidates of one edge: x (B, C, H, W) and weights (operations,) → (B, C, H', W')."""
+
+    def __init__(self, space: Space, channels: int, stride: int) -> None:
+        super().__init__()
+        self.space, self.channels, self.stride = space, channels, stride
+        self.candidates = nn.ModuleList()
+        for name in space.operations:
+            operation = get_operation(name)
+            module = operation.build(channels, stride, False)
+            if operation.normalise_in_search:
+                module = nn.Sequential(module, nn.BatchNorm2d(channels, affine=False))
+            self.candidates.append(module)
+
+    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
+        return torch.stack(
+            [w * op(x) for w, op in zip(weights.unbind(), self.candidates, strict=True)]
+        ).sum(0)
+
+
+class MixedCell(nn.Module):
+    """A cell with a mixed operation on every edge; each node is the sum over all predecessors.
+
+    The output concatenates all nodes: (B, channels · nodes, H', W'). No batch norm here learns a
+    scale: it would undo the weights of the candidates (DARTS, section 3.1.1).
+    """
+
+    def __init__(self, space: Space, plan: CellPlan) -> None:
+        super().__init__()
+        self.edges = space.edges
+        self.num_nodes = space.nodes
+        self.preprocess = nn.ModuleList(preprocessing(plan, affine=False))
+        self.mixed = nn.ModuleList(
+            MixedOperation(space, plan.channels, 2 if plan.reduction and p < 2 else 1)
+            for p, _ in space.edges
+        )
+
+    def forward(self, first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
+        """Args: the outputs of the two cells before, and weights (edges, operations)."""
+        states = [self.preprocess[0](first), self.preprocess[1](second)]
+        incoming: list[list[Tensor]] = [[] for _ in range(self.num_nodes)]
+        for (predecessor, node), mixed, row in zip(self.edges, self.mixed, weights, strict=True):
+            # Edges are ordered by node, so all of a node's predecessors are there by now.
+            if predecessor == len(states):
+                states.append(sum(incoming[predecessor - 2][1:], incoming[predecessor - 2][0]))
+            incoming[node].append(mixed(states[predecessor], row))
+        states.append(sum(incoming[-1][1:], incoming[-1][0]))
+        return torch.cat(states[2:], dim=1)
