@@ -7,10 +7,11 @@ One step is three updates (the design's bilevel problem):
     v ← v − SGD(∂/∂v L_noise(v, α))
 
 w' and v' are the weights that the next step would lead to, or w and v themselves (first order).
-Each group has its own optimiser and no group's update leaves a gradient in another.
+Each group has its own optimiser and no group's update leaves a gradient in another. To first order
+one pass of the twin gives both α and v their gradients: α's noise gradient and v's step belong to
+the same batch and the same α, that of before the update.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -35,7 +36,6 @@ from darts_noise.search.curvature import dominant_eigenvalue
 from darts_noise.search.gradients import (
     assign,
     average_over_processes,
-    gradients,
     still_statistics,
 )
 from darts_noise.search.hypergradient import (
@@ -44,12 +44,11 @@ from darts_noise.search.hypergradient import (
     hypergradient,
     objective,
 )
+from darts_noise.search.passes import Loss, Pass, batch_loss, noise_pass, weights_pass
 from darts_noise.search.settings import check_settings
 from darts_noise.search.variants.variant import Setting, Weights, make_variants
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.spaces import get_space
-
-Loss = Callable[[Callable[..., Tensor]], Tensor]
 
 
 class SearchModule(pl.LightningModule):
@@ -258,33 +257,50 @@ class SearchModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """α (after the warm-up), then w, then v."""
         alpha, weights, *twin = self._optimisers()
+        of_twin = None
         if self.current_epoch >= self.hparams["warmup_epochs"]:
-            self._step_alpha(alpha, batch)
+            of_twin = self._step_alpha(alpha, batch)
         self._step_weights(weights, batch)
         if twin:
             for _ in range(self.hparams["twin_steps"]):
-                self._step_twin(twin[0])
+                self._step_twin(twin[0], of_twin)
+                of_twin = None
         self.search_step += 1
 
-    def _step_alpha(self, alpha: LightningOptimizer, batch: Batch) -> None:
-        """α on validation data through w, and on noise through v; λ weighs the two."""
-        optimisers = self._optimisers()
+    def _step_alpha(self, alpha: LightningOptimizer, batch: Batch) -> Pass | None:
+        """α on validation data through w, and on noise through v; λ weighs the two.
+
+        Returns:
+            the twin's pass over noise, where it gave v its own gradient as well.
+        """
         validation = self.validation_stream.batch(self.search_step)
-        found = self._hypergradient(self.net, optimisers[1], self._loss(validation), batch)
-        values = found.gradients
+        optimiser = self._optimisers()[1]
+        values = self._hypergradient(
+            self.net, optimiser, batch_loss(self.arch, validation), batch
+        ).gradients
+        of_twin = None
         if self.twin is not None:
-            noise = self.noise_stream.batch(self.twin_step)
-            noise_loss = self._loss(noise)
-            found = self._hypergradient(
-                self.twin,
-                optimisers[2],
-                lambda call: noise_fit_penalty(noise_loss(call), self.num_classes),
-                noise,
-            )
+            if self.hparams["hypergradient"] == "first_order":
+                noise = self.noise_stream.batch(self.twin_step)
+                found, of_twin = noise_pass(self.twin, self.arch, noise, self.num_classes)
+            else:
+                found = self._noise_hypergradient(self.twin)
             self.penalty.update(found.loss)
             weight = self.hparams["noise_weight"]
             values = [v + weight * n for v, n in zip(values, found.gradients, strict=True)]
         self._update(alpha, list(self.arch.parameters()), average_over_processes(values))
+        return of_twin
+
+    def _noise_hypergradient(self, twin: SuperNet) -> HyperGradient:
+        """The penalty's α gradient at the weights that the next step of the twin would lead to."""
+        noise = self.noise_stream.batch(self.twin_step)
+        noise_loss = batch_loss(self.arch, noise)
+        return self._hypergradient(
+            twin,
+            self._optimisers()[2],
+            lambda call: noise_fit_penalty(noise_loss(call), self.num_classes),
+            noise,
+        )
 
     def _hypergradient(
         self, net: SuperNet, optimiser: LightningOptimizer, outer: Loss, inner: Batch
@@ -292,42 +308,38 @@ class SearchModule(pl.LightningModule):
         """∂/∂α of an outer loss at the weights that the next step of ``net`` would lead to."""
         return hypergradient(
             objective(net, outer),
-            objective(net, self._loss(inner)),
+            objective(net, batch_loss(self.arch, inner)),
             list(net.parameters()),
             list(self.arch.parameters()),
             method=self.hparams["hypergradient"],
             step=InnerStep.of(optimiser.optimizer),
         )
 
-    def _loss(self, batch: Batch) -> Loss:
-        """Cross-entropy of a supernet on a batch, in float32, as a function of the supernet."""
-        images, labels = batch
-        return lambda call: F.cross_entropy(call(images, self.arch()).float(), labels)
-
     def _step_weights(self, optimiser: LightningOptimizer, batch: Batch) -> None:
-        self._descend(optimiser, self.net, batch, "train")
+        relaxed = self._perturb(self._fixed_alpha(), *batch)
+        self._descend(optimiser, self.net, weights_pass(self.net, relaxed, batch), "train")
 
-    def _step_twin(self, optimiser: LightningOptimizer) -> None:
+    def _step_twin(self, optimiser: LightningOptimizer, done: Pass | None) -> None:
+        """One step of v, from the pass that α's noise gradient came from or from one of its own."""
         assert self.twin is not None
-        self._descend(optimiser, self.twin, self.noise_stream.batch(self.twin_step), "noise")
+        if done is None:
+            noise = self.noise_stream.batch(self.twin_step)
+            done = weights_pass(self.twin, self._fixed_alpha(), noise)
+        self._descend(optimiser, self.twin, done, "noise")
         self.twin_step += 1
 
+    def _fixed_alpha(self) -> Weights:
+        return {kind: weights.detach() for kind, weights in self.arch().items()}
+
     def _descend(
-        self, optimiser: LightningOptimizer, net: SuperNet, batch: Batch, metrics: str
+        self, optimiser: LightningOptimizer, net: SuperNet, done: Pass, split: str
     ) -> None:
-        """One step of w or v on its own loss, at fixed α."""
-        images, labels = batch
-        relaxed = {kind: weights.detach() for kind, weights in self.arch().items()}
-        if net is self.net:
-            relaxed = self._perturb(relaxed, images, labels)
-        logits = net(images, relaxed).float()
-        loss = F.cross_entropy(logits, labels)
-        parameters = list(net.parameters())
+        """One step of w or v."""
         clip = self.hparams["gradient_clip"]
-        self._update(optimiser, parameters, gradients(loss, parameters), clip)
-        self.metrics.record(metrics, logits, labels, loss)
+        self._update(optimiser, list(net.parameters()), done.gradients, clip)
+        self.metrics.record(split, done.logits, done.labels, done.loss)
         # For the progress bar while the epoch lasts; the epoch's mean takes its place at the end.
-        self.log(f"{metrics}/loss", loss.detach(), on_step=True, on_epoch=False, logger=False)
+        self.log(f"{split}/loss", done.loss.detach(), on_step=True, on_epoch=False, logger=False)
 
     def _perturb(self, relaxed: Weights, images: Tensor, labels: Tensor) -> Weights:
         def loss(weights: Weights) -> Tensor:

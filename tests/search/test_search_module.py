@@ -129,6 +129,27 @@ def test_alpha_gradient_is_validation_plus_weighted_penalty(digits):
             torch.testing.assert_close(gradient[index], numeric, rtol=1e-4, atol=1e-8)
 
 
+def test_one_pass_over_noise_serves_alpha_and_the_twin(digits):
+    """To first order; its gradient of v is that of a pass of its own at the same α."""
+    module, _ = searched(digits(), epochs=1, batches=2)
+    expected = copy.deepcopy(module.twin).train()
+    calls, values = [], []
+    module.twin.register_forward_hook(lambda *_: calls.append(1))
+    module._update = lambda optimiser, parameters, found, clip=0.0: values.append(found)
+    module.log = lambda *args, **kwargs: None
+    module.train()
+    images, labels = module.noise_stream.batch(module.twin_step)
+    module.training_step(module.validation_stream.batch(0), 0)
+    assert len(calls) == 1
+    assert len(values) == 3  # α, w, v
+    loss = F.cross_entropy(expected(images, module.arch()), labels)
+    theirs = torch.autograd.grad(loss, list(expected.parameters()))
+    for own, other in zip(values[2], theirs, strict=True):
+        torch.testing.assert_close(own, other)
+    for name, buffer in module.twin.named_buffers():
+        assert torch.equal(buffer, dict(expected.named_buffers())[name]), name
+
+
 @pytest.mark.parametrize("method", ["finite_difference", "exact", "neumann"])
 def test_every_hypergradient_searches_through_w_and_v(digits, method):
     first, _ = searched(digits())
@@ -137,10 +158,17 @@ def test_every_hypergradient_searches_through_w_and_v(digits, method):
     assert not torch.equal(module.arch.normal, first.arch.normal)
 
 
-def test_probing_passes_leave_the_running_statistics_alone(digits):
-    module, _ = searched(digits())
+@pytest.mark.parametrize("method", ["first_order", "finite_difference"])
+def test_probing_passes_leave_the_running_statistics_alone(digits, method):
+    """To first order the twin's pass is no probing: v learns from it."""
+    module, _ = searched(digits(), hypergradient=method)
     module.train()
-    before = {n: b.clone() for n, b in module.named_buffers() if "running" in n or "tracked" in n}
+    probed = ("net.", "twin.") if method != "first_order" else ("net.",)
+    before = {
+        n: b.clone()
+        for n, b in module.named_buffers()
+        if n.startswith(probed) and ("running" in n or "tracked" in n)
+    }
     module._update = lambda *args, **kwargs: None
     module._step_alpha(None, module.validation_stream.batch(0))
     after = dict(module.named_buffers())
