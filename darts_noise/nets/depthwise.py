@@ -144,7 +144,8 @@ def _at_even(x: Tensor, shape: torch.Size) -> Tensor:
 
 def _split(x: Tensor) -> Tensor:
     """(B, C, H, W) → (4B, C, ⌈H/2⌉, ⌈W/2⌉): the sub-grids of equal parity, padded by zeros."""
-    x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
+    if x.shape[2] % 2 or x.shape[3] % 2:  # a padding by nothing would copy
+        x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
     B, C, H, W = x.shape
     grids = x.permute(0, 2, 3, 1).reshape(B, H // 2, 2, W // 2, 2, C).permute(2, 4, 0, 1, 3, 5)
     return grids.reshape(4 * B, H // 2, W // 2, C).permute(0, 3, 1, 2)

@@ -4,6 +4,7 @@ What a mixed cell computes is in `mixed.textbook`, how it is computed by default
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -11,12 +12,15 @@ from torch import Tensor, nn
 
 from darts_noise.naming import unknown
 from darts_noise.nets.mixed.shared import SharedCell
+from darts_noise.nets.mixed.stacked import module_list
 from darts_noise.nets.mixed.textbook import MixedCell
 from darts_noise.nets.plan import plan_cells
 from darts_noise.nets.stems import build_stem
 from darts_noise.space.spaces import Space, get_space
 
-IMPLEMENTATIONS = {"shared": SharedCell, "textbook": MixedCell}
+IMPLEMENTATIONS: Mapping[str, type[SharedCell] | type[MixedCell]] = MappingProxyType(
+    {"shared": SharedCell, "textbook": MixedCell}
+)
 
 
 class SuperNet(nn.Module):
@@ -71,7 +75,7 @@ class SuperNet(nn.Module):
             concat={"normal": self.space.nodes, "reduce": self.space.nodes},
         )
         cell = IMPLEMENTATIONS[implementation]
-        self.cells = nn.ModuleList(cell(self.space, plan) for plan in self.plans)
+        self.cells = module_list(cell(self.space, plan) for plan in self.plans)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(self.plans[-1].channels * self.space.nodes, num_classes)
 
@@ -86,8 +90,11 @@ class SuperNet(nn.Module):
         if self.implementation == "shared":
             x = x.contiguous(memory_format=torch.channels_last)
         first, second = self.stem(x)
+        arranged: dict[str, Any] = {}
         for plan, cell in zip(self.plans, self.cells, strict=True):
-            first, second = second, cell(first, second, weights[plan.kind])
+            if plan.kind not in arranged:
+                arranged[plan.kind] = cell.arrange(weights[plan.kind])
+            first, second = second, cell(first, second, arranged[plan.kind])
         logits: Tensor = self.classifier(self.pool(second).flatten(1))
         return logits
 

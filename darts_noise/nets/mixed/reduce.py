@@ -25,7 +25,7 @@ class StackedReduce(nn.Module):
 
     def __init__(self, operations: Sequence[FactorizedReduce], column: int) -> None:
         super().__init__()
-        self.column = column
+        self.columns = [column]
         self.straight, self.shifted = (
             nn.Parameter(torch.cat([getattr(o, half).weight.detach() for o in operations]))
             for half in HALVES
@@ -43,14 +43,15 @@ class StackedReduce(nn.Module):
             count = edges.stop - edges.start
             x = inputs(edges)
             height, width = x.shape[-2:]
-            shifted = F.pad(x, (0, width % 2, 0, height % 2))[:, :, 1:, 1:]
+            odd = height % 2 or width % 2  # a padding by nothing would copy
+            shifted = (F.pad(x, (0, width % 2, 0, height % 2)) if odd else x)[:, :, 1:, 1:]
             halves = []
             for image, kernels, size, norm in zip(
                 (x, shifted), (self.straight, self.shifted), self.halves, self.norms, strict=True
             ):
                 kernel = kernels[edges.start * size : edges.stop * size]
                 y = F.conv2d(image, kernel, stride=2, groups=count)
-                y = norm(y, slice(0, 1), edges, weights[edges, self.column : self.column + 1])
+                y = norm(y, slice(0, 1), edges, weights[edges])
                 halves.append(y.permute(0, 2, 3, 1).reshape(len(y), *y.shape[2:], count, size))
             yield edges, torch.cat(halves, -1).flatten(3).permute(0, 3, 1, 2)
 

@@ -11,6 +11,7 @@ It is the function of `textbook.MixedCell`, arranged by the states that edges le
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -59,13 +60,19 @@ class SharedCell(nn.Module):
         """The edges that leave a state, by node."""
         return [e for e, (p, _) in enumerate(self.edges) if p == predecessor]
 
-    def forward(self, first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
-        """Args: the outputs of the two cells before, and weights (edges, operations)."""
+    def arrange(self, weights: Tensor) -> list["LevelWeights"]:
+        """The weights (edges, operations) as `forward` takes them; the same for like cells."""
+        return [
+            level.arrange(weights[rows]) for level, rows in zip(self.levels, self.rows, strict=True)
+        ]
+
+    def forward(self, first: Tensor, second: Tensor, weights: list["LevelWeights"]) -> Tensor:
+        """Args: the outputs of the two cells before, and the arranged weights."""
         states = [self.preprocess[0](first), self.preprocess[1](second)]
         finished: list[Tensor] = []
         incoming: list[Tensor] = []
-        for level, rows in zip(self.levels, self.rows, strict=True):
-            incoming = level(states, weights[rows], incoming)
+        for level, of_level in zip(self.levels, weights, strict=True):
+            incoming = level(states, of_level, incoming)
             states = [incoming.pop(0)]
             if states[0].requires_grad:
                 states[0].register_hook(_dense)
@@ -89,6 +96,21 @@ def _operations(textbook: MixedCell, edges: Sequence[int]) -> list[MixedOperatio
 def _dense(gradient: Tensor) -> Tensor:
     """The gradient of a concatenation is a view with gaps, which every user of it would copy."""
     return gradient.contiguous(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
+class LevelWeights:
+    """α's weights on the edges that leave a level's states, for each way of computing them.
+
+    Attributes:
+        shared: (nodes, states · candidates).
+        families: for each of `Level.families`, (states · nodes, kinds).
+        others: (states · nodes, candidates).
+    """
+
+    shared: Tensor
+    families: list[Tensor]
+    others: Tensor
 
 
 class Level(nn.Module):
@@ -127,32 +149,45 @@ class Level(nn.Module):
             module_list(e.candidates[c] for c in self.other_columns) for e in edges
         )
 
+    @property
+    def families(self) -> list[StackedEdges | StackedReduce]:
+        return [*self.stacked, *self.reduced]
+
+    def arrange(self, weights: Tensor) -> LevelWeights:
+        """Args: weights (states · nodes, operations), by state and then by node."""
+        shared = weights[:, self.shared_columns].view(self.num_states, self.num_nodes, -1)
+        return LevelWeights(
+            shared.transpose(0, 1).flatten(1),
+            [weights[:, family.columns] for family in self.families],
+            weights[:, self.other_columns],
+        )
+
     def forward(
-        self, states: Sequence[Tensor], weights: Tensor, incoming: Sequence[Tensor]
+        self, states: Sequence[Tensor], weights: LevelWeights, incoming: Sequence[Tensor]
     ) -> list[Tensor]:
         """The sums at the nodes that this level's edges enter.
 
         Args:
             states: one, or the cell's two inputs: each (B, C, H, W).
-            weights: (states · nodes, operations), by state and then by node.
+            weights: from `arrange`.
             incoming: what earlier levels have brought to these nodes; empty for nothing.
         """
         sums: dict[int, Tensor] = dict(enumerate(incoming))
         if self.shared_columns:
-            self._add(sums, self._from_states(states, weights))
-        if self.stacked or self.reduced:
+            self._add(sums, self._from_states(states, weights.shared))
+        if self.families:
             activated = [F.relu(s) for s in states]
             inputs = partial(self._side_by_side, activated)
             parts, together = self._parts(activated[0])
-            for family in (*self.stacked, *self.reduced):
-                for edges, mixed in family(inputs, weights, parts, together):
+            for family, alpha in zip(self.families, weights.families, strict=True):
+                for edges, mixed in family(inputs, alpha, parts, together):
                     several = edges.stop - edges.start > 1
                     terms = torch.split(mixed, states[0].shape[1], 1) if several else [mixed]
                     self._add(sums, terms, edges.start)
         for e, operations in enumerate(self.others):
             state = states[e // self.num_nodes]
-            for column, operation in zip(self.other_columns, operations, strict=True):
-                self._add(sums, [weights[e, column] * operation(state)], e)
+            for weight, operation in zip(weights.others[e], operations, strict=True):
+                self._add(sums, [weight * operation(state)], e)
         return [sums[node] for node in range(self.num_nodes)]
 
     def _add(self, sums: dict[int, Tensor], terms: Sequence[Tensor], first_edge: int = 0) -> None:
@@ -160,7 +195,7 @@ class Level(nn.Module):
             node = edge % self.num_nodes
             sums[node] = sums[node] + term if node in sums else term
 
-    def _from_states(self, states: Sequence[Tensor], weights: Tensor) -> Sequence[Tensor]:
+    def _from_states(self, states: Sequence[Tensor], matrix: Tensor) -> Sequence[Tensor]:
         """What the candidates without parameters bring to each node: (B, C, H', W') each."""
         values = torch.stack(
             [
@@ -169,8 +204,6 @@ class Level(nn.Module):
                 for operation in operations
             ]
         )  # (states · candidates, B, H', W', C)
-        by_state = weights[:, self.shared_columns].view(self.num_states, self.num_nodes, -1)
-        matrix = by_state.transpose(0, 1).flatten(1)  # (nodes, states · candidates)
         sums = matrix.to(values.dtype) @ values.flatten(1)
         return [s.view(values.shape[1:]).permute(0, 3, 1, 2) for s in sums.unbind()]
 
@@ -211,7 +244,7 @@ class Level(nn.Module):
         for stack in self.stacked:
             yield from stack.pairs(_chains(mixed, stack.columns))
         for reduction in self.reduced:
-            yield from reduction.pairs(_reductions(mixed, reduction.column))
+            yield from reduction.pairs(_reductions(mixed, reduction.columns[0]))
         for e, theirs in enumerate(mixed):
             shared = zip(self.shared_columns, self.shared[e // self.num_nodes], strict=True)
             others = zip(self.other_columns, self.others[e], strict=True)

@@ -87,7 +87,8 @@ class Stage(nn.Module):
 
     def split(self, channels: list[int]) -> list[tuple[Tensor, ...]]:
         """The weights of so many channels at a time: [convolution][part]."""
-        return [torch.split(w, channels) for w in self.weights]
+        # A single part is not split: the backward of that is a copy.
+        return [torch.split(w, channels) if len(channels) > 1 else (w,) for w in self.weights]
 
 
 class _Form:
@@ -161,7 +162,7 @@ class StackedEdges(nn.Module):
 
         Args:
             inputs: the edges' inputs after the first ReLU.
-            weights: (edges, all operations of the space).
+            weights: (edges, kinds).
             parts: the edges in parts that are worked on side by side.
             together: whether all kinds of operations are; then there is one part.
 
@@ -171,7 +172,8 @@ class StackedEdges(nn.Module):
         kinds = range(len(self.stages))
         counts = [part.stop - part.start for part in parts]
         for some in [kinds] if together else [range(k, k + 1) for k in kinds]:
-            alphas = torch.split(weights[:, [self.columns[k] for k in some]], counts)
+            of_kind = weights[:, some.start, None]
+            alphas = [weights] if together else torch.split(of_kind, counts)
             sizes = [count * self.channels for count in counts]
             kernels = {k: [stage.split(sizes) for stage in self.stages[k]] for k in some}
             for number, (edges, alpha) in enumerate(zip(parts, alphas, strict=True)):

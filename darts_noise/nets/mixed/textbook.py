@@ -51,8 +51,12 @@ class MixedCell(nn.Module):
             for p, _ in space.edges
         )
 
+    def arrange(self, weights: Tensor) -> Tensor:
+        """The weights (edges, operations) as `forward` takes them; the same for like cells."""
+        return weights
+
     def forward(self, first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
-        """Args: the outputs of the two cells before, and weights (edges, operations)."""
+        """Args: the outputs of the two cells before, and the arranged weights."""
         states = [self.preprocess[0](first), self.preprocess[1](second)]
         incoming: list[list[Tensor]] = [[] for _ in range(self.num_nodes)]
         for (predecessor, node), mixed, row in zip(self.edges, self.mixed, weights, strict=True):
