@@ -31,9 +31,11 @@ OUT = Path(__file__).resolve().parents[1] / "docs" / "results" / "hypergradient.
 class Problem:
     """A supernet with a training and a validation batch."""
 
-    def __init__(self, channels: int, cells: int, batch: int) -> None:
+    def __init__(self, channels: int, cells: int, batch: int, implementation: str) -> None:
         torch.manual_seed(0)
-        self.net = dn.SuperNet("darts", channels=channels, num_cells=cells)
+        self.net = dn.SuperNet(
+            "darts", channels=channels, num_cells=cells, implementation=implementation
+        )
         self.arch = dn.Architecture("darts")
         self.outer, self.inner = (self._loss(batch) for _ in range(2))
 
@@ -55,10 +57,10 @@ class Problem:
         return time.perf_counter() - started
 
 
-def peak(method: str, sizes: tuple[int, int, int], threads: int) -> int:
+def peak(method: str, problem: tuple[int, int, int, str], threads: int) -> int:
     """Peak resident memory in MiB of a process that computes one hypergradient."""
     torch.set_num_threads(threads)
-    Problem(*sizes).run(method)
+    Problem(*problem).run(method)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
@@ -68,13 +70,14 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=16)
     parser.add_argument("--cells", type=int, default=8)
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--implementation", default="textbook", choices=["textbook", "shared"])
     args = parser.parse_args()
-    sizes = (args.channels, args.cells, args.batch)
+    form = (args.channels, args.cells, args.batch, args.implementation)
     memory = {}
     for method in METHODS:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            memory[method] = pool.apply(peak, (method, sizes, torch.get_num_threads()))
-    problem = Problem(*sizes)
+            memory[method] = pool.apply(peak, (method, form, torch.get_num_threads()))
+    problem = Problem(*form)
     times: dict[str, list[float]] = {method: [] for method in METHODS}
     for _ in range(args.repeats):
         for method in METHODS:
@@ -92,7 +95,7 @@ def main() -> None:
         for method in METHODS
     }
     result = {
-        "command": f"python -m benchmarks.hypergradient --repeats {args.repeats}",
+        "command": f"python -m benchmarks.hypergradient --implementation {args.implementation}",
         "setting": {"channels": args.channels, "cells": args.cells, "batch": args.batch},
         "hardware": {"cores": os.cpu_count(), "threads": torch.get_num_threads()},
         "versions": versions(),

@@ -72,7 +72,7 @@ class TrainModule(pl.LightningModule):
         learning_rate_decay: float | None = None,
         momentum: float = 0.9,
         weight_decay: float = 3e-4,
-        channels_last: bool = False,
+        channels_last: bool = True,
         compile: bool = False,
         seed: int = 0,
     ) -> None:

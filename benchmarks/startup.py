@@ -1,0 +1,94 @@
+"""How long a user waits for ``--help`` and for the first step of the default search.
+
+    python -m benchmarks.startup
+
+times each command five times, in turns, after one round that fills the disk's cache, and writes
+``docs/results/startup.json``: wall time, and processor time, which other programs disturb less.
+
+A time is that of the whole process, the interpreter's tidying up at its end included. Only the
+first step's ends with the step: it is ``python search.py`` with a callback that ends the process
+there, and so has the imports, the command line, the data, the supernet, the run's directory, W&B
+offline and one step of the weights (α waits for the warm-up).
+"""
+
+import os
+import resource
+import tempfile
+from statistics import median
+from typing import Any
+
+import pytorch_lightning as pl
+
+from benchmarks.commands import measured, store, surroundings
+
+RUNS = 5
+
+COMMANDS = {
+    "import torch": ("-c", "import torch"),
+    "import pytorch_lightning": ("-c", "import pytorch_lightning"),
+    "import darts_noise": ("-c", "import darts_noise"),
+    "search.py --help": ("search.py", "--help"),
+    "train.py --help": ("train.py", "--help"),
+    "search.py, first step": (
+        "search.py",
+        "--trainer.callbacks+=benchmarks.startup.EndAtFirstStep",
+    ),
+}
+
+
+class EndAtFirstStep(pl.Callback):
+    """Ends the process after the first training step, before anything is tidied up."""
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        os._exit(0)
+
+
+def cpu_seconds() -> float:
+    """Processor time of all commands so far."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def one_round() -> dict[str, dict[str, float]]:
+    """Wall and processor time in seconds of each command, one after the other."""
+    figures = {}
+    # W&B's own process may still write when the search's has ended.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        for name, command in COMMANDS.items():
+            runs = [f"--runs={folder}"] if "step" in name else []
+            before = cpu_seconds()
+            wall, _ = measured(*command, *runs)
+            figures[name] = {"wall_s": round(wall, 2), "cpu_s": round(cpu_seconds() - before, 2)}
+    return figures
+
+
+def summary(values: list[float]) -> dict[str, Any]:
+    return {"median": median(values), "values": values}
+
+
+def main() -> None:
+    os.environ["WANDB_MODE"] = "offline"
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    one_round()
+    rounds = []
+    for _ in range(RUNS):
+        rounds.append(one_round())
+        print(rounds[-1], flush=True)
+        result: dict[str, Any] = {
+            "command": "python -m benchmarks.startup",
+            "what": "seconds from the command to the end of its process",
+            **surroundings(),
+            "n": len(rounds),
+            "commands": {
+                name: {
+                    figure: summary([r[name][figure] for r in rounds])
+                    for figure in ("wall_s", "cpu_s")
+                }
+                for name in COMMANDS
+            },
+        }
+        store("startup", result)
+
+
+if __name__ == "__main__":
+    main()
