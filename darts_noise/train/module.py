@@ -45,7 +45,7 @@ class TrainModule(pl.LightningModule):
         learning_rate_decay: factor on the rate after each epoch; null for a cosine to 0.
         momentum: of SGD.
         weight_decay: of SGD.
-        channels_last: keep the channels of a pixel together in memory; faster on many GPUs.
+        channels_last: keep the channels of a pixel together in memory; the same figures, faster.
         compile: torch.compile the network for training; slow to start, then faster.
         seed: of MixUp and CutMix.
 
