@@ -17,7 +17,7 @@ import torch.nn.functional as F
 import darts_noise as dn
 from benchmarks.commands import ROOT, store, surroundings
 from darts_noise.nets.supernet import IMPLEMENTATIONS
-from darts_noise.search.hypergradient import InnerStep, hypergradient, objective
+from darts_noise.search.hypergradients import InnerStep, hypergradient, objective
 
 sys.path.insert(0, str(ROOT / "tests"))
 from conftest import fill, filled, wave

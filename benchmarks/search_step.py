@@ -30,7 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import darts_noise as dn
 from benchmarks.commands import store, surroundings
 from darts_noise.search.gradients import assign
-from darts_noise.search.hypergradient import hypergradient, objective
+from darts_noise.search.hypergradients import hypergradient, objective
 from darts_noise.search.passes import batch_loss, noise_pass, weights_pass
 
 SIDES = ("textbook", "shared", "shared, noise-aware")

@@ -11,9 +11,11 @@ from darts_noise.nets import Cell, Network, SuperNet, create_model
 from darts_noise.noise import list_noise, make_noise, noise_fit_penalty, register_noise
 from darts_noise.search import (
     Architecture,
+    InnerStep,
     SearchModule,
     hypergradient,
     list_variants,
+    objective,
     register_variant,
 )
 from darts_noise.space import (
@@ -33,6 +35,7 @@ __all__ = [
     "Cell",
     "Genotype",
     "ImageDataModule",
+    "InnerStep",
     "Network",
     "NoiseFit",
     "SearchModule",
@@ -52,6 +55,7 @@ __all__ = [
     "make_noise",
     "noise_fit",
     "noise_fit_penalty",
+    "objective",
     "register_dataset",
     "register_noise",
     "register_operation",

@@ -86,7 +86,11 @@ class SuperNet(nn.Module):
             x: images.
             weights: for ``"normal"`` and ``"reduce"``, (edges, operations), already relaxed (for
                 instance by a softmax over the operations).
+
+        Raises:
+            ValueError: weights of another shape.
         """
+        self._require_weights(weights)
         if self.implementation == "shared":
             x = x.contiguous(memory_format=torch.channels_last)
         first, second = self.stem(x)
@@ -98,6 +102,16 @@ class SuperNet(nn.Module):
         logits: Tensor = self.classifier(self.pool(second).flatten(1))
         return logits
 
+    def _require_weights(self, weights: Mapping[str, Tensor]) -> None:
+        expected = (len(self.space.edges), len(self.space.operations))
+        for kind in ("normal", "reduce"):
+            found = tuple(weights[kind].shape) if kind in weights else None
+            if found != expected:
+                raise ValueError(
+                    f"weights[{kind!r}]: expected {expected}, the edges and operations of space "
+                    f"{self.space.name!r} with {self.space.nodes} nodes, got {found}"
+                )
+
     def to_textbook(self) -> "SuperNet":
         """A textbook supernet with the same weights and statistics, in the same mode."""
         other = SuperNet(**self._form, implementation="textbook")
@@ -106,7 +120,14 @@ class SuperNet(nn.Module):
         return other
 
     def load_textbook(self, other: "SuperNet") -> "SuperNet":
-        """Takes over the weights and statistics of a textbook supernet of the same form."""
+        """Takes over the weights and statistics of a textbook supernet of the same form.
+
+        Raises:
+            ValueError: the other is no textbook supernet, or has another form; nothing is changed.
+        """
+        for key, value in self._form.items():
+            if other._form[key] != value:
+                raise ValueError(f"{key}: expected {value!r} as here, got {other._form[key]!r}")
         _copy(self._pairs(other))
         return self
 

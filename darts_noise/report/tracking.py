@@ -1,6 +1,8 @@
 """Weights & Biases: where a run is tracked, without a prompt and without a crash.
 
 Tracking is never worth a run: whatever W&B raises is caught here and told in one line.
+
+W&B is imported where it is used: neither ``--help`` nor ``--wandb off`` need wait for it.
 """
 
 import netrc
@@ -12,7 +14,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-import wandb
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -46,6 +47,8 @@ def has_key() -> bool:
     if server:
         hosts = [urlparse(server).netloc]
     else:
+        import wandb
+
         hosts = [urlparse(wandb.Settings.model_fields["base_url"].default).netloc, HOST]
     files = [os.environ.get("NETRC") or "", "~/.netrc", "~/_netrc"]
     path = next((p for f in files if f and (p := Path(f).expanduser()).is_file()), None)
@@ -112,6 +115,8 @@ def start_tracking(
 def _logger(
     run: Path, kind: str, mode: str, project: str, config: Mapping[str, Any]
 ) -> WandbLogger:
+    import wandb
+
     quiet = wandb.Settings(console="off", silent=True, init_timeout=30)
     wandb.setup(quiet)  # before Lightning passes on settings that W&B warns about
     logger = WandbLogger(
@@ -133,6 +138,8 @@ def log_images(logger: WandbLogger | None, images: Mapping[str, Path]) -> None:
     """Shows those of the PNG files that exist in the W&B run under these names."""
     if logger is None:
         return
+    import wandb
+
     with _told("images"):
         present = {name: wandb.Image(str(path)) for name, path in images.items() if path.is_file()}
         if present:
@@ -146,6 +153,8 @@ def log_artifact(
     """Attaches those of the files that exist as one artifact, and figures as the run's summary."""
     if logger is None:
         return
+    import wandb
+
     with _told("summary"):
         logger.experiment.summary.update(dict(summary))
     with _told("artifact"):

@@ -2,15 +2,17 @@
 
 from darts_noise.search.architecture import Architecture
 from darts_noise.search.discretise import discretise
-from darts_noise.search.hypergradient import hypergradient
+from darts_noise.search.hypergradients import InnerStep, hypergradient, objective
 from darts_noise.search.module import SearchModule
 from darts_noise.search.variants import list_variants, register_variant
 
 __all__ = [
     "Architecture",
+    "InnerStep",
     "SearchModule",
     "discretise",
     "hypergradient",
     "list_variants",
+    "objective",
     "register_variant",
 ]

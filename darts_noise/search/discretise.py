@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from darts_noise.space.genotype import Cell, Genotype
@@ -23,7 +24,16 @@ def discretise(
         weights: for ``"normal"`` and ``"reduce"``, (edges, operations), *relaxed*: raw α rank
             edges differently, because a softmax weighs an operation against its own edge.
         meta: what the genotype says of its origin.
+
+    Raises:
+        ValueError: a weight is NaN or infinite, from which no ranking can be read.
     """
+    for kind, of_kind in weights.items():
+        if not torch.isfinite(of_kind).all():
+            raise ValueError(
+                f"α of the {kind} cell is not finite: the search has diverged; "
+                "lower model.learning_rate or model.alpha_learning_rate"
+            )
     concat = tuple(range(2, space.nodes + 2))
     return Genotype(
         normal=_cell(space, weights["normal"]),

@@ -38,7 +38,7 @@ from darts_noise.search.gradients import (
     average_over_processes,
     still_statistics,
 )
-from darts_noise.search.hypergradient import (
+from darts_noise.search.hypergradients import (
     HyperGradient,
     InnerStep,
     hypergradient,

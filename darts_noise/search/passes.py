@@ -15,7 +15,7 @@ from darts_noise.nets.supernet import SuperNet
 from darts_noise.noise.penalty import noise_fit_penalty
 from darts_noise.search.architecture import Architecture
 from darts_noise.search.gradients import average_over_processes, gradients
-from darts_noise.search.hypergradient import HyperGradient
+from darts_noise.search.hypergradients import HyperGradient
 
 Loss = Callable[[Callable[..., Tensor]], Tensor]
 """A scalar loss of a supernet, as a function of the supernet."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from darts_noise.nets.supernet import require_implementation
 from darts_noise.noise.families import require_noise
-from darts_noise.search.hypergradient import require_method
+from darts_noise.search.hypergradients import require_method
 
 LEAST = {
     "noise_weight": 0,

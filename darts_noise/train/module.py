@@ -7,6 +7,7 @@ gradient accumulation and precision are the Trainer's.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -18,9 +19,11 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LRSchedul
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from darts_noise.data.batches import Batch
+from darts_noise.data.module import ImageDataModule
 from darts_noise.metrics import SplitMetrics
 from darts_noise.nets.network import Network, WithAuxiliary, create_model
 from darts_noise.space.genotype import Genotype
+from darts_noise.space.published import load_genotype
 from darts_noise.train.compilation import compile_forward
 from darts_noise.train.mixing import BatchMixing
 from darts_noise.train.settings import check_settings
@@ -29,8 +32,12 @@ from darts_noise.train.settings import check_settings
 class TrainModule(pl.LightningModule):
     """Trains one discrete network.
 
+    The network is made by `build`; by the Trainer's `ImageDataModule`, if it is not there by then;
+    or by a checkpoint: ``TrainModule.load_from_checkpoint(path).net`` is the trained network.
+
     Args:
-        genotype: a published name, a .json, or a run directory; null for the newest search.
+        genotype: a published name, a .json, or a run directory; null for the newest search (only
+            train.py looks for that).
         channels: channels of a state before the first reduction.
         num_cells: cells of the network, with reductions at one and two thirds.
         stem: small (8×8 to 28×28 images), cifar or imagenet.
@@ -41,6 +48,8 @@ class TrainModule(pl.LightningModule):
         mixup: α of the Beta that mixes images and labels of a batch (MixUp); 0 for none.
         cutmix: likewise for rectangles (CutMix); with both, one of the two per batch at random.
         ema_decay: of the weights' moving average, which is then evaluated and saved; 0 for none.
+            It reaches back 1 / (1 − ema_decay) steps and starts at the first weights, so a short
+            run needs a smaller one.
         learning_rate: at the start (SGD).
         learning_rate_decay: factor on the rate after each epoch; null for a cosine to 0.
         momentum: of SGD.
@@ -88,6 +97,7 @@ class TrainModule(pl.LightningModule):
             ValueError: a stem or a size that does not exist.
         """
         hparams = self.hparams
+        self.form = {"num_classes": num_classes, "in_channels": in_channels}
         self.net = create_model(
             genotype,
             num_classes=num_classes,
@@ -106,6 +116,31 @@ class TrainModule(pl.LightningModule):
         )
         self.metrics = SplitMetrics(num_classes, "train", "val", "test")
         return self
+
+    def setup(self, stage: str) -> None:
+        """Builds what `build` has not yet, for the Trainer's data.
+
+        Raises:
+            ValueError: no genotype is named, or the data are not an `ImageDataModule`.
+        """
+        if hasattr(self, "net"):
+            return
+        data = getattr(self.trainer, "datamodule", None)
+        genotype = self.hparams["genotype"]
+        if genotype is None or not isinstance(data, ImageDataModule):
+            raise ValueError(
+                "the training needs TrainModule(genotype=...) and "
+                "trainer.fit(module, datamodule=ImageDataModule(...)), or module.build(...) before"
+            )
+        self.build(load_genotype(genotype), data.num_classes, data.in_channels)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["network"] = {"genotype": self.net.genotype.to_dict(), **self.form}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if not hasattr(self, "net"):
+            form = dict(checkpoint["network"])
+            self.build(Genotype.from_dict(form.pop("genotype")), **form)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, num_classes) of normalised images (B, C, H, W)."""

@@ -9,7 +9,7 @@ import darts_noise as dn
 from darts_noise.nets.mixed import shared
 from darts_noise.nets.mixed.stacked import chain
 from darts_noise.search.gradients import still_statistics
-from darts_noise.search.hypergradient import InnerStep, hypergradient, objective
+from darts_noise.search.hypergradients import InnerStep, hypergradient, objective
 from darts_noise.space.operations import registry
 from darts_noise.space.spaces import Space
 
@@ -150,5 +150,10 @@ def test_only_like_supernets_convert():
         textbook.to_textbook()
     with pytest.raises(ValueError, match="a shared supernet and a textbook one"):
         fast.load_textbook(fast)
+    other = dn.SuperNet("darts", channels=8, num_cells=4, nodes=3, implementation="textbook")
+    before = {k: v.clone() for k, v in fast.state_dict().items()}
+    with pytest.raises(ValueError, match="channels: expected 4 as here, got 8"):
+        fast.load_textbook(other)
+    assert all(torch.equal(v, before[k]) for k, v in fast.state_dict().items())
     with pytest.raises(ValueError, match="did you mean 'shared'"):
         dn.SuperNet("darts", implementation="share")

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from conftest import filled, wave
 
 import darts_noise as dn
+from darts_noise.space.operations import registry
 
 
 @pytest.fixture(scope="module", params=["textbook", "shared"])
@@ -80,3 +81,20 @@ def test_every_space_and_number_of_nodes(space, nodes):
     assert logits.shape == (2, 10)
     gradients = torch.autograd.grad(logits.square().sum(), list(arch.parameters()))
     assert all(g.abs().sum() > 0 for g in gradients)
+
+
+@pytest.mark.parametrize("implementation", ["shared", "textbook"])
+@pytest.mark.parametrize(("space", "nodes"), [("noise", 2), ("darts", 3)])
+def test_weights_of_another_space_are_refused(implementation, space, nodes):
+    net = dn.SuperNet("darts", channels=4, num_cells=3, nodes=2, implementation=implementation)
+    with pytest.raises(ValueError, match=r"weights\['normal'\]: expected \(5, 8\)"):
+        net(torch.randn(2, 3, 8, 8), dn.Architecture(space, nodes)())
+    with pytest.raises(ValueError, match=r"weights\['reduce'\]: .* got None"):
+        net(torch.randn(2, 3, 8, 8), {"normal": torch.zeros(5, 8)})
+
+
+def test_an_operation_that_builds_nothing_is_named(monkeypatch):
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+    dn.register_operation("convolution", name="nothing")(lambda channels, stride, affine: None)
+    with pytest.raises(ValueError, match=r"operation 'nothing': expected an nn\.Module, got None"):
+        dn.SuperNet(dn.Space("mine", ("none", "nothing")), channels=4, num_cells=3)

@@ -76,3 +76,12 @@ def test_none_is_never_chosen_and_predecessors_are_distinct():
 def test_entropy_of_undecided_and_decided_edges(n):
     assert entropy(torch.full((5, n), 1 / n)).item() == pytest.approx(math.log(n))
     assert entropy(torch.eye(n)).item() == 0
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_no_genotype_is_read_from_an_alpha_that_is_not_finite(value):
+    arch = dn.Architecture("darts", nodes=2)
+    with torch.no_grad():
+        arch.reduce[3, 4] = value
+    with pytest.raises(ValueError, match="α of the reduce cell is not finite"):
+        arch.genotype()

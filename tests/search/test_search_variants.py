@@ -219,3 +219,23 @@ def test_a_plain_variant_changes_nothing(digits):
     assert variant.perturb(weights, lambda w: torch.zeros(())) is weights
     assert variant.stop(dn.Architecture("darts"), lambda: 0.0) is None
     assert variant.state() == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "expected"),
+    [
+        ("gdas", {"temperature": float("inf")}, "temperature: expected a finite number, got inf"),
+        ("gdas", {"temperature": "hot"}, "temperature: expected a finite number, got 'hot'"),
+        ("darts_plus", {"skips": 2.5}, "skips: expected a whole number, got 2.5"),
+        ("darts_plus", {"skips": True}, "skips: expected a whole number, got True"),
+        ("pc_darts", {"edge_normalisation": 3}, "edge_normalisation: expected true or false"),
+        ("pc_darts", {"parts": "4"}, "parts: expected a whole number, got '4'"),
+    ],
+)
+def test_a_setting_of_another_type_is_refused(name, setting, expected):
+    with pytest.raises(ValueError, match=rf"model\.variants\.{name}\.{expected}"):
+        dn.SearchModule(variants={name: setting})
+
+
+def test_a_whole_number_will_do_for_a_float():
+    dn.SearchModule(variants={"gdas": {"temperature": 3}})

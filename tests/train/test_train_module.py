@@ -177,3 +177,20 @@ def test_everything_beyond_the_paper_is_off_by_default(digits):
     assert module.mixing is None
     assert module.compiled_forward is None
     assert not any(isinstance(c, pl.callbacks.WeightAveraging) for c in trainer.callbacks)
+
+
+def test_it_builds_its_network_for_the_trainers_data(digits):
+    module = dn.TrainModule("darts_v2", channels=4, num_cells=3, stem="small", auxiliary_weight=0)
+    trainer = pl.Trainer(max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False)
+    trainer.fit(module, datamodule=digits())
+    assert module.net.genotype == dn.load_genotype("darts_v2")
+    with pytest.raises(ValueError, match=r"TrainModule\(genotype=\.\.\.\)"):
+        trainer.fit(dn.TrainModule(), datamodule=digits())
+
+
+def test_a_checkpoint_alone_gives_the_trained_network(digits, tmp_path):
+    module, trainer = fitted(digits(), 1)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    loaded = dn.TrainModule.load_from_checkpoint(tmp_path / "last.ckpt", weights_only=True)
+    x = torch.randn(2, 1, 8, 8)
+    assert torch.equal(loaded.net.eval()(x), module.net.eval()(x))

@@ -24,6 +24,8 @@ class MixedOperation(nn.Module):
         for name in space.operations:
             operation = get_operation(name)
             module = operation.build(channels, stride, False)
+            if not isinstance(module, nn.Module):
+                raise ValueError(f"operation {name!r}: expected an nn.Module, got {module!r}")
             if operation.normalise_in_search:
                 module = nn.Sequential(module, nn.BatchNorm2d(channels, affine=False))
             self.candidates.append(module)

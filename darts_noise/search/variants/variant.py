@@ -9,6 +9,7 @@ package's ``__init__``. Its constructor's keyword arguments are its settings in 
 """
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -99,8 +100,20 @@ def make_variants(settings: Mapping[str, Mapping[str, Setting] | None]) -> dict[
         for key in given:
             if key not in allowed:
                 raise unknown(f"setting of variant {name!r}", key, allowed)
+        for key, value in given.items():
+            _require_type(f"model.variants.{name}.{key}", value, allowed[key].annotation)
         try:
             made[name] = cls(**given)
-        except (TypeError, ValueError) as error:
+        except ValueError as error:
             raise ValueError(f"model.variants.{name}: {error}") from None
     return made
+
+
+def _require_type(key: str, value: object, expected: type) -> None:
+    """A number is finite; a whole number will do for a float, a bool for neither."""
+    of_type = isinstance(value, bool) == (expected is bool) and (
+        isinstance(value, expected) or (expected is float and isinstance(value, int))
+    )
+    if not of_type or (isinstance(value, float) and not math.isfinite(value)):
+        name = {int: "a whole number", float: "a finite number", bool: "true or false"}
+        raise ValueError(f"{key}: expected {name.get(expected, expected)}, got {value!r}")

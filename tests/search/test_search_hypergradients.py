@@ -9,7 +9,7 @@ from conftest import filled, wave
 from torch import nn
 
 import darts_noise as dn
-from darts_noise.search.hypergradient import METHODS, InnerStep, hypergradient, objective
+from darts_noise.search.hypergradients import METHODS, InnerStep, hypergradient, objective
 
 ETA, DECAY = 0.025, 3e-4
 

@@ -104,7 +104,8 @@ def hypergradient(
         inner: the loss that the weights reduce.
         weights: w (or v), the tensors that the objectives are called with.
         architecture: the α that the objectives depend on.
-        method: see the module's text.
+        method: ``first_order``, ``finite_difference``, ``exact`` or ``neumann``; what each is
+            stands at the top of this file.
         step: the inner step; needed by all methods but ``first_order``.
         epsilon: of ``finite_difference``, times ‖∂_w' L_outer‖⁻¹.
         terms: of ``neumann``.
