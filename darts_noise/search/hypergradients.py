@@ -18,7 +18,7 @@ the gradient of L_outer(w'(α), α) is
   Hessian of L_inner; its Neumann series is cut after ``terms`` terms (Lorraine et al. 2020,
   arXiv:1911.02590, algorithm 3).
 
-A new way is a function with the signature of `first_order` and an entry in `METHODS`.
+A new way is a function of a `Problem` and an entry in `METHODS`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -82,6 +82,19 @@ class HyperGradient:
     gradients: list[Tensor]
 
 
+@dataclass(frozen=True)
+class Problem:
+    """What a method is given; see `hypergradient`. The weights are leaves that want a gradient."""
+
+    outer: Objective
+    inner: Objective
+    weights: list[Tensor]
+    architecture: Sequence[Tensor]
+    step: InnerStep
+    epsilon: float
+    terms: int
+
+
 def hypergradient(
     outer: Objective,
     inner: Objective,
@@ -121,8 +134,9 @@ def hypergradient(
     with torch.random.fork_rng(devices=devices), torch.enable_grad():
         same = _same_random_numbers(devices)
         point = [w.detach().requires_grad_() for w in weights]
-        call = METHODS[method]
-        return call(same(outer), same(inner), point, architecture, step, epsilon, terms)
+        return METHODS[method](
+            Problem(same(outer), same(inner), point, architecture, step, epsilon, terms)
+        )
 
 
 def require_method(method: str) -> None:
@@ -153,93 +167,61 @@ def objective(net: nn.Module, loss: Callable[[Callable[..., Tensor]], Tensor]) -
     return at
 
 
-def first_order(
-    outer: Objective,
-    inner: Objective,
-    weights: list[Tensor],
-    architecture: Sequence[Tensor],
-    step: InnerStep,
-    epsilon: float,
-    terms: int,
-) -> HyperGradient:
-    loss = outer([w.detach() for w in weights])
+def first_order(p: Problem) -> HyperGradient:
+    loss = p.outer([w.detach() for w in p.weights])
     if not loss.requires_grad:  # α acts through the weights alone
-        return HyperGradient(loss, [torch.zeros_like(a) for a in architecture])
-    return HyperGradient(loss.detach(), _gradients(loss, architecture))
+        return HyperGradient(loss, [torch.zeros_like(a) for a in p.architecture])
+    return HyperGradient(loss.detach(), _gradients(loss, p.architecture))
 
 
-def finite_difference(
-    outer: Objective,
-    inner: Objective,
-    weights: list[Tensor],
-    architecture: Sequence[Tensor],
-    step: InnerStep,
-    epsilon: float,
-    terms: int,
-) -> HyperGradient:
+def finite_difference(p: Problem) -> HyperGradient:
     with torch.no_grad():
-        stepped = step.apply(weights, _gradients_at(inner, weights))
+        stepped = p.step.apply(p.weights, _gradients_at(p.inner, p.weights))
     stepped = [w.requires_grad_() for w in stepped]
-    loss = outer(stepped)
-    both = _gradients(loss, [*architecture, *stepped])
-    direct, vector = both[: len(architecture)], both[len(architecture) :]
+    loss = p.outer(stepped)
+    both = _gradients(loss, [*p.architecture, *stepped])
+    direct, vector = both[: len(p.architecture)], both[len(p.architecture) :]
     norm = torch.stack([v.float().square().sum() for v in vector]).sum().sqrt()
     # Where the outer loss is flat (a penalty at chance), the vector and the second term are zero.
-    scale = epsilon / norm.to(vector[0].dtype).clamp(min=1e-12)
+    scale = p.epsilon / norm.to(vector[0].dtype).clamp(min=1e-12)
     sides = []
     for sign in (1, -1):
-        at = [w.detach() + sign * scale * v for w, v in zip(weights, vector, strict=True)]
-        sides.append(_gradients(inner(at), architecture))
+        at = [w.detach() + sign * scale * v for w, v in zip(p.weights, vector, strict=True)]
+        sides.append(_gradients(p.inner(at), p.architecture))
     gradients = [
-        d - step.learning_rate * (plus - minus) / (2 * scale)
+        d - p.step.learning_rate * (plus - minus) / (2 * scale)
         for d, plus, minus in zip(direct, *sides, strict=True)
     ]
     return HyperGradient(loss.detach(), gradients)
 
 
-def exact(
-    outer: Objective,
-    inner: Objective,
-    weights: list[Tensor],
-    architecture: Sequence[Tensor],
-    step: InnerStep,
-    epsilon: float,
-    terms: int,
-) -> HyperGradient:
-    loss = outer(step.apply(weights, _gradients_at(inner, weights, create_graph=True)))
-    return HyperGradient(loss.detach(), _gradients(loss, architecture))
+def exact(p: Problem) -> HyperGradient:
+    loss = p.outer(p.step.apply(p.weights, _gradients_at(p.inner, p.weights, create_graph=True)))
+    return HyperGradient(loss.detach(), _gradients(loss, p.architecture))
 
 
-def neumann(
-    outer: Objective,
-    inner: Objective,
-    weights: list[Tensor],
-    architecture: Sequence[Tensor],
-    step: InnerStep,
-    epsilon: float,
-    terms: int,
-) -> HyperGradient:
-    loss = outer(weights)
-    both = _gradients(loss, [*architecture, *weights])
-    direct, vector = both[: len(architecture)], both[len(architecture) :]
+def neumann(p: Problem) -> HyperGradient:
+    loss = p.outer(p.weights)
+    both = _gradients(loss, [*p.architecture, *p.weights])
+    direct, vector = both[: len(p.architecture)], both[len(p.architecture) :]
     # The weight decay is part of what the weights settle for, so it is part of the Hessian.
     inner_gradients = [
-        g + step.weight_decay * w
-        for g, w in zip(_gradients_at(inner, weights, create_graph=True), weights, strict=True)
+        g + p.step.weight_decay * w
+        for g, w in zip(
+            _gradients_at(p.inner, p.weights, create_graph=True), p.weights, strict=True
+        )
     ]
     total, term = list(vector), list(vector)
-    for _ in range(terms):
-        product = _vector_product(inner_gradients, weights, term)
-        term = [t - step.learning_rate * p for t, p in zip(term, product, strict=True)]
+    for _ in range(p.terms):
+        product = _vector_product(inner_gradients, p.weights, term)
+        term = [t - p.step.learning_rate * h for t, h in zip(term, product, strict=True)]
         total = [s + t for s, t in zip(total, term, strict=True)]
-    mixed = _vector_product(inner_gradients, architecture, total)
-    gradients = [d - step.learning_rate * m for d, m in zip(direct, mixed, strict=True)]
+    mixed = _vector_product(inner_gradients, p.architecture, total)
+    gradients = [d - p.step.learning_rate * m for d, m in zip(direct, mixed, strict=True)]
     return HyperGradient(loss.detach(), gradients)
 
 
-Method = Callable[
-    [Objective, Objective, list[Tensor], Sequence[Tensor], InnerStep, float, int], HyperGradient
-]
+Method = Callable[[Problem], HyperGradient]
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         "first_order": first_order,
