@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from darts_noise.nets.depthwise import depthwise_conv2d
 from darts_noise.nets.mixed.norm import EdgeNorm
-from darts_noise.nets.mixed.recompute import recomputed
+from darts_noise.nets.mixed.recompute import Recomputation, recomputed
 
 Chain = list[tuple[list[nn.Conv2d], nn.BatchNorm2d]]
 """Stages of an operation: convolutions, each stage ended by its batch norm."""
@@ -188,15 +188,14 @@ class StackedEdges(nn.Module):
         heads = dict.fromkeys(kinds, x)
         for d in reversed(range(max(self.depths[k] for k in kinds))):
             active = [k for k in kinds if self.depths[k] > d]
-            for k in active:
-                for form, kernel in zip(self.stages[k][d].form[:-1], kernels[k][d], strict=False):
-                    heads[k] = form(heads[k], kernel)
-            z = _cat([heads[k] for k in active], 1)
-            last = partial(
-                self.stages[active[0]][d].form[-1], z, _cat([kernels[k][d][-1] for k in active], 0)
-            )
-            y = last()
-            with recomputed(y, last):
+            before = partial(self._before_last, d, {k: heads[k] for k in active}, kernels)
+            last = self.stages[active[0]][d].form[-1]
+            kernel = _cat([kernels[k][d][-1] for k in active], 0)
+            again = Recomputation(before, partial(last, weight=kernel), kernel.requires_grad)
+            z = before()
+            with recomputed(z, again.first):
+                y = last(z, kernel)
+            with recomputed(y, again.second):
                 which = slice(active[0], active[-1] + 1)
                 y = self.norms[d](y, which, edges, None if d else weights)
             if d:
@@ -205,6 +204,17 @@ class StackedEdges(nn.Module):
             return y
         B, _, H, W = y.shape
         return y.permute(0, 2, 3, 1).reshape(B, H, W, len(kinds), -1).sum(3).permute(0, 3, 1, 2)
+
+    def _before_last(
+        self, d: int, heads: dict[int, Tensor], kernels: dict[int, list[list[Tensor]]]
+    ) -> Tensor:
+        """All but the last convolution of stage d, for each kind on its own head."""
+        found = []
+        for k, x in heads.items():
+            for form, kernel in zip(self.stages[k][d].form[:-1], kernels[k][d], strict=False):
+                x = form(x, kernel)
+            found.append(x)
+        return _cat(found, 1)
 
     def pairs(self, operations: Sequence[Sequence[Chain]]) -> Pairs:
         """Our weights and statistics beside those of the textbook's operations, [kind][edge]."""
