@@ -6,6 +6,7 @@ model and the data are the arguments of their classes. What a message looks like
 
 import argparse
 import difflib
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ import yaml
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
+from darts_noise.cli.config_files import lay_over
 from darts_noise.data.module import ImageDataModule
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -31,7 +33,7 @@ TRAINER_KEYS = {
 
 HELP = {
     "help": "this text",
-    "config": "a YAML file of keys; may be given several times, the last one wins",
+    "config": "a YAML file of keys; of several, a later one wins key by key",
     "print_config": "print all keys with their values and exit",
 }
 HIDDEN = ("model", "data", "trainer", "print_shtab")
@@ -57,8 +59,10 @@ def fail(message: object) -> NoReturn:
 class OneLineParser(LightningArgumentParser):
     """A parser whose errors are one line that names the key and the nearest valid one."""
 
+    kind = ""
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        fail(readable(message, self.keys()))
+        fail(readable(message, self.keys(), self.kind))
 
     def keys(self) -> list[str]:
         """Every key that a config or an option may set."""
@@ -88,19 +92,29 @@ class OneLineParser(LightningArgumentParser):
         return "\n".join([*lines, "", more]) + "\n"
 
 
-def readable(message: str, keys: list[str]) -> str:
-    """An error of the argument parser as one line in this project's words."""
+def readable(message: str, keys: list[str], kind: str = "") -> str:
+    """An error of the argument parser as one line in this project's words.
+
+    Args:
+        message: the parser's.
+        keys: every key of the script.
+        kind: of the script, ``search`` or ``train``; where it is named, a key of the other script
+            is recognised.
+    """
     text = " ".join(message.split())
     if match := re.match(r"unrecognized arguments: (\S+)", text, re.IGNORECASE):
         option = match[1].split("=")[0]
         if not option.startswith("-"):
             return f"unexpected argument {option!r}: options look like --data.name mnist"
-        return f"unknown option {option!r}" + _nearest(option.lstrip("-"), keys, "--")
+        key = option.lstrip("-")
+        hint = _elsewhere(key, keys, kind) or _nearest(key, keys, "--")
+        return f"unknown option {option!r}{hint}"
     if match := re.match(r"Group '(.+)' does not accept option '(.+)'", text):
         key = f"{match[1]}.{match[2]}"
-        return f"unknown config key {key!r}" + _nearest(key, keys)
+        return f"unknown config key {key!r}" + (_elsewhere(key, keys, kind) or _nearest(key, keys))
     if match := re.match(r"(?:Key|Option) '([^']+)' is not (?:expected|accepted)", text):
-        return f"unknown config key {match[1]!r}" + _nearest(match[1], keys)
+        key = match[1]
+        return f"unknown config key {key!r}" + (_elsewhere(key, keys, kind) or _nearest(key, keys))
     if match := re.match(r'Parser key "([^"]+)": (.*)', text):
         return f"{match[1]}: {_expectation(match[2])}"
     if match := re.match(r"Problems parsing config: (.*)", text):
@@ -108,6 +122,19 @@ def readable(message: str, keys: list[str]) -> str:
     if text.startswith("Unexpected config"):
         return "config: expected a YAML file of key: value lines"
     return text
+
+
+def _elsewhere(key: str, keys: list[str], kind: str) -> str:
+    """Says so where only the other script has this key of the model."""
+    from darts_noise.search.module import SearchModule
+    from darts_noise.train.module import TrainModule
+
+    others = {"search": ("train.py", TrainModule), "train": ("search.py", SearchModule)}
+    group, _, name = key.rpartition(".")
+    if kind not in others or group not in ("", "model") or f"model.{name}" in keys:
+        return ""
+    script, module = others[kind]
+    return f": it is a key of {script}" if name in inspect.signature(module).parameters else ""
 
 
 def _nearest(key: str, keys: list[str], prefix: str = "") -> str:
@@ -149,6 +176,10 @@ class ScriptCLI(LightningCLI):
         # not mixed into one that the user names.
         if not any(a in ("-c", "--config") or a.startswith("--config=") for a in argv):
             argv = ["--config", str(CONFIGS / self.kind / "digits.yaml"), *argv]
+        try:
+            argv = lay_over(argv)
+        except ValueError as error:
+            fail(error)
         original = sys.argv
         sys.argv = original[:1]  # LightningCLI warns when it is given arguments besides these
         try:
@@ -168,11 +199,20 @@ class ScriptCLI(LightningCLI):
                 auto_configure_optimizers=False,
             )
         except ValueError as error:
-            fail(error)
+            self.fail(error)
         finally:
             sys.argv = original
 
+    def fail(self, error: object) -> NoReturn:
+        """As the function, with its group before a key of the model that is named without it."""
+        assert isinstance(self.parser, OneLineParser)
+        key, keys = str(error).partition(":")[0], self.parser.keys()
+        known = key not in keys and f"model.{key}" in keys
+        fail(f"model.{error}" if known else error)
+
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        assert isinstance(parser, OneLineParser)
+        parser.kind = self.kind
         parser.add_argument("--seed", type=int, default=0, help="of everything that is random")
         parser.add_argument("--name", type=str | None, help="of the run; else data set and time")
         parser.add_argument("--runs", type=str, default="runs", help="folder that holds all runs")
@@ -199,12 +239,14 @@ class ScriptCLI(LightningCLI):
         epochs = self.config["trainer"]["max_epochs"]
         if epochs is None or epochs < 1:
             raise ValueError(f"trainer.max_epochs: expected 1 or more, got {epochs}")
+        if self.config["trainer"]["limit_train_batches"] == 0:
+            raise ValueError("trainer.limit_train_batches: expected more than 0, got 0")
         self.config_init = self.parser.instantiate(self.config)
         self.datamodule = self.config_init["data"]
         self.model = self.config_init["model"]
 
-    def resolved_config(self) -> dict[str, Any]:
-        """The whole configuration with all defaults, as it goes to ``config.yaml``."""
+    def resolved_config(self, run: Path) -> dict[str, Any]:
+        """The whole configuration with all defaults, as it goes to the run's ``config.yaml``."""
         dump: dict[str, Any] = yaml.safe_load(
             self.parser.dump(self.config, skip_link_targets=False, skip_unset=False)
         )

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def create_run(root: str | Path, kind: str, name: str | None, dataset: str) -> P
 
 
 def point_latest(run: Path) -> None:
-    """Makes ``latest`` beside the run point at it, in one step."""
+    """Makes ``latest`` beside the run point at it, in one step; for a run that has its cell."""
     link = run.parent / "latest"
     new = run.parent / f".latest.{os.getpid()}"
     new.unlink(missing_ok=True)
@@ -56,9 +57,22 @@ def point_latest(run: Path) -> None:
 
 
 def newest_run(root: str | Path, kind: str) -> Path | None:
-    """The run that ``latest`` points at; None where there is none."""
-    link = Path(root) / kind / "latest"
-    return link.resolve() if link.is_dir() else None
+    """The run that ``latest`` points at; without one, the last that has a ``genotype.json``."""
+    folder = Path(root) / kind
+    link = folder / "latest"
+    if (link / "genotype.json").is_file():
+        return folder / link.resolve().name if link.is_symlink() else link
+    cells = [cell for cell in folder.glob("*/genotype.json") if cell.is_file()]
+    return max(cells, key=lambda cell: cell.stat().st_mtime).parent if cells else None
+
+
+def runs_option(root: str) -> str:
+    """What a command needs after it to find runs in this folder, for a shell; nothing by default.
+
+    >>> runs_option("runs"), runs_option("/tmp/my runs")
+    ('', " --runs '/tmp/my runs'")
+    """
+    return "" if root == "runs" else f" --runs {shlex.quote(root)}"
 
 
 def write_config(run: Path, config: dict[str, Any]) -> None:

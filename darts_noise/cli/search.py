@@ -1,5 +1,6 @@
 """``python search.py``: finds a cell; see README.md."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,10 @@ import pytorch_lightning as pl
 from pytorch_lightning.cli import LightningArgumentParser
 
 from darts_noise.atomic import write_text
-from darts_noise.cli.parser import ScriptCLI, UserError, fail
+from darts_noise.cli.parser import ScriptCLI, UserError
+from darts_noise.cli.run_directory import point_latest, runs_option
 from darts_noise.cli.session import Session, quiet_lightning
-from darts_noise.report.card import count_parameters, row
+from darts_noise.report.card import count_parameters, row, without_diverged
 from darts_noise.report.cells import save_cells
 from darts_noise.report.curves import draw_curves
 from darts_noise.report.heatmap import draw_alpha
@@ -58,7 +60,11 @@ class SearchOutputs(pl.Callback):
 
     def write(self, module: SearchModule) -> None:
         """``genotype.json``, and ``alpha.json`` with the raw α and their relaxed weights."""
-        module.genotype().to_json(self.run / "genotype.json")
+        cell = self.run / "genotype.json"
+        first = not cell.exists()
+        module.genotype().to_json(cell)
+        if first:
+            point_latest(self.run)
         arch = module.arch
         alpha = {
             "space": arch.space.name,
@@ -82,17 +88,45 @@ class SearchOutputs(pl.Callback):
             save_figure(draw_curves(table, module.num_classes), self.run / "curves")
 
 
+def check_settings(cli: ScriptCLI) -> None:
+    """Raises `UserError` for settings that Lightning takes and a search cannot follow."""
+    model, trainer = cli.config["model"], cli.config["trainer"]
+    if str(trainer["precision"]) in ("16", "16-mixed"):
+        raise UserError("trainer.precision: the search runs in 32-true or bf16-mixed")
+    if trainer["gradient_clip_val"]:
+        raise UserError("trainer.gradient_clip_val: a search clips by model.gradient_clip instead")
+    if trainer["accumulate_grad_batches"] != 1:
+        raise UserError(
+            "trainer.accumulate_grad_batches: expected 1, since a search takes a step each batch; "
+            f"got {trainer['accumulate_grad_batches']}. Larger batches are data.batch_size"
+        )
+    if trainer["max_epochs"] <= model["warmup_epochs"]:
+        raise UserError(
+            "trainer.max_epochs: expected more than model.warmup_epochs "
+            f"({model['warmup_epochs']}), in which α stands still; got {trainer['max_epochs']}"
+        )
+
+
 def search_card(module: SearchModule, session: Session) -> dict[str, Any]:
     """What the search says of itself; the found cell's own figures come from its training."""
     data = session.cli.datamodule
     hparams = module.hparams
     figures = {k: float(v) for k, v in session.trainer.callback_metrics.items()}
-    return {
+    diverged = []
+    if not math.isfinite(figures.get("train/loss", 0.0)):
+        diverged += ["validation_accuracy"]
+    if not math.isfinite(figures.get("noise/loss", 0.0)):
+        diverged += ["twin_noise_accuracy", "penalty"]
+    card = {
         "kind": "search",
         "dataset": data.name,
         "space": module.space.name,
+        "channels": hparams["channels"],
+        "num_cells": hparams["num_cells"],
+        "hypergradient": hparams["hypergradient"],
+        "variants": hparams["variants"] or None,
         "noise_weight": hparams["noise_weight"],
-        "noise_family": hparams["noise_family"],
+        "noise_family": hparams["noise_family"] if hparams["noise_weight"] else None,
         "noise_samples": hparams["noise_samples"],
         "noise_fingerprint": module.noise_fingerprint,
         "validation_accuracy": figures.get("val/accuracy"),
@@ -104,6 +138,7 @@ def search_card(module: SearchModule, session: Session) -> dict[str, Any]:
         "genotype": str(session.run / "genotype.json"),
         **session.origin(),
     }
+    return without_diverged(card, diverged)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -121,18 +156,19 @@ def main(argv: list[str] | None = None) -> None:
     assert isinstance(module, SearchModule)
     try:
         require_mode(cli.config["wandb"])
-        if str(cli.config["trainer"]["precision"]) in ("16", "16-mixed"):
-            raise UserError("trainer.precision: the search runs in 32-true or bf16-mixed")
+        check_settings(cli)
         cli.datamodule.setup()
         module.build(cli.datamodule)
         session = Session(cli, lambda run: [SearchOutputs(run)], monitor="val/accuracy")
     except ValueError as error:
-        fail(error)
-    session.fit(module)
-    card = search_card(module, session)
-    images = {name: session.run / f"{name}.png" for name in ("cells", "alpha", "curves")}
-    session.close(card, images)
+        cli.fail(error)
+    with session.one_line_errors():
+        session.fit(module)
+        card = search_card(module, session)
+        images = {name: session.run / f"{name}.png" for name in ("cells", "alpha", "curves")}
+        session.close(card, images)
     if module.stopped_because:
         session.console.print(module.stopped_because)
     session.console.print(row(card))
-    session.console.print(f"cell: {session.run / 'genotype.json'}\nnext: python train.py")
+    session.console.print(f"cell: {session.run / 'genotype.json'}")
+    session.console.print(f"next: python train.py{runs_option(cli.config['runs'])}")

@@ -3,7 +3,8 @@
 import logging
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,8 +13,8 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from rich.console import Console
 
-from darts_noise.cli.parser import ScriptCLI, fail
-from darts_noise.cli.run_directory import create_run, point_latest, write_config
+from darts_noise.cli.parser import ScriptCLI
+from darts_noise.cli.run_directory import create_run, write_config
 from darts_noise.report.card import describe_hardware, versions, write_card
 from darts_noise.report.progress import RunProgress
 from darts_noise.report.tracking import finish, log_artifact, log_images, start_tracking
@@ -73,10 +74,9 @@ class Session:
             cli.datamodule.train_stream()
         except ValueError as error:
             self.run.rmdir()
-            fail(error)
-        resolved = cli.resolved_config()
+            cli.fail(error)
+        resolved = cli.resolved_config(self.run)
         write_config(self.run, resolved)
-        point_latest(self.run)
         self.wandb, message = start_tracking(
             self.run,
             kind=cli.kind,
@@ -89,6 +89,15 @@ class Session:
         ours = [table] if self.wandb is None else [table, self.wandb]
         self.trainer.loggers = [*self.trainer.loggers, *ours]
 
+    @contextmanager
+    def one_line_errors(self) -> Iterator[None]:
+        """Ends the program in one line on a ``ValueError``; what has been written stays."""
+        try:
+            yield
+        except ValueError as error:
+            finish(self.wandb)
+            self.cli.fail(f"{error}; what was found so far is in {self.run}")
+
     def fit(self, module: pl.LightningModule) -> None:
         """Trains; a Ctrl-C ends the program with status 130 after what was found is on disk."""
         try:
@@ -97,12 +106,15 @@ class Session:
             self.interrupted()
 
     def test(self, module: pl.LightningModule) -> dict[str, float]:
-        """The test figures of the module's present weights; a Ctrl-C ends as in `fit`."""
+        """The test figures of the module's present weights; a Ctrl-C ends as in `fit`.
+
+        Empty where ``trainer.limit_test_batches`` leaves no batch.
+        """
         try:
-            [figures] = self.trainer.test(module, datamodule=self.cli.datamodule, verbose=False)
+            figures = self.trainer.test(module, datamodule=self.cli.datamodule, verbose=False)
         except SystemExit:
             self.interrupted()
-        return dict(figures)
+        return dict(figures[0]) if figures else {}
 
     def interrupted(self) -> NoReturn:
         """Says where things are and ends the program."""

@@ -1,26 +1,28 @@
 """``python train.py``: trains a network of a found cell on the data and on noise; see README.md."""
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import yaml
 from pytorch_lightning.cli import LightningArgumentParser
 
 from darts_noise.cli.parser import CONFIGS, ScriptCLI, UserError, fail
-from darts_noise.cli.run_directory import newest_run
+from darts_noise.cli.run_directory import newest_run, point_latest, runs_option
 from darts_noise.cli.session import Session, quiet_lightning
 from darts_noise.nets.network import auxiliary_fits
 from darts_noise.noise.families import require_noise
-from darts_noise.report.card import count_multiply_adds, count_parameters, row
+from darts_noise.report.card import count_multiply_adds, count_parameters, row, without_diverged
 from darts_noise.report.cells import save_cells
 from darts_noise.report.curves import draw_curves
 from darts_noise.report.progress import RunProgress
 from darts_noise.report.style import save_figure
 from darts_noise.report.tracking import require_mode
 from darts_noise.space.genotype import Genotype
-from darts_noise.space.published import load_genotype
+from darts_noise.space.published import list_genotypes, load_genotype
 from darts_noise.train.module import TrainModule
 from darts_noise.train.noise_fit import NoiseFit, noise_fit
 
@@ -45,26 +47,64 @@ class TrainCLI(ScriptCLI):
         parser.link_arguments("seed", "model.seed")
         super().add_arguments_to_parser(parser)
 
+    def resolved_config(self, run: Path) -> dict[str, Any]:
+        """As for every script, with the cell that this run trains in place of a search's folder.
 
-def find_genotype(cli: ScriptCLI) -> Genotype:
-    """The genotype that the user named, or the newest search's.
+        A published name stays. Anything else may hold another cell tomorrow, so the run's own copy
+        is named, from the root: the config is read in whatever folder the user is in. Where the
+        run's folder has moved since, `find_genotype` takes the copy beside the config.
+        """
+        config = super().resolved_config(run)
+        if str(config["model"]["genotype"]).lower() not in list_genotypes():
+            config["model"]["genotype"] = str((run / "genotype.json").resolve())
+        return config
+
+
+class FinalLoss(pl.Callback):
+    """Keeps the training loss of the last epoch, which tells whether the training diverged."""
+
+    diverged = False
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        loss = trainer.callback_metrics.get("train/loss")
+        self.diverged = loss is not None and not math.isfinite(float(loss))
+
+
+def find_genotype(cli: ScriptCLI) -> tuple[Genotype, str]:
+    """The genotype that the user named, or the newest search's, and where it was found.
 
     Raises:
         UserError: neither is there.
     """
     named = cli.config["model"]["genotype"]
     if named is not None:
+        named = _beside_config(cli, named) or named
         try:
-            return load_genotype(named)
+            return load_genotype(named), named
         except ValueError as error:
             raise UserError(f"model.genotype: {error}") from None
-    newest = newest_run(cli.config["runs"], "search")
+    runs = cli.config["runs"]
+    newest = newest_run(runs, "search")
     if newest is None:
         raise UserError(
-            f"no search in {Path(cli.config['runs']) / 'search'}: run `python search.py` first, "
-            "or name a cell, as in --model.genotype darts_v2"
+            f"no search in {Path(runs) / 'search'}: run `python search.py{runs_option(runs)}` "
+            "first, or name a cell, as in --model.genotype darts_v2"
         )
-    return load_genotype(newest)
+    return load_genotype(newest), str(newest)
+
+
+def _beside_config(cli: ScriptCLI, named: str) -> str | None:
+    """The genotype beside the config that names it, where that run's folder has moved."""
+    if Path(named).name != "genotype.json" or Path(named).exists():
+        return None
+    files = [Path(c.absolute) for c in cli.config["config"] or [] if c is not None]
+    for file in reversed(files):
+        beside = file.parent / "genotype.json"
+        if beside.is_file() and file.is_file():
+            model = yaml.safe_load(file.read_text("utf-8")).get("model") or {}
+            if model.get("genotype") == named:
+                return str(beside)
+    return None
 
 
 def default_config(argv: list[str]) -> list[str]:
@@ -99,21 +139,41 @@ def default_config(argv: list[str]) -> list[str]:
 
 
 def train_card(
-    module: TrainModule, session: Session, test: dict[str, float], noise: NoiseFit | None
+    module: TrainModule,
+    session: Session,
+    cell: str,
+    test: dict[str, float],
+    noise: NoiseFit | None,
+    diverged: list[str],
 ) -> dict[str, Any]:
-    """The row that a paper would print."""
+    """The row that a paper would print.
+
+    Args:
+        module: trained.
+        session: of the run.
+        cell: the name of the cell, or where it was found.
+        test: the test figures; empty where there are none.
+        noise: the noise check, where there was one.
+        diverged: those of the figures that come from a training that diverged.
+    """
     data = session.cli.datamodule
     genotype = module.net.genotype
-    return {
+    unfit = {}
+    if "noise_accuracy" in diverged:
+        unfit = {"accuracy": None, "accuracy_largest": None}
+    card = {
         "kind": "train",
         "dataset": data.name,
+        "cell": cell,
         "genotype": genotype.to_dict(),
+        "channels": module.hparams["channels"],
+        "num_cells": module.hparams["num_cells"],
         "noise_weight": genotype.meta.get("noise_weight"),
-        "test_accuracy": test["test/accuracy"],
-        "test_loss": test["test/loss"],
+        "test_accuracy": test.get("test/accuracy"),
+        "test_loss": test.get("test/loss"),
         "noise_accuracy": noise.accuracy if noise else None,
         "noise_protocol": _protocol(noise),
-        "noise": noise.to_dict() if noise else None,
+        "noise": noise.to_dict() | unfit if noise else None,
         "positive_control": None,
         "parameters": count_parameters(module.net),
         "multiply_adds": count_multiply_adds(module.net, data.image_shape),
@@ -121,6 +181,7 @@ def train_card(
         "train_samples": len(data.train),
         **session.origin(),
     }
+    return without_diverged(card, diverged)
 
 
 def _protocol(noise: NoiseFit | None) -> str | None:
@@ -153,7 +214,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         require_mode(cli.config["wandb"])
         require_noise(cli.config["noise_family"])
-        genotype = find_genotype(cli)
+        genotype, cell = find_genotype(cli)
         data.setup()
         head = hparams["auxiliary_weight"] > 0
         if head and not auxiliary_fits(
@@ -163,23 +224,31 @@ def main(argv: list[str] | None = None) -> None:
             print(f"no auxiliary head: images of {data.image_shape[1:]} pixels are too small")
         module.build(genotype, data.num_classes, data.in_channels)
         monitor = "val/accuracy" if len(data.validation) else None
-        session = Session(cli, lambda run: [], monitor=monitor)
+        loss = FinalLoss()
+        session = Session(cli, lambda run: [loss], monitor=monitor)
     except ValueError as error:
-        fail(error)
+        cli.fail(error)
     run = session.run
     genotype.to_json(run / "genotype.json")
-    save_cells(genotype, run / "cells")
-    session.fit(module)
-    test = session.test(module)
-    noise = _check_noise(session, module) if cli.config["noise_check"] else None
-    save_figure(draw_curves(run / "metrics.csv", data.num_classes), run / "curves")
-    card = train_card(module, session, test, noise)
-    session.close(card, {name: run / f"{name}.png" for name in ("cells", "curves")})
+    point_latest(run)
+    with session.one_line_errors():
+        save_cells(genotype, run / "cells")
+        session.fit(module)
+        diverged = ["test_accuracy", "test_loss"] if loss.diverged else []
+        test = session.test(module)
+        noise = None
+        if cli.config["noise_check"]:
+            noise_loss = FinalLoss()
+            noise = _check_noise(session, module, noise_loss)
+            diverged += ["noise_accuracy"] if noise_loss.diverged else []
+        save_figure(draw_curves(run / "metrics.csv", data.num_classes), run / "curves")
+        card = train_card(module, session, cell, test, noise, diverged)
+        session.close(card, {name: run / f"{name}.png" for name in ("cells", "curves")})
     session.console.print(row(card))
     session.console.print(f"card: {run / 'card.md'}")
 
 
-def _check_noise(session: Session, module: TrainModule) -> NoiseFit:
+def _check_noise(session: Session, module: TrainModule, loss: FinalLoss) -> NoiseFit:
     """The same cell, recipe and epochs from scratch on as many noise images as there are real."""
     cli, trainer = session.cli, session.trainer
     same = (
@@ -201,7 +270,7 @@ def _check_noise(session: Session, module: TrainModule) -> NoiseFit:
             seed=cli.config["seed"],
             recipe=recipe,
             trainer={key: cli.config["trainer"][key] for key in same},
-            callbacks=[RunProgress("noise", session.console, NOISE_FIGURES)],
+            callbacks=[RunProgress("noise", session.console, NOISE_FIGURES), loss],
         )
     except SystemExit:
         session.interrupted()

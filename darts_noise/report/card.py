@@ -23,8 +23,14 @@ from darts_noise.report.duration import readable_duration
 
 TITLES = {
     "dataset": "Data set",
+    "cell": "Cell",
     "space": "Space",
+    "channels": "Channels",
+    "num_cells": "Cells",
+    "hypergradient": "Hypergradient",
+    "variants": "Variants",
     "noise_weight": "λ",
+    "noise_family": "Noise family",
     "test_accuracy": "Test accuracy",
     "validation_accuracy": "Validation accuracy",
     "noise_accuracy": "Training-noise accuracy",
@@ -125,26 +131,39 @@ def write_card(run: Path, card: Mapping[str, Any]) -> None:
     write_text(run / "card.md", markdown(finite))
 
 
+def without_diverged(card: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """The card of a run whose loss was not finite at the end: these of its figures mean nothing.
+
+    They become None, are listed under ``diverged``, and are shown by that word.
+    """
+    return {**card, **dict.fromkeys(keys), "diverged": list(keys)} if keys else dict(card)
+
+
 def markdown(card: Mapping[str, Any]) -> str:
     """The card as a table of two columns."""
     rows = []
     for key, title in TITLES.items():
-        if key in card and (card[key] is not None or key in MEASURED):
-            cell = " ".join(_shown(key, card[key]).replace("|", "\\|").split())
+        found = key in MEASURED or key in card.get("diverged", ())
+        if key in card and (card[key] is not None or found):
+            cell = " ".join(_cell(card, key).replace("|", "\\|").split())
             rows.append(f"| {title} | {cell} |")
     return "\n".join(["| | |", "|---|---|", *rows]) + "\n"
 
 
 def row(card: Mapping[str, Any]) -> str:
     """The figures that a person reads first, on one line."""
-    return " | ".join(f"{TITLES[k]} {_shown(k, card[k])}" for k in ROW if k in card)
+    return " | ".join(f"{TITLES[k]} {_cell(card, k)}" for k in ROW if k in card)
+
+
+def _cell(card: Mapping[str, Any], key: str) -> str:
+    return "diverged" if key in card.get("diverged", ()) else _shown(key, card[key])
 
 
 def _shown(key: str, value: Any) -> str:
     if value is None:
         return "not measured"
     if isinstance(value, Mapping):
-        return ", ".join(f"{k} {v}" for k, v in value.items())
+        return ", ".join(_entry(k, v) for k, v in value.items())
     if isinstance(value, str | bool) or key == "seed":
         return str(value)
     if key.endswith("accuracy") or key == "positive_control":
@@ -152,6 +171,13 @@ def _shown(key: str, value: Any) -> str:
     if key == "wall_time_s":
         return readable_duration(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def _entry(key: str, value: Any) -> str:
+    if isinstance(value, Mapping):
+        inner = ", ".join(_entry(k, v) for k, v in value.items())
+        return f"{key} ({inner})" if inner else key
+    return key if value is None else f"{key} {value}"
 
 
 def _finite(value: Any) -> Any:

@@ -60,6 +60,23 @@ def test_a_variant_lies_over_a_search_config_and_states_every_setting(path: Path
     cli.model.build(cli.datamodule)
 
 
+def test_several_presets_lie_over_each_other(tmp_path):
+    """Each file adds its variants; of one that two files state, the later settings count."""
+    presets = {path.stem: path for path in VARIANTS}
+    later = tmp_path / "later.yaml"
+    later.write_text("model: {channels: 6, variants: {gdas: {temperature: 5e0}}}\n")
+    argv = ["--model.channels=4", "--config", str(presets["gdas"])]
+    argv += [f"--config={presets['pc_darts']}", "-c", str(later)]
+    hparams = SearchCLI(dn.SearchModule, argv).model.hparams
+    assert hparams["variants"] == {
+        "gdas": {"temperature": 5.0},
+        "pc_darts": {"parts": 4, "edge_normalisation": True},
+    }
+    assert hparams["channels"] == 6
+    none = SearchCLI(dn.SearchModule, [*argv, "--model.variants=null"]).model.hparams
+    assert none["variants"] is None
+
+
 def test_every_variant_has_a_preset():
     assert [path.stem for path in VARIANTS] == dn.list_variants()
 

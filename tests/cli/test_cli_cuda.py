@@ -23,7 +23,8 @@ FEW = [
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_search(precision, tmp_path):
-    small = ["--model.channels=4", "--model.nodes=1", f"--trainer.precision={precision}"]
+    small = ["--model.channels=4", "--model.nodes=1", "--model.warmup_epochs=0"]
+    small += [f"--trainer.precision={precision}"]
     search.main([*FEW, *small, f"--runs={tmp_path}", "--name=s"])
     assert (tmp_path / "search" / "s" / "genotype.json").is_file()
 

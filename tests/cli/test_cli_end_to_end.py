@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,7 +102,8 @@ def test_without_a_config_the_training_is_on_the_searchs_data(tmp_path):
     more = ["--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--wandb=off", "--name=a"]
     more += [f"--runs={tmp_path}", "--data.batch_size=6"]
     data = ["--data.name=image_folder", f"--data.root={folder}", "--data.image_size=8"]
-    search.main([*more, *data, "--model.nodes=1", "--model.noise_samples=12"])
+    small = ["--model.nodes=1", "--model.noise_samples=12", "--model.warmup_epochs=0"]
+    search.main([*more, *data, *small])
     train.main([*more, "--model.num_cells=3", "--noise_check=false"])
     config = yaml.safe_load((tmp_path / "train" / "a" / "config.yaml").read_text())
     assert config["data"]["name"] == "image_folder"
@@ -134,6 +136,78 @@ def test_a_config_from_a_run_gives_the_same_run(runs, tmp_path):
     for file in ("metrics.csv", "alpha.json", "genotype.json"):
         assert (again / file).read_text() == (first / file).read_text()
     assert not (again / "wandb").exists()
+
+
+def test_a_config_from_a_training_trains_the_same_cell(runs, tmp_path):
+    """Whatever has been searched since, and wherever the run's folder has moved."""
+    root = tmp_path / "runs"
+    shutil.copytree(runs / "search" / "s", root / "search" / "s")
+    more = [*SMALL_TRAIN, "--wandb=off", "--noise_check=false", "--trainer.max_epochs=1"]
+    train.main([*more, f"--runs={root}", "--name=t"])
+    config = root / "train" / "t" / "config.yaml"
+    cell = dn.load_genotype(runs / "search" / "s")
+    stated = yaml.safe_load(config.read_text())["model"]["genotype"]
+    assert stated == str(root / "train" / "t" / "genotype.json")
+    assert cell != dn.load_genotype("darts_v1")
+    dn.load_genotype("darts_v1").to_json(root / "search" / "s" / "genotype.json")
+    train.main(["--config", str(config), "--name=again"])
+    assert dn.load_genotype(root / "train" / "again") == cell
+    metrics = [(root / "train" / name / "metrics.csv").read_text() for name in ("t", "again")]
+    assert metrics[0] == metrics[1]
+    moved = tmp_path / "moved"
+    root.rename(moved)
+    train.main(
+        ["--config", str(moved / "train" / "t" / "config.yaml"), f"--runs={moved}", "--name=third"]
+    )
+    assert dn.load_genotype(moved / "train" / "third") == cell
+
+
+def test_a_published_name_stays_in_the_config(tmp_path):
+    more = ["--noise_check=false", "--wandb=off", "--name=t", f"--runs={tmp_path}"]
+    train.main([*SMALL_TRAIN, *more, "--model.genotype=darts_v1", "--trainer.limit_test_batches=0"])
+    run = tmp_path / "train" / "t"
+    assert yaml.safe_load((run / "config.yaml").read_text())["model"]["genotype"] == "darts_v1"
+    card = json.loads((run / "card.json").read_text())
+    assert (card["cell"], card["channels"], card["num_cells"]) == ("darts_v1", 4, 3)
+    assert card["test_accuracy"] is None  # no batch of test images was asked for
+    assert "| Test accuracy | not measured |" in (run / "card.md").read_text()
+
+
+def test_a_diverged_training_is_no_proof_that_noise_cannot_be_learnt(tmp_path, capsys):
+    more = ["--wandb=off", "--name=t", f"--runs={tmp_path}", "--model.genotype=darts_v1"]
+    wild = ["--model.learning_rate=1e30", "--trainer.gradient_clip_val=0"]
+    train.main([*SMALL_TRAIN, *more, *wild])
+    card = json.loads((tmp_path / "train" / "t" / "card.json").read_text())
+    assert card["diverged"] == ["test_accuracy", "test_loss", "noise_accuracy"]
+    assert card["test_accuracy"] is card["noise_accuracy"] is None
+    assert card["noise"]["accuracy"] is card["noise"]["accuracy_largest"] is None
+    shown = (tmp_path / "train" / "t" / "card.md").read_text()
+    said = capsys.readouterr().out
+    for title in ("Test accuracy", "Training-noise accuracy"):
+        assert f"| {title} | diverged |" in shown
+        assert f"{title} diverged" in said
+
+
+def test_the_cards_name_the_cell_and_the_search(runs):
+    search_card, train_card = (
+        json.loads((runs / run / "card.json").read_text()) for run in ("search/s", "train/t")
+    )
+    assert train_card["cell"] == str(runs / "search" / "s")
+    assert "diverged" not in train_card
+    assert search_card["space"] == "noise"
+    assert search_card["hypergradient"] == "first_order"
+    assert (search_card["channels"], search_card["num_cells"]) == (4, 3)
+    text = (runs / "search" / "s" / "card.md").read_text()
+    for row in ("| Hypergradient | first_order |", "| Noise family | uniform |", "| λ | 1 |"):
+        assert row in text
+
+
+def test_the_next_command_is_one_that_finds_the_cell(tmp_path, capsys):
+    runs = tmp_path / "my runs"
+    search.main([*SMALL_SEARCH, "--wandb=off", f"--runs={runs}", "--model.noise_weight=0"])
+    assert f"next: python train.py --runs '{runs}'\n" in capsys.readouterr().out
+    [card] = runs.glob("search/latest/card.md")
+    assert "Noise family" not in card.read_text()
 
 
 def test_without_a_noise_check_the_card_says_so(runs, tmp_path):

@@ -1,9 +1,13 @@
 """What a person sees who mistypes: one line that names the key, status 2, nothing written."""
 
+import os
+
 import pytest
 import yaml
 
 from darts_noise.cli import search, train
+from darts_noise.cli.run_directory import newest_run
+from darts_noise.space.published import load_genotype
 
 
 def run(script, argv, capsys):
@@ -35,6 +39,18 @@ def run(script, argv, capsys):
         (search, ["--trainer.max_epochs", "0"], "trainer.max_epochs: expected 1 or more, got 0"),
         (search, ["--trainer.precision", "17"], "trainer.precision: expected"),
         (search, ["--trainer.precision", "16-mixed"], "trainer.precision"),
+        (search, ["--trainer.gradient_clip_val", "1"], "clips by model.gradient_clip"),
+        (search, ["--trainer.accumulate_grad_batches", "2"], "accumulate_grad_batches: expected 1"),
+        (search, ["--trainer.max_epochs", "3"], "expected more than model.warmup_epochs (3)"),
+        (search, ["--trainer.limit_train_batches", "0"], "limit_train_batches: expected more than"),
+        (search, ["--model.nodes", "0"], "model.nodes: expected 1 to 64, got 0"),
+        (search, ["--model.mixup", "1"], "'--model.mixup': it is a key of train.py"),
+        (train, ["--model.space", "darts"], "'--model.space': it is a key of search.py"),
+        (
+            train,
+            ["--model.genotype", "darts_v1", "--model.channels", "0"],
+            "model.channels: expected at least 1, got 0",
+        ),
         (train, ["--model.genotype", "dats_v2"], "did you mean 'darts_v2'?"),
         (train, ["--model.genotype", "gone.json"], "gone.json: No such file"),
         (train, ["--data.cutot", "3"], "did you mean '--data.cutout'?"),
@@ -56,6 +72,15 @@ def test_one_line_and_status_two(script, argv, message, capsys, tmp_path):
     [
         ("model:\n  chanels: 3\n", "did you mean 'model.channels'?"),
         ("model:\n  channels: abc\n", "model.channels: expected int, got 'abc'"),
+        ("model:\n  mixup: 1\n", "'model.mixup': it is a key of train.py"),
+        ("model: 8\n", "bad.yaml: model: expected lines of key: value below it, got '8'"),
+        ("data: [1]\n", "bad.yaml: data: expected lines of key: value below it"),
+        (
+            "model:\n  channels: 3\n  nodes: 2\n  channels: 4\n",
+            "bad.yaml: model.channels is there twice, in lines 2 and 4",
+        ),
+        ("model: {}\nmodel: {}\n", "bad.yaml: model is there twice, in lines 1 and 2"),
+        ("model: &a {channels: *a}\n", "model.channels: expected int"),
         ("model: [1\n", "config: not YAML"),
         ("- 1\n", "config: expected a YAML file"),
         ("!!python/object/apply:os.system ['true']\n", "config"),
@@ -67,6 +92,55 @@ def test_a_bad_config_file(text, message, capsys, tmp_path):
     status, error = run(search, ["--config", str(path)], capsys)
     assert (status, error.count("\n")) == (2, 1)
     assert message in error
+
+
+def test_what_a_diverged_search_raises_is_one_line(capsys, tmp_path):
+    """The run stays, but is not the one that a training takes."""
+    rates = [
+        "--model.learning_rate=1e9",
+        "--model.learning_rate_min=1e8",
+        "--model.gradient_clip=0",
+    ]
+    few = ["--data.train_samples=160", "--data.batch_size=20", "--model.channels=4"]
+    few += ["--model.nodes=1", "--model.warmup_epochs=0", "--trainer.max_epochs=2"]
+    more = ["--trainer.accelerator=cpu", "--wandb=off", "--name=a", f"--runs={tmp_path}"]
+    status, error = run(search, [*rates, *few, *more], capsys)
+    assert (status, error.count("\n")) == (2, 1)
+    assert "finite" in error
+    assert f"what was found so far is in {tmp_path / 'search' / 'a'}" in error
+    assert (tmp_path / "search" / "a" / "config.yaml").is_file()
+
+
+def test_a_search_without_a_cell_is_not_the_newest(capsys, tmp_path, monkeypatch):
+    def fail(*_):
+        raise ValueError("image 7 cannot be read")
+
+    monkeypatch.setattr("darts_noise.search.module.SearchModule.training_step", fail)
+    old, failed = (tmp_path / "search" / name for name in ("old", "failed"))
+    old.mkdir(parents=True)
+    load_genotype("darts_v1").to_json(old / "genotype.json")
+    (tmp_path / "search" / "latest").symlink_to("old")
+    argv = ["--name=failed", "--wandb=off", "--trainer.accelerator=cpu", f"--runs={tmp_path}"]
+    status, error = run(search, argv, capsys)
+    assert (status, error.count("\n")) == (2, 1)
+    assert "image 7 cannot be read" in error
+    assert (failed / "config.yaml").is_file()
+    assert newest_run(tmp_path, "search") == old
+    assert (tmp_path / "search" / "latest").resolve() == old.resolve()
+
+
+@pytest.mark.parametrize("link", [None, "failed", "gone"])
+def test_without_a_latest_that_has_a_cell_the_newest_cell_counts(link, tmp_path):
+    folder = tmp_path / "search"
+    for age, name in enumerate(("new", "old")):
+        (folder / name).mkdir(parents=True)
+        load_genotype("darts_v1").to_json(folder / name / "genotype.json")
+        os.utime(folder / name / "genotype.json", (10**9 - age, 10**9 - age))
+    (folder / "failed").mkdir()
+    if link:
+        (folder / "latest").symlink_to(link)
+    assert newest_run(tmp_path, "search") == folder / "new"
+    assert newest_run(tmp_path, "train") is None
 
 
 def test_a_taken_name_leaves_what_is_there(capsys, tmp_path):

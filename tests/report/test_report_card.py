@@ -21,6 +21,7 @@ from darts_noise.report.card import (
     markdown,
     row,
     versions,
+    without_diverged,
     write_card,
 )
 
@@ -128,6 +129,25 @@ def test_diverged_run_still_gives_valid_json(tmp_path: Path) -> None:
     assert held["test_loss"] is None
     assert held["noise"] == {"accuracy": [None, 0.5]}
     assert table((tmp_path / "card.md").read_text())["Test accuracy"] == "not measured"
+
+
+def test_figures_of_a_diverged_training_are_shown_by_that_word(tmp_path: Path) -> None:
+    card = without_diverged(CARD, ["noise_accuracy", "test_loss"])
+    write_card(tmp_path, card)
+    held = json.loads((tmp_path / "card.json").read_text())
+    assert held["noise_accuracy"] is held["test_loss"] is None
+    assert held["diverged"] == ["noise_accuracy", "test_loss"]
+    shown = table((tmp_path / "card.md").read_text())
+    assert shown["Training-noise accuracy"] == "diverged"
+    assert shown["Test accuracy"] == "98.77 %"
+    assert "Training-noise accuracy diverged" in row(card)
+    assert without_diverged(CARD, []) == CARD
+
+
+def test_variants_are_shown_with_their_settings() -> None:
+    variants = {"gdas": {"temperature": 10.0, "final_temperature": 0.1}, "darts_plus": None}
+    shown = table(markdown({"variants": variants}))
+    assert shown["Variants"] == "gdas (temperature 10.0, final_temperature 0.1), darts_plus"
 
 
 def test_what_is_not_there_is_left_out_and_text_cannot_break_the_table() -> None:

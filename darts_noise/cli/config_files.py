@@ -1,0 +1,97 @@
+"""What the config files of a command must be, and how several of them lie over each other.
+
+The argument parser merges files key by key but takes a dictionary such as ``model.variants`` whole,
+keeps the last of two equal keys, and ignores a value where a group of keys belongs.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import get_loader
+
+GROUPS = ("model", "data", "trainer")
+OPTIONS = ("-c", "--config")
+
+
+def lay_over(argv: list[str]) -> list[str]:
+    """The arguments, with the search variants of all config files after the last of them.
+
+    Raises:
+        ValueError: a key that a file has twice, or a group that is no mapping; the message names
+            the file and the key.
+    """
+    variants: dict[str, Any] = {}
+    stating, end = 0, 0
+    for position, value in _configs(argv):
+        end = position + 1
+        name, text = _read(value)
+        try:
+            _check(yaml.compose(text, Loader=yaml.SafeLoader), name)
+            config = get_loader("yaml")(text)
+        except (yaml.YAMLError, RecursionError):
+            continue  # the argument parser says what is wrong
+        model = config.get("model") if isinstance(config, dict) else None
+        if isinstance(model, dict) and "variants" in model:
+            stated = model["variants"]
+            if not isinstance(stated, dict | None):
+                return argv  # the argument parser says what is wrong
+            variants = {} if stated is None else variants | stated
+            stating += 1
+    if stating < 2:
+        return argv
+    return [*argv[:end], f"--model.variants={json.dumps(variants)}", *argv[end:]]
+
+
+def _configs(argv: list[str]) -> list[tuple[int, str]]:
+    """Each config of the arguments, with the place of its last word."""
+    found = []
+    for i, argument in enumerate(argv):
+        if argument in OPTIONS and i + 1 < len(argv):
+            found.append((i + 1, argv[i + 1]))
+        elif argument.startswith("--config="):
+            found.append((i, argument.partition("=")[2]))
+    return found
+
+
+def _read(value: str) -> tuple[str, str]:
+    """Name and text of a config, which may also be given as the text itself."""
+    try:
+        return value, Path(value).read_text("utf-8")
+    except (OSError, ValueError):
+        return "config", value
+
+
+def _check(root: yaml.Node | None, name: str) -> None:
+    if not isinstance(root, yaml.MappingNode):
+        return  # the argument parser says what is wrong
+    for key, value in root.value:
+        if key.value in GROUPS and not isinstance(value, yaml.MappingNode) and not _empty(value):
+            raise ValueError(
+                f"{name}: {key.value}: expected lines of key: value below it, got {value.value!r}"
+            )
+    _refuse_twice(root, name, "", set())
+
+
+def _refuse_twice(node: yaml.Node, name: str, place: str, seen: set[int]) -> None:
+    if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+        return
+    seen.add(id(node))  # an alias may lead back to its own anchor
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_twice(item, name, place, seen)
+        return
+    lines: dict[str, int] = {}
+    for key, value in node.value:
+        here, line = f"{place}{key.value}", key.start_mark.line + 1
+        if here in lines:
+            raise ValueError(
+                f"{name}: {here} is there twice, in lines {lines[here]} and {line}; keep one"
+            )
+        lines[here] = line
+        _refuse_twice(value, name, f"{here}.", seen)
+
+
+def _empty(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
