@@ -105,11 +105,6 @@ class Decoding:
             task.cancel()
 
 
-def decode_images(files: Sequence[str | Path], shape: tuple[int, int], grey: bool) -> Tensor:
-    """Decode the files; see `Decoding` for the arguments and `Decoding.result` for the rest."""
-    return Decoding(files, shape, grey).result()
-
-
 @functools.cache
 def _pool(process: int) -> ThreadPoolExecutor:
     """The threads of this process: a process that was forked has none of its parent's."""

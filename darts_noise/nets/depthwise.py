@@ -8,8 +8,8 @@ On CPUs the library's kernels are slow in two cases, and both have an exact way 
 - *The weights' gradient of a kernel larger than 3×3.* Its entries are those of 3×3 kernels at
   shifted positions, for which the library is fast.
 
-Measured in ``benchmarks/depthwise.py``. Anything that is not such a case, another device, a second
-derivative, compilation and export go to `torch.nn.functional.conv2d`.
+Anything that is not such a case, another device, a second derivative, compilation and export go
+the library's way.
 """
 
 from typing import Any
@@ -30,15 +30,15 @@ def depthwise_conv2d(x: Tensor, weight: Tensor, stride: int = 1, dilation: int =
     Args:
         x: (B, C, H, W).
         weight: (C, 1, k, k), k odd.
-        stride: 1 or 2.
-        dilation: 1 or 2.
+        stride: of both directions.
+        dilation: of both directions.
 
     Returns:
         (B, C, ⌈H/stride⌉, ⌈W/stride⌉): what ``F.conv2d(x, weight, None, stride,
         dilation * (k // 2), dilation, C)`` returns.
     """
     k = weight.shape[-1]
-    slow = dilation == 2 or (k > 3 and stride == 1)
+    slow = (dilation == 2 and stride in (1, 2)) or (dilation == 1 and stride == 1 and k > 3)
     if not slow or x.device.type != "cpu" or torch.compiler.is_compiling():
         return _reference(x, weight, stride, dilation)
     if torch.is_autocast_enabled("cpu"):
@@ -72,8 +72,7 @@ class _Depthwise(torch.autograd.Function):
         if dilation == 2:
             x = _even(x) if stride == 2 else _split(x)
             gradient = gradient if stride == 2 else _split(gradient)
-        step = 1 if dilation == 2 else stride
-        dx, _ = _gradients(gradient, x, weight, step, 1, (mask[0], False))
+        dx, _ = _gradients(gradient, x, weight, 1, 1, (mask[0], False))
         dw = _weight_gradient(gradient, x, weight) if mask[1] else None
         if dx is not None and dilation == 2:
             dx = _at_even(dx, shape) if stride == 2 else _joined(dx, shape)

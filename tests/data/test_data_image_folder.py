@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from darts_noise.data import ImageDataset, load_dataset
-from darts_noise.data.decoding import decode_images
+from darts_noise.data.decoding import Decoding
 
 
 def pixels(seed: int, height: int = 6, width: int = 6, channels: int = 3) -> np.ndarray:
@@ -91,8 +91,8 @@ def test_scaling_while_decoding_is_what_load_dataset_does_to_other_data_sets(
     files = [tmp_path / f"{seed}.png" for seed in range(4)]
     for seed, file in enumerate(files):
         write(file, pixels(seed, height=12, width=20))
-    whole = decode_images(files, (12, 20), grey=False)
-    small = decode_images(files, (5, 5), grey=False)
+    whole = Decoding(files, (12, 20), grey=False).result()
+    small = Decoding(files, (5, 5), grey=False).result()
     assert (small.int() - resize(whole, 5).int()).abs().max() <= 1
 
 

@@ -7,7 +7,7 @@ from torch import nn
 
 import darts_noise as dn
 from darts_noise.nets.mixed import shared
-from darts_noise.nets.mixed.stacked import chain
+from darts_noise.nets.mixed.stacked import StackedEdges, chain
 from darts_noise.search.gradients import still_statistics
 from darts_noise.search.hypergradients import InnerStep, hypergradient, objective
 from darts_noise.space.operations import registry
@@ -133,6 +133,22 @@ def test_operations_of_any_form_are_computed(monkeypatch):
     textbook, fast, arch, x = both(Space("mine", names, nodes=2), nodes=2)
     close(fast(x, arch()), textbook(x, arch()))
     assert not chain(Gate(4, 1))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("kernel", "padding", "dilation"), [(3, 0, 1), (5, 4, 1), (3, 1, 2)])
+def test_a_users_chain_keeps_its_own_padding(stride, kernel, padding, dilation):
+    """Also where it does not keep the size, and with dilation 2, which has a fast way."""
+    module = nn.Sequential(
+        nn.ReLU(),
+        nn.Conv2d(4, 4, kernel, stride, padding, dilation, 4, bias=False),
+        nn.Conv2d(4, 4, 1, bias=False),
+        nn.BatchNorm2d(4, affine=False),
+    )
+    x = torch.randn(2, 4, 12, 12)
+    stacked = StackedEdges([[chain(module)]], [0])
+    [(_, found)] = stacked(lambda _: F.relu(x), torch.ones(1, 1), [slice(0, 1)], True)
+    torch.testing.assert_close(found, module(x))
 
 
 def test_bfloat16_is_near_float32():

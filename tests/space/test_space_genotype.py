@@ -3,7 +3,6 @@
 import copy
 import json
 import os
-import pickle
 
 import pytest
 from hypothesis import given, settings
@@ -216,11 +215,11 @@ def test_does_not_share_its_meta_with_the_caller():
     assert genotype.meta == {"a": [1]}
 
 
-def test_is_frozen_and_can_be_copied_and_pickled():
+def test_is_frozen_and_can_be_copied():
     genotype = Genotype.from_dict(DATA)
     with pytest.raises(AttributeError):
         genotype.normal = ()
-    for other in (copy.deepcopy(genotype), pickle.loads(pickle.dumps(genotype))):  # noqa: S301
+    for other in (copy.copy(genotype), copy.deepcopy(genotype)):
         assert other == genotype
         assert other.meta == genotype.meta
 

@@ -101,11 +101,18 @@ class _Form:
         self.dilation = convolution.dilation
         self.channels = convolution.in_channels
         self.depthwise = convolution.groups == convolution.in_channels > 1
+        self.keeps_size = (
+            self.kernel[0] == self.kernel[1]
+            and self.stride[0] == self.stride[1]
+            and self.dilation[0] == self.dilation[1]
+            and self.kernel[0] % 2 == 1
+            and self.padding == (self.dilation[0] * (self.kernel[0] // 2),) * 2
+        )
         self.pointwise = is_pointwise(convolution) and convolution.stride == (1, 1)
 
     def __call__(self, x: Tensor, weight: Tensor) -> Tensor:
         """x (B, G · channels, H, W) and weights of G convolutions like this one."""
-        if self.depthwise and self.kernel[0] == self.kernel[1]:
+        if self.depthwise and self.keeps_size:
             return depthwise_conv2d(x, weight, self.stride[0], self.dilation[0])
         groups = x.shape[1] if self.depthwise else x.shape[1] // self.channels
         if self.pointwise and x.device.type == "cpu":
