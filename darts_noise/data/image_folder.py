@@ -41,9 +41,9 @@ def image_folder(root: Path, image_size: int | None, grey: bool | None) -> Image
             size, or a file that is not an image; names the folder or file.
     """
     train_folder = root / "train"
-    train_files = _images_by_class(train_folder)
+    train_files = images_by_class(train_folder)
     test_folder = _test_folder(root)
-    test_files = _images_by_class(test_folder)
+    test_files = images_by_class(test_folder)
     _require_classes_of(train_folder, train_files, test_folder, test_files)
     _require_classes_of(test_folder, test_files, train_folder, train_files)
     halves = train_files, test_files
@@ -93,7 +93,7 @@ def _test_folder(root: Path) -> Path:
     return present[0]
 
 
-def _images_by_class(folder: Path) -> dict[str, list[Path]]:
+def images_by_class(folder: Path) -> dict[str, list[Path]]:
     """The image files of each class in `folder`, both sorted."""
     if not folder.is_dir():
         raise ValueError(

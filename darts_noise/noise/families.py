@@ -1,21 +1,25 @@
 """Families of noise: data that a cell must not be able to learn.
 
-A family is one function under ``@register_noise``: (size, real images, generator) → uint8 images
-and labels. A set is made once, from a seed, and stays as it is for the whole run: it is never
-redrawn and never augmented, because the question is whether *this* set can be memorised.
+A family is one function under ``@register_noise``: (size, real images, generator) → images and
+labels, with what it can be told as keyword-only arguments of type str or Literal. It goes into the
+file of its group or a new one, which ``__init__`` imports. A set is made once, from a seed, and
+stays as it is for the whole run: it is never redrawn and never augmented, because the question is
+whether *this* set can be memorised.
 """
 
 import hashlib
+import inspect
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from darts_noise.data.images import LabelledImages, channel_statistics
+from darts_noise.data.images import LabelledImages
 from darts_noise.data.seeds import Stream, generator
-from darts_noise.naming import unknown
+from darts_noise.noise.mixture import Mixture, Part, describe, read_mixture, shares
 
-Family = Callable[[int, LabelledImages, torch.Generator], tuple[Tensor, Tensor]]
+Family = Callable[..., LabelledImages]
+"""(size, real images, generator, *, settings) → uint8 (size, C, H, W) on the CPU, and labels."""
 
 _FAMILIES: dict[str, Family] = {}
 
@@ -34,35 +38,63 @@ def list_noise() -> list[str]:
     return sorted(_FAMILIES)
 
 
-def require_noise(family: str) -> None:
-    """Raises the ``ValueError`` that lists the valid names unless ``family`` is one."""
-    if family not in _FAMILIES:
-        raise unknown("noise family", family, _FAMILIES)
+def noise_parts(family: Mixture) -> list[Part]:
+    """The families that a setting names, with their settings and weights; see `read_mixture`."""
+    return read_mixture(family, _FAMILIES)
 
 
-def make_noise(family: str, size: int, like: LabelledImages, seed: int = 0) -> LabelledImages:
-    """A fixed set of noise with the shape and the classes of real data.
+def require_noise(family: Mixture) -> None:
+    """Raises the ``ValueError`` that lists what is valid unless ``family`` is."""
+    noise_parts(family)
+
+
+def describe_noise(family: Mixture) -> str:
+    """The families as a card names them: ``uniform``, ``33.3 % random_pixels + 66.7 % uniform``."""
+    return describe(noise_parts(family))
+
+
+def make_noise(
+    family: Mixture, size: int, like: LabelledImages, seed: int = 0, root: str | Path = "data"
+) -> LabelledImages:
+    """A fixed set of noise with the shape of real data and labels for its network.
 
     Args:
-        family: see `list_noise`.
+        family: a name of `list_noise`, or several as in ``{"uniform": 2, "random_pixels": 1}``:
+            the set has 2 images of the one to 1 of the other, to within one image. A batch is a
+            random draw from the set, and so has them in these proportions on average. The settings
+            of a family stand in place of its weight, ``{"dataset": {"name": "mnist", "labels":
+            "random", "weight": 2}}``; the first may follow the name, as in ``"dataset:mnist"``.
         size: number of images N.
         like: the real training images; they give the shape (C, H, W), the number of classes and,
             to some families, their statistics or the images themselves.
-        seed: the same seed gives the same set on every machine and every rank.
+        seed: the same seed gives the same set on every machine and every rank. What one family
+            draws depends on the seed and its number of images, not on the families beside it.
+        root: folder that holds the data sets which a family names without a root of their own.
 
     Returns:
-        uint8 images (N, C, H, W) to be normalised as the real ones are, and labels (N,).
+        uint8 images (N, C, H, W) on the CPU, to be normalised as the real ones are, and labels
+        (N,): one family after the other. Their classes are those of `like`, except for a data set
+        with its own labels alone, whose classes are its own and may be fewer.
 
     Raises:
-        ValueError: no such family, or a size that it cannot give.
+        ValueError: no such family or setting, a weight that is negative, weights that are all 0, or
+            a size that a family cannot give; one line.
     """
-    require_noise(family)
-    if size < 1:
-        raise ValueError(f"noise size: expected at least 1, got {size}")
-    # The family is part of the key, so that two families of one seed have unrelated labels.
-    key = int.from_bytes(hashlib.sha256(family.encode()).digest()[:4], "big")
-    images, labels = _FAMILIES[family](size, like, generator(seed, Stream.NOISE, key))
-    return LabelledImages(images, labels, like.classes)
+    parts = noise_parts(family)
+    made = []
+    for part, count in zip(parts, shares(parts, size), strict=True):
+        # The family is part of the key, so that two families of one seed have unrelated labels.
+        key = int.from_bytes(hashlib.sha256(part.key.encode()).digest()[:4], "big")
+        settings = _with_root(_FAMILIES[part.family], dict(part.settings), root)
+        random = generator(seed, Stream.NOISE, key)
+        made.append(_FAMILIES[part.family](count, like, random, **settings))
+    if len(made) == 1:
+        return made[0]
+    return LabelledImages(
+        torch.cat([torch.as_tensor(part.images) for part in made]),
+        torch.cat([part.labels for part in made]),
+        max((part.classes for part in made), key=len),
+    )
 
 
 def fingerprint(data: LabelledImages) -> str:
@@ -73,35 +105,6 @@ def fingerprint(data: LabelledImages) -> str:
     return digest.hexdigest()[:16]
 
 
-def _random_labels(size: int, like: LabelledImages, generator: torch.Generator) -> Tensor:
-    return torch.randint(like.num_classes, (size,), generator=generator)
-
-
-@register_noise
-def uniform(size: int, like: LabelledImages, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Every pixel uniform in 0..255, every label uniform over the classes."""
-    images = torch.randint(256, (size, *like.shape), generator=generator, dtype=torch.uint8)
-    return images, _random_labels(size, like, generator)
-
-
-@register_noise
-def gaussian(size: int, like: LabelledImages, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Every pixel normal with the mean and deviation of its channel in the real images, clipped."""
-    statistics = channel_statistics(like.images)
-    mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (statistics.mean, statistics.std))
-    pixels = torch.randn((size, *like.shape), generator=generator).mul_(std).add_(mean)
-    images = pixels.mul_(255).round_().clamp_(0, 255).to(torch.uint8)
-    return images, _random_labels(size, like, generator)
-
-
-@register_noise
-def random_labels(
-    size: int, like: LabelledImages, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Distinct real images with labels uniform over the classes (Zhang et al. 2017)."""
-    if size > len(like):
-        raise ValueError(
-            f"noise size: family 'random_labels' has {len(like)} real images, got {size}"
-        )
-    chosen = torch.randperm(len(like), generator=generator)[:size]
-    return like.images.cpu()[chosen], _random_labels(size, like, generator)
+def _with_root(family: Family, settings: dict[str, str], root: str | Path) -> dict[str, str]:
+    takes_root = "root" in inspect.signature(family).parameters
+    return {"root": str(root), **settings} if takes_root else settings

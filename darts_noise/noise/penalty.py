@@ -17,7 +17,8 @@ def noise_fit_penalty(noise_loss: Tensor, num_classes: int) -> Tensor:
 
     Args:
         noise_loss: scalar cross-entropy of the twin on noise, in nats.
-        num_classes: C, at least 2; log C is the loss of a guess.
+        num_classes: C, at least 2, of the noise set, which may have fewer than the network; log C
+            is the loss of a guess among them.
 
     >>> import torch
     >>> noise_fit_penalty(torch.tensor(0.0), 10)

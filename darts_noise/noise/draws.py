@@ -1,0 +1,33 @@
+"""What the families draw alike: labels, and which of the real images."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from darts_noise.data.images import LabelledImages
+
+Labels = Literal["random", "own"]
+"""Uniform over the network's classes, or those that the images have."""
+
+
+def drawn_labels(size: int, like: LabelledImages, generator: torch.Generator) -> Tensor:
+    """Uniform over the classes: int64 (size,)."""
+    return torch.randint(like.num_classes, (size,), generator=generator)
+
+
+def real_images(
+    family: str, size: int, like: LabelledImages, generator: torch.Generator
+) -> LabelledImages:
+    """Distinct real images with their labels, in random order and in memory.
+
+    Raises:
+        ValueError: there are fewer than `size`; names the family.
+    """
+    if size > len(like):
+        raise ValueError(
+            f"noise_samples: family {family!r} has {len(like)} real images, got {size}"
+        )
+    chosen = torch.randperm(len(like), generator=generator)[:size]
+    images = like.images[chosen.to(like.images.device)].cpu()
+    return LabelledImages(images, like.labels.cpu()[chosen], like.classes)

@@ -1,0 +1,160 @@
+"""Which families a noise set is made of, in what shares: the setting ``noise_family``, read.
+
+    noise_family: uniform
+    noise_family: shuffled_pixels:own             # text after a colon is the first setting's value
+    noise_family: {uniform: 2, random_pixels: 1}  # names to weights
+    noise_family:
+      dataset:mnist: {labels: random, weight: 0.5}
+      uniform: 0.5
+
+This file knows no family. What a family may be told are the keyword-only arguments of its function.
+"""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, get_args
+
+from darts_noise.naming import unknown
+
+KEY = "noise_family"
+WEIGHT = "weight"
+
+Mixture = str | Mapping[str, Any]
+"""A family's name, or names to weights or to settings, among them the weight."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One family of a noise set.
+
+    Attributes:
+        family: its name.
+        settings: those that were given.
+        weight: more than 0; its share of the set is weight / sum of the weights.
+    """
+
+    family: str
+    settings: Mapping[str, str]
+    weight: float
+
+    @property
+    def key(self) -> str:
+        """What its randomness depends on besides the seed: of a folder, not where it lies."""
+        name = self.settings.get("name")
+        return self.family if name is None else f"{self.family}:{Path(name).name}"
+
+    def __str__(self) -> str:
+        """``uniform``, ``dataset:mnist``, ``dataset:mnist (random labels)``."""
+        name, labels = (self.settings.get(key) for key in ("name", "labels"))
+        shown = self.family if name is None else f"{self.family}:{name}"
+        return shown if labels is None else f"{shown} ({labels} labels)"
+
+
+def read_mixture(family: Mixture, known: Mapping[str, Callable[..., Any]]) -> list[Part]:
+    """The parts of a noise set, in an order that does not depend on how they were written.
+
+    Args:
+        family: the setting.
+        known: families by name.
+
+    Returns:
+        At least one part. A family with weight 0 is checked and left out.
+
+    Raises:
+        ValueError: one line that names the setting and what is allowed: no such family or setting,
+            a weight that is not a finite number of 0 or more, or no weight above 0.
+    """
+    if isinstance(family, str):
+        family = {family: None}
+    if not isinstance(family, Mapping):
+        raise ValueError(
+            f"{KEY}: expected a name, or names with a weight each as in "
+            f"{{uniform: 2, random_pixels: 1}}, got {family!r}"
+        )
+    parts = [_read_part(str(entry), value, known) for entry, value in family.items()]
+    if not any(part.weight for part in parts):
+        given = ", ".join(map(str, parts)) or "no family"
+        raise ValueError(f"{KEY}: expected a weight above 0 for one family or more, got {given}")
+    ordered = sorted(parts, key=lambda part: (str(part), sorted(part.settings.items())))
+    return [part for part in ordered if part.weight]
+
+
+def shares(parts: list[Part], size: int) -> list[int]:
+    """How many images of `size` each part makes: in proportion to the weights, to within one.
+
+    Largest remainders in exact arithmetic; the sum is `size`.
+
+    Raises:
+        ValueError: a part that gets none.
+    """
+    if size < 1:
+        raise ValueError(f"noise_samples: expected at least 1, got {size}")
+    weights = [Fraction(part.weight) for part in parts]
+    exact = [weight * size / sum(weights) for weight in weights]
+    counts = [math.floor(share) for share in exact]
+    by_remainder = sorted(range(len(parts)), key=lambda i: counts[i] - exact[i])
+    for i in by_remainder[: size - sum(counts)]:
+        counts[i] += 1
+    for part, count in zip(parts, counts, strict=True):
+        if not count:
+            raise ValueError(
+                f"noise_samples: expected enough for an image of each family, got {size}, of which "
+                f"{part} has none with a weight of {part.weight:g}"
+            )
+    return counts
+
+
+def describe(parts: list[Part]) -> str:
+    """For a card: ``uniform``, or ``33.3 % random_pixels + 66.7 % uniform``."""
+    if len(parts) == 1:
+        return str(parts[0])
+    total = sum(part.weight for part in parts)
+    return " + ".join(f"{100 * part.weight / total:.1f} % {part}" for part in parts)
+
+
+def _read_part(entry: str, value: Any, known: Mapping[str, Callable[..., Any]]) -> Part:
+    name, colon, first = entry.partition(":")
+    if name not in known:
+        raise ValueError(f"{KEY}: {unknown('noise family', name, known)}")
+    parameters = inspect.signature(known[name]).parameters.values()
+    allowed = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
+    given: dict[str, Any] = dict(value) if isinstance(value, Mapping) else {WEIGHT: value}
+    weight = given.pop(WEIGHT, None)
+    weight = 1.0 if weight is None else weight
+    if not _is_weight(weight):
+        raise ValueError(
+            f"{KEY}: expected a finite weight of 0 or more for {entry!r}, got {weight!r}"
+        )
+    if colon:
+        if not allowed:
+            raise ValueError(
+                f"{KEY}: expected {name!r} alone, which has no settings, got {entry!r}"
+            )
+        given = {next(iter(allowed)): first, **given}
+    for key, setting in given.items():
+        if key not in allowed:
+            kind = f"setting of noise family {name!r}"
+            raise ValueError(f"{KEY}: {unknown(kind, str(key), [*allowed, WEIGHT])}")
+        _check(name, key, setting, get_args(allowed[key].annotation))
+    for key, parameter in allowed.items():
+        if key not in given and parameter.default is parameter.empty:
+            raise ValueError(f"{KEY}: expected the {key} of {name!r} as in {name}:{key.upper()}")
+    return Part(name, given, float(weight))
+
+
+def _is_weight(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 <= value < math.inf  # type: ignore[operator]
+
+
+def _check(family: str, key: str, value: object, choices: tuple[object, ...]) -> None:
+    """A setting is one of the choices of its annotation or, where that has none, a text."""
+    if choices and value not in choices:
+        listed = " or ".join(map(str, choices))
+        raise ValueError(f"{KEY}: expected {listed} for {key} of {family!r}, got {value!r}")
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{KEY}: expected a text for {key} of {family!r}, got {value!r}")
