@@ -11,6 +11,7 @@ from darts_noise.atomic import write_text
 from darts_noise.cli.parser import ScriptCLI, UserError
 from darts_noise.cli.run_directory import point_latest, runs_option
 from darts_noise.cli.session import Session, quiet_lightning
+from darts_noise.noise.families import describe_noise
 from darts_noise.report.card import count_parameters, row, without_diverged
 from darts_noise.report.cells import save_cells
 from darts_noise.report.curves import draw_curves
@@ -111,6 +112,7 @@ def search_card(module: SearchModule, session: Session) -> dict[str, Any]:
     """What the search says of itself; the found cell's own figures come from its training."""
     data = session.cli.datamodule
     hparams = module.hparams
+    family = describe_noise(hparams["noise_family"])
     figures = {k: float(v) for k, v in session.trainer.callback_metrics.items()}
     diverged = []
     if not math.isfinite(figures.get("train/loss", 0.0)):
@@ -126,7 +128,7 @@ def search_card(module: SearchModule, session: Session) -> dict[str, Any]:
         "hypergradient": hparams["hypergradient"],
         "variants": hparams["variants"] or None,
         "noise_weight": hparams["noise_weight"],
-        "noise_family": hparams["noise_family"] if hparams["noise_weight"] else None,
+        "noise_family": family if hparams["noise_weight"] else None,
         "noise_samples": hparams["noise_samples"],
         "noise_fingerprint": module.noise_fingerprint,
         "validation_accuracy": figures.get("val/accuracy"),

@@ -14,6 +14,7 @@ from darts_noise.cli.parser import CONFIGS, ScriptCLI, UserError, fail
 from darts_noise.cli.run_directory import newest_run, point_latest, runs_option
 from darts_noise.cli.session import Session, quiet_lightning
 from darts_noise.nets.network import auxiliary_fits
+from darts_noise.noise.datasets import largest_noise, root_of_others
 from darts_noise.noise.families import require_noise
 from darts_noise.report.card import count_multiply_adds, count_parameters, row, without_diverged
 from darts_noise.report.cells import save_cells
@@ -42,7 +43,10 @@ class TrainCLI(ScriptCLI):
             "--noise_check", type=bool, default=True, help="also train the cell on noise"
         )
         parser.add_argument(
-            "--noise_family", type=str, default="uniform", help="what the noise check trains on"
+            "--noise_family",
+            type=dict[str, Any] | str,
+            default="uniform",
+            help="what the noise check trains on; see darts_noise.list_noise()",
         )
         parser.link_arguments("seed", "model.seed")
         super().add_arguments_to_parser(parser)
@@ -169,6 +173,9 @@ def train_card(
         "channels": module.hparams["channels"],
         "num_cells": module.hparams["num_cells"],
         "noise_weight": genotype.meta.get("noise_weight"),
+        "noise_family": genotype.meta.get("noise_family")
+        if genotype.meta.get("noise_weight")
+        else None,
         "test_accuracy": test.get("test/accuracy"),
         "test_loss": test.get("test/loss"),
         "noise_accuracy": noise.accuracy if noise else None,
@@ -216,6 +223,7 @@ def main(argv: list[str] | None = None) -> None:
         require_noise(cli.config["noise_family"])
         genotype, cell = find_genotype(cli)
         data.setup()
+        samples = _noise_samples(cli)
         head = hparams["auxiliary_weight"] > 0
         if head and not auxiliary_fits(
             data.image_shape[1:], hparams["stem"], hparams["stem_stride"]
@@ -239,7 +247,7 @@ def main(argv: list[str] | None = None) -> None:
         noise = None
         if cli.config["noise_check"]:
             noise_loss = FinalLoss()
-            noise = _check_noise(session, module, noise_loss)
+            noise = _check_noise(session, module, noise_loss, samples)
             diverged += ["noise_accuracy"] if noise_loss.diverged else []
         save_figure(draw_curves(run / "metrics.csv", data.num_classes), run / "curves")
         card = train_card(module, session, cell, test, noise, diverged)
@@ -248,8 +256,21 @@ def main(argv: list[str] | None = None) -> None:
     session.console.print(f"card: {run / 'card.md'}")
 
 
-def _check_noise(session: Session, module: TrainModule, loss: FinalLoss) -> NoiseFit:
-    """The same cell, recipe and epochs from scratch on as many noise images as there are real."""
+def _noise_samples(cli: ScriptCLI) -> int:
+    """As many as there are real images; fewer where the data set that is the noise has fewer.
+
+    Raises:
+        ValueError: noise that cannot be made, which is thus said before the training.
+    """
+    data = cli.datamodule
+    if not cli.config["noise_check"]:
+        return len(data.train)
+    root = root_of_others(data.name, data.root)
+    return largest_noise(cli.config["noise_family"], len(data.train), data.train, root)
+
+
+def _check_noise(session: Session, module: TrainModule, loss: FinalLoss, samples: int) -> NoiseFit:
+    """The same cell, recipe and epochs from scratch on noise."""
     cli, trainer = session.cli, session.trainer
     same = (
         "accelerator",
@@ -265,6 +286,8 @@ def _check_noise(session: Session, module: TrainModule, loss: FinalLoss) -> Nois
             module.net.genotype,
             cli.datamodule.train,
             family=cli.config["noise_family"],
+            samples=samples,
+            root=root_of_others(cli.datamodule.name, cli.datamodule.root),
             epochs=trainer.max_epochs or 1,
             batch_size=cli.datamodule.batch_size,
             seed=cli.config["seed"],

@@ -30,7 +30,7 @@ TITLES = {
     "hypergradient": "Hypergradient",
     "variants": "Variants",
     "noise_weight": "λ",
-    "noise_family": "Noise family",
+    "noise_family": "Noise family of the search",
     "test_accuracy": "Test accuracy",
     "validation_accuracy": "Validation accuracy",
     "noise_accuracy": "Training-noise accuracy",

@@ -29,6 +29,7 @@ from darts_noise.data.module import ImageDataModule
 from darts_noise.data.seeds import Stream, derive_seed
 from darts_noise.metrics import SplitMetrics
 from darts_noise.nets.supernet import SuperNet
+from darts_noise.noise.datasets import root_of_others
 from darts_noise.noise.families import fingerprint, make_noise
 from darts_noise.noise.penalty import noise_fit_penalty
 from darts_noise.search.architecture import Architecture
@@ -65,7 +66,8 @@ class SearchModule(pl.LightningModule):
         stem: small (8×8 to 28×28 images), cifar or imagenet.
         stem_stride: 1, 2 or 4, of the small or cifar stem.
         noise_weight: λ, weight of the noise-fit penalty; 0 runs no twin.
-        noise_family: what must not be learnt; see darts_noise.list_noise().
+        noise_family: what must not be learnt; see darts_noise.list_noise(). Several with a weight
+            each: {uniform: 2, random_pixels: 1}.
         noise_samples: images in the noise set.
         supernet: shared, or textbook: the same function, slower and easier to change.
         hypergradient: first_order, finite_difference, exact or neumann.
@@ -99,7 +101,7 @@ class SearchModule(pl.LightningModule):
         stem: str = "cifar",
         stem_stride: int = 1,
         noise_weight: float = 1.0,
-        noise_family: str = "uniform",
+        noise_family: dict[str, Any] | str = "uniform",
         noise_samples: int = 1000,
         supernet: str = "shared",
         hypergradient: str = "first_order",
@@ -152,7 +154,11 @@ class SearchModule(pl.LightningModule):
         if hparams["noise_weight"] > 0:
             self.twin = self._fresh_twin(0)
             self.noise_set = make_noise(
-                hparams["noise_family"], hparams["noise_samples"], data.train, hparams["seed"]
+                hparams["noise_family"],
+                hparams["noise_samples"],
+                data.train,
+                hparams["seed"],
+                root_of_others(data.name, data.root),
             )
             self.noise_fingerprint = fingerprint(self.noise_set)
         self.metrics = SplitMetrics(self.num_classes, "train", "val", "noise")
@@ -282,7 +288,7 @@ class SearchModule(pl.LightningModule):
         if self.twin is not None:
             if self.hparams["hypergradient"] == "first_order":
                 noise = self.noise_stream.batch(self.twin_step)
-                found, of_twin = noise_pass(self.twin, self.arch, noise, self.num_classes)
+                found, of_twin = noise_pass(self.twin, self.arch, noise, self._noise_classes)
             else:
                 found = self._noise_hypergradient(self.twin)
             self.penalty.update(found.loss)
@@ -298,9 +304,15 @@ class SearchModule(pl.LightningModule):
         return self._hypergradient(
             twin,
             self._optimisers()[2],
-            lambda call: noise_fit_penalty(noise_loss(call), self.num_classes),
+            lambda call: noise_fit_penalty(noise_loss(call), self._noise_classes),
             noise,
         )
+
+    @property
+    def _noise_classes(self) -> int:
+        """Among how many classes a guess on noise is: another data set may have fewer."""
+        assert self.noise_set is not None
+        return self.noise_set.num_classes
 
     def _hypergradient(
         self, net: SuperNet, optimiser: LightningOptimizer, outer: Loss, inner: Batch

@@ -18,7 +18,9 @@ from pytorch_lightning.loggers import Logger
 from darts_noise.data.batches import BatchStream, EpochLoader
 from darts_noise.data.images import LabelledImages, channel_statistics
 from darts_noise.data.seeds import Stream, derive_seed
-from darts_noise.noise.families import fingerprint, make_noise
+from darts_noise.noise.datasets import largest_noise
+from darts_noise.noise.families import describe_noise, fingerprint, make_noise
+from darts_noise.noise.mixture import Mixture
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.published import load_genotype
 from darts_noise.train.module import TrainModule
@@ -30,7 +32,7 @@ class NoiseFit:
 
     Attributes:
         protocol: ``quick``: the recipe and the epochs of a clean run, no augmentation or mixing.
-        family: of noise.
+        family: of noise, with the data set where it is one; of several, with their shares.
         accuracy: on the noise set that was trained on, in eval mode after the last epoch.
         accuracy_largest: the largest of that figure over all epochs.
         chance: what the best constant answer gets on the set: the largest class's share.
@@ -60,7 +62,7 @@ def noise_fit(
     genotype: str | Path | Genotype,
     images: LabelledImages,
     *,
-    family: str = "uniform",
+    family: Mixture = "uniform",
     samples: int | None = None,
     epochs: int = 10,
     batch_size: int = 64,
@@ -68,14 +70,17 @@ def noise_fit(
     recipe: Mapping[str, Any] | None = None,
     trainer: Mapping[str, Any] | None = None,
     callbacks: Sequence[pl.Callback] = (),
+    root: str | Path = "data",
 ) -> NoiseFit:
     """Trains a network of this genotype from scratch on noise (protocol ``quick``).
 
     Args:
         genotype: a published name, a `Genotype`, a path to a ``.json`` or a run directory.
         images: the real training images that the noise imitates in shape, number and scale.
-        family: see `darts_noise.list_noise`.
-        samples: N; as many as there are real images when absent.
+        family: one of `darts_noise.list_noise` or several with weights, as for
+            `darts_noise.make_noise`.
+        samples: N; when absent as many as there are real images, or fewer where a data set that is
+            to be the noise has fewer.
         epochs: passes over the noise set.
         batch_size: the last batch of an epoch may be smaller: every sample counts.
         seed: of the noise, of the initial weights and of the order.
@@ -83,6 +88,7 @@ def noise_fit(
             the noise is never augmented, and mixing would pass for a failure to fit it.
         trainer: arguments of Lightning's Trainer (accelerator, devices, precision, clipping).
         callbacks: added to the Trainer, such as a progress bar.
+        root: folder that holds the data sets which `family` names.
 
     Returns:
         A `NoiseFit`. A standard network may also be near chance after a few epochs, so read its
@@ -93,7 +99,9 @@ def noise_fit(
     """
     started = time.perf_counter()
     genotype = load_genotype(genotype)
-    noise = make_noise(family, len(images) if samples is None else samples, images, seed)
+    if samples is None:
+        samples = largest_noise(family, len(images), images, root)
+    noise = make_noise(family, samples, images, seed, root)
     normalisation = channel_statistics(images.images)
     pl.seed_everything(derive_seed(seed, Stream.NOISE), verbose=False)
     module = TrainModule(**{**(recipe or {}), "mixup": 0.0, "cutmix": 0.0})
@@ -128,7 +136,7 @@ def noise_fit(
     accuracies = [figures["val/accuracy"] for figures in history.rows]
     return NoiseFit(
         protocol="quick",
-        family=family,
+        family=describe_noise(family),
         accuracy=accuracies[-1],
         accuracy_largest=max(accuracies),
         chance=float(torch.bincount(noise.labels).max() / len(noise)),

@@ -198,8 +198,10 @@ def test_the_cards_name_the_cell_and_the_search(runs):
     assert search_card["hypergradient"] == "first_order"
     assert (search_card["channels"], search_card["num_cells"]) == (4, 3)
     text = (runs / "search" / "s" / "card.md").read_text()
-    for row in ("| Hypergradient | first_order |", "| Noise family | uniform |", "| λ | 1 |"):
+    family = "| Noise family of the search | uniform |"
+    for row in ("| Hypergradient | first_order |", family, "| λ | 1 |"):
         assert row in text
+    assert family in (runs / "train" / "t" / "card.md").read_text()
 
 
 def test_the_next_command_is_one_that_finds_the_cell(tmp_path, capsys):

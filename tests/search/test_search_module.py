@@ -266,6 +266,10 @@ def test_bf16_mixed_runs(digits):
         ({"space": "drats"}, "did you mean 'darts'"),
         ({"nodes": 0}, "nodes: expected 1"),
         ({"noise_family": "unifrm"}, "did you mean 'uniform'"),
+        (
+            {"noise_family": {"uniform": -1.0}},
+            "noise_family: expected a finite weight of 0 or more",
+        ),
         ({"alpha_betas": (0.5, 1.0)}, "model.alpha_betas"),
     ],
 )

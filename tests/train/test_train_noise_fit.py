@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from PIL import Image
 
 import darts_noise as dn
 from darts_noise.data import load_dataset
+from darts_noise.noise import fingerprint
 
 RECIPE = {
     "channels": 8,
@@ -69,3 +71,26 @@ def test_samples_default_to_as_many_as_there_are_real_images(images):
     fit = dn.noise_fit("darts_v1", few, epochs=1, recipe=RECIPE, trainer=CPU)
     assert fit.samples == 50
     assert fit.protocol == "quick"
+
+
+def test_any_family_is_measured_and_named(images, tmp_path):
+    """Also several at once and another data set, which bounds the number of images."""
+    few = images.subset(list(range(60)))
+    generator = torch.Generator().manual_seed(0)
+    for i in range(24):
+        folder = tmp_path / "views" / ("hills", "lakes")[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        image = torch.randint(256, (3, 9, 9), generator=generator, dtype=torch.uint8)
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{i}.png")
+    views = f"dataset:{tmp_path / 'views'}"
+    for family, samples, name in (
+        ("label_permutation", 60, "label_permutation"),
+        ({"uniform": 2, "shuffled_pixels": 1}, 60, "33.3 % shuffled_pixels + 66.7 % uniform"),
+        (views, 24, views),
+        ({views: 1, "blur": 1}, 49, f"50.0 % blur + 50.0 % {views}"),
+    ):
+        fit = dn.noise_fit(
+            "darts_v1", few, family=family, epochs=1, recipe=RECIPE, trainer=CPU, seed=4
+        )
+        assert (fit.samples, fit.family) == (samples, name)
+        assert fit.fingerprint == fingerprint(dn.make_noise(family, samples, few, seed=4))
