@@ -94,7 +94,11 @@ def _test_folder(root: Path) -> Path:
 
 
 def images_by_class(folder: Path) -> dict[str, list[Path]]:
-    """The image files of each class in `folder`, both sorted."""
+    """The image files of each class in `folder`, both sorted.
+
+    Raises:
+        ValueError: no such folder, or one without classes, or a class without images.
+    """
     if not folder.is_dir():
         raise ValueError(
             f"{folder}: expected a folder with one folder to a class; "

@@ -87,7 +87,13 @@ def make_noise(
         key = int.from_bytes(hashlib.sha256(part.key.encode()).digest()[:4], "big")
         settings = _with_root(_FAMILIES[part.family], dict(part.settings), root)
         random = generator(seed, Stream.NOISE, key)
-        made.append(_FAMILIES[part.family](count, like, random, **settings))
+        data = _FAMILIES[part.family](count, like, random, **settings)
+        if not isinstance(data, LabelledImages) or data.images.shape != (count, *like.shape):
+            raise ValueError(
+                f"noise family {part.family!r}: expected LabelledImages of {count} images of shape "
+                f"{like.shape}, got {getattr(data, 'images', data)!r:.80}"
+            )
+        made.append(data)
     if len(made) == 1:
         return made[0]
     return LabelledImages(
