@@ -1,0 +1,129 @@
+"""How much of a step goes into making its batches, in the search and in the training.
+
+    python -m benchmarks.loading
+    python -m benchmarks.loading --device cuda --precision bf16 --compile
+
+A noise-aware search step takes three batches: training and validation images with crop and flip,
+and noise as it is. A training step takes one, with crop, flip and cutout. Each is made on the
+device from uint8 images in memory and normalised. The search step is that of
+`benchmarks.search_step`, the training step the Trainer's, as in `benchmarks.retrain`; batches and
+steps take turns in one process. A share is the batches' time over that of the step with its
+batches. Images are random, drawn from a seed. Writes
+``docs/results/loading_<device>_<precision>.json``.
+"""
+
+import argparse
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+import torch
+
+from benchmarks.commands import store, surroundings
+from benchmarks.retrain import Turns, now, quiet, random_images, run_package, train_stream
+from benchmarks.search_step import Step
+from darts_noise.data.augment import Augmentation
+from darts_noise.data.batches import BatchStream
+from darts_noise.data.images import LabelledImages, channel_statistics
+from darts_noise.noise.families import make_noise
+
+
+class Batches:
+    """Makes batch after batch of some streams, and takes the time.
+
+    Attributes:
+        seconds: for one batch of each stream.
+    """
+
+    def __init__(self, *streams: BatchStream) -> None:
+        self.streams = streams
+        self.seconds: list[float] = []
+
+    def make(self) -> None:
+        started = now()
+        for stream in self.streams:
+            stream.batch(len(self.seconds))
+        self.seconds.append(now() - started)
+
+
+def search_streams(data: LabelledImages, batch: int, device: str) -> list[BatchStream]:
+    """Training, validation and noise, as `SearchModule` opens them."""
+    normalisation, half = channel_statistics(data.images), len(data) // 2
+    augmentation = Augmentation(crop_padding=4, flip=True)
+    splits = [data.subset(range(half)), data.subset(range(half, len(data)))]
+    noise = make_noise("uniform", 1000, data)
+    return [
+        *(
+            BatchStream(s, batch, normalisation, augmentation=augmentation, device=device)
+            for s in splits
+        ),
+        BatchStream(noise, batch, normalisation, device=device),
+    ]
+
+
+def share(batches: Sequence[float], steps: Sequence[float]) -> dict[str, Any]:
+    """Of pairs of the seconds for a step's batches and for the step with them."""
+    percent = [100 * b / s for b, s in zip(batches, steps, strict=True)]
+    return {
+        "median_percent": round(median(percent), 2),
+        "range_percent": [round(min(percent), 2), round(max(percent), 2)],
+        "batches_median_s": round(median(batches), 5),
+        "step_median_s": round(median(steps), 4),
+    }
+
+
+def of_search(args: argparse.Namespace, data: LabelledImages) -> dict[str, Any]:
+    batches = Batches(*search_streams(data, args.search_batch, args.device))
+    step = Step("shared, noise-aware", argparse.Namespace(**vars(args), batch=args.search_batch))
+    seconds = []
+    for _ in range(args.repeats + 1):
+        batches.make()
+        seconds.append(step.run() + batches.seconds[-1])
+    return share(batches.seconds[1:], seconds[1:])
+
+
+def of_training(args: argparse.Namespace, data: LabelledImages) -> dict[str, Any]:
+    batches = Batches(train_stream(data, args.train_batch, args.device))
+    turns = Turns(args.steps, batches.make)
+    form = argparse.Namespace(**vars(args), batch=args.train_batch)
+    run_package(form, data, args.repeats + 1, turns)
+    return share(batches.seconds[1:], [s / args.steps for s in turns.seconds[1:]])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--precision", default="float32", choices=["float32", "bf16"])
+    parser.add_argument("--compile", action="store_true", help="the training's network")
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--steps", type=int, default=3, help="of the training between two batches")
+    parser.add_argument("--channels", type=int, default=16)
+    parser.add_argument("--cells", type=int, default=8)
+    parser.add_argument("--search-batch", type=int, default=16)
+    parser.add_argument("--train-batch", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    args = parser.parse_args()
+    quiet()
+    torch.set_num_threads(args.threads)
+    data = random_images()
+    setting = ("compile", "channels", "cells", "search_batch", "train_batch", "threads")
+    result = {
+        "command": (
+            f"python -m benchmarks.loading --device {args.device} --precision {args.precision}"
+            f"{' --compile' if args.compile else ''} --channels {args.channels} "
+            f"--cells {args.cells} --search-batch {args.search_batch} "
+            f"--train-batch {args.train_batch}"
+        ),
+        "setting": {k: getattr(args, k) for k in setting},
+        **surroundings(),
+        "repeats": args.repeats,
+        "search": of_search(args, data),
+        "training": of_training(args, data),
+    }
+    store(f"loading_{args.device}_{args.precision}", result)
+    for kind in ("search", "training"):
+        print(kind, result[kind])
+
+
+if __name__ == "__main__":
+    main()
