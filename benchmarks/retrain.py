@@ -233,7 +233,10 @@ def quiet() -> None:
 
 
 def side(seconds: list[float], images: int, memory: int) -> dict[str, Any]:
-    """The figures of one side, of rounds of so many images."""
+    """The figures of one side, of rounds of so many images.
+
+    The spread is that between the fastest and the slowest round, over the median.
+    """
     rates = sorted(images / s for s in seconds)
     return {
         "images_per_s": [round(r, 1) for r in rates],
