@@ -14,7 +14,8 @@ their first epoch, in which no path is dropped yet.
 
 The sides take turns in one process, a round of steps each; the first round is a warm-up. The peak
 memory of each comes from a process of its own, less what the process held before its first step.
-Images are random, drawn from a seed. Writes ``docs/results/retrain_<device>_<precision>.json``.
+Images are random, drawn from a seed. Writes ``docs/results/retrain_<device>_<precision>.json``, and
+with ``--compile`` that name with ``_compile``.
 """
 
 import argparse
@@ -276,7 +277,7 @@ def main() -> None:
         "command": (
             f"python -m benchmarks.retrain --device {args.device} --precision {args.precision}"
             f"{' --compile' if args.compile else ''} --channels {args.channels} "
-            f"--cells {args.cells} --batch {args.batch}"
+            f"--cells {args.cells} --batch {args.batch} --rounds {args.rounds} --steps {args.steps}"
         ),
         "setting": {"genotype": "darts_v2", **{k: getattr(args, k) for k in setting}},
         **surroundings(),
@@ -285,7 +286,7 @@ def main() -> None:
         "package_over_plain_range": [round(min(ratios), 2), round(max(ratios), 2)],
         "memory_package_over_plain": round(memory["package"] / memory["plain"], 2),
     }
-    store(f"retrain_{args.device}_{args.precision}", result)
+    store(f"retrain_{args.device}_{args.precision}{'_compile' * args.compile}", result)
     for name in SIDES:
         print(name, result["sides"][name])
     print({k: v for k, v in result.items() if "over" in k})
