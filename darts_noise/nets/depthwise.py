@@ -37,15 +37,22 @@ def depthwise_conv2d(x: Tensor, weight: Tensor, stride: int = 1, dilation: int =
         (B, C, ⌈H/stride⌉, ⌈W/stride⌉): what ``F.conv2d(x, weight, None, stride,
         dilation * (k // 2), dilation, C)`` returns.
     """
-    k = weight.shape[-1]
-    slow = (dilation == 2 and stride in (1, 2)) or (dilation == 1 and stride == 1 and k > 3)
-    if not slow or x.device.type != "cpu" or torch.compiler.is_compiling():
+    if (
+        not _is_slow(weight, stride, dilation)
+        or x.device.type != "cpu"
+        or torch.compiler.is_compiling()
+    ):
         return _reference(x, weight, stride, dilation)
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
         x, weight = x.to(dtype), weight.to(dtype)
     out: Tensor = _Depthwise.apply(x, weight, stride, dilation)
     return out
+
+
+def _is_slow(weight: Tensor, stride: int, dilation: int) -> bool:
+    large = weight.shape[-1] > 3
+    return (dilation == 2 and stride in (1, 2)) or (dilation == 1 and stride == 1 and large)
 
 
 def _reference(x: Tensor, weight: Tensor, stride: int, dilation: int) -> Tensor:
@@ -63,20 +70,40 @@ class _Depthwise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         x, weight = ctx.saved_tensors
-        stride, dilation = ctx.stride, ctx.dilation
         mask = ctx.needs_input_grad[:2]
         if torch.is_grad_enabled():  # a second derivative will be asked for
-            dx, dw = _gradients(gradient, x, weight, stride, dilation, mask)
-            return dx, dw, None, None
-        shape = x.shape
-        if dilation == 2:
-            x = _even(x) if stride == 2 else _split(x)
-            gradient = gradient if stride == 2 else _split(gradient)
-        dx, _ = _gradients(gradient, x, weight, 1, 1, (mask[0], False))
-        dw = _weight_gradient(gradient, x, weight) if mask[1] else None
-        if dx is not None and dilation == 2:
-            dx = _at_even(dx, shape) if stride == 2 else _joined(dx, shape)
+            dx, dw = _gradients(gradient, x, weight, ctx.stride, ctx.dilation, mask)
+        else:
+            dx, dw = depthwise_gradients(gradient, x, weight, ctx.stride, ctx.dilation, mask)
         return dx, dw, None, None
+
+
+def depthwise_gradients(
+    gradient: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    stride: int,
+    dilation: int,
+    mask: tuple[bool, bool] = (True, True),
+) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of `depthwise_conv2d` by x and by the weights, without a graph of their own.
+
+    Args:
+        gradient: by the output.
+        x, weight, stride, dilation: as given to `depthwise_conv2d`.
+        mask: which of the two are asked for; the other is None.
+    """
+    if not _is_slow(weight, stride, dilation):
+        return _gradients(gradient, x, weight, stride, dilation, mask)
+    shape = x.shape
+    if dilation == 2:
+        x = _even(x) if stride == 2 else _split(x)
+        gradient = gradient if stride == 2 else _split(gradient)
+    dx, _ = _gradients(gradient, x, weight, 1, 1, (mask[0], False))
+    dw = _weight_gradient(gradient, x, weight) if mask[1] else None
+    if dx is not None and dilation == 2:
+        dx = _at_even(dx, shape) if stride == 2 else _joined(dx, shape)
+    return dx, dw
 
 
 def _gradients(

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from darts_noise.naming import unknown
 from darts_noise.nets.mixed.shared import SharedCell
@@ -77,6 +78,9 @@ class SuperNet(nn.Module):
         cell = IMPLEMENTATIONS[implementation]
         self.cells = module_list(cell(self.space, plan) for plan in self.plans)
         self.pool = nn.AdaptiveAvgPool2d(1)
+        if implementation == "shared":  # a count that nothing reads, one launch each
+            for norm in (m for m in self.modules() if isinstance(m, _BatchNorm)):
+                norm.num_batches_tracked = None
         self.classifier = nn.Linear(self.plans[-1].channels * self.space.nodes, num_classes)
 
     def forward(self, x: Tensor, weights: Mapping[str, Tensor]) -> Tensor:

@@ -7,19 +7,19 @@ from torch import nn
 
 import darts_noise as dn
 from darts_noise.nets.mixed import shared
+from darts_noise.nets.mixed.edgewise import add_edges, together
 from darts_noise.nets.mixed.stacked import StackedEdges, chain
 from darts_noise.search.gradients import still_statistics
 from darts_noise.search.hypergradients import InnerStep, hypergradient, objective
 from darts_noise.space.operations import registry
 from darts_noise.space.spaces import Space
 
-PARTS = {"one edge at a time": 0, "a few edges": 2**12, "all at once": 2**40}
 
-
-@pytest.fixture(params=PARTS, autouse=True)
-def cache(request, monkeypatch):
-    """Every way of dividing the work."""
-    monkeypatch.setattr(shared, "CACHE", PARTS[request.param])
+@pytest.fixture(params=["edge by edge", "all at once"], autouse=True)
+def way(request, monkeypatch):
+    """Both ways of doing the work."""
+    if request.param == "all at once":
+        monkeypatch.setattr(shared, "applies", lambda states: False)
 
 
 def both(space="darts", **form):
@@ -147,8 +147,17 @@ def test_a_users_chain_keeps_its_own_padding(stride, kernel, padding, dilation):
     )
     x = torch.randn(2, 4, 12, 12)
     stacked = StackedEdges([[chain(module)]], [0])
-    [(_, found)] = stacked(lambda _: F.relu(x), torch.ones(1, 1), [slice(0, 1)], True)
-    torch.testing.assert_close(found, module(x))
+    ways = {
+        "at once": together(stacked, F.relu(x), 1, torch.ones(1, 1), stacked.kernels()),
+        "by edge": add_edges(
+            [stacked],
+            [F.relu(x)],
+            [torch.ones(1, 1)],
+            torch.zeros_like(module(x)[None].permute(0, 1, 3, 4, 2)),
+        ),
+    }
+    for found in ways.values():
+        torch.testing.assert_close(found[0].permute(0, 3, 1, 2), module(x))
 
 
 def test_bfloat16_is_near_float32():

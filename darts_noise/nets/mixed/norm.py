@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -18,47 +19,74 @@ class EdgeNorm(_BatchNorm):
         super().__init__(kinds * edges * channels, affine=False)
         self.form = (kinds, edges, channels)
 
-    def forward(  # type: ignore[override]
-        self, x: Tensor, kinds: slice, edges: slice, weights: Tensor | None = None
-    ) -> Tensor:
-        """Normalises the channels of these kinds on these edges.
+    @property
+    def by_batch(self) -> bool:
+        """Whether it normalises by the statistics of the batch."""
+        return self.training or not self.track_running_stats
+
+    def forward(self, x: Tensor, weights: Tensor | None = None, track: bool = True) -> Tensor:
+        """Normalises all channels.
 
         Args:
             x: (B, kinds · edges · channels, H, W).
-            kinds: consecutive; several of them only together with all edges.
-            edges: consecutive.
             weights: (edges, kinds); None for 1.
+            track: whether the running statistics follow in train mode.
         """
         scale = None
         if weights is not None:
             # A copy: the backward of batch norm returns garbage for an expanded view.
             scale = weights.t()[..., None].repeat(1, 1, self.form[2]).view(-1)
-        mean = variance = None
-        if self.track_running_stats:
-            assert self.running_mean is not None
-            assert self.running_var is not None
-            mean = self._part(self.running_mean, kinds, edges)
-            variance = self._part(self.running_var, kinds, edges)
-        return F.batch_norm(
-            x,
-            mean,
-            variance,
-            scale,
-            training=self.training or not self.track_running_stats,
-            momentum=self.momentum or 0.0,
-            eps=self.eps,
+        mean, variance = self.running_mean, self.running_var
+        if self.by_batch and not (track and self.track_running_stats):
+            mean = variance = None
+        momentum = self.momentum or 0.0
+        return F.batch_norm(x, mean, variance, scale, None, self.by_batch, momentum, self.eps)
+
+    def normalise(self, x: Tensor, kind: int, edge: int, scale: Tensor | None) -> list[Tensor]:
+        """Normalises the channels of one operation on one edge, without a graph.
+
+        Returns:
+            The result, and the mean and inverse deviation that `gradients` asks for.
+        """
+        mean, variance = self._statistics(kind, edge)
+        momentum = self.momentum or 0.0
+        return list(
+            torch.native_batch_norm(
+                x, scale, None, mean, variance, self.by_batch, momentum, self.eps
+            )
         )
 
-    def _part(self, statistic: Tensor, kinds: slice, edges: slice) -> Tensor:
-        """The view (kinds · edges · channels,) of a running statistic."""
-        return statistic.view(self.form)[kinds, edges].view(-1)
+    def gradients(
+        self,
+        gradient: Tensor,
+        x: Tensor,
+        kind: int,
+        edge: int,
+        scale: Tensor | None,
+        saved: tuple[Tensor, Tensor],
+    ) -> tuple[Tensor, Tensor | None]:
+        """The gradients of `normalise` by x and by the scale (channels,)."""
+        mean, variance = self._statistics(kind, edge)
+        mask = [True, scale is not None, False]
+        of_x, of_scale, _ = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, scale, mean, variance, *saved, self.by_batch, self.eps, mask
+        )
+        return of_x, of_scale
+
+    def _statistics(self, kind: int, edge: int) -> tuple[Tensor | None, Tensor | None]:
+        if not self.track_running_stats:
+            return None, None
+        return self._part(self.running_mean, kind, edge), self._part(self.running_var, kind, edge)
+
+    def _part(self, statistic: Tensor | None, kind: int, edge: int) -> Tensor:
+        """The view (channels,) of a running statistic."""
+        assert statistic is not None
+        return statistic.view(self.form)[kind, edge]
 
     def pairs(
         self, kind: int, edge: int, mean: Tensor | None, variance: Tensor | None
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """The running statistics of one operation beside those of a batch norm of its own."""
-        where = slice(kind, kind + 1), slice(edge, edge + 1)
         for own, theirs in ((self.running_mean, mean), (self.running_var, variance)):
-            assert own is not None
             assert theirs is not None
-            yield self._part(own, *where), theirs
+            yield self._part(own, kind, edge), theirs

@@ -1,67 +1,66 @@
 """The factorised reduction (`skip_connect` with stride 2) on all edges that leave some states."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darts_noise.nets.mixed.norm import EdgeNorm
-from darts_noise.nets.mixed.stacked import Inputs, Pairs, module_list
+from darts_noise.nets.mixed.stacked import Pairs
 from darts_noise.space.operations.identity import FactorizedReduce
 
 HALVES = ("straight", "shifted")
 
 
 class StackedReduce(nn.Module):
-    """Both halves of `FactorizedReduce` as one grouped convolution each.
+    """`FactorizedReduce` on all edges: for each state and half one convolution, and one norm.
 
     Args:
-        operations: the textbook's, one per edge, whose weights are copied.
+        operations: the textbook's, by state and then by node, whose weights are copied.
+        states: how many states the edges leave.
         column: their column of α.
     """
 
-    norms: Sequence[EdgeNorm]
-
-    def __init__(self, operations: Sequence[FactorizedReduce], column: int) -> None:
+    def __init__(self, operations: Sequence[FactorizedReduce], states: int, column: int) -> None:
         super().__init__()
         self.columns = [column]
         self.straight, self.shifted = (
             nn.Parameter(torch.cat([getattr(o, half).weight.detach() for o in operations]))
             for half in HALVES
         )
-        edges = len(operations)
-        self.channels = operations[0].straight.in_channels
-        self.halves = [len(self.straight) // edges, len(self.shifted) // edges]
-        self.norms = module_list(EdgeNorm(1, edges, half) for half in self.halves)
+        self.num_states, self.num_nodes = states, len(operations) // states
+        self.sizes = [len(half) // len(operations) for half in (self.straight, self.shifted)]
+        self.norm = EdgeNorm(1, len(operations), sum(self.sizes))
 
-    def forward(
-        self, inputs: Inputs, weights: Tensor, parts: Sequence[slice], together: bool
-    ) -> Iterator[tuple[slice, Tensor]]:
-        """See `StackedEdges.forward`."""
-        for edges in parts:
-            count = edges.stop - edges.start
-            x = inputs(edges)
-            height, width = x.shape[-2:]
-            odd = height % 2 or width % 2  # a padding by nothing would copy
+    def forward(self, states: Sequence[Tensor], weights: Tensor) -> Tensor:
+        """The weighted operation of every edge, added up by node.
+
+        Args:
+            states: after the ReLU, (B, C, H, W) each.
+            weights: (edges, 1).
+
+        Returns:
+            What they bring to the nodes (nodes, B, ⌈H/2⌉, ⌈W/2⌉, C).
+        """
+        height, width = states[0].shape[-2:]
+        odd = height % 2 or width % 2  # a padding by nothing would copy
+        kernels = [half.chunk(self.num_states) for half in (self.straight, self.shifted)]
+        found = []
+        for s, x in enumerate(states):
             shifted = (F.pad(x, (0, width % 2, 0, height % 2)) if odd else x)[:, :, 1:, 1:]
             halves = []
-            for image, kernels, size, norm in zip(
-                (x, shifted), (self.straight, self.shifted), self.halves, self.norms, strict=True
-            ):
-                kernel = kernels[edges.start * size : edges.stop * size]
-                y = F.conv2d(image, kernel, stride=2, groups=count)
-                y = norm(y, slice(0, 1), edges, weights[edges])
-                halves.append(y.permute(0, 2, 3, 1).reshape(len(y), *y.shape[2:], count, size))
-            yield edges, torch.cat(halves, -1).flatten(3).permute(0, 3, 1, 2)
+            for image, of_state, size in zip((x, shifted), kernels, self.sizes, strict=True):
+                pixels = F.conv2d(image, of_state[s], stride=2).permute(0, 2, 3, 1)
+                halves.append(pixels.reshape(*pixels.shape[:3], self.num_nodes, size))
+            found.append(torch.cat(halves, -1))
+        together = torch.stack(found, 3)  # (B, H', W', states, nodes, C)
+        y: Tensor = self.norm(together.flatten(3).permute(0, 3, 1, 2), weights)
+        return y.permute(0, 2, 3, 1).view(together.shape).sum(3).permute(3, 0, 1, 2, 4)
 
     def pairs(self, operations: Sequence[FactorizedReduce]) -> Pairs:
         """Our weights and statistics beside those of the textbook's operations."""
         for e, theirs in enumerate(operations):
-            mean, variance = (
-                torch.split(s if s is not None else torch.empty(0), self.halves)
-                for s in (theirs.norm.running_mean, theirs.norm.running_var)
-            )
-            for h, (name, size) in enumerate(zip(HALVES, self.halves, strict=True)):
+            for name, size in zip(HALVES, self.sizes, strict=True):
                 yield getattr(self, name)[e * size : (e + 1) * size], getattr(theirs, name).weight
-                yield from self.norms[h].pairs(0, e, mean[h], variance[h])
+            yield from self.norm.pairs(0, e, theirs.norm.running_mean, theirs.norm.running_var)

@@ -10,30 +10,25 @@ It is the function of `textbook.MixedCell`, arranged by the states that edges le
 - Whatever else a space holds is computed as the textbook does.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from darts_noise.nets.mixed.edgewise import add_edges, applies, together
+from darts_noise.nets.mixed.form import is_pointwise
+from darts_noise.nets.mixed.norm import EdgeNorm
 from darts_noise.nets.mixed.reduce import StackedReduce
-from darts_noise.nets.mixed.stacked import (
-    Chain,
-    Pairs,
-    StackedEdges,
-    chain,
-    is_pointwise,
-    module_list,
-)
+from darts_noise.nets.mixed.stacked import Chain, Pairs, StackedEdges, chain, module_list
 from darts_noise.nets.mixed.textbook import MixedCell, MixedOperation
 from darts_noise.nets.plan import CellPlan
 from darts_noise.space.operations.identity import FactorizedReduce, Zero
 from darts_noise.space.spaces import Space
 
-CACHE = 2**20
-"""Bytes of one tensor up to which work on a CPU is done side by side; about its L2 cache."""
+ARRANGEMENTS = ("pools", "plain", "stacked", "reduced", "others")
 
 
 class SharedCell(nn.Module):
@@ -62,18 +57,20 @@ class SharedCell(nn.Module):
 
     def arrange(self, weights: Tensor) -> list["LevelWeights"]:
         """The weights (edges, operations) as `forward` takes them; the same for like cells."""
-        return [
-            level.arrange(weights[rows]) for level, rows in zip(self.levels, self.rows, strict=True)
-        ]
+        order = [e for rows in self.rows for e in rows]
+        by_level = torch.split(weights[order], [len(rows) for rows in self.rows])
+        return [level.arrange(w) for level, w in zip(self.levels, by_level, strict=True)]
 
     def forward(self, first: Tensor, second: Tensor, weights: list["LevelWeights"]) -> Tensor:
         """Args: the outputs of the two cells before, and the arranged weights."""
         states = [self.preprocess[0](first), self.preprocess[1](second)]
         finished: list[Tensor] = []
-        incoming: list[Tensor] = []
+        incoming: Tensor | None = None
         for level, of_level in zip(self.levels, weights, strict=True):
-            incoming = level(states, of_level, incoming)
-            states = [incoming.pop(0)]
+            sums = level(states, of_level, incoming)
+            node, *rest = torch.split(sums, [1, len(sums) - 1][: len(sums)])
+            incoming = rest[0] if rest else None
+            states = [node.squeeze(0).permute(0, 3, 1, 2)]
             if states[0].requires_grad:
                 states[0].register_hook(_dense)
             finished += states
@@ -103,13 +100,15 @@ class LevelWeights:
     """α's weights on the edges that leave a level's states, for each way of computing them.
 
     Attributes:
-        shared: (nodes, states · candidates).
-        families: for each of `Level.families`, (states · nodes, kinds).
+        shared: (nodes, candidates · states).
+        stacked: for each of `Level.stacked`, (states · nodes, kinds).
+        reduced: for each of `Level.reduced`, (states · nodes, 1).
         others: (states · nodes, candidates).
     """
 
     shared: Tensor
-    families: list[Tensor]
+    stacked: list[Tensor]
+    reduced: list[Tensor]
     others: Tensor
 
 
@@ -120,6 +119,8 @@ class Level(nn.Module):
         mixed: the textbook's mixed operations, [state][node].
     """
 
+    pools: Sequence[nn.Module]
+    pool_norms: Sequence[EdgeNorm]
     shared: Sequence[Sequence[nn.Module]]
     others: Sequence[Sequence[nn.Module]]
     stacked: Sequence[StackedEdges]
@@ -130,110 +131,119 @@ class Level(nn.Module):
         self.num_states, self.num_nodes = len(mixed), len(mixed[0])
         edges = [operation for state in mixed for operation in state]
         example = edges[0].candidates
-        columns: dict[str, list[int]] = {"shared": [], "stacked": [], "reduced": [], "others": []}
+        columns: dict[str, list[int]] = {name: [] for name in ARRANGEMENTS}
         for column, candidate in enumerate(example):
             if not isinstance(candidate, Zero):
                 columns[_arrangement(candidate)].append(column)
-        self.shared_columns, self.other_columns = columns["shared"], columns["others"]
+        self.pool_columns, self.plain_columns = columns["pools"], columns["plain"]
+        self.shared_columns = [*self.pool_columns, *self.plain_columns]
+        self.other_columns = columns["others"]
+        pools = [_pool(example[c]) for c in self.pool_columns]
+        self.pools = module_list(pool for pool, _ in pools)
+        self.pool_norms = module_list(
+            EdgeNorm(1, self.num_states, norm.num_features) for _, norm in pools
+        )
         self.shared = module_list(
-            module_list(state[0].candidates[c] for c in self.shared_columns) for state in mixed
+            module_list(state[0].candidates[c] for state in mixed) for c in self.plain_columns
         )
         self.stacked = module_list(
             StackedEdges(_chains(edges, group), group)
             for group in _stacks(example, columns["stacked"])
         )
         self.reduced = module_list(
-            StackedReduce(_reductions(edges, c), c) for c in columns["reduced"]
+            StackedReduce(_reductions(edges, c), self.num_states, c) for c in columns["reduced"]
         )
         self.others = module_list(
             module_list(e.candidates[c] for c in self.other_columns) for e in edges
         )
 
-    @property
-    def families(self) -> list[StackedEdges | StackedReduce]:
-        return [*self.stacked, *self.reduced]
-
     def arrange(self, weights: Tensor) -> LevelWeights:
         """Args: weights (states · nodes, operations), by state and then by node."""
-        shared = weights[:, self.shared_columns].view(self.num_states, self.num_nodes, -1)
+        groups = [
+            self.shared_columns,
+            *(family.columns for family in self.stacked),
+            *(family.columns for family in self.reduced),
+            self.other_columns,
+        ]
+        order = [column for group in groups for column in group]
+        shared, *families, others = torch.split(weights[:, order], [len(g) for g in groups], 1)
+        by_state = shared.view(self.num_states, self.num_nodes, -1)
         return LevelWeights(
-            shared.transpose(0, 1).flatten(1),
-            [weights[:, family.columns] for family in self.families],
-            weights[:, self.other_columns],
+            by_state.permute(1, 2, 0).flatten(1),
+            families[: len(self.stacked)],
+            families[len(self.stacked) :],
+            others,
         )
 
     def forward(
-        self, states: Sequence[Tensor], weights: LevelWeights, incoming: Sequence[Tensor]
-    ) -> list[Tensor]:
-        """The sums at the nodes that this level's edges enter.
+        self, states: Sequence[Tensor], weights: LevelWeights, incoming: Tensor | None
+    ) -> Tensor:
+        """The sums (nodes, B, H', W', C) at the nodes that this level's edges enter.
 
         Args:
             states: one, or the cell's two inputs: each (B, C, H, W).
             weights: from `arrange`.
-            incoming: what earlier levels have brought to these nodes; empty for nothing.
+            incoming: what earlier levels have brought to these nodes, or None.
         """
-        sums: dict[int, Tensor] = dict(enumerate(incoming))
+        terms = [] if incoming is None else [incoming]
+        x = states[0] if len(states) == 1 else torch.cat(list(states), 1)
         if self.shared_columns:
-            self._add(sums, self._from_states(states, weights.shared))
-        if self.families:
-            activated = [F.relu(s) for s in states]
-            inputs = partial(self._side_by_side, activated)
-            parts, together = self._parts(activated[0])
-            for family, alpha in zip(self.families, weights.families, strict=True):
-                for edges, mixed in family(inputs, alpha, parts, together):
-                    several = edges.stop - edges.start > 1
-                    terms = torch.split(mixed, states[0].shape[1], 1) if several else [mixed]
-                    self._add(sums, terms, edges.start)
-        for e, operations in enumerate(self.others):
-            state = states[e // self.num_nodes]
-            for weight, operation in zip(weights.others[e], operations, strict=True):
-                self._add(sums, [weight * operation(state)], e)
-        return [sums[node] for node in range(self.num_nodes)]
-
-    def _add(self, sums: dict[int, Tensor], terms: Sequence[Tensor], first_edge: int = 0) -> None:
-        for edge, term in enumerate(terms, first_edge):
-            node = edge % self.num_nodes
-            sums[node] = sums[node] + term if node in sums else term
-
-    def _from_states(self, states: Sequence[Tensor], matrix: Tensor) -> Sequence[Tensor]:
-        """What the candidates without parameters bring to each node: (B, C, H', W') each."""
-        values = torch.stack(
-            [
-                operation(state).permute(0, 2, 3, 1)
-                for state, operations in zip(states, self.shared, strict=True)
-                for operation in operations
+            terms = [self._from_states(x, weights.shared, incoming)]
+        activated = F.relu(x)
+        for reduction, alpha in zip(self.reduced, weights.reduced, strict=True):
+            terms.append(reduction(_by_state(activated, self.num_states), alpha))
+        if self.other_columns:
+            terms.append(self._others(states, weights.others))
+        stacks = list(zip(self.stacked, weights.stacked, strict=True))
+        if not terms or not applies(states):
+            at_once = stacks if not applies(states) else stacks[:1]
+            terms += [
+                together(family, activated, self.num_states, alpha, family.kernels())
+                for family, alpha in at_once
             ]
-        )  # (states · candidates, B, H', W', C)
-        sums = matrix.to(values.dtype) @ values.flatten(1)
-        return [s.view(values.shape[1:]).permute(0, 3, 1, 2) for s in sums.unbind()]
+            stacks = stacks[len(at_once) :]
+        sums = functools.reduce(torch.add, terms)
+        if stacks:
+            owned = sums.clone() if sums is incoming else sums
+            families, alphas = zip(*stacks, strict=True)
+            sums = add_edges(families, _by_state(activated, self.num_states), alphas, owned)
+        return sums
 
-    def _parts(self, state: Tensor) -> tuple[list[slice], bool]:
-        """The edges that are worked on side by side, and whether all operations on them are.
+    def _from_states(self, x: Tensor, matrix: Tensor, incoming: Tensor | None) -> Tensor:
+        """What the candidates without parameters bring to each node, added to ``incoming``."""
+        states = _by_state(x, self.num_states)
+        pooled = [
+            value
+            for pool, norm in zip(self.pools, self.pool_norms, strict=True)
+            for value in _by_state(norm(pool(x)), self.num_states)
+        ]
+        plain = [
+            operation(state)
+            for across in self.shared
+            for state, operation in zip(states, across, strict=True)
+        ]
+        values = torch.stack([v.permute(0, 2, 3, 1) for v in (*pooled, *plain)])
+        # (candidates · states, B, H', W', C)
+        matrix, flat = matrix.to(values.dtype), values.flatten(1)
+        before = None if incoming is None else incoming.flatten(1)
+        sums = matrix @ flat if before is None else torch.addmm(before, matrix, flat)
+        return sums.view(self.num_nodes, *values.shape[1:])
 
-        On a CPU so many that a tensor fits into the cache, elsewhere everything.
-        """
-        nodes, edges = self.num_nodes, self.num_states * self.num_nodes
-        size = state.numel() * state.element_size()
-        if state.device.type != "cpu" or edges * size <= CACHE:
-            return [slice(0, edges)], True
-        step = max(1, min(CACHE // size, nodes))
-        return [
-            slice(first + n, first + min(n + step, nodes))
-            for first in range(0, edges, nodes)
-            for n in range(0, nodes, step)
-        ], False
-
-    def _side_by_side(self, states: Sequence[Tensor], edges: slice) -> Tensor:
-        """The inputs of some edges: those of one state, or all."""
-        start, stop = int(edges.start), int(edges.stop)
-        first, last = start // self.num_nodes, (stop - 1) // self.num_nodes
-        if stop - start == 1:
-            return states[first]
-        count = (stop - start) // (last - first + 1)
-        pixels = torch.stack([s.permute(0, 2, 3, 1) for s in states[first : last + 1]], 3)
-        repeated = pixels.unsqueeze(4).expand(-1, -1, -1, -1, count, -1)  # (B, H, W, s, n, C)
-        together: Tensor = repeated.flatten(3).permute(0, 3, 1, 2)
-        return together
+    def _others(self, states: Sequence[Tensor], weights: Tensor) -> Tensor:
+        """What the candidates of no special form bring to each node."""
+        sums = [
+            sum(
+                weight * operation(state)
+                for s, state in enumerate(states)
+                for weight, operation in zip(
+                    weights[s * self.num_nodes + node],
+                    self.others[s * self.num_nodes + node],
+                    strict=True,
+                )
+            )
+            for node in range(self.num_nodes)
+        ]
+        return torch.stack(sums).permute(0, 1, 3, 4, 2)
 
     def pairs(self, mixed: Sequence[MixedOperation]) -> Pairs:
         """Our tensors beside those of the textbook's mixed operations, by state and then by node.
@@ -246,7 +256,12 @@ class Level(nn.Module):
         for reduction in self.reduced:
             yield from reduction.pairs(_reductions(mixed, reduction.columns[0]))
         for e, theirs in enumerate(mixed):
-            shared = zip(self.shared_columns, self.shared[e // self.num_nodes], strict=True)
+            state_number = e // self.num_nodes
+            for column, pool_norm in zip(self.pool_columns, self.pool_norms, strict=True):
+                _, norm = _pool(theirs.candidates[column])
+                yield from pool_norm.pairs(0, state_number, norm.running_mean, norm.running_var)
+            of_state = [across[state_number] for across in self.shared]
+            shared = zip(self.plain_columns, of_state, strict=True)
             others = zip(self.other_columns, self.others[e], strict=True)
             for column, ours in (*shared, *others):
                 state = ours.state_dict()
@@ -257,10 +272,27 @@ class Level(nn.Module):
 def _arrangement(candidate: nn.Module) -> str:
     """How a candidate of the textbook is computed here."""
     if not list(candidate.parameters()):
-        return "shared"
+        return "pools" if _is_pool(candidate) else "plain"
     if isinstance(candidate, FactorizedReduce):
         return "reduced"
     return "stacked" if chain(candidate) else "others"
+
+
+def _by_state(x: Tensor, count: int) -> Sequence[Tensor]:
+    """Equal parts of the channels; a single one without the copy that undoes a split backward."""
+    return [x] if count == 1 else x.chunk(count, 1)
+
+
+def _is_pool(candidate: nn.Module) -> bool:
+    """Whether it is a pooling and a batch norm, each of one channel at a time."""
+    kinds = [type(layer) for layer in candidate.children()]
+    return kinds in ([nn.MaxPool2d, nn.BatchNorm2d], [nn.AvgPool2d, nn.BatchNorm2d])
+
+
+def _pool(candidate: nn.Module) -> tuple[nn.Module, nn.BatchNorm2d]:
+    pool, norm = candidate.children()
+    assert isinstance(norm, nn.BatchNorm2d)
+    return pool, norm
 
 
 def _stacks(candidates: nn.ModuleList, columns: list[int]) -> list[list[int]]:
