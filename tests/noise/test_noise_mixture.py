@@ -30,6 +30,13 @@ def test_shares_are_exact_where_they_can_be():
     assert shares(noise_parts({"uniform": 1, "gaussian": 1, "blur": 1}), 7) == [3, 2, 2]
 
 
+def test_what_is_left_over_goes_to_the_largest_remainders():
+    """1.67 and 3.33 images of 5, 1.33 and 2.67 of 4."""
+    parts = noise_parts({"gaussian": 1, "uniform": 2})
+    assert shares(parts, 5) == [2, 3]
+    assert shares(parts, 4) == [1, 3]
+
+
 def test_a_set_is_its_families_one_after_the_other_each_as_it_is_alone():
     """Nothing that one family draws depends on the others, only on the seed and its share."""
     mixture = {"uniform": 2, "shuffled_pixels": 1, "label_permutation": 1}
