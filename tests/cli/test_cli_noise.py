@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -47,6 +48,8 @@ def test_a_mixture_is_searched_and_another_family_is_measured(views, tmp_path):
     assert dn.load_genotype(run).meta["noise_family"] == mixture
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["model"]["noise_family"] == mixture
+    held = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert held["hyper_parameters"]["noise_family"] == mixture
 
     more = ["--model.num_cells=3", f"--noise_family=dataset:{views}", f"--runs={tmp_path}"]
     train.main([*FEW, *more])
