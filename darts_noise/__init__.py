@@ -4,31 +4,38 @@
 >>> net = dn.create_model("darts_v2", num_classes=10, channels=4, num_cells=3)
 >>> dn.load_genotype("darts_v2").normal[0]
 (('sep_conv_3x3', 0), ('sep_conv_3x3', 1))
+
+The names are imported with the first one that is used: torch and Lightning take seconds, which a
+script's ``--help`` need not wait for.
 """
 
-from darts_noise.data import ImageDataModule, list_datasets, load_dataset, register_dataset
-from darts_noise.nets import Cell, Network, SuperNet, create_model
-from darts_noise.noise import list_noise, make_noise, noise_fit_penalty, register_noise
-from darts_noise.search import (
-    Architecture,
-    InnerStep,
-    SearchModule,
-    hypergradient,
-    list_variants,
-    objective,
-    register_variant,
-)
-from darts_noise.space import (
-    Genotype,
-    Space,
-    list_genotypes,
-    list_operations,
-    list_spaces,
-    load_genotype,
-    register_operation,
-    register_space,
-)
-from darts_noise.train import NoiseFit, TrainModule, noise_fit
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from darts_noise.data import ImageDataModule, list_datasets, load_dataset, register_dataset
+    from darts_noise.nets import Cell, Network, SuperNet, create_model
+    from darts_noise.noise import list_noise, make_noise, noise_fit_penalty, register_noise
+    from darts_noise.search import (
+        Architecture,
+        InnerStep,
+        SearchModule,
+        hypergradient,
+        list_variants,
+        objective,
+        register_variant,
+    )
+    from darts_noise.space import (
+        Genotype,
+        Space,
+        list_genotypes,
+        list_operations,
+        list_spaces,
+        load_genotype,
+        register_operation,
+        register_space,
+    )
+    from darts_noise.train import NoiseFit, TrainModule, noise_fit
 
 __all__ = [
     "Architecture",
@@ -62,3 +69,21 @@ __all__ = [
     "register_space",
     "register_variant",
 ]
+
+PARTS = ("data", "space", "nets", "noise", "search", "train")
+
+if not TYPE_CHECKING:  # a type checker reads the imports above
+
+    def __getattr__(name: str) -> Any:
+        if name in PARTS:
+            return import_module(f"{__name__}.{name}")
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        for part in [import_module(f"{__name__}.{part}") for part in PARTS]:
+            if name in part.__all__:
+                globals()[name] = getattr(part, name)
+        return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *PARTS})
