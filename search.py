@@ -1,16 +1,6 @@
 """Searches a cell: ``python search.py --help``."""
 
-import gc
-import os
-
-# Threads that wait should sleep: on a shared machine, spinning ones slow a small network tenfold.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# Nothing that is imported is garbage yet, and looking for it takes a second.
-gc.disable()
-
-from darts_noise.cli.search import main  # noqa: E402
-
-gc.enable()
+from darts_noise.cli.start import start
 
 if __name__ == "__main__":
-    main()
+    start("search")

@@ -1,1 +1,1 @@
-"""The two scripts. Each module imports what it needs, so that ``--help`` stays quick."""
+"""The two scripts. `start` and `help_text` import nothing heavy, so that ``--help`` is quick."""

@@ -9,6 +9,7 @@ import difflib
 import inspect
 import re
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -36,6 +37,9 @@ HELP = {
     "config": "a YAML file of keys; of several, a later one wins key by key",
     "print_config": "print all keys with their values and exit",
 }
+WIDTH, MARGIN = 100, 31
+"""Columns of ``--help`` on every terminal, and those of them before the texts."""
+
 HIDDEN = ("model", "data", "trainer", "print_shtab")
 
 TRAINER_DEFAULTS: dict[str, Any] = {
@@ -79,8 +83,12 @@ class OneLineParser(LightningArgumentParser):
                 continue
             default = action.default if action.default != "==SUPPRESS==" else None
             shown = "" if default is None else f" [{default}]"
-            text = HELP.get(action.dest, text).rstrip(".")
-            groups.setdefault(head if tail else "run", []).append(f"  {option:<28} {text}{shown}")
+            text = HELP.get(action.dest, text).rstrip(".") + shown
+            wrapped = textwrap.wrap(text, WIDTH - MARGIN, break_on_hyphens=False)
+            entry = f"\n{'':{MARGIN}}".join(wrapped)
+            groups.setdefault(head if tail else "run", []).append(
+                f"  {option:<{MARGIN - 3}} {entry}"
+            )
         lines = [
             f"usage: {self.prog} [--config FILE] [--KEY VALUE ...]",
             "",

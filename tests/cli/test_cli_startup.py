@@ -6,8 +6,8 @@ import sys
 
 from conftest import ROOT
 
-# Prints the packages that the scripts' --help and --print_config import beyond those that Lightning
-# imports for a parser of its own Trainer.
+# Prints the packages that the scripts' --print_config and --help import beyond those that Lightning
+# imports for a parser of its own Trainer. A --help that is not alone comes from the parser.
 BEYOND_LIGHTNING = """
 import contextlib, io, json, runpy, sys
 import pytorch_lightning as pl
@@ -20,7 +20,7 @@ LightningArgumentParser().add_lightning_class_args(pl.Trainer, "trainer")
 lightning = packages()
 for script in ("search.py", "train.py"):
     for option in ("--help", "--print_config"):
-        sys.argv = [script, option]
+        sys.argv = [script, "--seed=1", option]
         with contextlib.redirect_stdout(io.StringIO()) as text:
             try:
                 runpy.run_path(script, run_name="__main__")

@@ -1,0 +1,49 @@
+"""What ``search.py`` and ``train.py`` do before the seconds of imports, and during them."""
+
+import gc
+import os
+import signal
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+
+from darts_noise.cli.help_text import stored_help
+
+HELP_OPTIONS = (["--help"], ["-h"])
+
+
+def start(script: str) -> None:
+    """Runs a script of the project, or prints its stored help.
+
+    Args:
+        script: ``search`` or ``train``, the module beside this one.
+
+    Raises:
+        SystemExit: what the script ends with; 130 after a Ctrl-C that nothing else has answered.
+    """
+    named = Path(sys.argv[0]).name == f"{script}.py"  # which the help repeats
+    text = stored_help(script) if named and sys.argv[1:] in HELP_OPTIONS else None
+    if text is not None:
+        print(text, end="")
+        return
+    # Threads that wait should sleep: on a shared machine, spinning ones slow a small network
+    # tenfold.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # A Ctrl-C in the midst of an import could be taken for a failure of that import.
+    waiting = signal.getsignal(signal.SIGINT)
+    if waiting is signal.default_int_handler:
+        signal.signal(signal.SIGINT, leave)
+    gc.disable()  # nothing that is imported is garbage yet, and looking for it takes a second
+    module = import_module(f"darts_noise.cli.{script}")
+    gc.enable()
+    signal.signal(signal.SIGINT, waiting)
+    try:
+        module.main()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def leave(signum: int, frame: FrameType | None) -> None:
+    """Ends the process at once; before the script runs there is nothing to put away."""
+    os._exit(130)
