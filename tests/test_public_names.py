@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from conftest import ROOT
 
 import darts_noise as dn
 
@@ -26,4 +27,4 @@ def test_an_unknown_name_is_an_attribute_error():
 
 def test_the_package_alone_does_not_import_torch():
     code = "import sys, darts_noise; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -1,0 +1,234 @@
+"""The README's performance table, made from the files in ``docs/results``.
+
+    python -m benchmarks.readme_table
+
+prints it and writes it into ``README.md`` between its two comments. A benchmark that has not been
+run has no row; run the command again after it.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from darts_noise.atomic import write_text
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs" / "results"
+BEGIN = "<!-- performance: python -m benchmarks.readme_table -->"
+END = "<!-- end of performance -->"
+HEAD = ("what", "setting", "textbook or plain", "here", "ratio")
+
+Row = tuple[str, str, str, str, str]
+"""The cells below `HEAD`; that of the file comes last and is added by `table`."""
+
+
+def search_step(name: str, found: dict[str, Any]) -> Iterator[Row]:
+    """The shared supernet beside the textbook's, and the twin's part in it."""
+    device = described(name, "search_step_")
+    textbook, shared, aware = (
+        found["sides"][side] for side in ("textbook", "shared", "shared, noise-aware")
+    )
+    setting = f"{device}, {sizes(found)}; n = {len(shared['seconds'])}"
+    yield (
+        "search step",
+        setting,
+        seconds(textbook["median_s"]),
+        seconds(shared["median_s"]),
+        f"{found['textbook_over_shared']:g} × as fast",
+    )
+    yield (
+        "search step, peak memory",
+        device,
+        mebibytes(textbook["peak_mib"]),
+        mebibytes(shared["peak_mib"]),
+        times(found["memory_shared_over_textbook"]),
+    )
+    yield (
+        "search step, launches of a pass and its backward",
+        sizes(found),
+        f"{found['launches']['textbook']:,}",
+        f"{found['launches']['shared']:,}",
+        times(found["launches"]["shared"] / found["launches"]["textbook"]),
+    )
+    yield (
+        "noise-aware search step, beside one of λ = 0",
+        setting,
+        seconds(shared["median_s"]),
+        seconds(aware["median_s"]),
+        f"{times(found['noise_aware_over_plain'])} the time",
+    )
+
+
+def retrain(name: str, found: dict[str, Any]) -> Iterator[Row]:
+    """Training with the Trainer as `train.py` runs it beside a plain loop."""
+    device = described(name, "retrain_")
+    plain, package = found["sides"]["plain"], found["sides"]["package"]
+    n = len(package["images_per_s"])
+    yield (
+        "training",
+        f"{device}, {sizes(found)}; n = {n}",
+        f"{plain['median_images_per_s']:,.0f} images/s",
+        f"{package['median_images_per_s']:,.0f} images/s",
+        f"{found['package_over_plain']:g} × as fast",
+    )
+    yield (
+        "training, peak memory",
+        device,
+        mebibytes(plain["peak_mib"]),
+        mebibytes(package["peak_mib"]),
+        times(found["memory_package_over_plain"]),
+    )
+
+
+def loading(name: str, found: dict[str, Any]) -> Iterator[Row]:
+    """The share of a step that goes into its batches."""
+    device = described(name, "loading_")
+    for kind, size, of in (
+        ("search", "search_batch", "noise-aware search step"),
+        ("training", "train_batch", "training step"),
+    ):
+        step = found[kind]
+        setting = {**found["setting"], "batch": found["setting"][size]}
+        yield (
+            f"batches of a {of}",
+            f"{device}, {sizes({**found, 'setting': setting})}; n = {found['repeats']}",
+            f"whole step: {seconds(step['step_median_s'])}",
+            seconds(step["batches_median_s"]),
+            f"{step['median_percent']:g} % of it",
+        )
+
+
+def growth(name: str, found: dict[str, Any]) -> Iterator[Row]:
+    """The exponents of a search step's time and memory in each of its sizes, varied alone."""
+    setting = f"{described(name, 'growth_')}, {sizes(found)}, each varied alone"
+    for what, figure in (("time", "time_s"), ("peak memory", "peak_mib")):
+        grown = [f"{size}^{of[figure]['exponent']:g}" for size, of in found["sizes"].items()]
+        yield f"search step, growth of the {what}", setting, "", "∝ " + ", ".join(grown), ""
+
+
+def hypergradient(name: str, found: dict[str, Any]) -> Iterator[Row]:
+    """Each α gradient beside the first-order one."""
+    supernet = "shared" if "shared" in found["command"] else "textbook"
+    methods = dict(found["methods"])
+    first = methods.pop("first_order")
+    for method, of in methods.items():
+        yield (
+            f"α gradient, `{method}`",
+            f"CPU, {supernet} supernet, {sizes(found)}; n = {len(of['seconds'])}",
+            f"`first_order`: {seconds(first['median_s'])}",
+            seconds(of["median_s"]),
+            f"{times(of['time_ratio'])} the time, {times(of['memory_ratio'])} the memory",
+        )
+
+
+def startup(name: str, found: dict[str, Any]) -> Iterator[Row]:
+    """The commands of a user beside the import of Lightning alone."""
+    wall = {command: of["wall_s"]["median"] for command, of in found["commands"].items()}
+    plain = wall["import pytorch_lightning"]
+    for command, what in (
+        ("search.py --help", "`python search.py --help`"),
+        ("train.py --help", "`python train.py --help`"),
+        ("search.py, first step", "`python search.py` to its first step"),
+    ):
+        yield (
+            what,
+            f"CPU; n = {found['n']}",
+            f"`import pytorch_lightning`: {seconds(plain)}",
+            seconds(wall[command]),
+            times(wall[command] / plain),
+        )
+
+
+SOURCES: dict[str, Callable[[str, dict[str, Any]], Iterator[Row]]] = {
+    "search_step_*": search_step,
+    "hypergradient": hypergradient,
+    "growth_*": growth,
+    "retrain_*": retrain,
+    "loading_*": loading,
+    "startup": startup,
+}
+"""The files of the table, without their ending, in its order."""
+
+
+def described(name: str, prefix: str) -> str:
+    """What a file's name says of the run.
+
+    >>> described("retrain_cuda_bf16_compile", "retrain_")
+    'GPU, bf16, compiled'
+    """
+    words = {"cpu": "CPU", "cuda": "GPU", "compile": "compiled"}
+    return ", ".join(words.get(word, word) for word in name.removeprefix(prefix).split("_"))
+
+
+def sizes(found: dict[str, Any]) -> str:
+    setting = found["setting"]
+    threads = int(setting.get("threads", found["hardware"]["threads"]))
+    return (
+        f"{threads} thread{'s' * (threads > 1)}, {setting['channels']} channels, "
+        f"{setting['cells']} cells, batch {setting['batch']}"
+    )
+
+
+def seconds(value: float) -> str:
+    """Two figures where they are milliseconds, else three at most.
+
+    >>> seconds(0.00341), seconds(2.96), seconds(107.916)
+    ('3.4 ms', '2.96 s', '108 s')
+    """
+    return f"{1000 * value:.2g} ms" if value < 0.1 else f"{value:.3g} s"
+
+
+def mebibytes(value: float) -> str:
+    return f"{value:,.0f} MiB"
+
+
+def times(ratio: float) -> str:
+    """Two figures.
+
+    >>> times(35.8), times(0.926)
+    ('36 ×', '0.93 ×')
+    """
+    return f"{ratio:.2g} ×"
+
+
+def table(results: Path = RESULTS) -> str:
+    """The table in Markdown, with a line for each row and none after the last.
+
+    Raises:
+        ValueError: a file of results that lacks a figure; the message names both.
+    """
+    lines = [[*HEAD, "file"], ["---"] * (len(HEAD) + 1)]
+    for pattern, rows in SOURCES.items():
+        for path in sorted(results.glob(f"{pattern}.json")):
+            file = f"[{path.name}](docs/results/{path.name})"
+            try:
+                found = json.loads(path.read_text("utf-8"))
+                lines += [[*row, file] for row in rows(path.stem, found)]
+            except KeyError as missing:
+                raise ValueError(f"{path}: there is no {missing} in it") from None
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def filled(text: str, rows: str) -> str:
+    """The text with the rows between its two comments.
+
+    Raises:
+        ValueError: the comments are not there, or not once.
+    """
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise ValueError(f"README.md: expected {BEGIN!r} and {END!r} once each")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{rows}\n\n{END}{after}"
+
+
+def main() -> None:
+    readme = ROOT / "README.md"
+    rows = table()
+    write_text(readme, filled(readme.read_text("utf-8"), rows))
+    print(rows)
+
+
+if __name__ == "__main__":
+    main()
