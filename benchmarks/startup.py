@@ -27,6 +27,7 @@ COMMANDS = {
     "import torch": ("-c", "import torch"),
     "import pytorch_lightning": ("-c", "import pytorch_lightning"),
     "import darts_noise": ("-c", "import darts_noise"),
+    "import darts_noise, first name": ("-c", "import darts_noise; darts_noise.create_model"),
     "search.py --help": ("search.py", "--help"),
     "train.py --help": ("train.py", "--help"),
     "search.py, first step": (
