@@ -9,7 +9,7 @@ interleaved in one process; the peak memory of each comes from a process of its 
 process held before its first step. Launches are tensor operations of a forward and backward pass
 that are no views. The floor is the arithmetic at the speed of a large matrix product, and what the
 passes keep for their backward written and read once at the speed of a copy. Writes
-``docs/results/search_step_<device>_<precision>.json``.
+``docs/results/search_step_<device>_<precision>[_<threads>_threads].json``.
 """
 
 import argparse
@@ -224,7 +224,7 @@ def main() -> None:
     result = {
         "command": (
             f"python -m benchmarks.search_step --device {args.device} --precision {args.precision} "
-            f"--batch {args.batch}"
+            f"--batch {args.batch} --threads {args.threads}"
         ),
         "setting": {k: getattr(args, k) for k in ("channels", "cells", "batch", "threads")},
         **surroundings(),
@@ -235,7 +235,8 @@ def main() -> None:
         "launches": counts,
         "floor": lowest,
     }
-    store(f"search_step_{args.device}_{args.precision}", result)
+    threads = f"_{args.threads}_threads" if args.device == "cpu" else ""
+    store(f"search_step_{args.device}_{args.precision}{threads}", result)
     for side, row in table.items():
         print(f"{side:20} {row['median_s']:7.3f} s  {row['peak_mib']:6} MiB")
     for key in ("textbook_over_shared", "noise_aware_over_plain", "memory_shared_over_textbook"):

@@ -5,7 +5,7 @@ On CPUs the library's kernels are slow in two cases, and both have an exact way 
 - *Dilation 2.* A convolution with dilation 2 is an undilated one on each of the four sub-grids of
   pixels with rows and columns of equal parity: a reshape before and after. With stride 2 only one
   of the four is asked for.
-- *The weights' gradient of a kernel larger than 3×3.* Its entries are those of 3×3 kernels at
+- *The weights' gradient of a kernel wider than 3.* Its columns are those of narrower kernels at
   shifted positions, for which the library is fast.
 
 Anything that is not such a case, another device, a second derivative, compilation and export go
@@ -18,8 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MANY = 2**17
-"""Values in a tensor from which four small kernels are faster than one large one."""
+WIDEST = 3
+"""Columns of a kernel up to which the library's weight gradient is fast."""
+MANY = 2**13
+"""Values in a tensor from which several narrow kernels are faster than a wide one."""
 
 _backward = torch.ops.aten.convolution_backward
 
@@ -97,9 +99,10 @@ def depthwise_gradients(
         return _gradients(gradient, x, weight, stride, dilation, mask)
     shape = x.shape
     if dilation == 2:
-        x = _even(x) if stride == 2 else _split(x)
+        if mask[1]:  # the other gradient only asks for the shape, which is then that of its own
+            x = _even(x) if stride == 2 else _split(x)
         gradient = gradient if stride == 2 else _split(gradient)
-    dx, _ = _gradients(gradient, x, weight, 1, 1, (mask[0], False))
+    dx, _ = _gradients(gradient, x if mask[1] else gradient, weight, 1, 1, (mask[0], False))
     dw = _weight_gradient(gradient, x, weight) if mask[1] else None
     if dx is not None and dilation == 2:
         dx = _at_even(dx, shape) if stride == 2 else _joined(dx, shape)
@@ -113,11 +116,11 @@ def _gradients(
     stride: int,
     dilation: int,
     mask: tuple[bool, bool],
-    padding: int | None = None,
+    padding: tuple[int, int] | None = None,
 ) -> tuple[Tensor | None, Tensor | None]:
     if not any(mask):
         return None, None
-    pad = dilation * (weight.shape[-1] // 2) if padding is None else padding
+    side = dilation * (weight.shape[-1] // 2)
     pair, C = (stride, stride), x.shape[1]
     dx, dw, _ = _backward(
         gradient,
@@ -125,7 +128,7 @@ def _gradients(
         weight,
         None,
         pair,
-        (pad, pad),
+        padding or (side, side),
         (dilation,) * 2,
         False,
         (0, 0),
@@ -136,24 +139,21 @@ def _gradients(
 
 
 def _weight_gradient(gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """Of a convolution with stride 1 and dilation 1, put together from 3×3 blocks."""
-    k, (height, width) = weight.shape[-1], x.shape[-2:]
-    if k <= 3 or x.numel() < MANY:
+    """Of a convolution with stride 1 and dilation 1, put together from columns of the kernel."""
+    k = weight.shape[-1]
+    if k <= WIDEST or x.numel() < MANY or x.shape[-1] <= k // 2:  # some columns see no image
         _, dw = _gradients(gradient, x, weight, 1, 1, (False, True))
         assert dw is not None
         return dw
-    padded = F.pad(x, (k // 2,) * 4)
-    out = torch.empty_like(weight)
-    starts = [*range(0, k - 3, 3), k - 3]  # 0 and 2 for a kernel of 5: the blocks may overlap
-    for i in starts:
-        for j in starts:
-            window = padded[:, :, i : i + height + 2, j : j + width + 2]
-            window = window.contiguous(memory_format=torch.channels_last)
-            block = weight[:, :, :3, :3]
-            _, dw = _gradients(gradient, window, block, 1, 1, (False, True), padding=0)
-            assert dw is not None
-            out[:, :, i : i + 3, j : j + 3] = dw
-    return out
+    blocks = []
+    for start in range(0, k, WIDEST):
+        columns = weight[..., start : start + WIDEST]
+        first, last = start - k // 2, start + columns.shape[-1] - 1 - k // 2
+        window = F.pad(x, (-first, last))  # what these columns see of the image
+        _, dw = _gradients(gradient, window, columns, 1, 1, (False, True), (k // 2, 0))
+        assert dw is not None
+        blocks.append(dw)
+    return torch.cat(blocks, -1)
 
 
 def _even(x: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ class EdgeNorm(_BatchNorm):
         saved: tuple[Tensor, Tensor],
     ) -> tuple[Tensor, Tensor | None]:
         """The gradients of `normalise` by x and by the scale (channels,)."""
-        mean, variance = self._statistics(kind, edge)
+        mean, variance = (None, None) if self.by_batch else self._statistics(kind, edge)
         mask = [True, scale is not None, False]
         of_x, of_scale, _ = torch.ops.aten.native_batch_norm_backward(
             gradient, x, scale, mean, variance, *saved, self.by_batch, self.eps, mask
