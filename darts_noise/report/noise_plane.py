@@ -1,0 +1,265 @@
+"""Networks in the plane of test accuracy and noise accuracy: what a penalty buys, and at what cost.
+
+    figure = draw_noise_plane([NetworkPoint("λ = 0", [(0.99, 1.0), (0.98, 0.99)], curve="search"),
+                               NetworkPoint("λ = 1", [(0.97, 0.31), (0.98, 0.35)], curve="search"),
+                               NetworkPoint("resnet18", [(0.99, 1.0)])], chance=0.112)
+    save_figure(figure, "plane")
+
+Down and to the right is better. A network is a star: a dot for each seed, joined to their mean.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from darts_noise.report.style import OKABE_ITO, RC, text_width
+
+CURVE_COLOURS = tuple(
+    OKABE_ITO[name] for name in ("blue", "vermillion", "green", "purple", "orange", "sky")
+)
+CURVE_MARKERS = "osD^vP"
+CONTROL_COLOUR, CHANCE_COLOUR = "#555555", "#555555"
+PLANE_WIDTH, PLANE_HEIGHT = 4.2, 3.4  # inches, of the axes
+LABEL_TEXT, LABEL_HEIGHT = 7.0, 0.15  # points; inches from one label to the next
+LEFT, BELOW, ABOVE, LEADER, PAD = 0.55, 0.45, 0.3, 0.35, 0.08  # inches around the axes
+HEADING = "test and noise accuracy, mean ± deviation"
+
+
+@dataclass(frozen=True)
+class NetworkPoint:
+    """One network, or one setting of a search, with what each of its seeds came to.
+
+    Attributes:
+        name: as it is written beside the point.
+        seeds: (test accuracy, noise accuracy) of each, in [0, 1]. A seed without one of the two, or
+            whose training diverged, has NaN there and is not drawn.
+        curve: the networks of one name are joined through their means, in the order in which they
+            are given, such as by λ; None for a control, which stands alone.
+    """
+
+    name: str
+    seeds: Sequence[tuple[float, float]]
+    curve: str | None = None
+
+    @property
+    def measured(self) -> list[tuple[float, float]]:
+        """The seeds that have both figures."""
+        return [seed for seed in self.seeds if all(map(math.isfinite, seed))]
+
+    @property
+    def n(self) -> int:
+        """How many these are."""
+        return len(self.measured)
+
+    @property
+    def test_accuracy(self) -> float:
+        """Mean over the seeds; NaN without one."""
+        return _mean([test for test, _ in self.measured])
+
+    @property
+    def noise_accuracy(self) -> float:
+        """Mean over the seeds; NaN without one."""
+        return _mean([noise for _, noise in self.measured])
+
+    @property
+    def test_deviation(self) -> float | None:
+        """Standard deviation over the seeds (n − 1); None for fewer than two."""
+        return _deviation([test for test, _ in self.measured])
+
+    @property
+    def noise_deviation(self) -> float | None:
+        """Standard deviation over the seeds (n − 1); None for fewer than two."""
+        return _deviation([noise for _, noise in self.measured])
+
+
+def draw_noise_plane(
+    points: Sequence[NetworkPoint], chance: float | None = None, title: str | None = None
+) -> Figure:
+    """Draw noise accuracy over test accuracy, in per cent.
+
+    Args:
+        points: the networks; one without a measured seed is named under the plane.
+        chance: noise accuracy of the best constant answer, in [0, 1]; a dotted line.
+        title: a line above the plane.
+
+    Raises:
+        ValueError: no points, or an accuracy outside [0, 1].
+    """
+    if not points:
+        raise ValueError("points: expected at least one network, got none")
+    for point in points:
+        for seed in point.measured:
+            if not all(0 <= value <= 1 for value in seed):
+                raise ValueError(f"points[{point.name!r}]: expected 0 to 1, got {seed}")
+    drawn = [point for point in points if point.n]
+    missing = [point.name for point in points if not point.n]
+    labels = [_label(point) for point in drawn]
+    room = max(text_width(label, LABEL_TEXT) for label in [HEADING, *labels])
+    above = ABOVE + (0.22 if title else 0.0)
+    below = BELOW + (0.16 if missing else 0.0)
+    tall = max(PLANE_HEIGHT, LABEL_HEIGHT * len(drawn))
+    width = LEFT + PLANE_WIDTH + LEADER + room + PAD
+    height = below + tall + above
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(width, height))
+        axes = figure.add_axes((LEFT / width, below / height, PLANE_WIDTH / width, tall / height))
+        if title:
+            figure.text(
+                0.5, 1 - 0.06 / height, title, ha="center", va="top", size=9.0, weight="bold"
+            )
+        if missing:
+            names = f"not measured: {', '.join(missing)}"
+            figure.text(PAD / width, 0.05 / height, names, size=LABEL_TEXT, color=CONTROL_COLOUR)
+        axes.set_xlabel("test accuracy (%)")
+        axes.set_ylabel("noise accuracy (%)")
+        axes.set_ylim(-2.0, 102.0)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        if chance is not None:
+            axes.axhline(100 * chance, color=CHANCE_COLOUR, linestyle=":", linewidth=1.0, zorder=1)
+            # Below the line, where no network is, unless the line lies on the axis.
+            below_line = chance > 0.05
+            axes.annotate(
+                f"chance {100 * chance:.1f} %",
+                (0.0, 100 * chance),
+                (3.0, -2.0 if below_line else 2.0),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                va="top" if below_line else "bottom",
+                size=LABEL_TEXT,
+                color=CHANCE_COLOUR,
+            )
+        styles = _styles(drawn)
+        _join_means(axes, drawn)
+        for point, (colour, marker) in zip(drawn, styles, strict=True):
+            _draw_star(axes, point, colour, marker)
+        axes.margins(x=0.06)
+        axes.autoscale_view(scaley=False)
+        _write_labels(axes, drawn, labels, styles, LABEL_HEIGHT / tall)
+    return figure
+
+
+def spread(wanted: Sequence[float], gap: float) -> list[float]:
+    """Positions in [0, 1] near the wanted ones, in their order and at least `gap` apart.
+
+    They leave [0, 1] only where so many do not fit into it.
+
+    >>> spread([0.5, 0.5, 0.1], 0.1)
+    [0.5, 0.6, 0.1]
+    >>> spread([1.0, 0.95], 0.2)
+    [1.0, 0.8]
+    """
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    placed = [wanted[i] for i in order]
+    for i in range(1, len(placed)):
+        placed[i] = max(placed[i], placed[i - 1] + gap)
+    ceiling = 1.0
+    for i in reversed(range(len(placed))):
+        placed[i] = min(placed[i], ceiling)
+        ceiling = placed[i] - gap
+    positions = dict(zip(order, placed, strict=True))
+    return [round(positions[i], 9) for i in range(len(wanted))]
+
+
+def _styles(points: Sequence[NetworkPoint]) -> list[tuple[str, str]]:
+    """(colour, marker) of each: those of curves differ, all controls are the same."""
+    of_curves = zip(cycle(CURVE_COLOURS), cycle(CURVE_MARKERS), strict=False)
+    return [(CONTROL_COLOUR, "s") if point.curve is None else next(of_curves) for point in points]
+
+
+def _draw_star(axes: Axes, point: NetworkPoint, colour: str, marker: str) -> None:
+    mean = (100 * point.test_accuracy, 100 * point.noise_accuracy)
+    control = point.curve is None
+    faint = 0.5 if control else 1.0  # the searches are what the drawing is about
+    for test, noise in point.measured:
+        ray = (mean[0], 100 * test), (mean[1], 100 * noise)
+        axes.plot(*ray, color=colour, linewidth=0.6, alpha=faint, zorder=2)
+        axes.plot(100 * test, 100 * noise, ".", color=colour, markersize=4, alpha=faint, zorder=3)
+    axes.plot(
+        *mean,
+        marker,
+        color="white" if control else colour,
+        markeredgecolor=colour if control else "white",
+        markeredgewidth=1.0 if control else 0.6,
+        markersize=5.0 if control else 7.0,
+        clip_on=False,
+        zorder=5,
+    )
+
+
+def _join_means(axes: Axes, points: Sequence[NetworkPoint]) -> None:
+    for curve in dict.fromkeys(point.curve for point in points if point.curve is not None):
+        of_curve = [point for point in points if point.curve == curve]
+        axes.plot(
+            [100 * point.test_accuracy for point in of_curve],
+            [100 * point.noise_accuracy for point in of_curve],
+            color="#B4B4B4",
+            linewidth=1.2,
+            zorder=1.5,
+        )
+
+
+def _write_labels(
+    axes: Axes,
+    points: Sequence[NetworkPoint],
+    labels: Sequence[str],
+    styles: Sequence[tuple[str, str]],
+    gap: float,
+) -> None:
+    """A column of names right of the plane, each with a thin line to its point: none overlap."""
+    x = 1 + LEADER / PLANE_WIDTH
+    top = 1 + 1.2 * gap
+    axes.text(x, top, HEADING, transform=axes.transAxes, size=LABEL_TEXT, style="italic")
+    low, high = axes.get_ylim()
+    # Of points at one height the right one is named higher, so that their lines do not cross.
+    heights = [
+        (100 * point.noise_accuracy - low) / (high - low) + 1e-6 * point.test_accuracy
+        for point in points
+    ]
+    for point, label, (colour, _), y in zip(
+        points, labels, styles, spread(heights, gap), strict=True
+    ):
+        axes.annotate(
+            label,
+            (100 * point.test_accuracy, 100 * point.noise_accuracy),
+            (x, y),
+            textcoords="axes fraction",
+            size=LABEL_TEXT,
+            color=colour,
+            va="center",
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "linewidth": 0.4,
+                "alpha": 0.6,
+                "shrinkA": 2.0,
+                "shrinkB": 4.0,
+                "relpos": (0.0, 0.5),
+            },
+        )
+
+
+def _label(point: NetworkPoint) -> str:
+    """``λ = 1: 97.5 ± 0.2, 33 ± 4 (n = 3)``: test and noise accuracy in per cent."""
+    test = _shown(point.test_accuracy, point.test_deviation)
+    noise = _shown(point.noise_accuracy, point.noise_deviation)
+    return f"{point.name}: {test}, {noise} (n = {point.n})"
+
+
+def _shown(mean: float, deviation: float | None) -> str:
+    return f"{100 * mean:.1f}" + ("" if deviation is None else f" ± {100 * deviation:.1f}")
+
+
+def _mean(values: Sequence[float]) -> float:
+    return statistics.fmean(values) if values else math.nan
+
+
+def _deviation(values: Sequence[float]) -> float | None:
+    return statistics.stdev(values) if len(values) > 1 else None
