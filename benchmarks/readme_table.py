@@ -7,6 +7,7 @@ run has no row; run the command again after it.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def search_step(name: str, found: dict[str, Any]) -> Iterator[Row]:
     )
     yield (
         "search step, peak memory",
-        device,
+        setting,
         mebibytes(textbook["peak_mib"]),
         mebibytes(shared["peak_mib"]),
         times(found["memory_shared_over_textbook"]),
@@ -152,13 +153,14 @@ SOURCES: dict[str, Callable[[str, dict[str, Any]], Iterator[Row]]] = {
 
 
 def described(name: str, prefix: str) -> str:
-    """What a file's name says of the run.
+    """What a file's name says of the run, besides its number of threads.
 
     >>> described("retrain_cuda_bf16_compile", "retrain_")
     'GPU, bf16, compiled'
     """
     words = {"cpu": "CPU", "cuda": "GPU", "compile": "compiled"}
-    return ", ".join(words.get(word, word) for word in name.removeprefix(prefix).split("_"))
+    rest = re.sub(r"_\d+_threads$", "", name.removeprefix(prefix))
+    return ", ".join(words.get(word, word) for word in rest.split("_"))
 
 
 def sizes(found: dict[str, Any]) -> str:
