@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from darts_noise.nets.auxiliary import AuxiliaryHead, smallest_map
 from darts_noise.nets.cell import Cell
+from darts_noise.nets.macro import choose_normalisation, scaled_channels, stem_pooling
 from darts_noise.nets.plan import plan_cells
 from darts_noise.nets.stems import build_stem
 from darts_noise.space.genotype import Genotype
@@ -52,7 +53,9 @@ class Network(nn.Module):
             raise ValueError(f"drop_path: expected 0 up to but not including 1, got {drop_path}")
         self.genotype = genotype
         self.drop_path = drop_path
+        channels = scaled_channels(genotype, channels)
         self.stem = build_stem(stem, in_channels, channels, stem_stride)
+        self.stem_pooling = stem_pooling(genotype.choice("pooling"))
         plans = plan_cells(
             num_cells=num_cells,
             channels=channels,
@@ -71,13 +74,14 @@ class Network(nn.Module):
         )
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(cells[-1].out_channels, num_classes)
+        choose_normalisation(self, genotype.choice("normalisation"))
 
     def forward(self, x: Tensor) -> Tensor | WithAuxiliary:
         """Logits (B, num_classes) of images (B, in_channels, H, W).
 
         With an auxiliary head and in train mode, a `WithAuxiliary` of both heads' logits.
         """
-        first, second = self.stem(x)
+        first, second = (self.stem_pooling(state) for state in self.stem(x))
         from_auxiliary: Tensor | None = None
         for index, cell in enumerate(self.cells):
             first, second = second, cell(first, second, self.drop_path)

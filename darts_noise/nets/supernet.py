@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from darts_noise.naming import unknown
+from darts_noise.nets.macro import mix_norms, mixed_pooling, weighing
 from darts_noise.nets.mixed.shared import SharedCell
 from darts_noise.nets.mixed.stacked import module_list
 from darts_noise.nets.mixed.textbook import MixedCell
@@ -68,6 +69,8 @@ class SuperNet(nn.Module):
             "stem_stride": stem_stride,
         }
         self.stem = build_stem(stem, in_channels, channels, stem_stride)
+        mix_norms(self.stem, self.space)
+        self.stem_pooling = mixed_pooling(self.space)
         self.plans = plan_cells(
             num_cells=num_cells,
             channels=channels,
@@ -88,8 +91,8 @@ class SuperNet(nn.Module):
 
         Args:
             x: images.
-            weights: for ``"normal"`` and ``"reduce"``, (edges, operations), already relaxed (for
-                instance by a softmax over the operations).
+            weights: for ``"normal"`` and ``"reduce"``, (edges, operations), and for each macro
+                choice of the space, (1, candidates); already relaxed (for instance by a softmax).
 
         Raises:
             ValueError: weights of another shape.
@@ -97,22 +100,26 @@ class SuperNet(nn.Module):
         self._require_weights(weights)
         if self.implementation == "shared":
             x = x.contiguous(memory_format=torch.channels_last)
-        first, second = self.stem(x)
-        arranged: dict[str, Any] = {}
-        for plan, cell in zip(self.plans, self.cells, strict=True):
-            if plan.kind not in arranged:
-                arranged[plan.kind] = cell.arrange(weights[plan.kind])
-            first, second = second, cell(first, second, arranged[plan.kind])
+        with weighing(self, weights):
+            first, second = (self.stem_pooling(state) for state in self.stem(x))
+            arranged: dict[str, Any] = {}
+            for plan, cell in zip(self.plans, self.cells, strict=True):
+                if plan.kind not in arranged:
+                    arranged[plan.kind] = cell.arrange(weights[plan.kind])
+                first, second = second, cell(first, second, arranged[plan.kind])
         logits: Tensor = self.classifier(self.pool(second).flatten(1))
         return logits
 
     def _require_weights(self, weights: Mapping[str, Tensor]) -> None:
-        expected = (len(self.space.edges), len(self.space.operations))
-        for kind in ("normal", "reduce"):
+        edges = (len(self.space.edges), len(self.space.operations))
+        expected = {"normal": edges, "reduce": edges}
+        expected |= {name: (1, len(values)) for name, values in self.space.macro}
+        for kind, shape in expected.items():
             found = tuple(weights[kind].shape) if kind in weights else None
-            if found != expected:
+            if found != shape:
+                of = "edges and operations" if kind in ("normal", "reduce") else "candidates"
                 raise ValueError(
-                    f"weights[{kind!r}]: expected {expected}, the edges and operations of space "
+                    f"weights[{kind!r}]: expected {shape}, the {of} of space "
                     f"{self.space.name!r} with {self.space.nodes} nodes, got {found}"
                 )
 

@@ -14,11 +14,12 @@ INITIAL_DEVIATION = 1e-3
 
 
 class Architecture(nn.Module):
-    """α: one row per edge, one column per candidate, for each kind of cell.
+    """α: one row per edge, one column per candidate, for each kind of cell; and macro rows.
 
     Attributes:
         normal: α of the normal cells, (edges, operations).
         reduce: α of the reduction cells, (edges, operations).
+        macro: for each macro choice of the space, by its name, α (1, candidates).
         normal_edges, reduce_edges: weights of the edges, (edges,); only after `add_edge_weights`.
         relaxation: α (edges, operations) → weights while training; a softmax by default.
 
@@ -37,6 +38,12 @@ class Architecture(nn.Module):
         shape = (len(self.space.edges), len(self.space.operations))
         self.normal = nn.Parameter(INITIAL_DEVIATION * torch.randn(shape))
         self.reduce = nn.Parameter(INITIAL_DEVIATION * torch.randn(shape))
+        self.macro = nn.ParameterDict(
+            {
+                name: INITIAL_DEVIATION * torch.randn(1, len(values))
+                for name, values in self.space.macro
+            }
+        )
         self.relaxation: Callable[[Tensor], Tensor] = softmax
 
     @property
@@ -45,15 +52,18 @@ class Architecture(nn.Module):
         return {"normal": self.normal, "reduce": self.reduce}
 
     def forward(self) -> dict[str, Tensor]:
-        """The weights of each kind of cell: relaxed in train mode, `expected` in eval mode."""
-        if not self.training:
-            return self.expected()
-        return {k: self._weigh_edges(k, self.relaxation(a)) for k, a in self.alpha.items()}
+        """The weights of each kind of cell and of each macro choice: relaxed in train mode,
+        `expected` in eval mode."""
+        return self._relaxed(self.relaxation) if self.training else self.expected()
 
     def expected(self) -> dict[str, Tensor]:
         """The weights that a genotype is read from: a softmax over each edge's candidates
         (DARTS, equation 2), times the edges' own weights where there are any; nothing sampled."""
-        return {k: self._weigh_edges(k, softmax(a)) for k, a in self.alpha.items()}
+        return self._relaxed(softmax)
+
+    def _relaxed(self, relaxation: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+        cells = {k: self._weigh_edges(k, relaxation(a)) for k, a in self.alpha.items()}
+        return cells | {name: relaxation(row) for name, row in self.macro.items()}
 
     def add_edge_weights(self) -> None:
         """Gives every edge a weight of its own (PC-DARTS, arXiv:1907.05737, section 3.3)."""
@@ -67,13 +77,18 @@ class Architecture(nn.Module):
             return discretise(self.space, self.expected(), meta)
 
     def figures(self) -> dict[str, Tensor]:
-        """Entropy of each kind of cell and share of each operation, under their logged names."""
+        """Entropy of the cells and macro choices, shares of candidates, by their logged names."""
         values: dict[str, Tensor] = {}
         for kind, alpha in self.alpha.items():
             weights = softmax(alpha.detach())
             values[f"alpha/entropy_{kind}"] = entropy(weights)
             for name, share in zip(self.space.operations, weights.mean(0), strict=True):
                 values[f"share/{kind}/{name}"] = share
+        for choice, candidates in self.space.macro:
+            weights = softmax(self.macro[choice].detach())
+            values[f"alpha/entropy_{choice}"] = entropy(weights)
+            for value, share in zip(candidates, weights[0], strict=True):
+                values[f"share/{choice}/{value}"] = share
         return values
 
     def _weigh_edges(self, kind: str, weights: Tensor) -> Tensor:

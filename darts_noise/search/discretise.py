@@ -22,7 +22,8 @@ def discretise(
     Args:
         space: the search space.
         weights: for ``"normal"`` and ``"reduce"``, (edges, operations), *relaxed*: raw α rank
-            edges differently, because a softmax weighs an operation against its own edge.
+            edges differently, because a softmax weighs an operation against its own edge. For each
+            macro choice of the space, (1, candidates).
         meta: what the genotype says of its origin.
 
     Raises:
@@ -31,7 +32,7 @@ def discretise(
     for kind, of_kind in weights.items():
         if not torch.isfinite(of_kind).all():
             raise ValueError(
-                f"α of the {kind} cell is not finite: the search has diverged; "
+                f"α of {_described(kind)} is not finite: the search has diverged; "
                 "lower model.learning_rate or model.alpha_learning_rate"
             )
     concat = tuple(range(2, space.nodes + 2))
@@ -41,7 +42,12 @@ def discretise(
         reduce=_cell(space, weights["reduce"]),
         reduce_concat=concat,
         meta={"space": space.name, **(meta or {})},
+        macro={name: values[int(weights[name][0].argmax())] for name, values in space.macro},
     )
+
+
+def _described(kind: str) -> str:
+    return f"the {kind} cell" if kind in ("normal", "reduce") else kind
 
 
 def _cell(space: Space, weights: Tensor) -> Cell:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from darts_noise.atomic import write_text
+from darts_noise.space.macro import MACRO, Value, check_macro
 from darts_noise.space.operations import get_operation
 from darts_noise.space.shown import LONGEST, shown
 
@@ -38,6 +39,8 @@ class Genotype:
         normal_concat: the states that the cell concatenates, numbered like predecessors.
         reduce: the same for the cells that halve height and width.
         reduce_concat: the same for the reduction cell.
+        macro: choices that hold for the whole network (see `darts_noise.space.macro`); those that
+            are absent are DARTS's.
         meta: where it comes from; JSON values only, copied, and no part of equality.
 
     Raises:
@@ -55,6 +58,7 @@ class Genotype:
     reduce: Cell
     reduce_concat: tuple[int, ...]
     meta: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    macro: Mapping[str, Value] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         for kind in ("normal", "reduce"):
@@ -62,12 +66,25 @@ class Genotype:
             concat = _checked_concat(getattr(self, f"{kind}_concat"), len(cell), kind)
             object.__setattr__(self, kind, cell)
             object.__setattr__(self, f"{kind}_concat", concat)
+        if not isinstance(self.macro, Mapping):
+            raise ValueError(f"macro: expected an object, got {shown(self.macro)}")
+        macro = dict(check_macro(name, value) for name, value in self.macro.items())
+        object.__setattr__(self, "macro", macro)
         if not isinstance(self.meta, Mapping):
             raise ValueError(f"meta: expected an object, got {shown(self.meta)}")
         meta = _checked_json(self.meta, "meta")
         if (size := len(json.dumps(meta))) > MAX_META_BYTES:
             raise ValueError(f"meta: expected at most {MAX_META_BYTES} bytes of JSON, got {size}")
         object.__setattr__(self, "meta", meta)
+
+    def choice(self, name: str) -> Value:
+        """The value of a macro choice, DARTS's own where this genotype is silent.
+
+        >>> from darts_noise import load_genotype
+        >>> load_genotype("darts_v2").choice("normalisation")
+        'batch'
+        """
+        return self.macro.get(name, MACRO[name][0])
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object of this genotype."""
@@ -77,6 +94,7 @@ class Genotype:
             "normal_concat": list(self.normal_concat),
             "reduce": [[list(pair) for pair in node] for node in self.reduce],
             "reduce_concat": list(self.reduce_concat),
+            **({"macro": dict(self.macro)} if self.macro else {}),
             "meta": dict(self.meta),
         }
 
@@ -92,11 +110,13 @@ class Genotype:
         missing = [key for key in required if key not in data]
         if missing:
             raise ValueError(f"missing key {missing[0]!r}: expected {', '.join(required)}")
-        allowed = ("format", *required, "meta")
+        optional = ("macro", "meta")
+        allowed = ("format", *required, *optional)
         for key in data:
             if key not in allowed:
                 raise ValueError(f"unknown key {shown(key)}: allowed are {', '.join(allowed)}")
-        return cls(meta=data.get("meta", {}), **{key: data[key] for key in required})
+        given = [key for key in optional if key in data]
+        return cls(**{key: data[key] for key in (*required, *given)})
 
     def to_json(self, path: str | Path) -> None:
         """Writes the genotype; a reader sees the old file or the whole new one, never a part."""

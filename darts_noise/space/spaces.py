@@ -3,11 +3,12 @@
 A new space is one more `register_space` at the end of this file, or in the user's own code.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from darts_noise.naming import unknown
 from darts_noise.space.genotype import MAX_EDGES_PER_NODE, MAX_NODES
+from darts_noise.space.macro import Value, check_macro
 from darts_noise.space.operations import get_operation
 from darts_noise.space.shown import shortened, shown
 
@@ -22,16 +23,19 @@ class Space:
         nodes: intermediate nodes of a cell; node i is connected to both inputs of the cell and to
             all earlier nodes while the search lasts.
         kept_edges: how many predecessors of a node the discrete cell keeps.
+        macro: choices for the whole network that are searched too, each with its candidates; see
+            `darts_noise.space.macro`. A mapping may be given.
 
     Raises:
-        ValueError: unknown or repeated operations, none besides ``none``, or a number of nodes or
-            of kept edges out of range.
+        ValueError: unknown or repeated operations or choices, none besides ``none``, or a number of
+            nodes or of kept edges out of range.
     """
 
     name: str
     operations: tuple[str, ...]
     nodes: int = 4
     kept_edges: int = 2
+    macro: tuple[tuple[str, tuple[Value, ...]], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "operations", tuple(self.operations))
@@ -48,6 +52,18 @@ class Space:
             if type(value) is not int or not 1 <= value <= highest:
                 raise ValueError(f"{name}: expected 1 to {highest}, got {shown(value)}")
 
+        rows = self.macro.items() if isinstance(self.macro, Mapping) else self.macro
+        checked = []
+        for name, values in rows:
+            candidates = tuple(check_macro(name, value)[1] for value in values)
+            if not candidates or len(set(candidates)) != len(candidates):
+                raise ValueError(
+                    f"space {self.name!r}: macro[{name!r}] needs distinct candidates, got "
+                    f"{shown(values)}"
+                )
+            checked.append((name, candidates))
+        object.__setattr__(self, "macro", tuple(checked))
+
     @property
     def edges(self) -> list[tuple[int, int]]:
         """(predecessor, node) of each edge, in the order of α's rows.
@@ -63,11 +79,17 @@ class Space:
 _SPACES: dict[str, Space] = {}
 
 
-def register_space(name: str, operations: Sequence[str], nodes: int = 4) -> Space:
+def register_space(
+    name: str,
+    operations: Sequence[str],
+    nodes: int = 4,
+    macro: Mapping[str, Sequence[Value]] | None = None,
+) -> Space:
     """Makes a space known by its name; ``ValueError`` if the name is taken."""
     if name in _SPACES:
         raise ValueError(f"space {name!r} is registered already")
-    space = Space(name, tuple(operations), nodes)
+    rows = tuple((choice, tuple(values)) for choice, values in (macro or {}).items())
+    space = Space(name, tuple(operations), nodes, macro=rows)
     _SPACES[name] = space
     return space
 

@@ -1,5 +1,7 @@
 """The shared mixed cell is the textbook's function: values, gradients, statistics, conversions."""
 
+from operator import attrgetter
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,7 @@ from darts_noise.nets.mixed.edgewise import add_edges, together
 from darts_noise.nets.mixed.stacked import StackedEdges, chain
 from darts_noise.search.gradients import still_statistics
 from darts_noise.search.hypergradients import InnerStep, hypergradient, objective
+from darts_noise.space.macro import MACRO
 from darts_noise.space.operations import registry
 from darts_noise.space.spaces import Space
 
@@ -40,7 +43,15 @@ def close(own, theirs, tolerance=1e-10):
     torch.testing.assert_close(own, theirs, rtol=tolerance, atol=tolerance * scale)
 
 
-@pytest.mark.parametrize("space", dn.list_spaces())
+NAME = attrgetter("name")
+MACRO_SPACE = Space(
+    "macro", ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3"), nodes=3, macro=dict(MACRO)
+)
+
+
+@pytest.mark.parametrize(
+    "space", [*dn.list_spaces(), MACRO_SPACE], ids=lambda s: getattr(s, "name", s)
+)
 @pytest.mark.parametrize(
     "form",
     [{}, {"nodes": 1}, {"nodes": 5, "num_cells": 3}, {"channels": 5}, {"stem": "imagenet"}],

@@ -43,7 +43,7 @@ class SharedCell(nn.Module):
     def __init__(self, space: Space, plan: CellPlan) -> None:
         super().__init__()
         textbook = MixedCell(space, plan)
-        self.preprocess = textbook.preprocess
+        self.preprocess, self.width = textbook.preprocess, textbook.width
         self.edges = space.edges
         sources = [[0, 1], *([p] for p in range(2, space.nodes + 1))]
         self.levels = module_list(
@@ -63,14 +63,14 @@ class SharedCell(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor, weights: list["LevelWeights"]) -> Tensor:
         """Args: the outputs of the two cells before, and the arranged weights."""
-        states = [self.preprocess[0](first), self.preprocess[1](second)]
+        states = [self.width(self.preprocess[0](first)), self.width(self.preprocess[1](second))]
         finished: list[Tensor] = []
         incoming: Tensor | None = None
         for level, of_level in zip(self.levels, weights, strict=True):
             sums = level(states, of_level, incoming)
             node, *rest = torch.split(sums, [1, len(sums) - 1][: len(sums)])
             incoming = rest[0] if rest else None
-            states = [node.squeeze(0).permute(0, 3, 1, 2)]
+            states = [self.width(node.squeeze(0).permute(0, 3, 1, 2))]
             if states[0].requires_grad:
                 states[0].register_hook(_dense)
             finished += states
@@ -273,7 +273,7 @@ def _arrangement(candidate: nn.Module) -> str:
     """How a candidate of the textbook is computed here."""
     if not list(candidate.parameters()):
         return "pools" if _is_pool(candidate) else "plain"
-    if isinstance(candidate, FactorizedReduce):
+    if isinstance(candidate, FactorizedReduce) and isinstance(candidate.norm, nn.BatchNorm2d):
         return "reduced"
     return "stacked" if chain(candidate) else "others"
 

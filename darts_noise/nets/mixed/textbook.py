@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from darts_noise.nets.cell import preprocessing
+from darts_noise.nets.macro import mix_norms, mixed_width
 from darts_noise.nets.plan import CellPlan
 from darts_noise.space.operations import get_operation
 from darts_noise.space.spaces import Space
@@ -52,6 +53,8 @@ class MixedCell(nn.Module):
             MixedOperation(space, plan.channels, 2 if plan.reduction and p < 2 else 1)
             for p, _ in space.edges
         )
+        self.width = mixed_width(space, plan.channels)
+        mix_norms(self, space)
 
     def arrange(self, weights: Tensor) -> Tensor:
         """The weights (edges, operations) as `forward` takes them; the same for like cells."""
@@ -59,12 +62,16 @@ class MixedCell(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
         """Args: the outputs of the two cells before, and the arranged weights."""
-        states = [self.preprocess[0](first), self.preprocess[1](second)]
+        states = [self.width(self.preprocess[0](first)), self.width(self.preprocess[1](second))]
         incoming: list[list[Tensor]] = [[] for _ in range(self.num_nodes)]
         for (predecessor, node), mixed, row in zip(self.edges, self.mixed, weights, strict=True):
             # Edges are ordered by node, so all of a node's predecessors are there by now.
             if predecessor == len(states):
-                states.append(sum(incoming[predecessor - 2][1:], incoming[predecessor - 2][0]))
+                states.append(self._state(incoming[predecessor - 2]))
             incoming[node].append(mixed(states[predecessor], row))
-        states.append(sum(incoming[-1][1:], incoming[-1][0]))
+        states.append(self._state(incoming[-1]))
         return torch.cat(states[2:], dim=1)
+
+    def _state(self, incoming: list[Tensor]) -> Tensor:
+        state: Tensor = self.width(sum(incoming[1:], incoming[0]))
+        return state

@@ -1,0 +1,197 @@
+"""Macro choices in networks: chosen in a discrete one, weighted by α in the supernet.
+
+The choices and their values are `darts_noise.space.macro.MACRO`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from darts_noise.space.genotype import Genotype
+from darts_noise.space.macro import Value
+from darts_noise.space.spaces import Space
+
+# ------------------------------------------------------------------------- discrete networks
+
+
+class Shift(nn.Module):
+    """A learnt shift per channel, (B, C, H, W) → the same: what is left of a norm that is not."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.bias
+
+
+def scaled_channels(genotype: Genotype, channels: int) -> int:
+    """The channels of a state before the first reduction, at the genotype's width."""
+    return max(min(1, channels), round(channels * float(genotype.choice("width"))))
+
+
+def choose_normalisation(module: nn.Module, kind: Value) -> None:
+    """Puts ``layer`` or ``none`` in the place of every batch norm within a module.
+
+    Without norms the convolutions start with variances that keep those of their inputs (He et al.
+    2015, arXiv:1502.01852; a gain of 1 where no ReLU comes before).
+    """
+    if kind == "batch":
+        return
+    _replace_norms(
+        module,
+        lambda norm: (
+            Shift(norm.num_features)
+            if kind == "none"
+            else nn.GroupNorm(1, norm.num_features, affine=norm.affine)
+        ),
+    )
+    if kind == "none":
+        rectified = False
+        for leaf in (m for m in module.modules() if not list(m.children())):
+            if isinstance(leaf, nn.Conv2d):
+                nn.init.kaiming_normal_(leaf.weight, nonlinearity="relu" if rectified else "linear")
+            rectified = isinstance(leaf, nn.ReLU)
+
+
+def stem_pooling(kind: Value) -> nn.Module:
+    """What stands right behind the stem: (B, C, H, W) → (B, C, ⌈H/k⌉, ⌈W/k⌉), k = 1, 2 or 4."""
+    if kind == "none":
+        return nn.Identity()
+    return nn.Sequential(nn.ReLU(), _average(pooling_stride(kind)))
+
+
+def pooling_stride(kind: Value) -> int:
+    """By how much a pooling behind the stem divides height and width.
+
+    >>> pooling_stride("average_4"), pooling_stride("none")
+    (4, 1)
+    """
+    return 1 if kind == "none" else int(str(kind).removeprefix("average_"))
+
+
+def _average(side: int) -> nn.AvgPool2d:
+    return nn.AvgPool2d(side, ceil_mode=True, count_include_pad=False)
+
+
+# ------------------------------------------------------------------------- the supernet
+
+
+class Weighted(nn.Module):
+    """A module that α weighs; the supernet sets ``weights`` before it runs.
+
+    Attributes:
+        choice: the macro choice.
+        candidates: its values.
+        weights: (candidates,), while `weighing` lasts.
+    """
+
+    weights: Tensor | None = None
+
+    def __init__(self, choice: str, candidates: Sequence[Value]) -> None:
+        super().__init__()
+        self.choice, self.candidates = choice, tuple(candidates)
+
+    @property
+    def shares(self) -> Tensor:
+        assert self.weights is not None, "a supernet's module outside its supernet"
+        return self.weights
+
+
+class MixedNorm(Weighted):
+    """Σ_k weight_k · norm_k(x) over batch norm, layer norm and none, without learnt scale."""
+
+    def __init__(self, candidates: Sequence[Value], channels: int) -> None:
+        super().__init__("normalisation", candidates)
+        kinds: dict[Value, nn.Module] = {
+            "batch": nn.BatchNorm2d(channels, affine=False),
+            "layer": nn.GroupNorm(1, channels, affine=False),
+            "none": nn.Identity(),
+        }
+        self.norms = nn.ModuleList(kinds[kind] for kind in candidates)
+
+    def forward(self, x: Tensor) -> Tensor:
+        terms = [w * norm(x) for w, norm in zip(self.shares, self.norms, strict=True)]
+        return torch.stack(terms).sum(0)
+
+
+class MixedPooling(Weighted):
+    """Σ_k weight_k · pooled_k(x); what is pooled is spread over the pixels that it came from, so
+    that all candidates have the size of x (B, C, H, W)."""
+
+    def __init__(self, candidates: Sequence[Value]) -> None:
+        super().__init__("pooling", candidates)
+
+    def forward(self, x: Tensor) -> Tensor:
+        total = torch.zeros_like(x)
+        for weight, kind in zip(self.shares, self.candidates, strict=True):
+            side, value = pooling_stride(kind), x
+            if side > 1:
+                value = F.relu(x)
+                pooled = F.avg_pool2d(value, side, ceil_mode=True, count_include_pad=False)
+                spread = pooled.repeat_interleave(side, 2).repeat_interleave(side, 3)
+                value = spread[:, :, : x.shape[2], : x.shape[3]]
+            total = total + weight * value
+        return total
+
+
+class MixedWidth(Weighted):
+    """x (B, C, H, W) times the weight of all widths that a channel belongs to.
+
+    A width w has the first w · C channels (FBNetV2, arXiv:2004.05565, section 3.1).
+    """
+
+    members: Tensor
+
+    def __init__(self, candidates: Sequence[Value], channels: int) -> None:
+        super().__init__("width", candidates)
+        counts = torch.tensor([max(1, round(channels * float(c))) for c in candidates])
+        members = torch.arange(channels) < counts[:, None]
+        self.register_buffer("members", members.float(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        share = self.shares @ self.members.to(self.shares.dtype)
+        return x * share[:, None, None]
+
+
+def mixed_width(space: Space, channels: int) -> nn.Module:
+    """What the states of a cell of so many channels go through."""
+    candidates = dict(space.macro).get("width")
+    return nn.Identity() if candidates is None else MixedWidth(candidates, channels)
+
+
+def mixed_pooling(space: Space) -> nn.Module:
+    """What the stem's states go through."""
+    candidates = dict(space.macro).get("pooling")
+    return nn.Identity() if candidates is None else MixedPooling(candidates)
+
+
+def mix_norms(module: nn.Module, space: Space) -> None:
+    """Puts a `MixedNorm` in the place of every batch norm within a module, if the space says so."""
+    candidates = dict(space.macro).get("normalisation")
+    if candidates is not None:
+        _replace_norms(module, lambda norm: MixedNorm(candidates, norm.num_features))
+
+
+@contextmanager
+def weighing(module: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """Within it every `Weighted` within a module has its weights, of (1, candidates) each."""
+    parts = [part for part in module.modules() if isinstance(part, Weighted)]
+    for part in parts:
+        part.weights = weights[part.choice][0]
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.weights = None
+
+
+def _replace_norms(module: nn.Module, make: Callable[[nn.BatchNorm2d], nn.Module]) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            setattr(module, name, make(child))
+        else:
+            _replace_norms(child, make)

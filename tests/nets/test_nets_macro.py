@@ -1,0 +1,142 @@
+"""Macro choices in networks: what a discrete one is built of, and what α weighs in the supernet."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import darts_noise as dn
+from darts_noise.nets.macro import Shift, stem_pooling
+from darts_noise.space.macro import MACRO
+from darts_noise.space.spaces import Space
+
+OPERATIONS = ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3")
+SILENT = dn.load_genotype("darts_v2")
+
+
+def network(**macro):
+    return dn.create_model(
+        replace(SILENT, macro=macro), channels=8, num_cells=3, in_channels=1, stem="small"
+    )
+
+
+def kinds(net):
+    return {type(m) for m in net.modules()}
+
+
+def test_normalisation_holds_everywhere():
+    assert kinds(network(normalisation="batch")) == kinds(network())
+    layer, none = kinds(network(normalisation="layer")), kinds(network(normalisation="none"))
+    assert nn.GroupNorm in layer
+    assert Shift in none
+    for found in (layer, none):
+        assert not {k for k in found if "BatchNorm" in k.__name__}
+    assert nn.GroupNorm not in none
+
+
+def test_without_norms_an_image_does_not_see_its_batch():
+    """The logits of an image are the same alone, in train mode as well."""
+    x = torch.randn(4, 1, 16, 16)
+    for kind, alone in (("none", True), ("layer", True), ("batch", False)):
+        net = network(normalisation=kind).train()
+        assert torch.allclose(net(x)[:2], net(x[:2]), atol=1e-5) == alone, kind
+
+
+def test_without_norms_signals_neither_vanish_nor_explode():
+    torch.manual_seed(0)
+    net = dn.create_model(
+        replace(SILENT, macro={"normalisation": "none"}), channels=16, num_cells=8, stem="small"
+    )
+    values = {}
+    for name, cell in net.cells.named_children():
+        cell.register_forward_hook(lambda _, __, y, name=name: values.update({name: y.std()}))
+    net(torch.randn(8, 3, 32, 32))
+    assert all(0.05 < value < 50 for value in values.values()), values
+
+
+def test_pooling_divides_the_maps():
+    x = torch.randn(2, 8, 9, 12)
+    for kind, side in (("average_2", 2), ("average_4", 4)):
+        found = stem_pooling(kind)(x)
+        assert found.shape == (2, 8, -(-9 // side), 12 // side)
+        whole = F.relu(x)[:, :, : 9 // side * side].unfold(2, side, side).unfold(3, side, side)
+        torch.testing.assert_close(found[:, :, : 9 // side], whole.mean((4, 5)))
+    assert stem_pooling("none")(x) is x
+
+
+@pytest.mark.parametrize("width", MACRO["width"])
+def test_width_is_a_factor_of_the_channels(width):
+    wide = dn.create_model(
+        SILENT, channels=round(8 * width), num_cells=3, in_channels=1, stem="small"
+    )
+    count = [sum(p.numel() for p in net.parameters()) for net in (network(width=width), wide)]
+    assert count[0] == count[1]
+
+
+def supernets(macro, **form):
+    """One whose α has macro rows, and one without, with the same weights."""
+    torch.manual_seed(0)
+    form = {"channels": 4, "num_cells": 3, "stem": "small", **form}
+    nets = [
+        dn.SuperNet(Space("mine", OPERATIONS, nodes=2, macro=rows), **form).double()
+        for rows in (macro, {})
+    ]
+    nets[1].load_state_dict(
+        {k: v for k, v in nets[0].state_dict().items() if k in nets[1].state_dict()}, strict=False
+    )
+    return nets, torch.randn(3, 3, 11, 13, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("implementation", ["shared", "textbook"])
+def test_dartss_own_choices_are_the_supernet_without_macro_rows(implementation):
+    rows = {name: values[:3] for name, values in MACRO.items()}
+    (mixed, plain), x = supernets(rows, implementation="textbook")
+    if implementation == "shared":
+        shared = dn.SuperNet(mixed.space, channels=4, num_cells=3, stem="small").double()
+        mixed = shared.load_textbook(mixed)
+    arch = dn.Architecture(plain.space).double()
+    chosen = {name: torch.eye(3, dtype=torch.float64)[:1] for name in rows}
+    torch.testing.assert_close(mixed(x, arch() | chosen), plain(x, arch()))
+
+
+def test_narrow_states_have_no_more_channels():
+    (net, _), x = supernets({"width": [1.0, 0.5]})
+    arch = dn.Architecture(net.space).double()
+    seen = []
+    for cell in net.cells:
+        cell.register_forward_hook(lambda _, __, y: seen.append(y.unflatten(1, (2, -1))))
+    narrow = {"width": torch.tensor([[0.0, 1.0]], dtype=torch.float64)}
+    net(x, arch() | narrow)
+    for states in seen:  # (B, nodes, C, H, W)
+        half = states.shape[2] // 2
+        assert not states[:, :, half:].any()
+        assert states[:, :, :half].any()
+
+
+@pytest.mark.parametrize("choice", MACRO)
+def test_the_macro_gradient_is_that_of_finite_differences(choice):
+    (net, _), x = supernets({choice: MACRO[choice]})
+    arch = dn.Architecture(net.space).double()
+    row = arch.macro[choice]
+
+    def loss():
+        return net(x, arch()).square().sum()
+
+    found = torch.autograd.grad(loss(), row)[0]
+    for k in range(row.shape[1]):
+        values = []
+        for step in (1e-5, -2e-5):
+            row.data[0, k] += step
+            values.append(loss().item())
+        row.data[0, k] += 1e-5
+        expected = (values[0] - values[1]) / 2e-5
+        assert found[0, k].item() == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+def test_weights_of_a_choice_are_checked():
+    (net, _), x = supernets({"width": [1.0, 0.5]})
+    arch = dn.Architecture(net.space).double()
+    with pytest.raises(ValueError, match=r"weights\['width'\]: expected \(1, 2\)"):
+        net(x, arch() | {"width": torch.ones(2)})
