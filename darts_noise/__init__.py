@@ -35,7 +35,14 @@ if TYPE_CHECKING:
         register_operation,
         register_space,
     )
-    from darts_noise.train import NoiseFit, TrainModule, noise_fit
+    from darts_noise.train import (
+        NoiseFit,
+        NoiseFitMetric,
+        NoiseGrid,
+        NoiseRun,
+        TrainModule,
+        noise_fit,
+    )
 
 __all__ = [
     "Architecture",
@@ -45,6 +52,9 @@ __all__ = [
     "InnerStep",
     "Network",
     "NoiseFit",
+    "NoiseFitMetric",
+    "NoiseGrid",
+    "NoiseRun",
     "SearchModule",
     "Space",
     "SuperNet",

@@ -1,8 +1,61 @@
-"""Loss and accuracy over an epoch, by the name of a split: what both modules record."""
+"""Loss and accuracy over an epoch, by the name of a split: what both modules record.
 
+`NoiseFitMetric` is for loops of one's own.
+"""
+
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
+
+from darts_noise.noise import noise_fit_penalty
+
+
+class NoiseFitMetric(Metric):
+    """How far a network is from a guess on noise: p = max(0, 1 − L / log C), in [0, 1].
+
+    L is the mean cross-entropy over all samples of all batches and processes, in nats; log C is
+    that of a guess. It is the penalty of the search, over an epoch.
+
+    Args:
+        num_classes: C of the noise set, at least 2; it may have fewer classes than the network.
+
+    Raises:
+        ValueError: fewer than 2 classes.
+
+    >>> import torch
+    >>> metric = NoiseFitMetric(num_classes=4)
+    >>> metric(torch.zeros(8, 4), torch.arange(8) % 4)
+    tensor(0.)
+    >>> metric(100 * torch.eye(4), torch.arange(4))
+    tensor(1.)
+    >>> metric.compute()  # 12 samples, of which 4 are fitted
+    tensor(0.3333)
+    """
+
+    is_differentiable = True
+    higher_is_better = False
+    full_state_update = False
+    loss: Tensor
+    samples: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise ValueError(f"num_classes: expected at least 2, got {num_classes}")
+        self.num_classes = num_classes
+        self.add_state("loss", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("samples", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Adds a batch: logits (B, classes of the network), labels int64 (B,)."""
+        self.loss = self.loss + F.cross_entropy(logits.float(), labels, reduction="sum")
+        self.samples = self.samples + labels.numel()
+
+    def compute(self) -> Tensor:
+        """p, a scalar; NaN before the first sample."""
+        return noise_fit_penalty(self.loss / self.samples, self.num_classes).float()
 
 
 class SplitMetrics(nn.Module):

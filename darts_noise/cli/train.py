@@ -25,7 +25,8 @@ from darts_noise.report.tracking import require_mode
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.published import list_genotypes, load_genotype
 from darts_noise.train.module import TrainModule
-from darts_noise.train.noise_fit import NoiseFit, noise_fit
+from darts_noise.train.noise_fit import noise_fit
+from darts_noise.train.noise_record import NoiseFit
 
 NOISE_FIGURES = {"train/loss": "loss", "val/accuracy": "noise acc"}
 """In the noise check, what is validated on is the noise itself."""

@@ -7,13 +7,13 @@ gradient accumulation and precision are the Trainer's.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from pytorch_lightning.callbacks import WeightAveraging
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LRScheduler
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -97,8 +97,7 @@ class TrainModule(pl.LightningModule):
             ValueError: a stem or a size that does not exist.
         """
         hparams = self.hparams
-        self.form = {"num_classes": num_classes, "in_channels": in_channels}
-        self.net = create_model(
+        net = create_model(
             genotype,
             num_classes=num_classes,
             in_channels=in_channels,
@@ -108,6 +107,22 @@ class TrainModule(pl.LightningModule):
             stem_stride=hparams["stem_stride"],
             auxiliary=hparams["auxiliary_weight"] > 0,
         )
+        return self.use(net, num_classes, in_channels)
+
+    def use(self, net: nn.Module, num_classes: int, in_channels: int) -> "TrainModule":
+        """Takes any network in place of one of cells, with its form; the Trainer may run after.
+
+        Drop path is that of cells and does nothing to another network, whose checkpoint holds the
+        weights alone: hand the network over again before one is loaded.
+
+        Args:
+            net: from normalised images (B, in_channels, H, W) to logits (B, num_classes).
+            num_classes: size of its last layer.
+            in_channels: of the images.
+        """
+        hparams = self.hparams
+        self.form = {"num_classes": num_classes, "in_channels": in_channels}
+        self.net = cast(Network, net)  # which it nearly always is
         if hparams["channels_last"]:
             self.net.to(memory_format=torch.channels_last)
         mixup, cutmix = hparams["mixup"], hparams["cutmix"]
@@ -135,10 +150,16 @@ class TrainModule(pl.LightningModule):
         self.build(load_genotype(genotype), data.num_classes, data.in_channels)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["network"] = {"genotype": self.net.genotype.to_dict(), **self.form}
+        if isinstance(self.net, Network):
+            checkpoint["network"] = {"genotype": self.net.genotype.to_dict(), **self.form}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if not hasattr(self, "net"):
+            if "network" not in checkpoint:
+                raise ValueError(
+                    "the checkpoint is of a network that was handed to TrainModule.use; hand it "
+                    "over again and load the weights"
+                )
             form = dict(checkpoint["network"])
             self.build(Genotype.from_dict(form.pop("genotype")), **form)
 
@@ -195,7 +216,8 @@ class TrainModule(pl.LightningModule):
 
     def _follow_schedule(self) -> None:
         epochs = max(self.trainer.max_epochs or 1, 1)
-        self.net.drop_path = self.hparams["drop_path"] * self.current_epoch / epochs
+        if isinstance(self.net, Network):
+            self.net.drop_path = self.hparams["drop_path"] * self.current_epoch / epochs
         # Kept here: by the end of the epoch the schedule has moved on.
         self.learning_rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
 

@@ -1,93 +1,115 @@
-"""How well a discrete network can be trained to fit noise: the measurement behind every claim.
+"""How well a network can be trained to fit noise: the measurement behind every claim.
 
 It stands beside the training module and not in `noise`, because it trains: always the *discrete*
-network, from scratch, on a fixed noise set, read on that same set. New protocols go here.
+network, from scratch, on a fixed noise set, read on that same set. A protocol is a function in a
+file of its own, with an entry in `PROTOCOLS` and one in `noise_fit`.
 """
 
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
-import torch
-from pytorch_lightning.callbacks import ProgressBar
-from pytorch_lightning.loggers import Logger
+from rich.console import Console
 
-from darts_noise.data.batches import BatchStream, EpochLoader
-from darts_noise.data.images import LabelledImages, channel_statistics
-from darts_noise.data.seeds import Stream, derive_seed
+from darts_noise.data.images import LabelledImages
+from darts_noise.naming import unknown
 from darts_noise.noise.datasets import largest_noise
-from darts_noise.noise.families import describe_noise, fingerprint, make_noise
+from darts_noise.noise.families import describe_noise, make_noise
 from darts_noise.noise.mixture import Mixture
-from darts_noise.space.genotype import Genotype
-from darts_noise.space.published import load_genotype
-from darts_noise.train.module import TrainModule
+from darts_noise.train.converged import converged_fit
+from darts_noise.train.networks import NetworkLike, loaded
+from darts_noise.train.noise_grid import NoiseGrid
+from darts_noise.train.noise_measurement import Measurement
+from darts_noise.train.noise_record import NoiseFit
+from darts_noise.train.quick import quick_fit
+from darts_noise.train.selectivity import selectivity_fit
 
 
-@dataclass(frozen=True)
-class NoiseFit:
-    """What came of training on noise.
+class Protocol(NamedTuple):
+    """What a protocol takes where nothing is said, and the arguments that it has no use for."""
 
-    Attributes:
-        protocol: ``quick``: the recipe and the epochs of a clean run, no augmentation or mixing.
-        family: of noise, with the data set where it is one; of several, with their shares.
-        accuracy: on the noise set that was trained on, in eval mode after the last epoch.
-        accuracy_largest: the largest of that figure over all epochs.
-        chance: what the best constant answer gets on the set: the largest class's share.
-        samples: N.
-        epochs: passes over the noise set.
-        seed: of the noise set, of the initial weights and of the order.
-        fingerprint: of the noise set.
-        seconds: wall time.
-    """
-
-    protocol: str
-    family: str
-    accuracy: float
-    accuracy_largest: float
-    chance: float
-    samples: int
+    samples: int | None  # None for as many as there are real images
     epochs: int
-    seed: int
-    fingerprint: str
-    seconds: float
+    unused: tuple[str, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+
+PROTOCOLS: Mapping[str, Protocol] = {
+    "quick": Protocol(None, 10, ("grid", "controls", "path", "progress")),
+    "converged": Protocol(1000, 100, ("callbacks",)),
+    "selectivity": Protocol(1000, 100, ("callbacks", "controls")),
+}
+
+
+def require_protocol(protocol: str) -> None:
+    """Raises the ``ValueError`` that lists what is valid unless ``protocol`` is."""
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"noise_protocol: {unknown('protocol', protocol, PROTOCOLS)}")
+
+
+def default_samples(
+    protocol: str, family: Mixture, images: LabelledImages, root: str | Path = "data"
+) -> int:
+    """N of a protocol where nothing is said, or fewer where images or noise are fewer.
+
+    Raises:
+        ValueError: a protocol or a family that does not exist.
+    """
+    require_protocol(protocol)
+    wanted = PROTOCOLS[protocol].samples or len(images)
+    return largest_noise(family, min(wanted, len(images)), images, root)
 
 
 def noise_fit(
-    genotype: str | Path | Genotype,
+    network: NetworkLike,
     images: LabelledImages,
     *,
+    protocol: str = "quick",
     family: Mixture = "uniform",
     samples: int | None = None,
-    epochs: int = 10,
+    epochs: int | None = None,
     batch_size: int = 64,
     seed: int = 0,
     recipe: Mapping[str, Any] | None = None,
     trainer: Mapping[str, Any] | None = None,
-    callbacks: Sequence[pl.Callback] = (),
+    callbacks: Sequence[pl.Callback] | None = None,
+    grid: NoiseGrid | None = None,
+    controls: Mapping[str, NetworkLike] | None = None,
+    path: str | Path | None = None,
+    progress: Console | bool | None = None,
     root: str | Path = "data",
 ) -> NoiseFit:
-    """Trains a network of this genotype from scratch on noise (protocol ``quick``).
+    """Trains a network from scratch on noise.
+
+    ``quick`` is one training with the recipe of the clean run. ``converged`` is the largest
+    accuracy on 1,000 samples over the trainings of a grid, with positive controls beside it.
+    ``selectivity`` divides the steps to half of the noise by those to half of the real images. The
+    last two take neither mixing nor drop path nor, unless the grid says so, weight decay.
 
     Args:
-        genotype: a published name, a `Genotype`, a path to a ``.json`` or a run directory.
+        network: a published name, a `Genotype`, a path to a ``.json``, a run directory, or any
+            function (num_classes, in_channels) → a fresh module that maps images (B, in_channels,
+            H, W) to logits (B, num_classes).
         images: the real training images that the noise imitates in shape, number and scale.
+        protocol: ``quick``, ``converged`` or ``selectivity``.
         family: one of `darts_noise.list_noise` or several with weights, as for
             `darts_noise.make_noise`.
-        samples: N; when absent as many as there are real images, or fewer where a data set that is
-            to be the noise has fewer.
-        epochs: passes over the noise set.
-        batch_size: the last batch of an epoch may be smaller: every sample counts.
+        samples: N; when absent as many as there are real images (``quick``) or 1,000, or fewer
+            where a data set that is to be the noise has fewer.
+        epochs: passes over the noise set; at most, but for ``quick``. 10 (``quick``) or 100.
+        batch_size: the last batch of an epoch may be smaller.
         seed: of the noise, of the initial weights and of the order.
-        recipe: arguments of `TrainModule`, those of the clean run. MixUp and CutMix are left out:
-            the noise is never augmented, and mixing would pass for a failure to fit it.
-        trainer: arguments of Lightning's Trainer (accelerator, devices, precision, clipping).
-        callbacks: added to the Trainer, such as a progress bar.
+        recipe: arguments of `TrainModule`, those of the clean run; of the long protocols, the form
+            of the network alone. MixUp and CutMix are left out.
+        trainer: arguments of Lightning's Trainer; the long protocols use its accelerator, its first
+            device and its precision.
+        callbacks: added to the Trainer, such as a progress bar (``quick``).
+        grid: optimisers, learning rates, seeds and weight decay of the long protocols.
+        controls: positive controls by name (``converged``); when absent torchvision's resnet18,
+            ``{}`` for none. That of a search is its cell for λ = 0.
+        path: a JSON file of finished trainings, from which a second call goes on (long protocols).
+        progress: whether, or on which console, to show the trainings (long protocols); when absent
+            on standard error if that is a terminal.
         root: folder that holds the data sets which `family` names.
 
     Returns:
@@ -95,76 +117,31 @@ def noise_fit(
         accuracy beside a control's.
 
     Raises:
-        ValueError: an unknown name or a size that does not exist.
+        ValueError: an unknown name, a size that does not exist, an argument that the protocol has
+            no use for, or a file of another measurement.
     """
-    started = time.perf_counter()
-    genotype = load_genotype(genotype)
+    require_protocol(protocol)
+    given = {"grid": grid, "controls": controls, "path": path, "progress": progress}
+    for key, value in {"callbacks": callbacks, **given}.items():
+        if value is not None and key in PROTOCOLS[protocol].unused:
+            raise ValueError(f"{key}: expected none with the protocol {protocol!r}, got {value!r}")
+    if epochs is not None and epochs < 1:
+        raise ValueError(f"epochs: expected 1 or more, got {epochs}")
     if samples is None:
-        samples = largest_noise(family, len(images), images, root)
-    noise = make_noise(family, samples, images, seed, root)
-    normalisation = channel_statistics(images.images)
-    pl.seed_everything(derive_seed(seed, Stream.NOISE), verbose=False)
-    module = TrainModule(**{**(recipe or {}), "mixup": 0.0, "cutmix": 0.0})
-    module.build(genotype, images.num_classes, images.shape[0])
-    history = _History()
-    run = pl.Trainer(
-        **{
-            "enable_checkpointing": False,
-            "enable_model_summary": False,
-            "enable_progress_bar": any(isinstance(c, ProgressBar) for c in callbacks),
-            "num_sanity_val_steps": 0,
-            "log_every_n_steps": 1,
-            **dict(trainer or {}),
-            "max_epochs": epochs,
-            "callbacks": list(callbacks),
-            "logger": history,
-        }
-    )
-    device = run.strategy.root_device
-    train = BatchStream(
-        noise,
-        min(batch_size, len(noise)),
-        normalisation,
-        seed=derive_seed(seed, Stream.NOISE),
-        drop_last=False,
-        device=device,
-    )
-    same = BatchStream(
-        noise, 4 * batch_size, normalisation, shuffle=False, drop_last=False, device=device
-    )
-    run.fit(module, EpochLoader(train), EpochLoader(same))
-    accuracies = [figures["val/accuracy"] for figures in history.rows]
-    return NoiseFit(
-        protocol="quick",
+        samples = default_samples(protocol, family, images, root)
+    measurement = Measurement(
+        network=loaded(network),
+        images=images,
+        noise=make_noise(family, samples, images, seed, root),
         family=describe_noise(family),
-        accuracy=accuracies[-1],
-        accuracy_largest=max(accuracies),
-        chance=float(torch.bincount(noise.labels).max() / len(noise)),
-        samples=len(noise),
-        epochs=epochs,
+        epochs=PROTOCOLS[protocol].epochs if epochs is None else epochs,
+        batch_size=batch_size,
         seed=seed,
-        fingerprint=fingerprint(noise),
-        seconds=time.perf_counter() - started,
+        recipe=recipe or {},
+        trainer=trainer or {},
     )
-
-
-class _History(Logger):
-    """Keeps the figures of each epoch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rows: list[dict[str, float]] = []
-
-    @property
-    def name(self) -> str:
-        return "history"
-
-    @property
-    def version(self) -> str:
-        return ""
-
-    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """The record that is returned says what was set."""
-
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        self.rows.append(metrics)
+    if protocol == "quick":
+        return quick_fit(measurement, callbacks or ())
+    if protocol == "selectivity":
+        return selectivity_fit(measurement, grid, path, progress)
+    return converged_fit(measurement, grid, controls, path, progress)

@@ -1,0 +1,108 @@
+"""Networks that a measurement is compared with, each a `Factory`: (num_classes, in_channels).
+
+References:
+    [1] He, Zhang, Ren and Sun, Deep Residual Learning for Image Recognition, CVPR 2016,
+        arXiv:1512.03385.
+    [2] Zhang, Bengio, Hardt, Recht and Vinyals, Understanding deep learning requires rethinking
+        generalization, ICLR 2017, arXiv:1611.03530.
+"""
+
+import torchvision
+from torch import nn
+
+
+def resnet18(num_classes: int, in_channels: int, stem_stride: int = 1) -> nn.Module:
+    """torchvision's ResNet-18 [1] for small images: a 3×3 stem without max-pool, as in [1], 4.2.
+
+    With batch norm, and 11 million parameters: the positive control, which must fit any noise.
+
+    Args:
+        num_classes: size of the last layer.
+        in_channels: of the images.
+        stem_stride: 1 for images of 32 pixels; 2 takes a quarter of the time.
+
+    >>> sum(p.numel() for p in resnet18(10, 3).parameters())
+    11173962
+    """
+    net: nn.Module = torchvision.models.resnet18(weights=None, num_classes=num_classes)
+    net.conv1 = nn.Conv2d(in_channels, 64, 3, stem_stride, padding=1, bias=False)
+    net.maxpool = nn.Identity()
+    return net
+
+
+def alexnet(num_classes: int, in_channels: int) -> nn.Module:
+    """The small AlexNet of [2], appendix A: two convolutions, two hidden layers, no batch norm.
+
+    Each convolution is 5×5 and is followed by max-pooling and local response normalisation. The map
+    is brought to 6×6 whatever the images' size.
+
+    >>> sum(p.numel() for p in alexnet(10, 3).parameters())
+    1068298
+    """
+
+    def block(channels: int) -> list[nn.Module]:
+        return [
+            nn.Conv2d(channels, 64, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2, padding=1),
+            nn.LocalResponseNorm(9, alpha=0.001, beta=0.75),
+        ]
+
+    return nn.Sequential(
+        *block(in_channels),
+        *block(64),
+        nn.AdaptiveAvgPool2d(6),
+        nn.Flatten(),
+        nn.Linear(64 * 36, 384),
+        nn.ReLU(),
+        nn.Linear(384, 192),
+        nn.ReLU(),
+        nn.Linear(192, num_classes),
+    )
+
+
+def pooled_cnn(num_classes: int, in_channels: int) -> nn.Module:
+    """Three convolutions with strong average pooling and no normalisation, for images of 28 pixels.
+
+    28×28 becomes 7×7, 3×3 and, by the last convolution, 1×1; what is left of larger images is
+    averaged. At least 24 pixels.
+
+    >>> sum(p.numel() for p in pooled_cnn(10, 1).parameters())
+    14634
+    """
+    return nn.Sequential(
+        nn.Conv2d(in_channels, 16, 5, padding=2),
+        nn.ReLU(),
+        nn.AvgPool2d(4),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(32, 32, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(32, num_classes),
+    )
+
+
+def pooled_cnn_wide(num_classes: int, in_channels: int) -> nn.Module:
+    """Four convolutions with average pooling and no normalisation, for images of 32 pixels.
+
+    >>> sum(p.numel() for p in pooled_cnn_wide(10, 3).parameters())
+    136842
+    """
+    return nn.Sequential(
+        nn.Conv2d(in_channels, 32, 5, padding=2),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(64, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(64, 128, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(4 * 128, num_classes),
+    )

@@ -1,0 +1,73 @@
+"""What a measurement accepts as a network: a cell, or a function that makes any module.
+
+>>> from torch import nn
+>>> def linear(num_classes, in_channels):
+...     return nn.Sequential(nn.Flatten(), nn.Linear(in_channels * 64, num_classes))
+>>> make_network(linear, 10, 1, {})[1].out_features
+10
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from darts_noise.nets.network import create_model
+from darts_noise.space.genotype import Genotype
+from darts_noise.space.published import load_genotype
+
+Factory = Callable[[int, int], nn.Module]
+"""(num_classes, in_channels) → a module from images (B, in_channels, H, W) to logits
+(B, num_classes), freshly initialised by torch's global generator."""
+
+NetworkLike = str | Path | Genotype | Factory
+"""A published name, a `Genotype`, a path to a ``.json``, a run directory, or a `Factory`."""
+
+FORM = ("channels", "num_cells", "stem", "stem_stride")
+"""Those arguments of `TrainModule` that a network of cells is made from."""
+
+
+def loaded(network: NetworkLike) -> Genotype | Factory:
+    """The genotype that is named, or the factory.
+
+    Raises:
+        ValueError: no such genotype.
+    """
+    if isinstance(network, str | Path | Genotype):
+        return load_genotype(network)
+    if not callable(network):
+        raise ValueError(
+            "network: expected a genotype, its name or file, or a function "
+            f"(num_classes, in_channels) → module, got {type(network).__name__}"
+        )
+    return network
+
+
+def make_network(
+    network: Genotype | Factory, num_classes: int, in_channels: int, recipe: Mapping[str, Any]
+) -> nn.Module:
+    """A fresh module without auxiliary head or drop path; see `Factory` for its form.
+
+    Raises:
+        ValueError: a size that does not exist, or a factory that makes something else.
+    """
+    if isinstance(network, Genotype):
+        form = {key: recipe[key] for key in FORM if key in recipe}
+        return create_model(network, num_classes=num_classes, in_channels=in_channels, **form)
+    net = network(num_classes, in_channels)
+    if not isinstance(net, nn.Module):
+        raise ValueError(f"network: expected its function to make a module, got {net!r:.80}")
+    return net
+
+
+def identify(network: Genotype | Factory, net: nn.Module) -> str:
+    """16 hexadecimal digits that differ between networks: of the cell and the module's layers."""
+    cell: object = None
+    if isinstance(network, Genotype):
+        cell = {k: v for k, v in network.to_dict().items() if k != "meta"}
+    shapes = [[name, list(p.shape)] for name, p in net.named_parameters()]
+    text = json.dumps([cell, shapes, repr(net)])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

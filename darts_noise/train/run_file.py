@@ -1,0 +1,75 @@
+"""Finished trainings of a measurement, kept in a file, from which a later call goes on."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from darts_noise.atomic import write_text
+from darts_noise.train.noise_record import NoiseRun
+
+FORMAT = "darts_noise.noise_runs/1"
+
+
+class RunFile:
+    """The runs of one measurement; written whole after each of them.
+
+    Args:
+        path: the JSON file; None keeps nothing. Only one process at a time may use it.
+        about: what the measurement is. What a file says of it must be the same; the choice of
+            optimisers, rates, seeds and controls is no part of it, so that a file can be added to.
+
+    Raises:
+        ValueError: a file that is something else or of another measurement; the message names it
+            and what differs.
+    """
+
+    def __init__(self, path: str | Path | None, about: Mapping[str, Any]) -> None:
+        self.path = None if path is None else Path(path)
+        self.about: dict[str, Any] = json.loads(json.dumps(about))
+        self.runs: dict[str, NoiseRun] = {}
+        if self.path is not None and self.path.exists():
+            self._read(self.path)
+
+    def __getitem__(self, key: str) -> NoiseRun:
+        return self.runs[key]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.runs
+
+    def __iter__(self) -> Iterator[NoiseRun]:
+        return iter(self.runs.values())
+
+    def add(self, run: NoiseRun) -> None:
+        """Keeps a finished run, on disk before this returns."""
+        self.runs[run.key] = run
+        if self.path is not None:
+            content = {
+                "format": FORMAT,
+                "about": self.about,
+                "runs": [run.to_dict() for run in self],
+            }
+            write_text(self.path, json.dumps(content, indent=1) + "\n")
+
+    def _read(self, path: Path) -> None:
+        try:
+            content = json.loads(path.read_text("utf-8"))
+            if content["format"] != FORMAT:
+                raise ValueError
+            about = dict(content["about"])
+            runs = [NoiseRun(**run) for run in content["runs"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            names = ", ".join(field.name for field in fields(NoiseRun))
+            raise ValueError(
+                f"path: expected runs of a noise fit ({FORMAT}: {names}) in {path}; "
+                "take another path or delete the file"
+            ) from None
+        for key, value in self.about.items():
+            if key in about and about[key] != value:
+                raise ValueError(
+                    f"path: {path} holds another measurement, whose {key} is {about[key]!r} "
+                    f"and not {value!r}; take another path or delete the file"
+                )
+        self.about = about | self.about
+        self.runs = {run.key: run for run in runs}
