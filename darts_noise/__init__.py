@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from darts_noise.data import ImageDataModule, list_datasets, load_dataset, register_dataset
     from darts_noise.nets import Cell, Network, SuperNet, create_model
-    from darts_noise.noise import list_noise, make_noise, noise_fit_penalty, register_noise
+    from darts_noise.noise import (
+        list_noise,
+        list_penalties,
+        make_noise,
+        noise_fit_penalty,
+        register_noise,
+        register_penalty,
+    )
     from darts_noise.search import (
         Architecture,
         InnerStep,
@@ -65,6 +72,7 @@ __all__ = [
     "list_genotypes",
     "list_noise",
     "list_operations",
+    "list_penalties",
     "list_spaces",
     "list_variants",
     "load_dataset",
@@ -76,6 +84,7 @@ __all__ = [
     "register_dataset",
     "register_noise",
     "register_operation",
+    "register_penalty",
     "register_space",
     "register_variant",
 ]

@@ -1,6 +1,7 @@
-"""Noise: fixed sets that a cell must not learn, and the penalty for being able to.
+"""Noise: fixed sets that a cell must not learn, and the penalties for being able to.
 
-Importing this package registers the families; a file with a new one is imported here.
+Importing this package registers the families and the penalties; a file with a new family is
+imported here, one with a new penalty in `penalties`.
 """
 
 from darts_noise.noise import datasets, deficits, random_images, randomised
@@ -12,7 +13,8 @@ from darts_noise.noise.families import (
     register_noise,
     require_noise,
 )
-from darts_noise.noise.penalty import noise_fit_penalty
+from darts_noise.noise.penalties import list_penalties, register_penalty
+from darts_noise.noise.penalties.twin import noise_fit_penalty
 
 __all__ = [
     "datasets",
@@ -20,10 +22,12 @@ __all__ = [
     "describe_noise",
     "fingerprint",
     "list_noise",
+    "list_penalties",
     "make_noise",
     "noise_fit_penalty",
     "random_images",
     "randomised",
     "register_noise",
+    "register_penalty",
     "require_noise",
 ]

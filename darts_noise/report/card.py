@@ -30,6 +30,7 @@ TITLES = {
     "hypergradient": "Hypergradient",
     "variants": "Variants",
     "noise_weight": "λ",
+    "noise_penalty": "Penalty of the search",
     "noise_family": "Noise family of the search",
     "test_accuracy": "Test accuracy",
     "validation_accuracy": "Validation accuracy",

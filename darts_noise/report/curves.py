@@ -131,16 +131,15 @@ def draw_curves(
             _draw_lines(axes, columns, series)
             if name == "loss" and num_classes is not None:
                 _draw_chance(axes, math.log(num_classes))
+            values = [v for column, *_ in columns for _, v in series[column] if math.isfinite(v)]
             if name == "accuracy":
-                values = [
-                    v for column, *_ in columns for _, v in series[column] if math.isfinite(v)
-                ]
                 whole = 100.0 if max(values, default=0.0) > 1.5 else 1.0  # per cent or fraction
                 axes.set_ylim(-0.03 * whole, 1.03 * whole)
                 if num_classes is not None:
                     _draw_chance(axes, whole / num_classes)
-            if name == "penalty":
-                axes.set_ylim(-0.03, 1.03)
+            if name == "penalty":  # the logarithmic form goes beyond 1
+                highest = max([1.0, *values])
+                axes.set_ylim(-0.03 * highest, 1.03 * highest)
             if (
                 name == ENTROPY_PANEL
             ):  # from 0, an α that has decided; else rounding fills the panel

@@ -3,7 +3,13 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from darts_noise.data.batches import Batch
+from darts_noise.nets.supernet import SuperNet
+from darts_noise.search.architecture import Architecture
+from darts_noise.search.hypergradients import objective
 
 
 def dominant_eigenvalue(loss: Tensor, parameters: Sequence[Tensor], iterations: int = 20) -> float:
@@ -41,3 +47,13 @@ def dominant_eigenvalue(loss: Tensor, parameters: Sequence[Tensor], iterations: 
         if abs(value - last) <= 1e-4 * abs(value):
             break
     return value
+
+
+def curvature_in_alpha(net: SuperNet, arch: Architecture, batch: Batch) -> float:
+    """`dominant_eigenvalue` of a batch's loss in α, at fixed w and the expected relaxation."""
+    images, labels = batch
+    with torch.enable_grad():
+        loss = objective(net, lambda call: F.cross_entropy(call(images, arch.expected()), labels))(
+            [p.detach() for p in net.parameters()]
+        )
+        return dominant_eigenvalue(loss, list(arch.parameters()))

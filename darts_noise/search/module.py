@@ -2,27 +2,28 @@
 
 One step is three updates (the design's bilevel problem):
 
-    α ← α − Adam(d/dα [L_val(w'(α), α) + λ · P(L_noise(v'(α), α))])
+    α ← α − Adam(d/dα [L_val(w'(α), α) + λ · P(v'(α), α)])
     w ← w − SGD(∂/∂w L_train(w, α))
     v ← v − SGD(∂/∂v L_noise(v, α))
 
 w' and v' are the weights that the next step would lead to, or w and v themselves (first order).
 Each group has its own optimiser and no group's update leaves a gradient in another. To first order
 one pass of the twin gives both α and v their gradients: α's noise gradient and v's step belong to
-the same batch and the same α, that of before the update.
+the same batch and the same α, that of before the update. P is `darts_noise.noise.penalties`; with
+one that looks at w itself there is no v.
 """
 
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 import torch.nn.functional as F
 from pytorch_lightning.core.optimizer import LightningOptimizer
-from torch import Tensor
-from torch.optim import SGD, Adam, Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
+from darts_noise.configured import Setting
 from darts_noise.data.batches import Batch, BatchStream
 from darts_noise.data.images import LabelledImages
 from darts_noise.data.module import ImageDataModule
@@ -31,23 +32,16 @@ from darts_noise.metrics import SplitMetrics
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.noise.datasets import root_of_others
 from darts_noise.noise.families import fingerprint, make_noise
-from darts_noise.noise.penalty import noise_fit_penalty
+from darts_noise.noise.penalties.penalty import LossPenalty, make_penalty
 from darts_noise.search.architecture import Architecture
-from darts_noise.search.curvature import dominant_eigenvalue
-from darts_noise.search.gradients import (
-    assign,
-    average_over_processes,
-    still_statistics,
-)
-from darts_noise.search.hypergradients import (
-    HyperGradient,
-    InnerStep,
-    hypergradient,
-    objective,
-)
-from darts_noise.search.passes import Loss, Pass, batch_loss, noise_pass, weights_pass
+from darts_noise.search.curvature import curvature_in_alpha
+from darts_noise.search.gradients import assign, average_over_processes
+from darts_noise.search.hypergradients import InnerStep, hypergradient, objective
+from darts_noise.search.networks import make_optimisers, make_supernet, make_twin, restart_twin
+from darts_noise.search.passes import Pass, batch_loss, mixed_pass, probing_loss, weights_pass
+from darts_noise.search.penalty_gradient import noise_gradient
 from darts_noise.search.settings import check_settings
-from darts_noise.search.variants.variant import Setting, Weights, make_variants
+from darts_noise.search.variants.variant import Weights, make_variants
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.spaces import get_space
 
@@ -56,7 +50,7 @@ class SearchModule(pl.LightningModule):
     """Searches a cell; the `ImageDataModule` that the Trainer is given says on which data.
 
     After `setup`: `net` (the supernet with weights w), `twin` (the same with weights v, or None
-    when λ is 0), `arch` (α) and `noise` (the fixed noise set).
+    when λ is 0 or the penalty looks at w), `arch` (α) and `noise_set` (fixed, or None when λ is 0).
 
     Args:
         space: which operations compete; see darts_noise.list_spaces().
@@ -66,6 +60,8 @@ class SearchModule(pl.LightningModule):
         stem: small (8×8 to 28×28 images), cifar or imagenet.
         stem_stride: 1, 2 or 4, of the small or cifar stem.
         noise_weight: λ, weight of the noise-fit penalty; 0 runs no twin.
+        penalty: how well α can be trained to fit noise; see darts_noise.list_penalties(). With
+            settings: {twin: {form: log}}.
         noise_family: what must not be learnt; see darts_noise.list_noise(). Several with a weight
             each: {uniform: 2, random_pixels: 1}.
         noise_samples: images in the noise set.
@@ -101,6 +97,7 @@ class SearchModule(pl.LightningModule):
         stem: str = "cifar",
         stem_stride: int = 1,
         noise_weight: float = 1.0,
+        penalty: dict[str, dict[str, Setting] | None] | str = "twin",
         noise_family: dict[str, Any] | str = "uniform",
         noise_samples: int = 1000,
         supernet: str = "shared",
@@ -122,8 +119,9 @@ class SearchModule(pl.LightningModule):
         super().__init__()
         self.space = get_space(space, nodes)
         self.variants = make_variants(variants or {})
+        self.penalty = make_penalty(penalty)
         self.save_hyperparameters()
-        check_settings(self.hparams)
+        check_settings(self.hparams, self.penalty)
         self.automatic_optimization = False
         self.search_step = 0
         self.twin_step = 0
@@ -152,7 +150,8 @@ class SearchModule(pl.LightningModule):
         self.noise_set: LabelledImages | None = None
         self.noise_fingerprint: str | None = None
         if hparams["noise_weight"] > 0:
-            self.twin = self._fresh_twin(0)
+            if self.penalty.weights == "twin":
+                self.twin = self._fresh_twin(0)
             self.noise_set = make_noise(
                 hparams["noise_family"],
                 hparams["noise_samples"],
@@ -162,7 +161,7 @@ class SearchModule(pl.LightningModule):
             )
             self.noise_fingerprint = fingerprint(self.noise_set)
         self.metrics = SplitMetrics(self.num_classes, "train", "val", "noise")
-        self.penalty = MeanMetric()
+        self.mean_penalty = MeanMetric()
 
     def setup(self, stage: str) -> None:
         """Builds what `build` has not yet, and opens the streams of α's and v's batches."""
@@ -188,6 +187,7 @@ class SearchModule(pl.LightningModule):
                 "dataset": self.dataset_name,
                 "noise_weight": hparams["noise_weight"],
                 "noise_family": hparams["noise_family"],
+                "penalty": hparams["penalty"],
                 "seed": hparams["seed"],
                 "epoch": self.current_epoch,
             }
@@ -204,59 +204,17 @@ class SearchModule(pl.LightningModule):
         return data
 
     def _supernet(self) -> SuperNet:
-        hparams = self.hparams
-        net = SuperNet(
-            self.space,
-            self.num_classes,
-            self.in_channels,
-            hparams["channels"],
-            hparams["num_cells"],
-            hparams["stem"],
-            stem_stride=hparams["stem_stride"],
-            implementation=self._implementation(),
-        )
-        for variant in self.variants.values():
-            variant.change_supernet(net)
-        return net
-
-    def _implementation(self) -> str:
-        """The one that is asked for, unless a variant needs the textbook's."""
-        if any(v.implementation == "textbook" for v in self.variants.values()):
-            return "textbook"
-        implementation: str = self.hparams["supernet"]
-        return implementation
+        variants = list(self.variants.values())
+        return make_supernet(self.space, self.num_classes, self.in_channels, self.hparams, variants)
 
     def _fresh_twin(self, restart: int) -> SuperNet:
-        """New weights v that depend on the seed and the restart alone, not on what ran before."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(self.hparams["seed"], Stream.TWIN, restart))
-            return self._supernet()
+        return make_twin(self._supernet, self.hparams["seed"], restart)
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
         """Optimisers of α, w and (where there is a twin) v; cosine schedules of w and v."""
-        hparams = self.hparams
-        alpha = Adam(
-            self.arch.parameters(),
-            lr=hparams["alpha_learning_rate"],
-            betas=hparams["alpha_betas"],
-            weight_decay=hparams["alpha_weight_decay"],
-        )
         nets = [self.net] if self.twin is None else [self.net, self.twin]
-        weights = [
-            SGD(
-                net.parameters(),
-                lr=hparams["learning_rate"],
-                momentum=hparams["momentum"],
-                weight_decay=hparams["weight_decay"],
-            )
-            for net in nets
-        ]
         epochs = max(self.trainer.max_epochs or 1, 1)
-        schedules: list[LRScheduler] = [
-            CosineAnnealingLR(optimiser, epochs, hparams["learning_rate_min"])
-            for optimiser in weights
-        ]
-        return [alpha, *weights], schedules
+        return make_optimisers(self.arch, nets, self.hparams, epochs)
 
     # ---------------------------------------------------------------- one search step
 
@@ -274,71 +232,71 @@ class SearchModule(pl.LightningModule):
         self.search_step += 1
 
     def _step_alpha(self, alpha: LightningOptimizer, batch: Batch) -> Pass | None:
-        """α on validation data through w, and on noise through v; λ weighs the two.
+        """α on validation data through w, and on noise through what faces it; λ weighs the two.
 
         Returns:
             the twin's pass over noise, where it gave v its own gradient as well.
         """
         validation = self.validation_stream.batch(self.search_step)
-        optimiser = self._optimisers()[1]
-        values = self._hypergradient(
-            self.net, optimiser, batch_loss(self.arch, validation), batch
+        method = self.hparams["hypergradient"]
+        of_weights, *of_twin = [InnerStep.of(o.optimizer) for o in self._optimisers()[1:]]
+        values = hypergradient(
+            objective(self.net, batch_loss(self.arch, validation)),
+            objective(self.net, batch_loss(self.arch, batch)),
+            list(self.net.parameters()),
+            list(self.arch.parameters()),
+            method=method,
+            step=of_weights,
         ).gradients
-        of_twin = None
-        if self.twin is not None:
-            if self.hparams["hypergradient"] == "first_order":
-                noise = self.noise_stream.batch(self.twin_step)
-                found, of_twin = noise_pass(self.twin, self.arch, noise, self._noise_classes)
-            else:
-                found = self._noise_hypergradient(self.twin)
-            self.penalty.update(found.loss)
+        done = None
+        if self.noise_set is not None:
+            found, done = noise_gradient(
+                self.penalty,
+                self.net if self.twin is None else self.twin,
+                self.arch,
+                self._noise_batch(),
+                validation,
+                self.noise_set.num_classes,
+                method=method,
+                step=of_twin[0] if of_twin else None,
+            )
+            self.mean_penalty.update(found.loss)
             weight = self.hparams["noise_weight"]
             values = [v + weight * n for v, n in zip(values, found.gradients, strict=True)]
         self._update(alpha, list(self.arch.parameters()), average_over_processes(values))
-        return of_twin
-
-    def _noise_hypergradient(self, twin: SuperNet) -> HyperGradient:
-        """The penalty's α gradient at the weights that the next step of the twin would lead to."""
-        noise = self.noise_stream.batch(self.twin_step)
-        noise_loss = batch_loss(self.arch, noise)
-        return self._hypergradient(
-            twin,
-            self._optimisers()[2],
-            lambda call: noise_fit_penalty(noise_loss(call), self._noise_classes),
-            noise,
-        )
-
-    @property
-    def _noise_classes(self) -> int:
-        """Among how many classes a guess on noise is: another data set may have fewer."""
-        assert self.noise_set is not None
-        return self.noise_set.num_classes
-
-    def _hypergradient(
-        self, net: SuperNet, optimiser: LightningOptimizer, outer: Loss, inner: Batch
-    ) -> HyperGradient:
-        """∂/∂α of an outer loss at the weights that the next step of ``net`` would lead to."""
-        return hypergradient(
-            objective(net, outer),
-            objective(net, batch_loss(self.arch, inner)),
-            list(net.parameters()),
-            list(self.arch.parameters()),
-            method=self.hparams["hypergradient"],
-            step=InnerStep.of(optimiser.optimizer),
-        )
+        return done
 
     def _step_weights(self, optimiser: LightningOptimizer, batch: Batch) -> None:
-        relaxed = self._perturb(self._fixed_alpha(), *batch)
-        self._descend(optimiser, self.net, weights_pass(self.net, relaxed, batch), "train")
+        """One step of w, from training images and, with a penalty that asks for it, from noise."""
+        relaxed = self._fixed_alpha()
+        for variant in self.variants.values():
+            relaxed = variant.perturb(relaxed, probing_loss(self.net, batch))
+        noise, penalty = self.noise_set, self.penalty
+        if noise is None or not isinstance(penalty, LossPenalty) or not penalty.mixed_batches:
+            self._descend(optimiser, self.net, weights_pass(self.net, relaxed, batch), "train")
+            return
+
+        weight: float = self.hparams["noise_weight"]
+
+        def weighted(loss: Tensor) -> Tensor:
+            return weight * penalty.of_loss(loss, noise.num_classes)
+
+        done, of_noise = mixed_pass(self.net, relaxed, batch, self._noise_batch(), weighted)
+        self._descend(optimiser, self.net, done, "train")
+        self.metrics.record("noise", of_noise.logits, of_noise.labels, of_noise.loss)
 
     def _step_twin(self, optimiser: LightningOptimizer, done: Pass | None) -> None:
         """One step of v, from the pass that α's noise gradient came from or from one of its own."""
         assert self.twin is not None
         if done is None:
-            noise = self.noise_stream.batch(self.twin_step)
-            done = weights_pass(self.twin, self._fixed_alpha(), noise)
+            done = weights_pass(self.twin, self._fixed_alpha(), self._noise_batch())
         self._descend(optimiser, self.twin, done, "noise")
         self.twin_step += 1
+
+    def _noise_batch(self) -> Batch:
+        """The batch of noise that is next: each step of v takes another."""
+        number = self.search_step if self.twin is None else self.twin_step
+        return self.noise_stream.batch(number)
 
     def _fixed_alpha(self) -> Weights:
         return {kind: weights.detach() for kind, weights in self.arch().items()}
@@ -353,19 +311,10 @@ class SearchModule(pl.LightningModule):
         # For the progress bar while the epoch lasts; the epoch's mean takes its place at the end.
         self.log(f"{split}/loss", done.loss.detach(), on_step=True, on_epoch=False, logger=False)
 
-    def _perturb(self, relaxed: Weights, images: Tensor, labels: Tensor) -> Weights:
-        def loss(weights: Weights) -> Tensor:
-            with still_statistics(self.net):
-                return F.cross_entropy(self.net(images, weights).float(), labels)
-
-        for variant in self.variants.values():
-            relaxed = variant.perturb(relaxed, loss)
-        return relaxed
-
     @staticmethod
     def _update(
         optimiser: LightningOptimizer,
-        parameters: list[torch.nn.Parameter],
+        parameters: list[nn.Parameter],
         values: list[Tensor],
         clip: float = 0.0,
     ) -> None:
@@ -381,17 +330,13 @@ class SearchModule(pl.LightningModule):
     # ---------------------------------------------------------------- epochs
 
     def on_train_epoch_start(self) -> None:
+        epoch, every = self.current_epoch, self.hparams["twin_restart"]
         for variant in self.variants.values():
-            variant.start_epoch(self.current_epoch, self.trainer.max_epochs or 1)
-        every = self.hparams["twin_restart"]
-        if (
-            self.twin is not None
-            and every
-            and self.current_epoch
-            and not self.current_epoch % every
-        ):
-            self.twin.load_state_dict(self._fresh_twin(self.current_epoch // every).state_dict())
-            self._optimisers()[2].optimizer.state.clear()
+            variant.start_epoch(epoch, self.trainer.max_epochs or 1)
+        if self.twin is not None and every and epoch and epoch % every == 0:
+            restart_twin(
+                self.twin, self._optimisers()[2].optimizer, self._fresh_twin(epoch // every)
+            )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         images, labels = batch
@@ -415,20 +360,15 @@ class SearchModule(pl.LightningModule):
                 self.trainer.should_stop = True
 
     def _curvature(self) -> float:
-        """The dominant eigenvalue of the validation loss's Hessian in α, on one batch."""
-        images, labels = self.validation_stream.batch(self.search_step)
-        with torch.enable_grad():
-            loss = objective(
-                self.net, lambda call: F.cross_entropy(call(images, self.arch.expected()), labels)
-            )([p.detach() for p in self.net.parameters()])
-            return dominant_eigenvalue(loss, list(self.arch.parameters()))
+        batch = self.validation_stream.batch(self.search_step)
+        return curvature_in_alpha(self.net, self.arch, batch)
 
     def _epoch_metrics(self) -> dict[str, float | Tensor]:
         """Every figure of the epoch under the name that metrics.csv and W&B show."""
         values: dict[str, float | Tensor] = {**self.metrics.collect("train", "val", "noise")}
-        if self.penalty.update_called:
-            values["noise/penalty"] = self.penalty.compute()
-            self.penalty.reset()
+        if self.mean_penalty.update_called:
+            values["noise/penalty"] = self.mean_penalty.compute()
+            self.mean_penalty.reset()
         values |= self.arch.figures()
         for name, optimiser in zip(("alpha", "weights", "twin"), self._optimisers(), strict=False):
             values[f"lr/{name}"] = optimiser.param_groups[0]["lr"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from darts_noise.nets.supernet import require_implementation
 from darts_noise.noise.families import require_noise
+from darts_noise.noise.penalties.penalty import Penalty, penalty_name
 from darts_noise.search.hypergradients import require_method
 
 LEAST = {
@@ -27,9 +28,17 @@ LEAST = {
     "num_cells": 3,  # two are reductions, and α of the normal cell needs one too
 }
 
+WITHOUT_TWIN = {"hypergradient": "first_order", "twin_steps": 1, "twin_restart": 0}
+"""What is left to be said of a twin that there is not, and of the step that it would make."""
 
-def check_settings(settings: Mapping[str, Any]) -> None:
-    """Raises ``ValueError`` for the first setting that is out of bounds or an unknown name."""
+
+def check_settings(settings: Mapping[str, Any], penalty: Penalty) -> None:
+    """Raises ``ValueError`` for the first setting that is out of bounds or an unknown name.
+
+    Args:
+        settings: those of `SearchModule`.
+        penalty: what ``model.penalty`` stands for.
+    """
     require_noise(settings["noise_family"])
     require_method(settings["hypergradient"])
     require_implementation(settings["supernet"])
@@ -40,3 +49,10 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         raise ValueError(
             f"model.alpha_betas: expected two numbers from 0 to 1, got {settings['alpha_betas']}"
         )
+    if settings["noise_weight"] > 0 and penalty.weights == "own":
+        for key, only in WITHOUT_TWIN.items():
+            if settings[key] != only:
+                raise ValueError(
+                    f"model.{key}: expected {only} with penalty "
+                    f"{penalty_name(settings['penalty'])!r}, which has no twin, got {settings[key]}"
+                )

@@ -9,7 +9,7 @@ from PIL import Image
 
 import darts_noise as dn
 from darts_noise.noise import fingerprint
-from darts_noise.search import module as module_file
+from darts_noise.noise.penalties.twin import Twin
 
 TINY = {"space": "noise", "nodes": 1, "channels": 4, "num_cells": 3, "stem": "small"}
 
@@ -68,9 +68,9 @@ def test_so_it_is_for_the_penalty_after_a_step_of_the_twin(
     family, classes, digits, views, monkeypatch
 ):
     asked = []
-    penalty = module_file.noise_fit_penalty
+    of_loss = Twin.of_loss
     monkeypatch.setattr(
-        module_file, "noise_fit_penalty", lambda loss, c: asked.append(c) or penalty(loss, c)
+        Twin, "of_loss", lambda self, loss, c: asked.append(c) or of_loss(self, loss, c)
     )
     searched(
         digits(),

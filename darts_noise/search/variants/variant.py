@@ -8,20 +8,16 @@ package's ``__init__``. Its constructor's keyword arguments are its settings in 
         gdas: {temperature: 10.0}
 """
 
-import inspect
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from torch import Tensor
 
-from darts_noise.naming import unknown
+from darts_noise.configured import Setting, configured
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.search.architecture import Architecture
 
 Weights = dict[str, Tensor]
-Setting = bool | int | float | str
-"""In this order: the command line takes the first type that fits, and 4 must not become 4.0."""
 
 
 class Variant:
@@ -91,29 +87,7 @@ def make_variants(settings: Mapping[str, Mapping[str, Setting] | None]) -> dict[
     Raises:
         ValueError: no such variant or setting, or a value that it does not accept.
     """
-    made = {}
-    for name, given in settings.items():
-        if name not in _VARIANTS:
-            raise unknown("search variant", name, _VARIANTS)
-        cls, given = _VARIANTS[name], given or {}
-        allowed = inspect.signature(cls).parameters
-        for key in given:
-            if key not in allowed:
-                raise unknown(f"setting of variant {name!r}", key, allowed)
-        for key, value in given.items():
-            _require_type(f"model.variants.{name}.{key}", value, allowed[key].annotation)
-        try:
-            made[name] = cls(**given)
-        except ValueError as error:
-            raise ValueError(f"model.variants.{name}: {error}") from None
-    return made
-
-
-def _require_type(key: str, value: object, expected: type) -> None:
-    """A number is finite; a whole number will do for a float, a bool for neither."""
-    of_type = isinstance(value, bool) == (expected is bool) and (
-        isinstance(value, expected) or (expected is float and isinstance(value, int))
-    )
-    if not of_type or (isinstance(value, float) and not math.isfinite(value)):
-        name = {int: "a whole number", float: "a finite number", bool: "true or false"}
-        raise ValueError(f"{key}: expected {name.get(expected, expected)}, got {value!r}")
+    return {
+        name: configured("search variant", "model.variants", _VARIANTS, name, given)
+        for name, given in settings.items()
+    }

@@ -1,0 +1,26 @@
+"""Penalties on noise fit, one idea per file; importing this package registers them all."""
+
+from darts_noise.noise.penalties import gram, lookahead, shared, twin
+from darts_noise.noise.penalties.penalty import (
+    LossPenalty,
+    Penalty,
+    Trial,
+    list_penalties,
+    make_penalty,
+    penalty_name,
+    register_penalty,
+)
+
+__all__ = [
+    "LossPenalty",
+    "Penalty",
+    "Trial",
+    "gram",
+    "list_penalties",
+    "lookahead",
+    "make_penalty",
+    "penalty_name",
+    "register_penalty",
+    "shared",
+    "twin",
+]
