@@ -23,6 +23,7 @@ class Stream(enum.IntEnum):
     NOISE = 6
     TWIN = 7
     STATISTICS = 8
+    RANDOM_CELL = 9
 
 
 def derive_seed(seed: int, *key: int) -> int:
