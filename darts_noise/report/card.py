@@ -127,9 +127,9 @@ def write_card(run: Path, card: Mapping[str, Any]) -> None:
 
     A number that is not finite (the loss of a run that diverged) becomes null: JSON has no other.
     """
-    finite = {key: _finite(value) for key, value in card.items()}
-    write_text(run / "card.json", json.dumps(finite, indent=1, allow_nan=False) + "\n")
-    write_text(run / "card.md", markdown(finite))
+    figures = finite(card)
+    write_text(run / "card.json", json.dumps(figures, indent=1, allow_nan=False) + "\n")
+    write_text(run / "card.md", markdown(figures))
 
 
 def without_diverged(card: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
@@ -181,9 +181,10 @@ def _entry(key: str, value: Any) -> str:
     return key if value is None else f"{key} {value}"
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same JSON value with null in place of every number that is not finite."""
     if isinstance(value, Mapping):
-        return {key: _finite(v) for key, v in value.items()}
+        return {key: finite(v) for key, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -11,7 +11,7 @@ accuracy down), that of further ``noise`` units has one.
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 import optuna
@@ -115,7 +115,9 @@ class Queue:
 
         def beat() -> None:
             while not stop.wait(self.heartbeat):
-                self.storage.record_heartbeat(trial._trial_id)
+                # A database that is out of reach for a moment must not end the signs of life.
+                with suppress(sqlalchemy.exc.SQLAlchemyError, StorageInternalError):
+                    self.storage.record_heartbeat(trial._trial_id)
 
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()

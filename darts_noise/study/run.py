@@ -1,7 +1,6 @@
 """A worker of a study: takes the first unit that is free, makes its parts, rewrites the results."""
 
 import json
-import math
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from optuna.trial import Trial
 from rich.console import Console
 
 from darts_noise.atomic import write_text
+from darts_noise.report.card import finite
 from darts_noise.report.duration import readable_duration
 from darts_noise.study.fixed import fixed_settings, require_same
 from darts_noise.study.queue import Parts, Queue
@@ -85,7 +85,7 @@ class Study:
             if part not in made:
                 self._say(unit, part)
                 started = time.perf_counter()
-                made[part] = self._part(unit, part, made, origin)
+                made[part] = finite(self._part(unit, part, made, origin))
                 self._said(made[part], part, time.perf_counter() - started)
             trial.set_user_attr(part, made[part])
             self.write()
@@ -125,5 +125,5 @@ class Study:
 def _values(unit: Unit, made: Parts) -> list[float]:
     """The objectives of a unit; where all trainings diverged, the worst that there are."""
     noise = made["noise"]["accuracy_largest"]
-    noise = 1.0 if noise is None or not math.isfinite(noise) else noise
+    noise = 1.0 if noise is None else noise
     return [made["test"]["test_accuracy"], noise] if unit.kind == "network" else [noise]
