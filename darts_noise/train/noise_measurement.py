@@ -58,6 +58,7 @@ class Measurement:
     def about(self) -> dict[str, Any]:
         """What tells it from others with the same network: all that decides a training's result."""
         return {
+            "seed": self.seed,
             "family": self.family,
             "samples": len(self.noise),
             "fingerprint": fingerprint(self.noise),
@@ -65,7 +66,6 @@ class Measurement:
             "std": self.normalisation.std,
             "epochs": self.epochs,
             "batch_size": self.batch_size,
-            "seed": self.seed,
             "precision": self.precision,
         }
 
@@ -78,7 +78,7 @@ class Measurement:
             family=self.family,
             accuracy=accuracy,
             accuracy_largest=accuracy_largest,
-            chance=float(torch.bincount(self.noise.labels).max() / len(self.noise)),
+            chance=int(torch.bincount(self.noise.labels).max()) / len(self.noise),
             samples=len(self.noise),
             epochs=self.epochs,
             seed=self.seed,

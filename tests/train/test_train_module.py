@@ -194,3 +194,21 @@ def test_a_checkpoint_alone_gives_the_trained_network(digits, tmp_path):
     loaded = dn.TrainModule.load_from_checkpoint(tmp_path / "last.ckpt", weights_only=True)
     x = torch.randn(2, 1, 8, 8)
     assert torch.equal(loaded.net.eval()(x), module.net.eval()(x))
+
+
+def test_any_network_is_trained_and_its_checkpoint_says_what_it_needs(digits, tmp_path):
+    data = digits(train_samples=400)
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    module = dn.TrainModule(learning_rate=0.1).use(net, data.num_classes, data.in_channels)
+    trainer = small_trainer(5)
+    trainer.fit(module, datamodule=data)
+    [result] = trainer.test(module, datamodule=data, verbose=False)
+    assert result["test/accuracy"] > 0.8
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    with pytest.raises(ValueError, match="hand it over again"):
+        dn.TrainModule.load_from_checkpoint(tmp_path / "last.ckpt", weights_only=True)
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
+    again = dn.TrainModule().use(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), 10, 1)
+    again.load_state_dict(state)
+    assert_equal_weights(weights(again), weights(module))

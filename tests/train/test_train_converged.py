@@ -1,0 +1,130 @@
+"""``converged``: the most of all trainings, with controls that say whether it could be more."""
+
+import math
+
+import pytest
+from noise_networks import BreaksAfter, blind, linear, measure, wide
+
+import darts_noise as dn
+
+GRID = dn.NoiseGrid(sgd_rates=(0.01, 0.1), adam_rates=(1e-4, 3e-3), seeds=2)
+
+
+def test_a_network_that_can_memorises_and_one_that_cannot_stays_at_chance():
+    fits = measure(wide)
+    cannot = measure(blind)
+    assert fits.accuracy == fits.accuracy_largest == 1.0
+    assert cannot.accuracy == cannot.chance  # the best constant answer
+    assert fits.fingerprint == cannot.fingerprint
+    assert (fits.protocol, fits.samples, fits.epochs) == ("converged", 60, 40)
+
+
+def test_it_is_the_largest_of_one_run_for_each_optimiser_rate_and_seed():
+    fit = measure(linear, epochs=3, grid=GRID)
+    made = [(run.optimiser, run.learning_rate, run.seed) for run in fit.runs]
+    assert sorted(made) == sorted(GRID)
+    assert len(set(made)) == len(GRID) == 8
+    accuracies = [run.accuracy for run in fit.runs]
+    assert fit.accuracy == max(accuracies)
+    assert len(set(accuracies)) > 1
+    assert fit.seeds == (0, 1)
+
+
+def test_a_run_ends_with_the_epoch_that_fits_all():
+    run = measure(wide).runs[0]
+    assert run.accuracy == 1.0
+    assert run.epochs < 40
+    assert run.reached == run.steps == 3 * run.epochs  # 60 images in batches of 20
+
+
+def test_with_enough_the_other_runs_are_left_out():
+    grid = dn.NoiseGrid(sgd_rates=(1e-5, 0.1, 0.03), adam_rates=(), seeds=1, enough=1.0)
+    assert [run.learning_rate for run in measure(wide, grid=grid).runs] == [1e-5, 0.1]
+
+
+def test_a_control_says_whether_the_measurement_was_strong_enough():
+    strong = measure(blind, controls={"wide": wide})
+    weak = measure(blind, controls={"wide": wide}, epochs=1)
+    assert strong.controls["wide"] >= 0.99
+    assert strong.control_reached
+    assert weak.control_reached is False
+    assert measure(blind).control_reached is None
+    assert strong.accuracy == strong.chance  # a control's accuracy is not the network's
+    assert [run.network for run in strong.runs] == ["network", "wide"]
+
+
+def test_a_control_stops_at_99_per_cent():
+    """The network itself is trained until it answers all right."""
+    grid = dn.NoiseGrid(sgd_rates=(0.01, 0.02), adam_rates=(), seeds=1)
+    fit = measure(wide, controls={"wide": wide}, samples=200, epochs=60, grid=grid)
+    of_network = [run for run in fit.runs if run.network == "network"]
+    (of_control,) = [run for run in fit.runs if run.network == "wide"]
+    assert [run.accuracy for run in of_network] == [1.0, 1.0]
+    assert 0.99 <= of_control.accuracy < 1
+    assert of_control.steps < of_network[0].steps
+
+
+def test_weight_decay_is_part_of_what_is_measured_where_the_grid_says_so():
+    decayed = dn.NoiseGrid(sgd_rates=(0.1,), adam_rates=(), seeds=1, weight_decay=3.0)
+    assert measure(linear).accuracy == 1.0
+    assert measure(linear, grid=decayed).accuracy < 0.8
+
+
+def test_runs_that_diverge_are_flagged_and_are_no_evidence():
+    made = iter([0, 1000, 7, 0])  # passes until NaN, for the identity and each of three runs
+
+    def network(num_classes, in_channels):
+        return BreaksAfter(linear(num_classes, in_channels), next(made))
+
+    grid = dn.NoiseGrid(sgd_rates=(0.01, 0.02, 0.03), adam_rates=(), seeds=1)
+    fit = measure(network, grid=grid, epochs=5)
+    whole, late, at_once = fit.runs
+    assert [run.diverged for run in fit.runs] == [False, True, True]
+    assert fit.diverged == (late, at_once)
+    assert late.accuracy is not None  # after the sixth step, when two epochs were over
+    assert at_once.accuracy is None
+    assert fit.accuracy == max(whole.accuracy, late.accuracy)
+    assert fit.to_dict()["diverged"] == 2
+
+
+def test_where_every_run_diverged_there_is_no_accuracy():
+    fit = measure(lambda c, i: BreaksAfter(linear(c, i), 7), epochs=5)
+    assert fit.runs[0].accuracy is not None
+    assert math.isnan(fit.accuracy)
+    assert fit.to_dict()["accuracy"] is None
+
+
+def test_cells_are_measured_in_the_form_of_the_recipe():
+    form = {"channels": 4, "num_cells": 3, "stem": "small"}
+    one = measure("darts_v1", epochs=1, recipe=form)
+    assert one == measure("darts_v1", epochs=1, recipe={**form, "mixup": 1.0, "drop_path": 0.5})
+    assert one.runs[0].steps == 3
+
+
+def test_samples_default_to_a_thousand_or_as_many_as_there_are():
+    assert measure(linear, samples=None, epochs=1).samples == 200
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"controls": {"network": wide}}, "controls: .*'network'"),
+        ({"controls": {"a/b": wide}}, "controls: .*a/b"),
+        ({"protocol": "convergd"}, "noise_protocol: .*did you mean 'converged'"),
+        ({"callbacks": [None]}, "callbacks: expected none with the protocol 'converged'"),
+        ({"protocol": "quick"}, "grid: expected none with the protocol 'quick'"),
+        ({"epochs": 0}, "epochs: expected 1 or more, got 0"),
+    ],
+)
+def test_what_a_protocol_cannot_use_is_refused_in_one_line(settings, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        measure(wide, **settings)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("network", [3, lambda c, i: "no module"])
+def test_what_is_no_network_is_refused(network):
+    with pytest.raises(ValueError, match="network: expected"):
+        measure(network)
+    with pytest.raises(ValueError, match="network: expected"):
+        measure(network, protocol="quick", grid=None, controls=None)

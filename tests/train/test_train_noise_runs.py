@@ -1,0 +1,117 @@
+"""A measurement that was broken off goes on; a file of another measurement is not taken."""
+
+import json
+
+import pytest
+from noise_networks import ONE_RATE, few_digits, linear, measure, wide
+
+import darts_noise as dn
+from darts_noise.data.images import LabelledImages
+
+GRID = dn.NoiseGrid(sgd_rates=(0.05, 0.1), adam_rates=(3e-3,), seeds=1)
+
+
+class Interrupted:
+    """A network that is built a number of times; the next time somebody presses Ctrl-C."""
+
+    def __init__(self, network, times):
+        self.network, self.left = network, times
+
+    def __call__(self, num_classes, in_channels):
+        if self.left == 0:
+            raise KeyboardInterrupt
+        self.left -= 1
+        return self.network(num_classes, in_channels)
+
+
+def content(path):
+    """The file, but for the times."""
+    kept = json.loads(path.read_text())
+    return {**kept, "runs": [{**run, "seconds": None} for run in kept["runs"]]}
+
+
+@pytest.mark.parametrize("protocol", ["converged", "selectivity"])
+@pytest.mark.parametrize("done", [0, 1, 2, 3, 4])
+def test_an_interrupted_measurement_goes_on_to_the_record_of_an_unbroken_one(
+    tmp_path, protocol, done
+):
+    settings = {"protocol": protocol, "grid": GRID, "epochs": 4}
+    if protocol == "converged":
+        settings["controls"] = {"wide": wide}
+    unbroken = measure(linear, path=tmp_path / "unbroken.json", **settings)
+    path = tmp_path / "broken.json"
+    if protocol == "converged" and done > 2:
+        settings["controls"] = {"wide": Interrupted(wide, done - 2)}
+        network = linear
+    else:
+        network = Interrupted(linear, 1 + done)  # once for its identity
+    with pytest.raises(KeyboardInterrupt):
+        measure(network, path=path, **settings)
+    on_file = len(content(path)["runs"]) if path.exists() else 0
+    assert on_file == done
+    if protocol == "converged":
+        settings["controls"] = {"wide": Interrupted(wide, 1 + len(unbroken.runs) - max(done, 3))}
+    again = Interrupted(linear, 1 + 6)
+    went_on = measure(again, path=path, **settings)
+    assert went_on == unbroken
+    assert content(path) == content(tmp_path / "unbroken.json")
+    of_network = 3 if protocol == "converged" else 6
+    assert again.left == 6 - max(of_network - done, 0)  # finished runs were not made again
+
+
+def test_rates_seeds_and_controls_can_be_added_to_a_file(tmp_path):
+    path = tmp_path / "runs.json"
+    measure(linear, grid=ONE_RATE, epochs=2, path=path)
+    larger = {"grid": GRID, "controls": {"wide": wide}, "epochs": 2}
+    added = measure(Interrupted(linear, 1 + 2), path=path, **larger)
+    assert added == measure(linear, **larger)
+    two_seeds = dn.NoiseGrid(sgd_rates=(0.1,), adam_rates=(), seeds=2)
+    fewer = measure(Interrupted(linear, 1 + 1), grid=two_seeds, epochs=2, path=path)
+    assert fewer == measure(linear, grid=two_seeds, epochs=2)
+    with pytest.raises(ValueError, match="holds another measurement, whose network 'wide'"):
+        measure(linear, path=path, **{**larger, "controls": {"wide": linear}})
+
+
+def shifted():
+    """Digits with another mean: uniform noise is the same, what the network sees of it is not."""
+    digits = few_digits()
+    return LabelledImages(digits.images // 2, digits.labels, digits.classes)
+
+
+OTHERS = {
+    "seed": {"seed": 1},
+    "family": {"family": "gaussian"},
+    "samples": {"samples": 50},
+    "epochs": {"epochs": 3},
+    "batch_size": {"batch_size": 10},
+    "weight_decay": {"grid": dn.NoiseGrid((0.1,), (), 1, weight_decay=0.1)},
+    "gradient_clip": {"grid": dn.NoiseGrid((0.1,), (), 1, gradient_clip=0)},
+    "network": {"network": wide},
+    "protocol": {"protocol": "selectivity"},
+    "mean": {"images": shifted()},
+    "precision": {"trainer": {"accelerator": "cpu", "precision": "bf16-mixed"}},
+}
+
+
+@pytest.mark.parametrize("key", OTHERS)
+def test_a_file_of_another_measurement_is_refused_in_one_line(tmp_path, key):
+    path = tmp_path / "runs.json"
+    measure(linear, epochs=2, path=path)
+    before = path.read_text()
+    other = {"network": linear, "epochs": 2, **OTHERS[key]}
+    with pytest.raises(ValueError, match=f"path: .*runs.json holds another .*{key}") as caught:
+        measure(**other, path=path)
+    assert "\n" not in str(caught.value)
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "7", '{"format": "other"}', '{"format": "darts_noise.noise_runs/1"}']
+)
+def test_a_file_of_something_else_is_refused_in_one_line(tmp_path, text):
+    path = tmp_path / "runs.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="path: expected runs of a noise fit") as caught:
+        measure(linear, path=path)
+    assert "\n" not in str(caught.value)
+    assert path.read_text() == text
