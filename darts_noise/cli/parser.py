@@ -40,8 +40,6 @@ HELP = {
 WIDTH, MARGIN = 100, 31
 """Columns of ``--help`` on every terminal, and those of them before the texts."""
 
-HIDDEN = ("model", "data", "trainer", "print_shtab")
-
 TRAINER_DEFAULTS: dict[str, Any] = {
     "num_sanity_val_steps": 0,
     "enable_model_summary": False,
@@ -61,9 +59,19 @@ def fail(message: object) -> NoReturn:
 
 
 class OneLineParser(LightningArgumentParser):
-    """A parser whose errors are one line that names the key and the nearest valid one."""
+    """A parser whose errors are one line that names the key and the nearest valid one.
+
+    Attributes:
+        kind: of the script; see `readable`.
+        hidden: options that ``--help`` leaves out.
+        more: its last line.
+    """
 
     kind = ""
+    hidden: ClassVar[tuple[str, ...]] = ("model", "data", "trainer", "print_shtab")
+    more: ClassVar[str] = (
+        "Any other argument of Lightning's Trainer is accepted as --trainer.KEY VALUE."
+    )
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         fail(readable(message, self.keys(), self.kind))
@@ -79,7 +87,7 @@ class OneLineParser(LightningArgumentParser):
             head, _, tail = action.dest.partition(".")
             text = TRAINER_KEYS.get(tail) if head == "trainer" else action.help
             option = next((o for o in action.option_strings if re.fullmatch(r"--[\w.]+", o)), None)
-            if action.dest in HIDDEN or option is None or not text or text == "==SUPPRESS==":
+            if action.dest in self.hidden or option is None or not text or text == "==SUPPRESS==":
                 continue
             default = action.default if action.default != "==SUPPRESS==" else None
             shown = "" if default is None else f" [{default}]"
@@ -96,8 +104,7 @@ class OneLineParser(LightningArgumentParser):
         ]
         for group, options in groups.items():
             lines += ["", f"{group}:", *options]
-        more = "Any other argument of Lightning's Trainer is accepted as --trainer.KEY VALUE."
-        return "\n".join([*lines, "", more]) + "\n"
+        return "\n".join([*lines, "", self.more]) + "\n"
 
 
 def readable(message: str, keys: list[str], kind: str = "") -> str:

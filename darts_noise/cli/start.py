@@ -27,6 +27,15 @@ def start(script: str) -> None:
     if text is not None:
         print(text, end="")
         return
+    run(f"darts_noise.cli.{script}")
+
+
+def run(name: str) -> None:
+    """Imports a module and runs its ``main``.
+
+    Raises:
+        SystemExit: what it ends with; 130 after a Ctrl-C that nothing else has answered.
+    """
     # Threads that wait should sleep: on a shared machine, spinning ones slow a small network
     # tenfold.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -35,7 +44,7 @@ def start(script: str) -> None:
     if waiting is signal.default_int_handler:
         signal.signal(signal.SIGINT, leave)
     gc.disable()  # nothing that is imported is garbage yet, and looking for it takes a second
-    module = import_module(f"darts_noise.cli.{script}")
+    module = import_module(name)
     gc.enable()
     signal.signal(signal.SIGINT, waiting)
     try:

@@ -12,6 +12,8 @@ from darts_noise.space.spaces import Space
 TOLERANCE = 0.05
 """By which the parameters of a matched cell may differ."""
 DRAWS = 1000
+WIDEST = 4
+"""A matched cell has at most so many times the channels of the network that it is matched to."""
 
 
 def random_cell(space: Space, seed: int, draw: int = 0) -> Genotype:
@@ -63,12 +65,12 @@ def matched_cell(
     """
     for draw in range(1, DRAWS + 1):  # draw 0 is the random cell of this seed
         cell = random_cell(space, seed, draw)
-        width = _width(partial(count, cell), target, 4 * channels)
+        width = _width(partial(count, cell), target, WIDEST * channels)
         if abs(count(cell, width) - target) <= TOLERANCE * target:
             return cell, width
     raise ValueError(
         f"controls.matched: none of {DRAWS} random cells has {target:,} parameters within "
-        f"{100 * TOLERANCE:.0f} % at a width of up to {4 * channels} channels"
+        f"{100 * TOLERANCE:.0f} % at a width of up to {WIDEST * channels} channels"
     )
 
 

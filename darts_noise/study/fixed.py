@@ -4,6 +4,8 @@ Seeds, noise weights, families and controls may be added or left out between two
 """
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,14 @@ def fixed_settings(settings: StudySettings) -> dict[str, Any]:
         "search": _resolved(settings.search),
         "train": _resolved(settings.train),
         "noise_family": settings.noise_family,
-        "converged": vars(settings.converged),
+        "converged": asdict(settings.converged),
     }
     if settings.quick is not None:
-        fixed["quick"] = vars(settings.quick)
-    for name, own in settings.controls.items():
+        fixed["quick"] = asdict(settings.quick)
+    if settings.sample.trials:
+        fixed["sample"] = {**asdict(settings.sample), "trials": None}
+    for name in settings.controls:
+        own = settings.control(name)
         fixed[f"controls.{name}"] = {
             "model": {**CONTROLS[name], **own.model},
             "stem_stride": own.stem_stride,
@@ -31,14 +36,33 @@ def fixed_settings(settings: StudySettings) -> dict[str, Any]:
     return plain
 
 
-def require_same(name: str, kept: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raises the ``ValueError`` that names the first key of both that differs."""
-    for key, value in kept.items():
-        if key in now and now[key] != value:
-            raise ValueError(
-                f"{key}: {name!r} was begun with {json.dumps(value)}, got {json.dumps(now[key])}; "
-                "take another name"
+def require_same(name: str, kept: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises the ``ValueError`` that names the first key in which two starts of a study differ.
+
+    Args:
+        name: of the study.
+        kept: what `fixed_settings` gave before; empty for a study that begins.
+        now: what it gives. What only one of the two has, such as a control, is no difference.
+    """
+    both = kept.keys() & now.keys()
+    before, after = (_flat({key: side[key] for key in now if key in both}) for side in (kept, now))
+    for key in {**before, **after}:
+        if before.get(key) != after.get(key):
+            was, is_ = (
+                json.dumps(side[key]) if key in side else "the default" for side in (before, after)
             )
+            raise ValueError(f"{key}: {name!r} was begun with {was}, got {is_}; take another name")
+
+
+def _flat(settings: Mapping[str, Any], place: str = "") -> dict[str, Any]:
+    """Dotted keys of all values."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{place}{key}.")
+        else:
+            flat[f"{place}{key}"] = value
+    return flat
 
 
 def _resolved(script: Script) -> dict[str, Any]:

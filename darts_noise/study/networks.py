@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 
 from darts_noise.study.settings import RANDOM_CELLS, Control, StudySettings
 
+HAND = ("pooled_cnn", "pooled_cnn_wide")
+FACTORIES = ("resnet18", "alexnet", *HAND)
+"""Controls that are not made of cells."""
 TITLES = {
     "random": "random cells",
     "all_skip": "all-skip cell",
@@ -13,7 +16,6 @@ TITLES = {
     "pooled_cnn": "CNN by hand",
     "pooled_cnn_wide": "wide CNN by hand",
 }
-HAND = ("pooled_cnn", "pooled_cnn_wide")
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Compared:
         key: its name in files.
         title: its name for a reader.
         seeds: how many.
-        noise_weight: λ of the search that it is from, or whose cell it is matched to; None for
+        noise_weight: λ of the search that it is from, or whose cell it takes or matches; None for
             a network that has nothing of a search.
         control: the name of the control; None for a searched cell.
         own: the settings of a control.
@@ -38,11 +40,16 @@ class Compared:
     own: Control = field(default_factory=Control)
 
     @property
+    def has_cell(self) -> bool:
+        """Whether it is made of cells."""
+        return self.control not in FACTORIES
+
+    @property
     def origin(self) -> str | None:
-        """The key of the search whose cell this one needs."""
-        if self.control in ("matched", "regularised"):
-            return searched_key(self.noise_weight or 0.0)
-        return None
+        """The key of the network whose cell this one takes or matches."""
+        if self.control is None or self.noise_weight is None:
+            return None
+        return searched_key(self.noise_weight)
 
 
 def searched_key(noise_weight: float) -> str:
@@ -50,30 +57,34 @@ def searched_key(noise_weight: float) -> str:
     return f"lambda_{noise_weight:g}"
 
 
+def searched(noise_weight: float, seeds: int) -> Compared:
+    """The cells that are searched with this λ."""
+    return Compared(searched_key(noise_weight), f"λ = {noise_weight:g}", seeds, noise_weight)
+
+
 def compared_networks(settings: StudySettings) -> list[Compared]:
-    """All networks, the most telling first: found cells, λ = 0, those by hand, the rest."""
-    found = [
-        Compared(searched_key(weight), f"λ = {weight:g}", settings.seeds, float(weight))
-        for weight in sorted(settings.noise_weights, key=lambda weight: weight == 0)
+    """All networks: found cells, λ = 0, those by hand, the other controls."""
+    weights = sorted(settings.noise_weights, key=lambda weight: weight == 0)
+    found = [searched(weight, settings.seeds) for weight in weights]
+    controls = [network for name in settings.controls for network in _control(settings, name)]
+    return found + sorted(controls, key=lambda network: network.control not in HAND)
+
+
+def _control(settings: StudySettings, name: str) -> list[Compared]:
+    own = settings.control(name)
+    seeds = own.seeds or (RANDOM_CELLS if name == "random" else settings.seeds)
+    if name != "matched":
+        weight = 0.0 if name == "regularised" else None
+        return [Compared(name, TITLES[name], seeds, weight, name, own)]
+    return [
+        Compared(
+            f"matched_{weight:g}",
+            f"random cells, as many parameters as λ = {weight:g}",
+            seeds,
+            weight,
+            name,
+            own,
+        )
+        for weight in settings.noise_weights
+        if weight > 0
     ]
-    controls: list[Compared] = []
-    for name, own in settings.controls.items():
-        seeds = own.seeds or (RANDOM_CELLS if name == "random" else settings.seeds)
-        if name == "matched":
-            controls += [
-                Compared(
-                    f"matched_{weight:g}",
-                    f"random cells, as many parameters as λ = {weight:g}",
-                    seeds,
-                    float(weight),
-                    name,
-                    own,
-                )
-                for weight in settings.noise_weights
-                if weight > 0
-            ]
-        else:
-            weight = 0.0 if name == "regularised" else None
-            controls.append(Compared(name, TITLES[name], seeds, weight, name, own))
-    controls.sort(key=lambda network: network.control not in HAND)
-    return found + controls

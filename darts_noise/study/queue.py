@@ -4,8 +4,9 @@ The storage is a database, SQLite in the study's folder or any that a URL names.
 in one transaction, so two workers never have the same. Finished parts of a unit are attributes of
 its trial: whoever takes up the unit of a worker that died finds them, on any machine.
 
-There are two Optuna studies: that of ``network`` units has two values (test accuracy up, noise
-accuracy down), that of further ``noise`` units has one.
+There is an Optuna study for each kind of unit. That of ``network`` has two values (test accuracy
+up, noise accuracy down), that of ``sample`` too (validation accuracy up, noise accuracy down), and
+that of further ``noise`` measurements has one.
 """
 
 import threading
@@ -16,20 +17,23 @@ from typing import Any, Literal
 
 import optuna
 import sqlalchemy
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
+from optuna.samplers import TPESampler
 from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from darts_noise.study.units import Unit
+from darts_noise.data.seeds import derive_seed
+from darts_noise.study.units import Kind, Unit
 
 Parts = dict[str, Any]
 Direction = Literal["maximize", "minimize"]
 
 UNIT = "unit"
 """The attribute of a trial that says which unit it is."""
-DIRECTIONS: Mapping[str, list[Direction]] = {
+DIRECTIONS: Mapping[Kind, list[Direction]] = {
     "network": ["maximize", "minimize"],
     "noise": ["minimize"],
+    "sample": ["maximize", "minimize"],
 }
 LOCK_TIMEOUT = 60
 """Seconds that a worker waits while others write to an SQLite file."""
@@ -42,15 +46,16 @@ class Queue:
         url: of the database.
         name: of the study.
         heartbeat: seconds between a worker's signs of life.
+        seed: of the sampler of proposals.
 
     Raises:
         ValueError: a database that cannot be opened.
     """
 
-    def __init__(self, url: str, name: str, heartbeat: int) -> None:
+    def __init__(self, url: str, name: str, heartbeat: int, seed: int) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.filterwarnings("ignore", category=ExperimentalWarning)
-        self.heartbeat = heartbeat
+        self.heartbeat, self.seed = heartbeat, seed
         try:
             self.storage = _open(url, heartbeat)
             self.studies = {
@@ -66,6 +71,15 @@ class Queue:
             reason = str(error).splitlines()[0]
             raise ValueError(f"storage: cannot open {url!r}: {reason}") from None
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the study was begun with; empty before."""
+        return dict(self.studies["network"].user_attrs.get("settings", {}))
+
+    @settings.setter
+    def settings(self, settings: dict[str, Any]) -> None:
+        self.studies["network"].set_user_attr("settings", settings)
+
     def release_dead(self) -> None:
         """Lets go of the units of workers that have given no sign of life for two heartbeats."""
         for study in self.studies.values():
@@ -78,9 +92,7 @@ class Queue:
         for study in self.studies.values():
             for trial in study.get_trials(deepcopy=False):
                 attributes = dict(trial.user_attrs)
-                key = attributes.pop(UNIT, None)
-                if key is None:
-                    continue
+                key = attributes.pop(UNIT)
                 parts.setdefault(key, {}).update(attributes)
                 if trial.state == TrialState.COMPLETE:
                     finished.add(key)
@@ -89,28 +101,32 @@ class Queue:
     def claim(self, unit: Unit) -> Trial | None:
         """The trial of a unit, for this worker alone; None where another has it or had it."""
         study = self.studies[unit.kind]
-        if not self._alive(unit):
-            study.enqueue_trial({}, user_attrs={UNIT: unit.key})
+        trials = self._trials(unit)
+        if not _alive(trials):
+            # What was proposed to a worker that died stays proposed.
+            proposed = next((trial.params for trial in trials if trial.params), {})
+            study.enqueue_trial(proposed, user_attrs={UNIT: unit.key})
         # Where two workers have added one each at the same time, both see the first as the unit's.
-        first = min(self._alive(unit), key=lambda trial: trial.number)
+        first = min(_alive(self._trials(unit)), key=lambda trial: trial.number)
         if first.state != TrialState.WAITING:
             return None
         if not self.storage.set_trial_state_values(first._trial_id, TrialState.RUNNING):
             return None
         self.storage.record_heartbeat(first._trial_id)
+        # One sampler for each, so that a proposal follows from what is on file and its number.
+        study.sampler = TPESampler(seed=derive_seed(self.seed, unit.seed))
         return Trial(study, first._trial_id)
 
-    def _alive(self, unit: Unit) -> list[FrozenTrial]:
+    def _trials(self, unit: Unit) -> list[FrozenTrial]:
         trials = self.studies[unit.kind].get_trials(deepcopy=False)
-        return [
-            trial
-            for trial in trials
-            if trial.user_attrs.get(UNIT) == unit.key and trial.state != TrialState.FAIL
-        ]
+        return [trial for trial in trials if trial.user_attrs[UNIT] == unit.key]
 
     @contextmanager
     def working(self, unit: Unit, trial: Trial) -> Iterator[None]:
-        """Gives signs of life while the block lasts; one that fails lets go of the unit."""
+        """Gives signs of life while the block lasts; one that fails lets go of the unit.
+
+        Where the unit has been given to another worker meanwhile, what the block found is left out.
+        """
         stop = threading.Event()
 
         def beat() -> None:
@@ -123,16 +139,23 @@ class Queue:
         thread.start()
         try:
             yield
+        except UpdateFinishedTrialError:
+            pass
         except BaseException:
-            self.studies[unit.kind].tell(trial, state=TrialState.FAIL)
+            with suppress(UpdateFinishedTrialError):
+                self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
             raise
         finally:
             stop.set()
             thread.join()
 
-    def finish(self, unit: Unit, trial: Trial, values: Sequence[float]) -> None:
+    def finish(self, trial: Trial, values: Sequence[float]) -> None:
         """Marks a unit as finished, with its values in the order of `DIRECTIONS`."""
-        self.studies[unit.kind].tell(trial, list(values))
+        self.storage.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, list(values))
+
+
+def _alive(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    return [trial for trial in trials if trial.state != TrialState.FAIL]
 
 
 def _open(url: str, heartbeat: int) -> RDBStorage:

@@ -1,21 +1,20 @@
 """A worker of a study: takes the first unit that is free, makes its parts, rewrites the results."""
 
-import json
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from optuna.trial import Trial
 from rich.console import Console
 
-from darts_noise.atomic import write_text
-from darts_noise.report.card import finite
+from darts_noise.cli.run_directory import write_config
 from darts_noise.report.duration import readable_duration
 from darts_noise.study.fixed import fixed_settings, require_same
+from darts_noise.study.networks import searched
 from darts_noise.study.queue import Parts, Queue
-from darts_noise.study.results import records_of, write_results
+from darts_noise.study.results import write_results
+from darts_noise.study.sample import propose, proposed_settings
 from darts_noise.study.settings import StudySettings
 from darts_noise.study.units import Part, Unit, units_of
 from darts_noise.study.work import Worker
@@ -28,7 +27,7 @@ class Study:
     """A study in its folder.
 
     Args:
-        settings: of the study.
+        settings: of the study, checked.
         runs: folder that holds all runs; the study's is ``study/<name>`` below it.
         root: folder of the data; None for the configs'.
         command: by which it was started.
@@ -40,90 +39,104 @@ class Study:
     def __init__(
         self, settings: StudySettings, runs: str | Path, root: str | None, command: str
     ) -> None:
-        self.settings, self.command = settings, command
+        assert settings.name is not None
+        self.settings, self.root, self.command = settings, root, command
         self.folder = Path(runs).resolve() / "study" / settings.name
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.config: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
         self.units = units_of(settings)
-        self.worker = Worker(settings, self.folder, root)
         self.console = Console(soft_wrap=True, highlight=False, markup=False)
         url = settings.storage or f"sqlite:///{self.folder / 'study.db'}"
-        self.queue = Queue(url, settings.name, settings.heartbeat)
-        self._keep_settings()
-
-    def _keep_settings(self) -> None:
-        study = self.queue.studies["network"]
-        kept, now = study.user_attrs.get("settings", {}), fixed_settings(self.settings)
-        require_same(self.settings.name, kept, now)
-        study.set_user_attr("settings", {**kept, **now})
+        self.queue = Queue(url, settings.name, settings.heartbeat, settings.sample.seed)
+        now = fixed_settings(settings)
+        require_same(settings.name, self.queue.settings, now)
+        self.queue.settings = {**self.queue.settings, **now}
+        write_config(self.folder, asdict(settings))
 
     def run(self) -> None:
         """Works until every unit is finished, here or by other workers."""
         torch.set_num_threads(self.settings.threads)
-        self.write()
+        waiting = False
         while True:
             self.queue.release_dead()
             parts, finished = self.queue.parts()
             left = [unit for unit in self.units if unit.key not in finished]
             if not left:
                 break
-            for unit in left:
-                ready = unit.needs is None or "cell" in parts.get(unit.needs, {})
-                if ready and (trial := self.queue.claim(unit)) is not None:
-                    with self.queue.working(unit, trial):
-                        self._make(unit, trial, parts)
-                    break
+            if self._work_on_one(left, parts):
+                waiting = False
             else:
+                if not waiting:
+                    self.console.print(f"waiting for other workers: {len(left)} units left")
+                waiting = True
                 time.sleep(POLL)
         self.write()
 
-    def _make(self, unit: Unit, trial: Trial, parts: dict[str, Parts]) -> None:
-        """The parts of a unit that are not there yet."""
-        made = dict(parts.get(unit.key, {}))
-        origin = parts.get(unit.needs or "", {}).get("cell")
-        for part in unit.parts:
-            if part not in made:
-                self._say(unit, part)
-                started = time.perf_counter()
-                made[part] = finite(self._part(unit, part, made, origin))
-                self._said(made[part], part, time.perf_counter() - started)
-            trial.set_user_attr(part, made[part])
-            self.write()
-        self.queue.finish(unit, trial, _values(unit, made))
-        self.write()
-
-    def _part(self, unit: Unit, part: Part, made: Parts, origin: Parts | None) -> Parts:
-        network, seed = unit.network, unit.seed
-        if part == "cell":
-            return self.worker.cell(network, seed, origin)
-        cell = origin if unit.kind == "noise" else made.get("cell")
-        if part == "test":
-            return self.worker.test(network, seed, cell)
-        return self.worker.noise(network, seed, cell, unit.family, unit.protocol, unit.key)
-
-    def _say(self, unit: Unit, part: Part) -> None:
-        _, finished = self.queue.parts()
-        total = len(self.units)
-        done = sum(unit.key in finished for unit in self.units)
-        place = f"[{done + 1}/{total}] {time.strftime('%H:%M')}"
-        self.console.print(f"{place} {unit.describe(part)} ... ", end="")
-
-    def _said(self, found: Parts, part: Part, seconds: float) -> None:
-        key = {"cell": "validation_accuracy", "test": "test_accuracy", "noise": "accuracy"}[part]
-        value = found.get(key)
-        shown = "" if value is None else f"{100 * value:.2f} % in "
-        self.console.print(f"{shown}{readable_duration(seconds)}")
-
     def write(self) -> None:
         """Rewrites the table, the plot and the files of the records from the storage."""
-        write_text(self.folder / "config.json", json.dumps(self.config, indent=1) + "\n")
         parts, _ = self.queue.parts()
-        records = records_of(self.units, parts)
-        write_results(self.folder, self.settings, self.config, self.command, records)
+        kept = self.queue.settings
+        write_results(self.folder, self.settings, self.command, self.units, parts, kept)
+
+    def _work_on_one(self, left: list[Unit], parts: dict[str, Parts]) -> bool:
+        """Makes the first unit that is ready and free; False where none is."""
+        for unit in left:
+            ready = unit.needs is None or "cell" in parts.get(unit.needs, {})
+            if ready and (trial := self.queue.claim(unit)) is not None:
+                with self.queue.working(unit, trial):
+                    self._make(unit, trial, parts, len(self.units) - len(left))
+                return True
+        return False
+
+    def _make(self, unit: Unit, trial: Trial, parts: dict[str, Parts], done: int) -> None:
+        """The parts of a unit that are not there yet."""
+        found = dict(parts.get(unit.key, {}))
+        origin = parts.get(unit.needs or "", {}).get("cell")
+        settings, network = self.settings, unit.network
+        if unit.kind == "sample":
+            proposal = propose(settings, trial)
+            settings = proposed_settings(settings, proposal)
+            network = searched(settings.noise_weights[0], 1)
+            trial.set_user_attr("proposal", proposal)
+            self.console.print(", ".join(f"{key} = {value}" for key, value in proposal.items()))
+        seed = settings.sample.seed if unit.kind == "sample" else unit.seed
+        worker = Worker(settings, self.folder / "noise_runs", self.root)
+
+        def make(part: Part) -> Parts:
+            if part == "cell":
+                return worker.cell(network, seed, origin)
+            cell = origin if unit.kind == "noise" else found.get("cell")
+            if part == "noise":
+                file = unit.key.replace("/", "-")
+                return worker.noise(network, seed, cell, unit.family, unit.protocol, file)
+            train = worker.test if part == "test" else worker.validation
+            return train(network, seed, cell)
+
+        for part in unit.parts:
+            if part not in found:
+                place = f"[{done + 1}/{len(self.units)}] {time.strftime('%H:%M')}"
+                self.console.print(f"{place} {unit.describe(part)} ... ", end="")
+                started = time.perf_counter()
+                found[part] = make(part)
+                taken = readable_duration(time.perf_counter() - started)
+                self.console.print(f"{_shown(part, found[part])}{taken}")
+            # Also those that a worker before this one had finished: they are the trial's own now.
+            trial.set_user_attr(part, found[part])
+            self.write()
+        self.queue.finish(trial, _values(found))
+        self.write()
 
 
-def _values(unit: Unit, made: Parts) -> list[float]:
-    """The objectives of a unit; where all trainings diverged, the worst that there are."""
-    noise = made["noise"]["accuracy_largest"]
-    noise = 1.0 if noise is None else noise
-    return [made["test"]["test_accuracy"], noise] if unit.kind == "network" else [noise]
+def _shown(part: Part, found: Parts) -> str:
+    key = {"test": "test_accuracy", "noise": "accuracy"}.get(part, "validation_accuracy")
+    value = found.get(key)
+    return "" if value is None else f"{100 * value:.2f} % in "
+
+
+def _values(found: Parts) -> list[float]:
+    """The objectives of a unit; where a training diverged, the worst that there is."""
+    noise = found["noise"]["accuracy_largest"]
+    values = [1.0 if noise is None else noise]
+    for part, key in (("test", "test_accuracy"), ("validation", "validation_accuracy")):
+        if part in found:
+            values.insert(0, 0.0 if found[part]["diverged"] else found[part][key])
+    return values

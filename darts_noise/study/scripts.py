@@ -4,22 +4,27 @@ The same command line parser reads the same configs, so a study's search finds t
 ``search.py`` finds with those settings and that seed.
 """
 
+import io
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
+from torch import nn
 
 from darts_noise.cli.parser import ScriptCLI
-from darts_noise.cli.search import SearchCLI, check_settings
+from darts_noise.cli.search import SearchCLI
+from darts_noise.cli.search import check_settings as check_search
 from darts_noise.cli.train import FinalLoss, TrainCLI
 from darts_noise.nets.network import auxiliary_fits
 from darts_noise.search.module import SearchModule
 from darts_noise.space.genotype import Genotype
-from darts_noise.study.settings import Script
+from darts_noise.study.settings import Script, StudySettings
 from darts_noise.train.module import TrainModule
-from darts_noise.train.networks import NetworkLike
+from darts_noise.train.networks import Factory
 
 SILENT = {
     "logger": False,
@@ -27,15 +32,23 @@ SILENT = {
     "enable_progress_bar": False,
     "enable_model_summary": False,
 }
+CLI = TypeVar("CLI", bound=ScriptCLI)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of a training on the data."""
+    """What came of a training on the data.
 
-    module: TrainModule
+    Attributes:
+        net: the network.
+        trainer: that trained it.
+        figures: of the last epoch.
+        diverged: the loss was not finite at the end.
+    """
+
+    net: nn.Module
+    trainer: pl.Trainer
     figures: Mapping[str, float]
-    epochs: int
     diverged: bool
 
 
@@ -49,20 +62,47 @@ def search_script(script: Script, seed: int, root: str | None, **model: Any) -> 
         model: keys of the model that differ from the study's.
 
     Raises:
-        SystemExit: 2 after one line about a setting that is wrong.
+        ValueError: a setting that is wrong; the message names it.
     """
-    return SearchCLI(SearchModule, _arguments(script, seed, root, model))
+    arguments = _arguments(script, seed, root, model)
+    return _parsed("search", lambda: SearchCLI(SearchModule, arguments))
 
 
 def train_script(script: Script, seed: int, root: str | None, **model: Any) -> TrainCLI:
     """``train.py``, likewise."""
-    return TrainCLI(TrainModule, _arguments(script, seed, root, model))
+    arguments = _arguments(script, seed, root, model)
+    return _parsed("train", lambda: TrainCLI(TrainModule, arguments))
+
+
+def check_scripts(settings: StudySettings, root: str | None) -> None:
+    """Raises the ``ValueError`` of the first setting that ``search.py`` or ``train.py`` refuses."""
+    check_search(search_script(settings.search, 0, root))
+    train_script(settings.train, 0, root)
+    for name in settings.controls:
+        try:
+            train_script(settings.train, 0, root, **settings.control(name).model)
+        except ValueError as error:
+            raise ValueError(f"controls.{name}: {error}") from None
 
 
 def _arguments(script: Script, seed: int, root: str | None, model: Mapping[str, Any]) -> list[str]:
     data = {**script.data, **({} if root is None else {"root": root})}
-    own = {"data": data, "model": {**script.model, **model}, "trainer": dict(script.trainer)}
+    own = {"data": data, "model": {**script.model, **model}, "trainer": script.trainer}
     return ["--config", script.config, "--config", json.dumps(own), f"--seed={seed}"]
+
+
+def _parsed(key: str, parse: Callable[[], CLI]) -> CLI:
+    """The parsed script; the line in which it would end the program becomes an error."""
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            return parse()
+    except SystemExit:
+        message = said.getvalue().strip().rpartition("error: ")[2]
+        raise ValueError(f"{key}: {message.replace(' (--help lists the options)', '')}") from None
+    finally:
+        if sys.exc_info()[0] is None:
+            sys.stderr.write(said.getvalue())
 
 
 def search_cell(cli: SearchCLI) -> tuple[Genotype, dict[str, float]]:
@@ -74,24 +114,24 @@ def search_cell(cli: SearchCLI) -> tuple[Genotype, dict[str, float]]:
     """
     module = cli.model
     assert isinstance(module, SearchModule)
-    check_settings(cli)
+    check_search(cli)
     cli.datamodule.setup()
     module.build(cli.datamodule)
     trainer = cli.make_trainer(**SILENT)
     _run(trainer.fit, module, cli)
-    figures = {key: float(value) for key, value in trainer.callback_metrics.items()}
-    return module.genotype(), figures
+    return module.genotype(), _figures(trainer)
 
 
-def train_network(cli: TrainCLI, network: NetworkLike) -> Trained:
-    """Trains a network on the data and tests it.
+def train_network(cli: TrainCLI, network: Genotype | Factory) -> Trained:
+    """Trains a network on the data.
 
     Args:
         cli: from `train_script`, whose seed the initial weights come from.
         network: a genotype, or a function that makes a module.
 
     Raises:
-        KeyboardInterrupt, ValueError: as for `search_cell`.
+        KeyboardInterrupt: a Ctrl-C.
+        ValueError: data or settings on which no training is possible.
     """
     module, data = cli.model, cli.datamodule
     assert isinstance(module, TrainModule)
@@ -103,15 +143,20 @@ def train_network(cli: TrainCLI, network: NetworkLike) -> Trained:
             module.hparams["auxiliary_weight"] = 0.0
         module.build(network, *form)
     else:
-        assert callable(network)
         module.use(network(*form), *form)
     loss = FinalLoss()
     trainer = cli.make_trainer(callbacks=[loss], **SILENT)
     _run(trainer.fit, module, cli)
-    epochs = trainer.current_epoch
-    validated = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
-    tested = _run(trainer.test, module, cli, verbose=False)[0]
-    return Trained(module, {**validated, **tested}, epochs, loss.diverged)
+    return Trained(module.net, trainer, _figures(trainer), loss.diverged)
+
+
+def tested(cli: TrainCLI, trained: Trained) -> dict[str, float]:
+    """The figures of the trained network on the test images."""
+    return dict(_run(trained.trainer.test, cli.model, cli, verbose=False)[0])
+
+
+def _figures(trainer: pl.Trainer) -> dict[str, float]:
+    return {key: float(value) for key, value in trainer.callback_metrics.items()}
 
 
 def _run(call: Any, module: pl.LightningModule, cli: ScriptCLI, **settings: Any) -> Any:

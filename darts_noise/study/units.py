@@ -3,21 +3,20 @@
 A unit is one Optuna trial. Unit ``network`` is all that puts a network with one seed into the plane
 of test accuracy and noise accuracy, so that a trial has both values; what it needs one after the
 other (cell, training, noise fit) are its parts, each kept as soon as it is finished. Further noise
-families and the quick measurement are units of their own, since they can wait.
+families and the quick measurement are units of their own, since they can wait. Unit ``sample`` is
+all of a proposal.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from darts_noise.noise.families import describe_noise
-from darts_noise.noise.mixture import Mixture
 from darts_noise.study.networks import HAND, Compared, compared_networks
-from darts_noise.study.settings import POSITIVE_CONTROL, Protocol, StudySettings
+from darts_noise.study.settings import POSITIVE_CONTROL, Family, Protocol, StudySettings
 
-FACTORIES = ("resnet18", "alexnet", "pooled_cnn", "pooled_cnn_wide")
-"""Controls that are not made of cells."""
-
-Part = Literal["cell", "test", "noise"]
+Kind = Literal["network", "noise", "sample"]
+Part = Literal["cell", "test", "validation", "noise"]
 
 
 @dataclass(frozen=True)
@@ -25,24 +24,24 @@ class Unit:
     """One piece of work that a worker takes.
 
     Attributes:
-        kind: ``network``, or ``noise`` for one measurement alone.
-        network: what is measured.
-        seed: of the network, its training and its noise set.
+        kind: what is made.
+        network: what is measured; of a proposal, a name alone.
+        seed: of the network, its training and its noise set; of a proposal, its number.
         family: of the noise.
         protocol: of the noise fit.
     """
 
-    kind: Literal["network", "noise"]
+    kind: Kind
     network: Compared
     seed: int
-    family: Mixture
+    family: Family
     protocol: Protocol = "converged"
 
     @property
     def key(self) -> str:
         """What it is called in the storage."""
         name = f"{self.network.key}/{self.seed}"
-        if self.kind == "network":
+        if self.kind != "noise":
             return name
         return f"{name}/{self.protocol}/{describe_noise(self.family)}"
 
@@ -51,48 +50,52 @@ class Unit:
         """In the order in which they are made."""
         if self.kind == "noise":
             return ("noise",)
-        return ("test", "noise") if self.network.control in FACTORIES else ("cell", "test", "noise")
+        if self.kind == "sample":
+            return ("cell", "validation", "noise")
+        return ("cell", "test", "noise") if self.network.has_cell else ("test", "noise")
 
     @property
     def needs(self) -> str | None:
-        """The unit whose cell this one needs: of another network, or of the same."""
+        """The unit whose cell this one needs: of the same network, or of another."""
+        if self.kind == "noise":
+            return f"{self.network.key}/{self.seed}" if self.network.has_cell else None
         origin = self.network.origin
-        if self.kind == "network":
-            return None if origin is None else f"{origin}/{self.seed}"
-        if self.network.control in FACTORIES:
-            return None
-        return f"{self.network.key}/{self.seed}"
+        return None if origin is None else f"{origin}/{self.seed}"
 
     def describe(self, part: Part) -> str:
         """What is being done, for a reader."""
         what = {
             "cell": "cell" if self.network.control else "search",
             "test": "training",
+            "validation": "training",
             "noise": f"{self.protocol} fit of {describe_noise(self.family)}",
         }[part]
-        return f"{self.network.title}, seed {self.seed}: {what}"
+        number = "number" if self.kind == "sample" else "seed"
+        return f"{self.network.title}, {number} {self.seed}: {what}"
 
 
 def units_of(settings: StudySettings) -> list[Unit]:
     """All units, in the order in which one worker would make them."""
-    networks = compared_networks(settings)
-    first = [n for n in networks if n.control is None or n.control in HAND]
-    rest = [n for n in networks if n not in first]
-    rest.sort(key=lambda network: network.control != POSITIVE_CONTROL)
     family = settings.noise_family
-    units = [
-        Unit("network" if network.own.test else "noise", network, seed, family)
-        for group in (first, rest)
-        for seed, network in _by_seed(group)
-    ]
+    order = _interleaved(compared_networks(settings))
+    units = [Unit("network" if n.own.test else "noise", n, seed, family) for seed, n in order]
     for unseen in settings.unseen_families:
-        units += [Unit("noise", n, seed, unseen) for seed, n in _by_seed(first + rest)]
+        units += [Unit("noise", n, seed, unseen) for seed, n in order]
     if settings.quick is not None:
-        tested = [network for network in first + rest if network.own.test]
-        units += [Unit("noise", n, seed, family, "quick") for seed, n in _by_seed(tested)]
+        units += [Unit("noise", n, seed, family, "quick") for seed, n in order if n.own.test]
+    proposal = Compared("sample", "proposal", settings.sample.trials)
+    units += [Unit("sample", proposal, number, family) for number in range(proposal.seeds)]
     return units
 
 
-def _by_seed(networks: list[Compared]) -> list[tuple[int, Compared]]:
+def _interleaved(networks: list[Compared]) -> list[tuple[int, Compared]]:
+    """Seed by seed: what the claim rests on for every seed before the other controls."""
+    first = [n for n in networks if n.control is None or n.control in HAND]
+    rest = [n for n in networks if n not in first]
+    rest.sort(key=lambda network: network.control != POSITIVE_CONTROL)
+    return [*_by_seed(first), *_by_seed(rest)]
+
+
+def _by_seed(networks: list[Compared]) -> Iterable[tuple[int, Compared]]:
     most = max((network.seeds for network in networks), default=0)
     return [(seed, n) for seed in range(most) for n in networks if seed < n.seeds]

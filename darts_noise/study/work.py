@@ -4,40 +4,56 @@ Each is a function of the settings and the seed alone, and returns JSON values.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from darts_noise.data.module import ImageDataModule
+from darts_noise.cli.train import TrainCLI
 from darts_noise.nets.network import create_model
 from darts_noise.noise.datasets import root_of_others
-from darts_noise.report.card import count_multiply_adds, count_parameters
+from darts_noise.report.card import (
+    count_multiply_adds,
+    count_parameters,
+    describe_hardware,
+    finite,
+)
 from darts_noise.search.module import SearchModule
 from darts_noise.space.genotype import Genotype
+from darts_noise.space.spaces import Space
 from darts_noise.study.cells import all_skip_cell, matched_cell, random_cell
 from darts_noise.study.networks import Compared
 from darts_noise.study.scripts import (
+    Trained,
     search_cell,
     search_script,
+    tested,
     train_network,
     train_script,
 )
-from darts_noise.study.settings import CONTROLS, POSITIVE_CONTROL, Protocol, StudySettings
+from darts_noise.study.settings import (
+    CONTROLS,
+    POSITIVE_CONTROL,
+    Family,
+    Protocol,
+    StudySettings,
+)
 from darts_noise.train import control_networks
 from darts_noise.train.module import TrainModule
-from darts_noise.train.networks import FORM, NetworkLike
+from darts_noise.train.networks import FORM, Factory
 from darts_noise.train.noise_fit import noise_fit
 from darts_noise.train.noise_record import CONTROL_ACCURACY
 
 Record = dict[str, Any]
+FIGURES = {
+    "validation_accuracy": "val/accuracy",
+    "twin_noise_accuracy": "noise/accuracy",
+    "penalty": "noise/penalty",
+}
+"""What is kept of a search."""
 DEVICE = ("accelerator", "devices", "precision")
-QUICK_TRAINER = (
-    *DEVICE,
-    "gradient_clip_val",
-    "gradient_clip_algorithm",
-    "accumulate_grad_batches",
-)
+RECIPE = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
+"""Keys of the Trainer that the noise measurements share with the training: the quick one all."""
 
 
 class Worker:
@@ -45,7 +61,7 @@ class Worker:
 
     Args:
         settings: of the study.
-        folder: of the study; unfinished noise fits are kept below it.
+        folder: where unfinished noise fits are kept.
         root: folder of the data; None for the configs'.
     """
 
@@ -58,165 +74,177 @@ class Worker:
         Args:
             network: of cells.
             seed: of the search, or of what is drawn.
-            origin: the same of the network that this one's cell comes from.
+            origin: the same of the network whose cell this one takes or matches.
 
         Returns:
-            ``genotype``, ``model``, ``seconds`` and, of a search, its last figures.
+            ``genotype``, ``model`` and, of a search, its last figures.
         """
-        started = time.perf_counter()
-        model: dict[str, Any] = {}
-        figures: Record = {}
-        if network.control is None:
-            genotype, figures = self._search(network.noise_weight or 0.0, seed)
-        elif network.control == "random":
-            genotype = random_cell(self._space(), seed)
-        elif network.control == "all_skip":
-            genotype = all_skip_cell(self._space().nodes)
-        else:
-            assert origin is not None
-            genotype = Genotype.from_dict(origin["genotype"])
-            if network.control == "matched":
-                genotype, model["channels"] = self._match(genotype, network, seed)
+        with _Clock() as clock:
+            model: dict[str, Any] = {}
+            figures: Record = {}
+            if origin is not None:
+                genotype = Genotype.from_dict(origin["genotype"])
+                if network.control == "matched":
+                    genotype, model["channels"] = self._match(genotype, network, seed)
+            elif network.control == "random":
+                genotype = random_cell(self._space(), seed)
+            elif network.control == "all_skip":
+                genotype = all_skip_cell(self._space().nodes)
+            else:
+                genotype, figures = self._search(network, seed)
         return {
             "genotype": genotype.to_dict(),
             "model": model,
-            **figures,
-            "seconds": round(time.perf_counter() - started, 1),
+            **finite(figures),
+            "seconds": clock.seconds,
         }
-
-    def _search(self, noise_weight: float, seed: int) -> tuple[Genotype, Record]:
-        cli = search_script(
-            self.settings.search,
-            seed,
-            self.root,
-            noise_weight=noise_weight,
-            noise_family=self.settings.noise_family,
-        )
-        genotype, figures = search_cell(cli)
-        named = {
-            "validation_accuracy": "val/accuracy",
-            "twin_noise_accuracy": "noise/accuracy",
-            "penalty": "noise/penalty",
-        }
-        return genotype, {name: figures.get(key) for name, key in named.items()}
-
-    def _space(self) -> Any:
-        module = search_script(self.settings.search, 0, self.root).model
-        assert isinstance(module, SearchModule)
-        return module.space
-
-    def _match(self, genotype: Genotype, network: Compared, seed: int) -> tuple[Genotype, int]:
-        module, data = self._training(network, seed, {})
-        form = {key: module.hparams[key] for key in FORM}
-
-        def count(cell: Genotype, channels: int) -> int:
-            sizes = {"num_classes": data.num_classes, "in_channels": data.in_channels}
-            return count_parameters(create_model(cell, **{**form, **sizes, "channels": channels}))
-
-        target = count(genotype, form["channels"])
-        return matched_cell(self._space(), seed, target, count, form["channels"])
 
     def test(self, network: Compared, seed: int, cell: Record | None) -> Record:
-        """Trains the network on the data and tests it.
+        """Trains the network on the data and tests it."""
+        return self._trained(network, seed, cell, tested)
 
-        Returns:
-            ``test_accuracy`` and what is known of the network and its training.
-        """
-        started = time.perf_counter()
-        cli = train_script(self.settings.train, seed, self.root, **self._model(network, cell))
-        trained = train_network(cli, self._network(network, cell))
-        return {
-            "test_accuracy": trained.figures["test/accuracy"],
-            "test_loss": trained.figures["test/loss"],
-            "validation_accuracy": trained.figures.get("val/accuracy"),
-            "diverged": trained.diverged,
-            "parameters": count_parameters(trained.module.net),
-            "multiply_adds": count_multiply_adds(trained.module.net, cli.datamodule.image_shape),
-            "epochs": trained.epochs,
-            "train_samples": len(cli.datamodule.train),
-            "seconds": round(time.perf_counter() - started, 1),
-        }
+    def validation(self, network: Compared, seed: int, cell: Record | None) -> Record:
+        """Trains the network on the data; no figure comes from the test images."""
+        return self._trained(network, seed, cell, lambda cli, trained: {})
 
     def noise(
         self,
         network: Compared,
         seed: int,
         cell: Record | None,
-        family: Any,
+        family: Family,
         protocol: Protocol,
-        key: str,
+        file: str,
     ) -> Record:
-        """How far the network can be trained to fit noise; see `darts_noise.NoiseFit`."""
-        module, data = self._training(network, seed, self._model(network, cell))
-        cli_trainer = self._trainer_settings(network, seed, cell)
+        """How far the network can be trained to fit noise; see `darts_noise.NoiseFit`.
+
+        Args:
+            network: what is measured.
+            seed: of the noise set, and of what the trainings start from.
+            cell: of a network of cells.
+            family: of the noise.
+            protocol: ``converged`` or ``quick``.
+            file: name of the file of the trainings so far.
+        """
+        cli = self._training(network, seed, cell)
+        module, data, trainer = cli.model, cli.datamodule, cli.config["trainer"]
+        data.setup()
         common: dict[str, Any] = {
             "protocol": protocol,
             "family": family,
             "seed": seed,
             "root": root_of_others(data.name, data.root),
-            "recipe": {k: v for k, v in module.hparams.items() if k != "genotype"},
+            "recipe": {key: value for key, value in module.hparams.items() if key != "genotype"},
         }
         if protocol == "quick":
             assert self.settings.quick is not None
-            fit = noise_fit(
-                self._network(network, cell),
-                data.train,
-                samples=self.settings.quick.samples,
-                epochs=cli_trainer["max_epochs"],
-                batch_size=data.batch_size,
-                trainer={key: cli_trainer[key] for key in QUICK_TRAINER},
-                **common,
-            )
+            common |= {
+                "samples": self.settings.quick.samples,
+                "epochs": trainer["max_epochs"],
+                "batch_size": data.batch_size,
+                "trainer": {key: trainer[key] for key in (*DEVICE, *RECIPE)},
+            }
         else:
             how = self.settings.converged
-            is_control = network.control == POSITIVE_CONTROL
-            fit = noise_fit(
-                self._network(network, cell),
-                data.train,
-                samples=how.samples,
-                epochs=how.epochs,
-                batch_size=how.batch_size,
-                grid=how.grid(
-                    weight_decay=self._own_model(network).get("weight_decay", 0.0),
-                    enough=CONTROL_ACCURACY if is_control else None,
+            positive = network.control == POSITIVE_CONTROL
+            common |= {
+                "samples": how.samples,
+                "epochs": how.epochs,
+                "batch_size": how.batch_size,
+                "grid": how.grid(
+                    self._own(network).get("weight_decay", 0.0),
+                    CONTROL_ACCURACY if positive else None,
                 ),
-                controls={},
-                trainer={key: cli_trainer[key] for key in DEVICE},
-                path=self.folder / "noise_runs" / f"{key.replace('/', '-')}.json",
-                progress=False,
-                **common,
-            )
-        return fit.to_dict()
+                "controls": {},
+                "trainer": {key: trainer[key] for key in DEVICE},
+                "path": self.folder / f"{file}.json",
+                "progress": False,
+            }
+        return noise_fit(self._network(network, cell), data.train, **common).to_dict()
 
-    def _own_model(self, network: Compared) -> dict[str, Any]:
+    def _search(self, network: Compared, seed: int) -> tuple[Genotype, Record]:
+        cli = search_script(
+            self.settings.search,
+            seed,
+            self.root,
+            noise_weight=network.noise_weight,
+            noise_family=self.settings.noise_family,
+        )
+        genotype, figures = search_cell(cli)
+        return genotype, {name: figures.get(key) for name, key in FIGURES.items()}
+
+    def _space(self) -> Space:
+        module = search_script(self.settings.search, 0, self.root).model
+        assert isinstance(module, SearchModule)
+        return module.space
+
+    def _match(self, genotype: Genotype, network: Compared, seed: int) -> tuple[Genotype, int]:
+        cli = self._training(network, seed, None)
+        data = cli.datamodule
+        data.setup()
+        form = {key: cli.model.hparams[key] for key in FORM}
+        form |= {"num_classes": data.num_classes, "in_channels": data.in_channels}
+
+        def count(cell: Genotype, channels: int) -> int:
+            return count_parameters(create_model(cell, **{**form, "channels": channels}))
+
+        channels = form["channels"]
+        target = count(genotype, channels)
+        return matched_cell(self._space(), seed, target, count, channels)
+
+    def _trained(
+        self,
+        network: Compared,
+        seed: int,
+        cell: Record | None,
+        judge: Callable[[TrainCLI, Trained], Mapping[str, float]],
+    ) -> Record:
+        with _Clock() as clock:
+            cli = self._training(network, seed, cell)
+            trained = train_network(cli, self._network(network, cell))
+            epochs = trained.trainer.current_epoch
+            judged = judge(cli, trained)
+        figures = {"validation_accuracy": trained.figures.get("val/accuracy")}
+        figures |= {key.replace("/", "_"): value for key, value in judged.items()}
+        return {
+            **finite(figures),
+            "diverged": trained.diverged,
+            "parameters": count_parameters(trained.net),
+            "multiply_adds": count_multiply_adds(trained.net, cli.datamodule.image_shape),
+            "epochs": epochs,
+            "train_samples": len(cli.datamodule.train),
+            "hardware": describe_hardware(trained.trainer.strategy.root_device),
+            "seconds": clock.seconds,
+        }
+
+    def _training(self, network: Compared, seed: int, cell: Record | None) -> TrainCLI:
+        model = {**self._own(network), **(cell["model"] if cell else {})}
+        cli = train_script(self.settings.train, seed, self.root, **model)
+        assert isinstance(cli.model, TrainModule)
+        return cli
+
+    def _own(self, network: Compared) -> dict[str, Any]:
         """What a control's training has of its own."""
         if network.control is None:
             return {}
         return {**CONTROLS[network.control], **network.own.model}
 
-    def _model(self, network: Compared, cell: Record | None) -> dict[str, Any]:
-        return {**self._own_model(network), **(cell["model"] if cell else {})}
-
-    def _network(self, network: Compared, cell: Record | None) -> NetworkLike:
+    def _network(self, network: Compared, cell: Record | None) -> Genotype | Factory:
         if cell is not None:
             return Genotype.from_dict(cell["genotype"])
         assert network.control is not None
-        make = getattr(control_networks, network.control)
+        make: Factory = getattr(control_networks, network.control)
         if network.control == POSITIVE_CONTROL:
-            return partial(make, stem_stride=network.own.stem_stride)
-        return make  # type: ignore[no-any-return]
+            return partial(control_networks.resnet18, stem_stride=network.own.stem_stride)
+        return make
 
-    def _training(
-        self, network: Compared, seed: int, model: Mapping[str, Any]
-    ) -> tuple[TrainModule, ImageDataModule]:
-        cli = train_script(self.settings.train, seed, self.root, **model)
-        cli.datamodule.setup()
-        assert isinstance(cli.model, TrainModule)
-        return cli.model, cli.datamodule
 
-    def _trainer_settings(
-        self, network: Compared, seed: int, cell: Record | None
-    ) -> Mapping[str, Any]:
-        cli = train_script(self.settings.train, seed, self.root, **self._model(network, cell))
-        settings: Mapping[str, Any] = cli.config["trainer"]
-        return settings
+class _Clock:
+    """Wall time of a block."""
+
+    def __enter__(self) -> "_Clock":
+        self.started = time.perf_counter()
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self.seconds = round(time.perf_counter() - self.started, 1)

@@ -1,0 +1,95 @@
+"""What the settings of a study may be; each refusal is one line that names the key."""
+
+import re
+from typing import Any
+
+from darts_noise.naming import unknown
+from darts_noise.noise.families import describe_noise, require_noise
+from darts_noise.study.sample import check_sample
+from darts_noise.study.settings import CONTROLS, StudySettings
+
+FROM_SEARCH = {"matched", "regularised"}
+"""Controls that need the searched cell of the same seed."""
+OWN_KEYS = ("noise_family", "noise_weight")
+
+
+def check_settings(settings: StudySettings) -> None:
+    """Raises ``ValueError`` for the first setting that is out of bounds or an unknown name."""
+    name = settings.name or ""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ValueError(f"name: expected letters, digits, '.', '_' and '-', got {name!r}")
+    _check_numbers(settings)
+    _check_controls(settings)
+    _check_families(settings)
+    for key in OWN_KEYS:
+        if key in settings.search.model:
+            raise ValueError(f"search.model.{key}: expected it as a key of the study itself")
+    try:
+        settings.converged.grid()
+    except ValueError as error:
+        raise ValueError(f"converged.{error}") from None
+    check_sample(settings)
+
+
+def _check_numbers(settings: StudySettings) -> None:
+    converged, sample = settings.converged, settings.sample
+    least: dict[str, tuple[Any, int]] = {
+        "seeds": (settings.seeds, 1),
+        "threads": (settings.threads, 1),
+        "heartbeat": (settings.heartbeat, 1),
+        "converged.samples": (converged.samples, 2),
+        "converged.epochs": (converged.epochs, 1),
+        "converged.batch_size": (converged.batch_size, 2),
+        "sample.trials": (sample.trials, 0),
+        "sample.seed": (sample.seed, 0),
+    }
+    if settings.quick is not None and settings.quick.samples is not None:
+        least["quick.samples"] = (settings.quick.samples, 2)
+    for key, (value, lowest) in least.items():
+        if value < lowest:
+            raise ValueError(f"{key}: expected {lowest} or more, got {value}")
+    weights = settings.noise_weights
+    if not all(0 <= w < float("inf") for w in weights) or len(set(weights)) < len(weights):
+        raise ValueError(f"noise_weights: expected distinct numbers from 0, got {weights}")
+    if not 0 < sample.validation_fraction < 1:
+        raise ValueError(
+            "sample.validation_fraction: expected more than 0 and less than 1, got "
+            f"{sample.validation_fraction}"
+        )
+
+
+def _check_controls(settings: StudySettings) -> None:
+    for name in settings.controls:
+        if name not in CONTROLS:
+            raise ValueError(f"controls: {unknown('control', name, CONTROLS)}")
+        seeds = settings.control(name).seeds
+        if seeds is not None and seeds < 1:
+            raise ValueError(f"controls.{name}.seeds: expected 1 or more, got {seeds}")
+        if name in FROM_SEARCH and seeds is not None and seeds > settings.seeds:
+            raise ValueError(
+                f"controls.{name}.seeds: expected at most the {settings.seeds} of the searches, "
+                f"got {seeds}"
+            )
+    if "regularised" in settings.controls and 0 not in settings.noise_weights:
+        raise ValueError("controls.regularised: expected 0 among noise_weights, whose cell it has")
+    if "matched" in settings.controls and not any(settings.noise_weights):
+        raise ValueError("controls.matched: expected a noise weight of more than 0 to match")
+
+
+def _check_families(settings: StudySettings) -> None:
+    for key, families in (
+        ("noise_family", [settings.noise_family]),
+        ("unseen_families", settings.unseen_families),
+    ):
+        for family in families:
+            try:
+                require_noise(family)
+            except ValueError as error:
+                reason = str(error).removeprefix("noise_family: ")
+                raise ValueError(f"{key}: {reason}") from None
+    names = [describe_noise(family) for family in settings.families]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"unseen_families: expected distinct ones other than {names[0]}, got "
+            f"{', '.join(names[1:])}"
+        )

@@ -1,0 +1,108 @@
+"""``python -m darts_noise.study``: the command line of a study; see README.md."""
+
+import shlex
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from darts_noise.cli.parser import OneLineParser, fail
+from darts_noise.cli.session import quiet_lightning
+from darts_noise.study.checks import check_settings
+from darts_noise.study.settings import StudySettings
+
+PROGRAM = "python -m darts_noise.study"
+DESCRIPTION = "Searches, seeds and controls, each trained and measured alike; resumes and shares."
+
+
+class StudyParser(OneLineParser):
+    """The keys of a study in place of a script's."""
+
+    hidden = (
+        "print_shtab",
+        "search",
+        "train",
+        "converged",
+        "sample",
+        "quick.help",
+        "controls.help",
+    )
+    more = "Keys of search.py and train.py: see python search.py --help and python train.py --help."
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs a study, or goes on with it; started on several machines they share the work.
+
+    Args:
+        argv: the arguments; those of the process by default.
+
+    Raises:
+        SystemExit: 2 after one line about what the user can put right; 130 after a Ctrl-C.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    quiet_lightning()
+    try:
+        import optuna  # noqa: F401
+    except ImportError:
+        fail("a study needs Optuna: pip install -e '.[study]'")
+    from darts_noise.study.run import Study
+    from darts_noise.study.scripts import check_scripts
+
+    parser = make_parser()
+    given = argv if not argv or argv[0].startswith("-") else ["--config", *argv]
+    config = parser.parse_args(given)
+    files = [Path(file.absolute) for file in config.config or []]
+    if len(files) != 1:
+        fail(f"expected one config, as in {PROGRAM} configs/study/digits.yaml")
+    try:
+        settings = read_settings(parser, config, files[0])
+        check_scripts(settings, config.root)
+        study = Study(settings, config.runs, config.root, f"{PROGRAM} {shlex.join(argv)}")
+        if not config.table:
+            study.run()
+        study.write()
+    except ValueError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on", file=sys.stderr)
+        raise SystemExit(130) from None
+    print(f"table: {study.folder / 'table.md'}")
+
+
+def read_settings(parser: StudyParser, config: Namespace, file: Path) -> StudySettings:
+    """The settings that were parsed from a file, checked.
+
+    Args:
+        parser: that parsed them.
+        config: what it found.
+        file: from whose folder the configs of search.py and train.py are found.
+
+    Raises:
+        ValueError: a setting that is wrong; the message names its key.
+    """
+    found = parser.instantiate(config)
+    settings = StudySettings(**{f.name: found[f.name] for f in fields(StudySettings)})
+    scripts = {}
+    for key in ("search", "train"):
+        script = getattr(settings, key)
+        path = (file.parent / script.config).resolve()
+        if not path.is_file():
+            raise ValueError(f"{key}.config: no such file: {path}")
+        scripts[key] = replace(script, config=str(path))
+    settings = replace(settings, name=settings.name or file.stem, **scripts)
+    check_settings(settings)
+    return settings
+
+
+def make_parser() -> StudyParser:
+    """The parser of the command line and of the files, with a key for every setting."""
+    parser = StudyParser(prog=PROGRAM, description=DESCRIPTION, allow_abbrev=False)
+    parser.add_argument("--config", action="config", help="the study, as the first argument")
+    parser.add_argument("--runs", type=str, default="runs", help="folder that holds all runs")
+    parser.add_argument("--root", type=str | None, help="folder of the data; else the configs'")
+    parser.add_argument(
+        "--table", action="store_true", help="rewrite table and plot from what is there, and end"
+    )
+    parser.add_class_arguments(StudySettings)
+    return parser
