@@ -196,17 +196,18 @@ class EpochLoader:
         limit: end each pass after so many batches. Give Lightning's `limit_train_batches` here when
             it is a number of batches: a pass that ends by itself leaves no doubt, in a checkpoint,
             about whether it was over.
+        given: batches that an earlier run was given; the first pass is the epoch after them.
 
     Raises:
         ValueError: a limit below 1.
     """
 
-    def __init__(self, stream: BatchStream, limit: int | None = None) -> None:
+    def __init__(self, stream: BatchStream, limit: int | None = None, given: int = 0) -> None:
         if limit is not None and limit < 1:
             raise ValueError(f"limit: expected 1 batch or more, got {limit}")
         self.stream = stream
         self._length = min(stream.batches_per_epoch, limit or stream.batches_per_epoch)
-        self._position = 0  # batches given so far, counting a pass left early as whole
+        self._position = given  # batches given so far, counting a pass left early as whole
         self._resuming = False
 
     def __len__(self) -> int:

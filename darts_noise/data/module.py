@@ -117,6 +117,8 @@ class ImageDataModule(pl.LightningDataModule):
         self.crop_pct = crop_pct
         self.in_memory = in_memory
         self._is_set_up = False
+        self._train_loader: EpochLoader | None = None
+        self._given = 0
 
     def prepare_data(self) -> None:
         """Load once on the first process of each node, so that only that one downloads."""
@@ -174,7 +176,22 @@ class ImageDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> EpochLoader:
         limit = self.trainer.limit_train_batches if self.trainer else None
-        return EpochLoader(self.train_stream(), limit if isinstance(limit, int) and limit else None)
+        self._train_loader = EpochLoader(
+            self.train_stream(), limit if isinstance(limit, int) and limit else None, self._given
+        )
+        self._given = 0
+        return self._train_loader
+
+    def state_dict(self) -> dict[str, int]:
+        """How many training batches were given, for a run that resumes between two epochs.
+
+        Lightning resumes a loader by itself within an epoch only.
+        """
+        return {} if self._train_loader is None else self._train_loader.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Makes the next training loader go on behind the batches that were given."""
+        self._given = state_dict["position"]
 
     def val_dataloader(self) -> EpochLoader | list[EpochLoader]:
         """The validation split in order; an empty list where there is none."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 from darts_noise.data import Batch, BatchStream, ImageDataModule, channel_statistics
 
@@ -157,17 +158,17 @@ class Recorder(pl.LightningModule):
 
 
 def fit(
-    folder: Path, max_steps: int, limit: int | float | None, checkpoint: Path | None = None
+    folder: Path, limit: int | float | None, checkpoint: Path | None = None, **settings: Any
 ) -> tuple[Recorder, pl.Trainer]:
     trainer = pl.Trainer(
         default_root_dir=folder,
         accelerator="cpu",
-        max_steps=max_steps,
         limit_train_batches=limit,
         logger=False,
-        enable_checkpointing=False,
+        enable_checkpointing="callbacks" in settings,
         enable_progress_bar=False,
         enable_model_summary=False,
+        **settings,
     )
     module, recorder = ImageDataModule(batch_size=128, crop_padding=1, cutout=2), Recorder()
     trainer.fit(recorder, module, ckpt_path=checkpoint, weights_only=True)
@@ -193,20 +194,49 @@ def test_lightning_resumes_with_the_very_next_batch(
     stop: int, limit: int | None, numbers: list[int], tmp_path: Path
 ) -> None:
     stream = ready(batch_size=128, crop_padding=1, cutout=2).train_stream()
-    before, trainer = fit(tmp_path, stop, limit)
+    before, trainer = fit(tmp_path, limit, max_steps=stop)
     trainer.save_checkpoint(tmp_path / "stop.ckpt")
-    after, _ = fit(tmp_path, 12, limit, tmp_path / "stop.ckpt")
+    after, _ = fit(tmp_path, limit, tmp_path / "stop.ckpt", max_steps=12)
     assert as_stream(before.trained + after.trained, stream, numbers)
 
 
+@pytest.mark.parametrize(
+    ("limit", "numbers"),
+    [
+        (1.0, list(range(15))),  # 719 images are 5 batches of 128
+        (3, [0, 1, 2, 5, 6, 7, 10, 11, 12]),
+        (0.6, [0, 1, 2, 5, 6, 7, 10, 11, 12]),
+    ],
+)
+def test_lightning_resumes_between_epochs_with_the_next_epoch(
+    limit: int | float, numbers: list[int], tmp_path: Path
+) -> None:
+    """Of a run that counts epochs, whose loader Lightning makes anew."""
+    stream = ready(batch_size=128, crop_padding=1, cutout=2).train_stream()
+    keep = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1, save_on_train_epoch_end=True)
+    unbroken, _ = fit(tmp_path, limit, max_epochs=3, callbacks=[keep])
+    assert as_stream(unbroken.trained, stream, numbers)
+    for epoch in range(2):
+        resumed, _ = fit(tmp_path, limit, tmp_path / f"epoch={epoch}.ckpt", max_epochs=3)
+        assert as_stream(resumed.trained, stream, numbers[(epoch + 1) * len(numbers) // 3 :])
+
+
+def test_data_that_served_a_resumed_run_begin_anew_for_another(tmp_path: Path) -> None:
+    data = ready(batch_size=128)
+    data.load_state_dict({"position": 5})
+    first, second = (next(iter(data.train_dataloader())) for _ in range(2))
+    assert as_stream([first], data.train_stream(), [5])
+    assert as_stream([second], data.train_stream(), [0])
+
+
 def test_lightning_sees_the_whole_validation_set_after_its_sanity_check(tmp_path: Path) -> None:
-    recorder, _ = fit(tmp_path, 10, limit=None)
+    recorder, _ = fit(tmp_path, None, max_steps=10)
     assert recorder.validated == [512, 207] * 2
 
 
 def test_a_limit_that_is_a_share_starts_each_epoch_afresh(tmp_path: Path) -> None:
     stream = ready(batch_size=128, crop_padding=1, cutout=2).train_stream()
-    recorder, _ = fit(tmp_path, 6, limit=0.6)
+    recorder, _ = fit(tmp_path, 0.6, max_steps=6)
     assert as_stream(recorder.trained, stream, [0, 1, 2, 5, 6, 7])
 
 
