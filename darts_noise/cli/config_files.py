@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from jsonargparse import get_loader
 
-GROUPS = ("model", "data", "trainer")
+GROUPS = ("model", "data", "trainer", "noise_grid")
 OPTIONS = ("-c", "--config")
 
 

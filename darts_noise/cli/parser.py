@@ -68,7 +68,7 @@ class OneLineParser(LightningArgumentParser):
     """
 
     kind = ""
-    hidden: ClassVar[tuple[str, ...]] = ("model", "data", "trainer", "print_shtab")
+    hidden: ClassVar[tuple[str, ...]] = ("model", "data", "trainer", "noise_grid", "print_shtab")
     more: ClassVar[str] = (
         "Any other argument of Lightning's Trainer is accepted as --trainer.KEY VALUE."
     )

@@ -10,26 +10,20 @@ import pytorch_lightning as pl
 import yaml
 from pytorch_lightning.cli import LightningArgumentParser
 
+from darts_noise.cli.noise_card import noise_rows
+from darts_noise.cli.noise_check import NoiseCheck, add_options, check_names
 from darts_noise.cli.parser import CONFIGS, ScriptCLI, UserError, fail
 from darts_noise.cli.run_directory import newest_run, point_latest, runs_option
 from darts_noise.cli.session import Session, quiet_lightning
 from darts_noise.nets.network import auxiliary_fits
-from darts_noise.noise.datasets import largest_noise, root_of_others
-from darts_noise.noise.families import require_noise
 from darts_noise.report.card import count_multiply_adds, count_parameters, row, without_diverged
 from darts_noise.report.cells import save_cells
 from darts_noise.report.curves import draw_curves
-from darts_noise.report.progress import RunProgress
 from darts_noise.report.style import save_figure
 from darts_noise.report.tracking import require_mode
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.published import list_genotypes, load_genotype
 from darts_noise.train.module import TrainModule
-from darts_noise.train.noise_fit import noise_fit
-from darts_noise.train.noise_record import NoiseFit
-
-NOISE_FIGURES = {"train/loss": "loss", "val/accuracy": "noise acc"}
-"""In the noise check, what is validated on is the noise itself."""
 
 
 class TrainCLI(ScriptCLI):
@@ -40,15 +34,7 @@ class TrainCLI(ScriptCLI):
     max_epochs = 600
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument(
-            "--noise_check", type=bool, default=True, help="also train the cell on noise"
-        )
-        parser.add_argument(
-            "--noise_family",
-            type=dict[str, Any] | str,
-            default="uniform",
-            help="what the noise check trains on; see darts_noise.list_noise()",
-        )
+        add_options(parser)
         parser.link_arguments("seed", "model.seed")
         super().add_arguments_to_parser(parser)
 
@@ -148,7 +134,7 @@ def train_card(
     session: Session,
     cell: str,
     test: dict[str, float],
-    noise: NoiseFit | None,
+    noise: dict[str, Any],
     diverged: list[str],
 ) -> dict[str, Any]:
     """The row that a paper would print.
@@ -158,14 +144,11 @@ def train_card(
         session: of the run.
         cell: the name of the cell, or where it was found.
         test: the test figures; empty where there are none.
-        noise: the noise check, where there was one.
+        noise: the rows of the noise check.
         diverged: those of the figures that come from a training that diverged.
     """
     data = session.cli.datamodule
     genotype = module.net.genotype
-    unfit = {}
-    if "noise_accuracy" in diverged:
-        unfit = {"accuracy": None, "accuracy_largest": None}
     card = {
         "kind": "train",
         "dataset": data.name,
@@ -179,10 +162,7 @@ def train_card(
         else None,
         "test_accuracy": test.get("test/accuracy"),
         "test_loss": test.get("test/loss"),
-        "noise_accuracy": noise.accuracy if noise else None,
-        "noise_protocol": _protocol(noise),
-        "noise": noise.to_dict() | unfit if noise else None,
-        "positive_control": None,
+        **noise,
         "parameters": count_parameters(module.net),
         "multiply_adds": count_multiply_adds(module.net, data.image_shape),
         "epochs": session.trainer.current_epoch,
@@ -190,15 +170,6 @@ def train_card(
         **session.origin(),
     }
     return without_diverged(card, diverged)
-
-
-def _protocol(noise: NoiseFit | None) -> str | None:
-    if noise is None:
-        return None
-    return (
-        f"{noise.protocol}: {noise.samples:,} {noise.family} images, {noise.epochs} epochs, "
-        f"best constant answer {100 * noise.chance:.1f} %"
-    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -221,10 +192,10 @@ def main(argv: list[str] | None = None) -> None:
     hparams = module.hparams
     try:
         require_mode(cli.config["wandb"])
-        require_noise(cli.config["noise_family"])
+        check_names(cli.config)
         genotype, cell = find_genotype(cli)
         data.setup()
-        samples = _noise_samples(cli)
+        check = NoiseCheck(cli)
         head = hparams["auxiliary_weight"] > 0
         if head and not auxiliary_fits(
             data.image_shape[1:], hparams["stem"], hparams["stem_stride"]
@@ -245,56 +216,13 @@ def main(argv: list[str] | None = None) -> None:
         session.fit(module)
         diverged = ["test_accuracy", "test_loss"] if loss.diverged else []
         test = session.test(module)
-        noise = None
-        if cli.config["noise_check"]:
-            noise_loss = FinalLoss()
-            noise = _check_noise(session, module, noise_loss, samples)
-            diverged += ["noise_accuracy"] if noise_loss.diverged else []
+        noise_loss = FinalLoss()
+        noise = check.measure(session, module, noise_loss) if check.wanted else None
+        unfit = noise_loss.diverged or (noise is not None and math.isnan(noise.accuracy))
+        diverged += ["noise_accuracy"] if unfit else []
         save_figure(draw_curves(run / "metrics.csv", data.num_classes), run / "curves")
-        card = train_card(module, session, cell, test, noise, diverged)
+        rows = noise_rows(noise, check.grid, unfit)
+        card = train_card(module, session, cell, test, rows, diverged)
         session.close(card, {name: run / f"{name}.png" for name in ("cells", "curves")})
     session.console.print(row(card))
     session.console.print(f"card: {run / 'card.md'}")
-
-
-def _noise_samples(cli: ScriptCLI) -> int:
-    """As many as there are real images; fewer where the data set that is the noise has fewer.
-
-    Raises:
-        ValueError: noise that cannot be made, which is thus said before the training.
-    """
-    data = cli.datamodule
-    if not cli.config["noise_check"]:
-        return len(data.train)
-    root = root_of_others(data.name, data.root)
-    return largest_noise(cli.config["noise_family"], len(data.train), data.train, root)
-
-
-def _check_noise(session: Session, module: TrainModule, loss: FinalLoss, samples: int) -> NoiseFit:
-    """The same cell, recipe and epochs from scratch on noise."""
-    cli, trainer = session.cli, session.trainer
-    same = (
-        "accelerator",
-        "devices",
-        "precision",
-        "gradient_clip_val",
-        "gradient_clip_algorithm",
-        "accumulate_grad_batches",
-    )
-    recipe = {k: v for k, v in module.hparams.items() if k != "genotype"}
-    try:
-        return noise_fit(
-            module.net.genotype,
-            cli.datamodule.train,
-            family=cli.config["noise_family"],
-            samples=samples,
-            root=root_of_others(cli.datamodule.name, cli.datamodule.root),
-            epochs=trainer.max_epochs or 1,
-            batch_size=cli.datamodule.batch_size,
-            seed=cli.config["seed"],
-            recipe=recipe,
-            trainer={key: cli.config["trainer"][key] for key in same},
-            callbacks=[RunProgress("noise", session.console, NOISE_FIGURES), loss],
-        )
-    except SystemExit:
-        session.interrupted()

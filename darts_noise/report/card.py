@@ -35,7 +35,10 @@ TITLES = {
     "test_accuracy": "Test accuracy",
     "validation_accuracy": "Validation accuracy",
     "noise_accuracy": "Training-noise accuracy",
+    "selectivity": "Selectivity (steps on noise / on data)",
     "noise_protocol": "Noise protocol",
+    "noise_grid": "Trainings on noise",
+    "noise_diverged": "Of these, diverged",
     "positive_control": "Positive control's noise accuracy",
     "twin_noise_accuracy": "Twin's noise accuracy",
     "penalty": "Penalty P(α)",
@@ -53,6 +56,7 @@ ROW = (
     "test_accuracy",
     "validation_accuracy",
     "noise_accuracy",
+    "selectivity",
     "parameters",
     "multiply_adds",
     "epochs",
@@ -167,7 +171,7 @@ def _shown(key: str, value: Any) -> str:
         return ", ".join(_entry(k, v) for k, v in value.items())
     if isinstance(value, str | bool) or key == "seed":
         return str(value)
-    if key.endswith("accuracy") or key == "positive_control":
+    if key.endswith("accuracy"):
         return f"{100 * value:.2f} %"
     if key == "wall_time_s":
         return readable_duration(value)

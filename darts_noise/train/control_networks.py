@@ -7,8 +7,12 @@ References:
         generalization, ICLR 2017, arXiv:1611.03530.
 """
 
+from collections.abc import Mapping
+
 import torchvision
 from torch import nn
+
+from darts_noise.train.networks import Factory
 
 
 def resnet18(num_classes: int, in_channels: int, stem_stride: int = 1) -> nn.Module:
@@ -106,3 +110,8 @@ def pooled_cnn_wide(num_classes: int, in_channels: int) -> nn.Module:
         nn.Flatten(),
         nn.Linear(4 * 128, num_classes),
     )
+
+
+CONTROL_NETWORKS: Mapping[str, Factory] = {
+    network.__name__: network for network in (resnet18, alexnet, pooled_cnn, pooled_cnn_wide)
+}

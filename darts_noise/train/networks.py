@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from darts_noise.nets.network import create_model
@@ -61,6 +62,26 @@ def make_network(
     if not isinstance(net, nn.Module):
         raise ValueError(f"network: expected its function to make a module, got {net!r:.80}")
     return net
+
+
+def check_form(name: str, net: nn.Module, shape: tuple[int, int, int], num_classes: int) -> None:
+    """Raises ``ValueError`` unless a network maps images (B, C, H, W) to logits (B, num_classes).
+
+    Args:
+        name: of the network, for the message.
+        net: any module; nothing but its mode is changed.
+        shape: (C, H, W) of an image.
+        num_classes: that the logits must have.
+    """
+    net.eval()
+    try:
+        with torch.no_grad():
+            out = net(torch.zeros(2, *shape))
+    except RuntimeError as error:
+        raise ValueError(f"{name}: cannot take images of {shape}: {error}") from None
+    got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+    if got != (2, num_classes):
+        raise ValueError(f"{name}: expected logits (2, {num_classes}) of 2 images, got {got}")
 
 
 def identify(network: Genotype | Factory, net: nn.Module) -> str:

@@ -60,6 +60,17 @@ def default_samples(
     return largest_noise(family, min(wanted, len(images)), images, root)
 
 
+def require_samples(protocol: str, samples: int, images: LabelledImages) -> None:
+    """Raises the ``ValueError`` that says how many samples a protocol can take of these images."""
+    if samples < 1:
+        raise ValueError(f"noise_samples: expected 1 or more, got {samples}")
+    if protocol == "selectivity" and samples > len(images):
+        raise ValueError(
+            f"noise_samples: expected at most the {len(images)} real images that selectivity "
+            f"compares with, got {samples}"
+        )
+
+
 def noise_fit(
     network: NetworkLike,
     images: LabelledImages,
@@ -129,6 +140,7 @@ def noise_fit(
         raise ValueError(f"epochs: expected 1 or more, got {epochs}")
     if samples is None:
         samples = default_samples(protocol, family, images, root)
+    require_samples(protocol, samples, images)
     measurement = Measurement(
         network=loaded(network),
         images=images,

@@ -10,7 +10,13 @@ from lightning_fabric import Fabric
 from rich.console import Console
 from torch import nn
 
-from darts_noise.train.networks import NetworkLike, identify, loaded, make_network
+from darts_noise.train.networks import (
+    NetworkLike,
+    check_form,
+    identify,
+    loaded,
+    make_network,
+)
 from darts_noise.train.noise_grid import NoiseGrid
 from darts_noise.train.noise_measurement import Measurement
 from darts_noise.train.noise_progress import NoiseProgress
@@ -44,7 +50,8 @@ class NoiseRuns:
         progress: see `NoiseProgress`.
 
     Raises:
-        ValueError: an unknown genotype, or a file of another measurement.
+        ValueError: an unknown genotype, a network that does not suit the images, or a file of
+            another measurement.
     """
 
     def __init__(
@@ -134,4 +141,6 @@ class NoiseRuns:
 
     def _identity(self, name: str) -> str:
         with torch.random.fork_rng(devices=[]):
-            return identify(self.networks[name], self._make(name))
+            net = self._make(name)
+            check_form(name, net, self.measurement.images.shape, self.measurement.form[0])
+            return identify(self.networks[name], net)

@@ -31,16 +31,10 @@ def selectivity_fit(
     `darts_noise.noise_fit`.
 
     Raises:
-        ValueError: more noise than there are real images, or a file of another measurement.
+        ValueError: a file of another measurement.
     """
     m = measurement
-    size = len(m.noise)
-    if size > len(m.images):
-        raise ValueError(
-            f"noise_samples: expected at most the {len(m.images)} real images that selectivity "
-            f"compares with, got {size}"
-        )
-    real = m.images.subset(stratified_subset(m.images.labels, size, m.seed))
+    real = m.images.subset(stratified_subset(m.images.labels, len(m.noise), m.seed))
     common: Any = {"target": HALF, "due": each_tenth}
     tasks = [
         TrainingSet(name, data, m.normalisation, m.epochs, m.batch_size, **common)

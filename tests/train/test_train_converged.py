@@ -109,7 +109,6 @@ def test_samples_default_to_a_thousand_or_as_many_as_there_are():
     ("settings", "message"),
     [
         ({"controls": {"network": wide}}, "controls: .*'network'"),
-        ({"controls": {"a/b": wide}}, "controls: .*a/b"),
         ({"protocol": "convergd"}, "noise_protocol: .*did you mean 'converged'"),
         ({"callbacks": [None]}, "callbacks: expected none with the protocol 'converged'"),
         ({"protocol": "quick"}, "grid: expected none with the protocol 'quick'"),
@@ -128,3 +127,15 @@ def test_what_is_no_network_is_refused(network):
         measure(network)
     with pytest.raises(ValueError, match="network: expected"):
         measure(network, protocol="quick", grid=None, controls=None)
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (lambda c, i: wide(c + 1, i), r"network: expected logits \(2, 10\) .*got \(2, 11\)"),
+        (lambda c, i: wide(c, i + 1), r"network: cannot take images of \(1, 8, 8\)"),
+    ],
+)
+def test_a_network_that_does_not_suit_the_images_is_refused(network, message):
+    with pytest.raises(ValueError, match=message):
+        measure(network)

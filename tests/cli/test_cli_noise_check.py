@@ -1,0 +1,175 @@
+"""The noise check of ``train.py`` in its long protocols: figures, interruption, what is refused."""
+
+import json
+
+import pytest
+import yaml
+
+import darts_noise as dn
+from darts_noise.cli import train
+from darts_noise.cli.noise_card import noise_rows
+from darts_noise.train import noise_runs
+from darts_noise.train.control_networks import alexnet
+
+CELL = [
+    "--data.train_samples=80",
+    "--data.batch_size=20",
+    "--trainer.accelerator=cpu",
+    "--trainer.max_epochs=1",
+    "--model.genotype=darts_v1",
+    "--model.channels=4",
+    "--model.num_cells=3",
+    "--wandb=off",
+]
+CONVERGED = [
+    "--noise_protocol=converged",
+    "--noise_samples=40",
+    "--noise_epochs=2",
+    "--noise_controls=[alexnet]",
+    "--noise_grid.sgd_rates=[0.1]",
+    "--noise_grid.adam_rates=[0.01]",
+    "--noise_grid.seeds=1",
+]
+GRID = dn.NoiseGrid(sgd_rates=(0.1,), adam_rates=(0.01,), seeds=1)
+
+
+def run_of(tmp_path, name, *options):
+    """What a training leaves: its folder and its card."""
+    train.main([*CELL, *options, f"--runs={tmp_path}", f"--name={name}"])
+    run = tmp_path / "train" / name
+    return run, json.loads((run / "card.json").read_text())
+
+
+def without_times(record):
+    runs = [{**run, "seconds": 0} for run in record["runs"]]
+    return json.loads(json.dumps({**record, "seconds": 0, "runs": runs}))
+
+
+def test_converged_is_what_the_function_measures_and_the_card_says_all_of_it(tmp_path, capsys):
+    run, card = run_of(tmp_path, "a", *CONVERGED)
+    data = dn.ImageDataModule("digits", train_samples=80, validation_fraction=0.1)
+    data.setup()
+    fit = dn.noise_fit(
+        "darts_v1",
+        data.train,
+        protocol="converged",
+        samples=40,
+        epochs=2,
+        batch_size=20,
+        recipe={"channels": 4, "num_cells": 3, "stem": "small"},
+        grid=GRID,
+        controls={"alexnet": alexnet},
+        trainer={"accelerator": "cpu"},
+    )
+    assert without_times(card["noise"]) == without_times(fit.to_dict())
+    assert card["noise_accuracy"] == fit.accuracy
+    shown = (run / "card.md").read_text()
+    for line in (
+        f"| Training-noise accuracy | {100 * fit.accuracy:.2f} % |",
+        "| Noise protocol | converged: 40 uniform images, at most 2 epochs, best constant answer ",
+        "| Trainings on noise | SGD 0.1; Adam 0.01; 1 seed each; weight decay 0; ",
+        "| Of these, diverged | 0 of 4 |",
+        f"| Positive control's noise accuracy | alexnet {100 * fit.controls['alexnet']:.2f} % "
+        "(too little: the measurement was too weak) |",
+    ):
+        assert line in shown
+    assert capsys.readouterr().out.count("noise fit, ") == 4  # a line for each training
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["noise_protocol"] == "converged"
+    assert config["noise_grid"]["sgd_rates"] == [0.1]
+    again = [f"--config={run / 'config.yaml'}", f"--runs={tmp_path}", "--name=b"]
+    train.main(again)
+    repeated = json.loads((tmp_path / "train" / "b" / "card.json").read_text())
+    assert without_times(repeated["noise"]) == without_times(card["noise"])
+
+
+def test_an_interrupted_measurement_goes_on_in_another_run(tmp_path, capsys, monkeypatch):
+    _, whole = run_of(tmp_path, "whole", *CONVERGED)
+    real, made = noise_runs.train_from_scratch, []
+
+    def counted(*args, **settings):
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        made.append(settings)
+        return real(*args, **settings)
+
+    monkeypatch.setattr(noise_runs, "train_from_scratch", counted)
+    with pytest.raises(SystemExit) as stop:
+        run_of(tmp_path, "broken", *CONVERGED)
+    assert stop.value.code == 130
+    file = tmp_path / "train" / "broken" / "noise_runs.json"
+    assert f"--noise_runs {file}" in capsys.readouterr().out
+    before = file.read_text()
+    made[:] = [None, None]  # one more is left to make
+    _, card = run_of(tmp_path, "on", *CONVERGED, f"--noise_runs={file}")
+    assert len(made) == 3
+    assert without_times(card["noise"]) == without_times(whole["noise"])
+    assert file.read_text() == before
+
+
+def test_selectivity_has_a_row_of_its_own(tmp_path, capsys):
+    options = [option for option in CONVERGED[1:] if "controls" not in option]
+    run, card = run_of(tmp_path, "a", "--noise_protocol=selectivity", *options)
+    assert card["noise_accuracy"] is None
+    assert card["noise"]["protocol"] == "selectivity"
+    expected = card["noise"]["shown_selectivity"] or "not measured: no training reached half"
+    row = next(r for r in (run / "card.md").read_text().splitlines() if "Selectivity" in r)
+    assert f"| Selectivity (steps on noise / on data) | {expected}" in row
+    assert card["positive_control"] is None
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "shown"),
+    [
+        ({"resnet18": 1.0}, "resnet18 100.00 %"),
+        ({"a": 0.5, "b": 0.99}, "a 50.00 %, b 99.00 %"),
+        ({"a": 0.5}, "a 50.00 % (too little: the measurement was too weak)"),
+        ({"a": float("nan")}, "a diverged (too little: the measurement was too weak)"),
+        ({}, None),
+    ],
+)
+def test_a_weak_control_is_flagged(accuracies, shown):
+    fit = dn.NoiseFit("converged", "uniform", 0.2, 0.2, 0.1, 9, 9, 0, "", 1.0, controls=accuracies)
+    assert noise_rows(fit, GRID, diverged=False)["positive_control"] == shown
+
+
+def test_where_every_training_diverged_the_card_says_so(tmp_path):
+    wild = ["--noise_grid.sgd_rates=[1e30]", "--noise_grid.adam_rates=[]", "--noise_grid.seeds=1"]
+    more = ["--noise_grid.gradient_clip=0", "--noise_controls=[]"]
+    run, card = run_of(tmp_path, "a", *CONVERGED[:3], *wild, *more)
+    assert card["diverged"] == ["noise_accuracy"]
+    assert card["noise"]["accuracy"] is None
+    shown = (run / "card.md").read_text()
+    assert "| Training-noise accuracy | diverged |" in shown
+    assert "| Of these, diverged | 1 of 1 |" in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--noise_protocol=convergd"], "noise_protocol: unknown protocol 'convergd': did you me"),
+        (["--noise_samples=0"], "noise_samples: expected 1 or more, got 0"),
+        (["--noise_epochs=0"], "noise_epochs: expected 1 or more, got 0"),
+        (["--noise_grid.seeds=2"], "noise_grid: expected none with noise_protocol quick"),
+        (["--noise_controls=[resnet18]"], "noise_controls: expected none with noise_protocol qui"),
+        (["--noise_grid.weight_decay=-1"], "noise_grid.weight_decay: expected 0 or more, got -1"),
+        (["--noise_grid.sgd_rates=[0]"], "noise_grid.sgd_rates: expected distinct rates"),
+        (["--noise_grid.seed=2"], "did you mean '--noise_grid.seeds'?"),
+        (["--noise_protocol=selectivity", "--noise_samples=73"], "at most the 70 real images"),
+        (["--noise_protocol=selectivity", "--noise_controls=[]"], "noise_controls: expected none"),
+        (["--noise_family=dataset:digits", "--noise_samples=2000"], "has 1438 images, got 2000"),
+        ([*CONVERGED, "--noise_controls=[resnet19]"], "noise_controls: expected resnet18, "),
+        ([*CONVERGED, "--noise_controls=[pooled_cnn]"], "pooled_cnn: cannot take images of (1, 8"),
+        ([*CONVERGED, "--noise_runs=nowhere"], "noise_runs: expected the noise_runs.json of a r"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_in_one_line_before_the_training(
+    tmp_path, capsys, options, message
+):
+    with pytest.raises(SystemExit) as stop:
+        run_of(tmp_path, "a", *options)
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "train").exists()
