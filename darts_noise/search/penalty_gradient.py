@@ -4,7 +4,7 @@ Pure functions of a penalty, a network, α and batches; which weights they are i
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from torch import Tensor
 from torch.func import functional_call
@@ -72,17 +72,19 @@ def penalty_gradient(
         method: of `hypergradient`.
         step: the step of ``net`` that all methods but ``first_order`` look through.
     """
-    return hypergradient(
-        penalty_objective(penalty, net, arch, noise, real, num_classes),
-        objective(net, batch_loss(arch, noise)),
-        list(net.parameters()),
-        list(arch.parameters()),
-        method=method,
-        step=step,
-    )
+    # Until the gradients are there: the supernet asks for its mode in the backward pass as well.
+    with _running_statistics(net) if penalty.norms == "running" else nullcontext():
+        return hypergradient(
+            _penalty_objective(penalty, net, arch, noise, real, num_classes),
+            objective(net, batch_loss(arch, noise)),
+            list(net.parameters()),
+            list(arch.parameters()),
+            method=method,
+            step=step,
+        )
 
 
-def penalty_objective(
+def _penalty_objective(
     penalty: Penalty,
     net: SuperNet,
     arch: Architecture,
@@ -96,7 +98,6 @@ def penalty_objective(
     step.
     """
     names = [name for name, _ in net.named_parameters()]
-    statistics = still_statistics if penalty.norms == "batch" else running_statistics
 
     def at(weights: Sequence[Tensor]) -> Tensor:
         relaxed = arch()
@@ -105,14 +106,14 @@ def penalty_objective(
             parameters = dict(zip(names, values, strict=True))
             return unrounded(functional_call(net, parameters, (images, relaxed)))
 
-        with statistics(net):
+        with still_statistics(net) if penalty.norms == "batch" else nullcontext():
             return penalty(Trial(logits, weights, noise, real, num_classes))
 
     return at
 
 
 @contextmanager
-def running_statistics(net: SuperNet) -> Iterator[None]:
+def _running_statistics(net: SuperNet) -> Iterator[None]:
     """Within it the net is in eval mode; each module's own mode comes back afterwards."""
     modes = [(module, module.training) for module in net.modules()]
     net.eval()
