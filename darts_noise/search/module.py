@@ -37,6 +37,7 @@ from darts_noise.search.architecture import Architecture
 from darts_noise.search.curvature import curvature_in_alpha
 from darts_noise.search.gradients import assign, average_over_processes
 from darts_noise.search.hypergradients import InnerStep, hypergradient, objective
+from darts_noise.search.lag import LAG_STEPS, twin_lag
 from darts_noise.search.networks import make_optimisers, make_supernet, make_twin, restart_twin
 from darts_noise.search.passes import Pass, batch_loss, mixed_pass, probing_loss, weights_pass
 from darts_noise.search.penalty_gradient import noise_gradient
@@ -293,10 +294,10 @@ class SearchModule(pl.LightningModule):
         self._descend(optimiser, self.twin, done, "noise")
         self.twin_step += 1
 
-    def _noise_batch(self) -> Batch:
-        """The batch of noise that is next: each step of v takes another."""
+    def _noise_batch(self, ahead: int = 0) -> Batch:
+        """The batch of noise that is next, or so many after it: each step of v takes another."""
         number = self.search_step if self.twin is None else self.twin_step
-        return self.noise_stream.batch(number)
+        return self.noise_stream.batch(number + ahead)
 
     def _fixed_alpha(self) -> Weights:
         return {kind: weights.detach() for kind, weights in self.arch().items()}
@@ -369,6 +370,14 @@ class SearchModule(pl.LightningModule):
         if self.mean_penalty.update_called:
             values["noise/penalty"] = self.mean_penalty.compute()
             self.mean_penalty.reset()
+        if self.twin is not None:
+            values["noise/lag"] = twin_lag(
+                self.twin,
+                self.arch,
+                self._optimisers()[2].optimizer,
+                [self._noise_batch(ahead) for ahead in range(LAG_STEPS)],
+                self.hparams["gradient_clip"],
+            )
         values |= self.arch.figures()
         for name, optimiser in zip(("alpha", "weights", "twin"), self._optimisers(), strict=False):
             values[f"lr/{name}"] = optimiser.param_groups[0]["lr"]

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 import darts_noise as dn
 from darts_noise.search.gradients import assign, gradients, still_statistics
+from darts_noise.space import spaces
 
 TINY = {"space": "noise", "nodes": 1, "channels": 4, "num_cells": 3, "stem": "small"}
 
@@ -195,28 +196,43 @@ def test_gradients_are_those_of_the_named_parameters_only():
     assert a.grad.item() == pytest.approx(5.0, rel=1e-4)
 
 
-def test_the_twin_restarts_from_weights_that_only_seed_and_count_decide(digits):
-    class Catch(pl.Callback):
-        def on_train_epoch_start(self, trainer, pl_module):
-            self.weights = copy.deepcopy(pl_module.twin.state_dict())
-            self.states = len(trainer.optimizers[2].state)
+@pytest.fixture
+def macro(monkeypatch):
+    """A space with macro rows, by its name."""
+    monkeypatch.setattr(spaces, "_SPACES", dict(spaces._SPACES))
+    choices = {"normalisation": ("batch", "layer", "none"), "pooling": ("none", "average_2")}
+    dn.register_space("with_macro", ["none", "skip_connect", "sep_conv_3x3"], 1, choices)
+    return "with_macro"
 
-        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-            if batch_idx == 0:
-                self.first = copy.deepcopy(pl_module.twin.state_dict())
-                self.states = len(trainer.optimizers[2].state)
 
-    a, b = Catch(), Catch()
-    module, _ = searched(digits(), epochs=2, callbacks=[a], twin_restart=1)
-    torch.manual_seed(99)
-    searched(digits(), epochs=2, batches=3, callbacks=[b], twin_restart=1)
-    assert a.states == 0
-    fresh = module._fresh_twin(1).state_dict()
-    assert all(torch.equal(a.first[k], fresh[k]) for k in fresh)
-    assert all(torch.equal(a.first[k], b.first[k]) for k in fresh)
-    assert not torch.equal(
-        module._fresh_twin(2).classifier.weight, module._fresh_twin(1).classifier.weight
-    )
+@pytest.mark.parametrize(
+    "penalty", ["twin", "lookahead", {"gram": {"samples": 3}}, "shared"], ids=str
+)
+def test_every_penalty_moves_every_row_of_alpha(penalty, digits, macro):
+    settings = {"space": macro, "learning_rate": 0.1}
+    module, run = searched(digits(), batches=4, penalty=penalty, **settings)
+    plain, _ = searched(digits(), batches=4, noise_weight=0.0, **settings)
+    for name, alpha in module.arch.named_parameters():
+        assert torch.isfinite(alpha).all()
+        assert not torch.equal(alpha, plain.arch.state_dict()[name]), name
+    assert set(module.genotype().macro) == {"normalisation", "pooling"}
+    assert module.genotype().meta["penalty"] == penalty
+    has_twin = penalty in ("twin", "lookahead")
+    assert (module.twin is not None) == has_twin == ("noise/lag" in run.callback_metrics)
+    assert len(run.optimizers) == 2 + has_twin
+    assert ("noise/loss" in run.callback_metrics) == (has_twin or penalty == "shared")
+
+
+def test_the_shared_weights_learn_from_both_batches(digits):
+    """One pass over the training images and the noise; its figures go to either split."""
+    data, seen = digits(), []
+
+    class Hook(pl.Callback):
+        def on_train_start(self, trainer, pl_module):
+            pl_module.net.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+
+    searched(data, batches=1, penalty="shared", warmup_epochs=1, callbacks=[Hook()])
+    assert seen[0] == 16 + 16
 
 
 def test_a_checkpoint_holds_alpha_and_the_positions(digits, tmp_path):
@@ -238,6 +254,7 @@ def test_figures_of_an_epoch_carry_their_names(digits):
         "noise/loss",
         "noise/accuracy",
         "noise/penalty",
+        "noise/lag",
         "alpha/entropy_normal",
         "share/reduce/blur_pool_3x3",
         "lr/alpha",
@@ -276,6 +293,21 @@ def test_bf16_mixed_runs(digits):
 def test_settings_are_checked(settings, message):
     with pytest.raises(ValueError, match=message):
         dn.SearchModule(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"hypergradient": "exact"}, "model.hypergradient: expected first_order with penalty 'gra"),
+        ({"twin_steps": 2}, "model.twin_steps: expected 1 with penalty 'gram', which has no twin"),
+        ({"twin_restart": 5}, "model.twin_restart: expected 0 with penalty 'gram'"),
+    ],
+)
+def test_what_only_a_twin_could_follow_is_refused_without_one(settings, message):
+    with pytest.raises(ValueError, match=message):
+        dn.SearchModule(penalty="gram", **settings)
+    dn.SearchModule(penalty="gram", noise_weight=0.0, **settings)  # there is no penalty at all
+    dn.SearchModule(penalty="lookahead", **settings)
 
 
 def test_without_an_image_data_module_it_says_what_it_needs():

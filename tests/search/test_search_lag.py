@@ -1,0 +1,95 @@
+"""The twin's lag against steps that are really made, and that looking at it changes nothing."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.optim import SGD
+
+import darts_noise as dn
+from darts_noise.search.lag import twin_lag
+from darts_noise.space.spaces import Space
+
+OPERATIONS = ("none", "skip_connect", "sep_conv_3x3")
+SPACES = [
+    Space("plain", OPERATIONS, nodes=1),
+    Space("macro", OPERATIONS, nodes=1, macro={"normalisation": ("batch", "layer")}),
+]
+
+
+def batches(count):
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(count, 8, 1, 8, 8, generator=generator)
+    return [(x, torch.arange(8) % 3) for x in images]
+
+
+def twin_of(space, rate=0.05, steps=3):
+    """A twin that is on its way, with momentum behind it."""
+    torch.manual_seed(0)
+    form = {"num_classes": 3, "in_channels": 1, "channels": 4, "num_cells": 3, "stem": "small"}
+    twin, arch = dn.SuperNet(space, **form), dn.Architecture(space)
+    optimiser = SGD(twin.parameters(), rate, momentum=0.9, weight_decay=1e-3)
+    walk(twin, arch, optimiser, batches(steps), 5.0)
+    return twin, arch, optimiser
+
+
+def walk(twin, arch, optimiser, batches, clip):
+    """Steps of the twin, written out."""
+    for images, labels in batches:
+        optimiser.zero_grad()
+        F.cross_entropy(twin(images, arch()), labels).backward(inputs=list(twin.parameters()))
+        if clip:
+            nn.utils.clip_grad_norm_(twin.parameters(), clip)
+        optimiser.step()
+    optimiser.zero_grad()
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.3])
+@pytest.mark.parametrize("space", SPACES, ids=lambda s: s.name)
+def test_it_is_what_the_next_steps_remove(space, clip):
+    twin, arch, optimiser = twin_of(space)
+    found = twin_lag(twin, arch, optimiser, batches(3), clip)
+
+    def loss():
+        images, labels = batches(3)[0]
+        with torch.no_grad():
+            return F.cross_entropy(twin(images, arch()), labels)
+
+    before = loss()
+    walk(twin, arch, optimiser, batches(3), clip)
+    assert found.item() == pytest.approx((before - loss()).item(), rel=1e-4, abs=1e-6)
+    assert found > 0.01
+
+
+def test_it_changes_nothing():
+    twin, arch, optimiser = twin_of(SPACES[1])
+    twin.stem.add_module("noise", nn.Dropout(0.1))  # which draws random numbers
+    arch.relaxation = lambda alpha: F.gumbel_softmax(alpha, hard=True)
+    held = copy.deepcopy((twin.state_dict(), arch.state_dict(), optimiser.state_dict()))
+    rng = torch.get_rng_state()
+    twin_lag(twin, arch, optimiser, batches(2), 5.0)
+    assert torch.equal(rng, torch.get_rng_state())
+    for before, module in zip(held, (twin, arch), strict=False):
+        assert all(torch.equal(before[k], v) for k, v in module.state_dict().items())
+        assert all(p.grad is None for p in module.parameters())
+    assert held[2]["param_groups"] == optimiser.state_dict()["param_groups"]
+    for key, state in held[2]["state"].items():
+        now = optimiser.state_dict()["state"][key]
+        assert torch.equal(state["momentum_buffer"], now["momentum_buffer"])
+
+
+def test_there_is_none_where_nothing_can_be_learnt_and_it_is_negative_uphill():
+    twin, arch, optimiser = twin_of(SPACES[0], steps=0)
+    with torch.no_grad():
+        for alpha in arch.alpha.values():
+            alpha[:, OPERATIONS.index("none")] = 100.0  # all images look alike
+    labels = torch.arange(9) % 3
+    blind = [(torch.randn(9, 1, 8, 8), labels)] * 2
+    with torch.no_grad():
+        twin.classifier.bias.zero_()
+    assert twin_lag(twin, arch, optimiser, blind).item() == pytest.approx(0, abs=1e-6)
+    twin, arch, optimiser = twin_of(SPACES[0], rate=0.05)
+    optimiser.param_groups[0]["lr"] = 100.0
+    assert twin_lag(twin, arch, optimiser, batches(2)) < -0.1
