@@ -1,4 +1,4 @@
-"""Convolutional candidates: separable, dilated, factorised and plain.
+"""Convolutional candidates: depthwise, separable, dilated, factorised and plain.
 
 All are ReLU → convolution → batch norm, the pre-activation order of the NASNet family
 (Zoph et al. 2018, arXiv:1707.07012; DARTS, arXiv:1806.09055). A new kernel size is one line at the
@@ -21,6 +21,19 @@ class ReluConvBn(nn.Sequential):
             nn.ReLU(),
             nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False),
             nn.BatchNorm2d(c_out, affine=affine),
+        )
+
+
+class DepthwiseConv(nn.Sequential):
+    """ReLU → depthwise convolution → batch norm: a learnt filter that does not mix channels."""
+
+    def __init__(self, channels: int, kernel: int, stride: int, affine: bool) -> None:
+        super().__init__(
+            nn.ReLU(),
+            nn.Conv2d(
+                channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False
+            ),
+            nn.BatchNorm2d(channels, affine=affine),
         )
 
 
@@ -108,6 +121,12 @@ def conv_1x1(channels: int, stride: int, affine: bool) -> nn.Module:
 def conv_3x3(channels: int, stride: int, affine: bool) -> nn.Module:
     """NASNet."""
     return ReluConvBn(channels, channels, 3, stride, affine)
+
+
+@register_operation("convolution")
+def dw_conv_3x3(channels: int, stride: int, affine: bool) -> nn.Module:
+    """Of MobileNet (Howard et al. 2017, arXiv:1704.04861), without its 1×1 convolution."""
+    return DepthwiseConv(channels, 3, stride, affine)
 
 
 # NAS-Bench-201 (Dong & Yang 2020, arXiv:2001.00326) names the same two functions differently.
