@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import darts_noise as dn
-from darts_noise.nets.mixed import shared
+from darts_noise.nets.mixed import edgewise, shared
 from darts_noise.nets.mixed.edgewise import add_edges, together
 from darts_noise.nets.mixed.stacked import StackedEdges, chain
 from darts_noise.search.gradients import still_statistics
@@ -86,6 +86,24 @@ def test_hypergradients_equal_the_textbooks(method):
         close(own, theirs)
 
 
+def test_a_second_derivative_costs_as_much_as_there_are_cells(monkeypatch):
+    """Cells of a kind share α's weights, and each is differentiated once, not once per follower."""
+
+    def calls(num_cells):
+        made = []
+        monkeypatch.setattr(
+            edgewise, "together", lambda *a, **k: made.append(0) or together(*a, **k)
+        )
+        _, net, arch, x = both(nodes=1, num_cells=num_cells)
+        inputs = [*net.parameters(), *arch.parameters()]
+        loss = net(x, arch()).square().sum()
+        slope = torch.autograd.grad(loss, inputs, create_graph=True)
+        torch.autograd.grad(sum(g.square().sum() for g in slope), list(arch.parameters()))
+        return len(made)
+
+    assert calls(6) <= 2 * calls(3)
+
+
 def test_training_steps_stay_together_and_convert_back():
     """After steps of w the weights, the running statistics and the eval mode still agree."""
     textbook, fast, arch, x = both()
@@ -140,7 +158,15 @@ def test_operations_of_any_form_are_computed(monkeypatch):
             return (x * self.scale)[:, :, :: self.stride, :: self.stride]
 
     dn.register_operation("convolution", name="gate")(lambda c, s, affine: Gate(c, s))
-    names = ("none", "gate", "skip_connect", "conv_7x1_1x7", "sep_conv_7x7", "conv_3x3")
+    names = (
+        "none",
+        "gate",
+        "skip_connect",
+        "conv_7x1_1x7",
+        "sep_conv_7x7",
+        "conv_3x3",
+        "dw_conv_3x3",
+    )
     textbook, fast, arch, x = both(Space("mine", names, nodes=2), nodes=2)
     close(fast(x, arch()), textbook(x, arch()))
     assert not chain(Gate(4, 1))

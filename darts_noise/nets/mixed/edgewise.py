@@ -228,6 +228,9 @@ def _differentiable(
     gradient: Tensor,
 ) -> list[Tensor | None]:
     """The gradients with a graph of their own."""
+    # Views, because nothing before them is one of them: a state comes from cells whose weights are
+    # these very weights, and a gradient by those would go on through the state.
+    tensors = [tensor.view_as(tensor) for tensor in tensors]
     states, weights, kernels = _sorted(families, count, tensors)
     sums = [
         together(family, torch.cat(list(states), 1), count, w, own, track=False)
