@@ -54,6 +54,14 @@ def propose(settings: StudySettings, trial: Trial) -> dict[str, Any]:
     }
 
 
+def first_proposal(settings: StudySettings) -> dict[str, Any]:
+    """The first or lowest value of every key, to see whether the keys are right."""
+    return {
+        key: values[0] if isinstance(values, list) else values["low"]
+        for key, values in settings.sample.settings.items()
+    }
+
+
 def _number(trial: Trial, key: str, values: Mapping[str, Any]) -> float:
     low, high, log = values["low"], values["high"], bool(values.get("log"))
     if isinstance(low, int) and isinstance(high, int) and key != WEIGHT:

@@ -22,6 +22,7 @@ from darts_noise.cli.train import FinalLoss, TrainCLI
 from darts_noise.nets.network import auxiliary_fits
 from darts_noise.search.module import SearchModule
 from darts_noise.space.genotype import Genotype
+from darts_noise.study.sample import first_proposal, proposed_settings
 from darts_noise.study.settings import Script, StudySettings
 from darts_noise.train.module import TrainModule
 from darts_noise.train.networks import Factory
@@ -76,13 +77,26 @@ def train_script(script: Script, seed: int, root: str | None, **model: Any) -> T
 
 def check_scripts(settings: StudySettings, root: str | None) -> None:
     """Raises the ``ValueError`` of the first setting that ``search.py`` or ``train.py`` refuses."""
-    check_search(search_script(settings.search, 0, root))
-    train_script(settings.train, 0, root)
+    _check_both(settings, root)
+    if settings.sample.trials:
+        try:
+            _check_both(proposed_settings(settings, first_proposal(settings)), root)
+        except ValueError as error:
+            raise ValueError(f"sample.settings: {error}") from None
     for name in settings.controls:
         try:
             train_script(settings.train, 0, root, **settings.control(name).model)
         except ValueError as error:
             raise ValueError(f"controls.{name}: {error}") from None
+
+
+def _check_both(settings: StudySettings, root: str | None) -> None:
+    search = search_script(settings.search, 0, root)
+    try:
+        check_search(search)
+    except ValueError as error:
+        raise ValueError(f"search: {error}") from None
+    train_script(settings.train, 0, root)
 
 
 def _arguments(script: Script, seed: int, root: str | None, model: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,90 @@
+"""A study searches and trains as the scripts do."""
+
+import json
+
+import pytest
+import torch
+import yaml
+from small_studies import SMALL, settings_of, written
+
+import darts_noise as dn
+from darts_noise.cli import search, train
+from darts_noise.study.networks import compared_networks
+from darts_noise.study.work import Worker
+
+SEED = 3
+
+
+@pytest.fixture
+def worker(tmp_path):
+    settings = settings_of(written(tmp_path, noise_weights=[0.5], controls={"pooled_cnn": None}))
+    return Worker(settings, tmp_path, None)
+
+
+def script_config(tmp_path, kind, **model):
+    """The same settings as a config of the script."""
+    given = SMALL[kind]
+    file = tmp_path / f"{kind}.yaml"
+    file.write_text(
+        yaml.safe_dump(
+            {
+                "data": given["data"],
+                "model": {**given["model"], **model},
+                "trainer": given["trainer"],
+            }
+        )
+    )
+    options = [f"--config={given['config']}", f"--config={file}", f"--seed={SEED}"]
+    return [*options, f"--runs={tmp_path / 'runs'}", "--name=run", "--wandb=off"]
+
+
+def test_the_cell_is_that_of_search_py(worker, tmp_path):
+    network = compared_networks(worker.settings)[0]
+    torch.manual_seed(1)  # what ran before has no say
+    found = worker.cell(network, SEED, None)
+    search.main(script_config(tmp_path, "search", noise_weight=0.5))
+    run = tmp_path / "runs" / "search" / "run"
+    assert dn.Genotype.from_dict(found["genotype"]) == dn.load_genotype(run)
+    card = json.loads((run / "card.json").read_text())
+    assert found["validation_accuracy"] == card["validation_accuracy"]
+    assert found["penalty"] == pytest.approx(card["penalty"], abs=0)
+
+
+def test_the_test_accuracy_is_that_of_train_py(worker, tmp_path):
+    cell = dn.load_genotype("gdas")
+    cell.to_json(tmp_path / "cell.json")
+    network = compared_networks(worker.settings)[0]
+    record = worker.test(network, SEED, {"genotype": cell.to_dict(), "model": {}})
+    options = script_config(tmp_path, "train", genotype=str(tmp_path / "cell.json"))
+    train.main([*options, "--noise_check=false"])
+    card = json.loads((tmp_path / "runs" / "train" / "run" / "card.json").read_text())
+    for key in ("test_accuracy", "test_loss", "parameters", "multiply_adds", "epochs"):
+        assert record[key] == card[key], key
+    assert record["train_samples"] == card["train_samples"] == 100
+
+
+def test_the_validation_of_a_proposal_tests_nothing(worker, monkeypatch):
+    monkeypatch.setattr(dn.TrainModule, "test_step", lambda *a: pytest.fail("looked at the test"))
+    network = compared_networks(worker.settings)[0]
+    cell = {"genotype": dn.load_genotype("gdas").to_dict(), "model": {}}
+    assert "test_accuracy" not in worker.validation(network, SEED, cell)
+
+
+def test_a_control_trains_with_what_is_its_own(tmp_path):
+    controls = {"alexnet": {"model": {"learning_rate": 0.0}}}
+    worker = Worker(settings_of(written(tmp_path, controls=controls)), tmp_path, None)
+    alexnet = compared_networks(worker.settings)[-1]
+    still = worker.test(alexnet, SEED, None)["test_accuracy"]
+    assert still < 0.3  # without a learning rate nothing is learnt
+    cli = worker._training(alexnet, SEED, None)
+    assert cli.model.hparams["weight_decay"] == 5e-4
+
+
+def test_what_diverges_is_null(tmp_path):
+    controls = {"alexnet": {"model": {"learning_rate": 1e30}}}
+    settings = settings_of(
+        written(tmp_path, controls=controls, train={**SMALL["train"], "trainer": {"max_epochs": 2}})
+    )
+    record = Worker(settings, tmp_path, None).test(compared_networks(settings)[-1], 0, None)
+    assert record["diverged"]
+    json.dumps(record, allow_nan=False)
