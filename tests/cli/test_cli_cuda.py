@@ -36,3 +36,14 @@ def test_train(precision, tmp_path):
     card = json.loads((tmp_path / "train" / "t" / "card.json").read_text())
     assert card["precision"] == precision
     assert card["test_accuracy"] > 0
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+def test_noise_is_measured_over_a_grid(precision, tmp_path):
+    """Eighty images are few enough for any of its trainings."""
+    more = ["--model.channels=8", "--model.num_cells=3", f"--trainer.precision={precision}"]
+    more += ["--noise_protocol=converged", "--noise_samples=80", "--noise_grid.enough=1.0"]
+    train.main([*FEW, *more, "--model.genotype=darts_v1", f"--runs={tmp_path}", "--name=t"])
+    card = json.loads((tmp_path / "train" / "t" / "card.json").read_text())
+    assert card["noise_accuracy"] > 0.9
+    assert card["noise"]["control_reached"]
