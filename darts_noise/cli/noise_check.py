@@ -14,7 +14,7 @@ from darts_noise.noise.families import make_noise, require_noise
 from darts_noise.report.progress import RunProgress
 from darts_noise.train.control_networks import CONTROL_NETWORKS
 from darts_noise.train.module import TrainModule
-from darts_noise.train.networks import NetworkLike, check_form, loaded, make_network
+from darts_noise.train.networks import NetworkLike, loaded, suited_network
 from darts_noise.train.noise_fit import (
     PROTOCOLS,
     default_samples,
@@ -186,9 +186,9 @@ def _controls(names: list[str] | None, cli: ScriptCLI) -> dict[str, NetworkLike]
     controls: dict[str, NetworkLike] = {}
     for name in names:
         try:
-            controls[name] = CONTROL_NETWORKS.get(name) or loaded(name)
-            net = make_network(loaded(controls[name]), data.num_classes, data.in_channels, form)
-            check_form(name, net, data.image_shape, data.num_classes)
+            network = CONTROL_NETWORKS.get(name) or loaded(name)
+            suited_network(name, network, data.num_classes, data.image_shape, form)
+            controls[name] = network
         except ValueError as error:
             valid = ", ".join(CONTROL_NETWORKS)
             raise ValueError(f"noise_controls: expected {valid} or a cell: {error}") from None

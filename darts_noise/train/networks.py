@@ -64,24 +64,35 @@ def make_network(
     return net
 
 
-def check_form(name: str, net: nn.Module, shape: tuple[int, int, int], num_classes: int) -> None:
-    """Raises ``ValueError`` unless a network maps images (B, C, H, W) to logits (B, num_classes).
+def suited_network(
+    name: str,
+    network: Genotype | Factory,
+    num_classes: int,
+    shape: tuple[int, int, int],
+    recipe: Mapping[str, Any],
+) -> nn.Module:
+    """A module that has been seen to map images (B, C, H, W) to logits (B, num_classes).
+
+    To look at and not to train: torch's generator is left as it was.
 
     Args:
-        name: of the network, for the message.
-        net: any module; nothing but its mode is changed.
+        name: of the network, for messages.
+        network: what makes it, and so are `num_classes` and `recipe`.
         shape: (C, H, W) of an image.
-        num_classes: that the logits must have.
+
+    Raises:
+        ValueError: as for `make_network`, or a network that does not suit the images.
     """
-    net.eval()
-    try:
-        with torch.no_grad():
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        net = make_network(network, num_classes, shape[0], recipe).eval()
+        try:
             out = net(torch.zeros(2, *shape))
-    except RuntimeError as error:
-        raise ValueError(f"{name}: cannot take images of {shape}: {error}") from None
+        except RuntimeError as error:
+            raise ValueError(f"{name}: cannot take images of {shape}: {error}") from None
     got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
     if got != (2, num_classes):
         raise ValueError(f"{name}: expected logits (2, {num_classes}) of 2 images, got {got}")
+    return net
 
 
 def identify(network: Genotype | Factory, net: nn.Module) -> str:

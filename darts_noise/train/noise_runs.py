@@ -5,17 +5,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import torch
 from lightning_fabric import Fabric
 from rich.console import Console
 from torch import nn
 
 from darts_noise.train.networks import (
     NetworkLike,
-    check_form,
     identify,
     loaded,
     make_network,
+    suited_network,
 )
 from darts_noise.train.noise_grid import NoiseGrid
 from darts_noise.train.noise_measurement import Measurement
@@ -140,7 +139,7 @@ class NoiseRuns:
         return make_network(self.networks[name], *m.form, m.recipe)
 
     def _identity(self, name: str) -> str:
-        with torch.random.fork_rng(devices=[]):
-            net = self._make(name)
-            check_form(name, net, self.measurement.images.shape, self.measurement.form[0])
-            return identify(self.networks[name], net)
+        m, network = self.measurement, self.networks[name]
+        return identify(
+            network, suited_network(name, network, m.images.num_classes, m.images.shape, m.recipe)
+        )
