@@ -55,10 +55,11 @@ def main(argv: list[str] | None = None) -> None:
     files = [Path(file.absolute) for file in config.config or []]
     if len(files) != 1:
         fail(f"expected one config, as in {PROGRAM} configs/study/digits.yaml")
+    command = shlex.join(argument for argument in argv if argument != "--table")
     try:
         settings = read_settings(parser, config, files[0])
         check_scripts(settings, config.root)
-        study = Study(settings, config.runs, config.root, f"{PROGRAM} {shlex.join(argv)}")
+        study = Study(settings, config.runs, config.root, f"{PROGRAM} {command}")
         if not config.table:
             study.run()
         study.write()

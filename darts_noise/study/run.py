@@ -1,6 +1,7 @@
 """A worker of a study: takes the first unit that is free, makes its parts, rewrites the results."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -53,23 +54,33 @@ class Study:
         write_config(self.folder, asdict(settings))
 
     def run(self) -> None:
-        """Works until every unit is finished, here or by other workers."""
+        """Works until every unit is finished, here or by other workers.
+
+        Raises:
+            ValueError: some units could not be made; all that did not need them are finished.
+        """
         torch.set_num_threads(self.settings.threads)
+        failed: dict[str, str] = {}
         waiting = False
         while True:
             self.queue.release_dead()
             parts, finished = self.queue.parts()
             left = [unit for unit in self.units if unit.key not in finished]
-            if not left:
+            possible = _possible(left, failed)
+            if not possible:
                 break
-            if self._work_on_one(left, parts):
+            done = len(self.units) - len(left)
+            if self._work_on_one(possible, parts, done, failed):
                 waiting = False
-            else:
-                if not waiting:
-                    self.console.print(f"waiting for other workers: {len(left)} units left")
-                waiting = True
-                time.sleep(POLL)
+                continue
+            if not waiting:
+                self.console.print(f"waiting for other workers: {len(possible)} units left")
+            waiting = True
+            time.sleep(POLL)
         self.write()
+        if left:
+            reasons = "; ".join(f"{key}: {reason}" for key, reason in failed.items())
+            raise ValueError(f"{len(left)} of {len(self.units)} units are not made: {reasons}")
 
     def write(self) -> None:
         """Rewrites the table, the plot and the files of the records from the storage."""
@@ -77,13 +88,19 @@ class Study:
         kept = self.queue.settings
         write_results(self.folder, self.settings, self.command, self.units, parts, kept)
 
-    def _work_on_one(self, left: list[Unit], parts: dict[str, Parts]) -> bool:
+    def _work_on_one(
+        self, units: list[Unit], parts: dict[str, Parts], done: int, failed: dict[str, str]
+    ) -> bool:
         """Makes the first unit that is ready and free; False where none is."""
-        for unit in left:
+        for unit in units:
             ready = unit.needs is None or "cell" in parts.get(unit.needs, {})
             if ready and (trial := self.queue.claim(unit)) is not None:
-                with self.queue.working(unit, trial):
-                    self._make(unit, trial, parts, len(self.units) - len(left))
+                try:
+                    with self.queue.working(unit, trial):
+                        self._make(unit, trial, parts, done)
+                except ValueError as error:
+                    failed[unit.key] = str(error)
+                    self.console.print(f"failed: {error}")
                 return True
         return False
 
@@ -124,6 +141,15 @@ class Study:
             self.write()
         self.queue.finish(trial, _values(found))
         self.write()
+
+
+def _possible(left: list[Unit], failed: Mapping[str, str]) -> list[Unit]:
+    """Those units that have not failed and need none that has."""
+    impossible = set(failed)
+    for unit in left:  # what a unit needs comes before it
+        if unit.needs in impossible:
+            impossible.add(unit.key)
+    return [unit for unit in left if unit.key not in impossible]
 
 
 def _shown(part: Part, found: Parts) -> str:

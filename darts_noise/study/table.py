@@ -48,8 +48,8 @@ def _legend(settings: StudySettings) -> Iterable[str]:
     yield (
         "Accuracies in per cent, mean ± standard deviation over the seeds. Noise accuracy: the "
         f"largest of {len(how.grid())} trainings from scratch on {how.samples:,} fixed images, at "
-        f"most {how.epochs} epochs. Quick: one training with the recipe and the epochs of that on "
-        "the data."
+        f"most {how.epochs} epochs; each seed has a set of its own. Quick: one training with the "
+        "recipe and the epochs of that on the data."
     )
 
 

@@ -1,6 +1,11 @@
 """The command line of a study: what it refuses, and the configs that are shipped."""
 
+import json
+import re
+import shlex
+
 import pytest
+import yaml
 from conftest import ROOT
 from small_studies import SMALL, settings_of, small_study, written
 
@@ -118,3 +123,13 @@ def test_a_shipped_config_is_accepted(path):
     assert len(settings.unseen_families) >= 2
     assert {"random", "matched", "all_skip", "regularised", "resnet18"} <= set(settings.controls)
     assert path.read_text().startswith("# ")
+
+
+def test_the_commands_of_the_readme_are_accepted():
+    readme = (ROOT / "README.md").read_text()
+    commands = re.findall(r"^python -m darts_noise\.study (.*)$", readme, re.MULTILINE)
+    assert commands
+    for arguments in map(shlex.split, commands):
+        settings_of(ROOT / arguments[0], *arguments[1:])
+    sample = re.search(r"`sample: (\{.*?\})`", readme.replace("\n", " "))
+    check_scripts(settings_of(CONFIGS[0], "--sample", json.dumps(yaml.safe_load(sample[1]))), None)

@@ -184,6 +184,26 @@ def test_an_interrupted_study_shows_what_it_has_and_the_table_is_made_again(
     assert table.read_text() == before
 
 
+def test_a_unit_that_cannot_be_made_stops_only_those_that_need_it(tmp_path, monkeypatch):
+    search = work.search_cell
+
+    def refused(cli):
+        if cli.model.hparams["noise_weight"]:
+            raise ValueError("no such search")
+        return search(cli)
+
+    monkeypatch.setattr(work, "search_cell", refused)
+    changes = {"noise_weights": [0, 1], "controls": {"matched": None}, "quick": None}
+    study = small_study(tmp_path, **changes)
+    with pytest.raises(ValueError, match=r"^4 of 6 units are not made: lambda_1/0: no such search"):
+        study.run()
+    assert [network["network"] for network in results(study)["networks"]] == ["lambda_0"]
+    monkeypatch.undo()
+    again = small_study(tmp_path, **changes)
+    again.run()
+    assert len(results(again)["networks"]) == 3
+
+
 def test_proposals_are_judged_by_validation_images(tmp_path):
     study = small_study(
         tmp_path,
