@@ -1,53 +1,37 @@
-"""The search as a LightningModule: α on validation data and noise, w on training data, v on noise.
+"""The search as a LightningModule: its settings, what is made of them, epochs and checkpoints.
 
-One step is three updates (the design's bilevel problem):
-
-    α ← α − Adam(d/dα [L_val(w'(α), α) + λ · P(v'(α), α)])
-    w ← w − SGD(∂/∂w L_train(w, α))
-    v ← v − SGD(∂/∂v L_noise(v, α))
-
-w' and v' are the weights that the next step would lead to, or w and v themselves (first order).
-Each group has its own optimiser and no group's update leaves a gradient in another. To first order
-one pass of the twin gives both α and v their gradients: α's noise gradient and v's step belong to
-the same batch and the same α, that of before the update. P is `darts_noise.noise.penalties`; with
-one that looks at w itself there is no v.
+What happens in an epoch's steps is `darts_noise.search.step`.
 """
 
 from typing import Any
 
-import pytorch_lightning as pl
 import torch.nn.functional as F
-from pytorch_lightning.core.optimizer import LightningOptimizer
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
 from darts_noise.configured import Setting
 from darts_noise.data.batches import Batch, BatchStream
-from darts_noise.data.images import LabelledImages
 from darts_noise.data.module import ImageDataModule
 from darts_noise.data.seeds import Stream, derive_seed
 from darts_noise.metrics import SplitMetrics
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.noise.datasets import root_of_others
 from darts_noise.noise.families import fingerprint, make_noise
-from darts_noise.noise.penalties.penalty import LossPenalty, make_penalty
+from darts_noise.noise.penalties.penalty import make_penalty
 from darts_noise.search.architecture import Architecture
 from darts_noise.search.curvature import curvature_in_alpha
-from darts_noise.search.gradients import assign, average_over_processes
-from darts_noise.search.hypergradients import InnerStep, hypergradient, objective
 from darts_noise.search.lag import LAG_STEPS, twin_lag
 from darts_noise.search.networks import make_optimisers, make_supernet, make_twin, restart_twin
-from darts_noise.search.passes import Pass, batch_loss, mixed_pass, probing_loss, weights_pass
-from darts_noise.search.penalty_gradient import noise_gradient
 from darts_noise.search.settings import check_settings
-from darts_noise.search.variants.variant import Weights, make_variants
+from darts_noise.search.step import SearchStep
+from darts_noise.search.variants.variant import make_variants
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.spaces import get_space
 
 
-class SearchModule(pl.LightningModule):
+class SearchModule(SearchStep):
     """Searches a cell; the `ImageDataModule` that the Trainer is given says on which data.
 
     After `setup`: `net` (the supernet with weights w), `twin` (the same with weights v, or None
@@ -86,9 +70,6 @@ class SearchModule(pl.LightningModule):
         ValueError: a value out of range, or an unknown name; the message names the key.
     """
 
-    net: SuperNet
-    arch: Architecture
-
     def __init__(
         self,
         space: str = "darts",
@@ -123,9 +104,6 @@ class SearchModule(pl.LightningModule):
         self.penalty = make_penalty(penalty)
         self.save_hyperparameters()
         check_settings(self.hparams, self.penalty)
-        self.automatic_optimization = False
-        self.search_step = 0
-        self.twin_step = 0
         self.stopped_because: str | None = None
 
     # ---------------------------------------------------------------- what is trained
@@ -147,8 +125,8 @@ class SearchModule(pl.LightningModule):
         for variant in self.variants.values():
             variant.change_architecture(self.arch)
         self.net = self._supernet()
-        self.twin: SuperNet | None = None
-        self.noise_set: LabelledImages | None = None
+        self.twin = None
+        self.noise_set = None
         self.noise_fingerprint: str | None = None
         if hparams["noise_weight"] > 0:
             if self.penalty.weights == "twin":
@@ -216,117 +194,6 @@ class SearchModule(pl.LightningModule):
         nets = [self.net] if self.twin is None else [self.net, self.twin]
         epochs = max(self.trainer.max_epochs or 1, 1)
         return make_optimisers(self.arch, nets, self.hparams, epochs)
-
-    # ---------------------------------------------------------------- one search step
-
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """α (after the warm-up), then w, then v."""
-        alpha, weights, *twin = self._optimisers()
-        of_twin = None
-        if self.current_epoch >= self.hparams["warmup_epochs"]:
-            of_twin = self._step_alpha(alpha, batch)
-        self._step_weights(weights, batch)
-        if twin:
-            for _ in range(self.hparams["twin_steps"]):
-                self._step_twin(twin[0], of_twin)
-                of_twin = None
-        self.search_step += 1
-
-    def _step_alpha(self, alpha: LightningOptimizer, batch: Batch) -> Pass | None:
-        """α on validation data through w, and on noise through what faces it; λ weighs the two.
-
-        Returns:
-            the twin's pass over noise, where it gave v its own gradient as well.
-        """
-        validation = self.validation_stream.batch(self.search_step)
-        method = self.hparams["hypergradient"]
-        of_weights, *of_twin = [InnerStep.of(o.optimizer) for o in self._optimisers()[1:]]
-        values = hypergradient(
-            objective(self.net, batch_loss(self.arch, validation)),
-            objective(self.net, batch_loss(self.arch, batch)),
-            list(self.net.parameters()),
-            list(self.arch.parameters()),
-            method=method,
-            step=of_weights,
-        ).gradients
-        done = None
-        if self.noise_set is not None:
-            found, done = noise_gradient(
-                self.penalty,
-                self.net if self.twin is None else self.twin,
-                self.arch,
-                self._noise_batch(),
-                validation,
-                self.noise_set.num_classes,
-                method=method,
-                step=of_twin[0] if of_twin else None,
-            )
-            self.mean_penalty.update(found.loss)
-            weight = self.hparams["noise_weight"]
-            values = [v + weight * n for v, n in zip(values, found.gradients, strict=True)]
-        self._update(alpha, list(self.arch.parameters()), average_over_processes(values))
-        return done
-
-    def _step_weights(self, optimiser: LightningOptimizer, batch: Batch) -> None:
-        """One step of w, from training images and, with a penalty that asks for it, from noise."""
-        relaxed = self._fixed_alpha()
-        for variant in self.variants.values():
-            relaxed = variant.perturb(relaxed, probing_loss(self.net, batch))
-        noise, penalty = self.noise_set, self.penalty
-        if noise is None or not isinstance(penalty, LossPenalty) or not penalty.mixed_batches:
-            self._descend(optimiser, self.net, weights_pass(self.net, relaxed, batch), "train")
-            return
-
-        weight: float = self.hparams["noise_weight"]
-
-        def weighted(loss: Tensor) -> Tensor:
-            return weight * penalty.of_loss(loss, noise.num_classes)
-
-        done, of_noise = mixed_pass(self.net, relaxed, batch, self._noise_batch(), weighted)
-        self._descend(optimiser, self.net, done, "train")
-        self.metrics.record("noise", of_noise.logits, of_noise.labels, of_noise.loss)
-
-    def _step_twin(self, optimiser: LightningOptimizer, done: Pass | None) -> None:
-        """One step of v, from the pass that α's noise gradient came from or from one of its own."""
-        assert self.twin is not None
-        if done is None:
-            done = weights_pass(self.twin, self._fixed_alpha(), self._noise_batch())
-        self._descend(optimiser, self.twin, done, "noise")
-        self.twin_step += 1
-
-    def _noise_batch(self, ahead: int = 0) -> Batch:
-        """The batch of noise that is next, or so many after it: each step of v takes another."""
-        number = self.search_step if self.twin is None else self.twin_step
-        return self.noise_stream.batch(number + ahead)
-
-    def _fixed_alpha(self) -> Weights:
-        return {kind: weights.detach() for kind, weights in self.arch().items()}
-
-    def _descend(
-        self, optimiser: LightningOptimizer, net: SuperNet, done: Pass, split: str
-    ) -> None:
-        """One step of w or v."""
-        clip = self.hparams["gradient_clip"]
-        self._update(optimiser, list(net.parameters()), done.gradients, clip)
-        self.metrics.record(split, done.logits, done.labels, done.loss)
-        # For the progress bar while the epoch lasts; the epoch's mean takes its place at the end.
-        self.log(f"{split}/loss", done.loss.detach(), on_step=True, on_epoch=False, logger=False)
-
-    @staticmethod
-    def _update(
-        optimiser: LightningOptimizer,
-        parameters: list[nn.Parameter],
-        values: list[Tensor],
-        clip: float = 0.0,
-    ) -> None:
-        assign(parameters, values, clip)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-
-    def _optimisers(self) -> list[LightningOptimizer]:
-        optimisers = self.optimizers()
-        assert isinstance(optimisers, list)
-        return optimisers
 
     # ---------------------------------------------------------------- epochs
 

@@ -1,6 +1,7 @@
 """One search step, group by group: what each update may and may not touch."""
 
 import copy
+import math
 from contextlib import suppress
 
 import pytest
@@ -223,16 +224,30 @@ def test_every_penalty_moves_every_row_of_alpha(penalty, digits, macro):
     assert ("noise/loss" in run.callback_metrics) == (has_twin or penalty == "shared")
 
 
-def test_the_shared_weights_learn_from_both_batches(digits):
-    """One pass over the training images and the noise; its figures go to either split."""
-    data, seen = digits(), []
-
-    class Hook(pl.Callback):
-        def on_train_start(self, trainer, pl_module):
-            pl_module.net.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
-
-    searched(data, batches=1, penalty="shared", warmup_epochs=1, callbacks=[Hook()])
-    assert seen[0] == 16 + 16
+def test_the_shared_weights_descend_their_loss_and_the_weighted_penalty(digits):
+    """w's gradient against the formula, on one mixed batch, with the noise that is next."""
+    module, _ = searched(digits(), batches=4, penalty="shared", noise_weight=0.7, learning_rate=0.1)
+    found = []
+    module._update = lambda optimiser, parameters, values, clip=0.0: found.extend(values)
+    module.log = lambda *args, **kwargs: None
+    module.train()
+    assert module.search_step == 3
+    images, labels = module.validation_stream.batch(0)
+    noise = module.noise_stream.batch(3)
+    before = copy.deepcopy(module.net)
+    module._step_weights(module._optimisers()[1], (images, labels))
+    logits = before(torch.cat([images, noise[0]]), module.arch())
+    losses = [
+        F.cross_entropy(logits[:16], labels),
+        F.cross_entropy(logits[16:], noise[1]),
+    ]
+    assert losses[1] < math.log(10)
+    total = losses[0] + 0.7 * (1 - losses[1] / math.log(10))
+    for one, other in zip(
+        found, torch.autograd.grad(total, list(before.parameters())), strict=True
+    ):
+        torch.testing.assert_close(one, other)
+    assert module.metrics.collect("train", "noise")["noise/loss"] == losses[1]
 
 
 def test_a_checkpoint_holds_alpha_and_the_positions(digits, tmp_path):
