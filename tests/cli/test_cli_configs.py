@@ -15,6 +15,7 @@ CONFIGS = sorted((ROOT / "configs").glob("search/*.yaml")) + sorted(
     (ROOT / "configs").glob("train/*.yaml")
 )
 VARIANTS = sorted((ROOT / "configs" / "variants").glob("*.yaml"))
+PENALTIES = sorted((ROOT / "configs" / "penalties").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parent.name}/{p.stem}")
@@ -79,6 +80,46 @@ def test_several_presets_lie_over_each_other(tmp_path):
 
 def test_every_variant_has_a_preset():
     assert [path.stem for path in VARIANTS] == dn.list_variants()
+
+
+@pytest.mark.parametrize("path", PENALTIES, ids=lambda p: p.stem)
+def test_a_penalty_lies_over_a_search_config_and_states_every_setting(path: Path):
+    digits = ROOT / "configs" / "search" / "digits.yaml"
+    cli = SearchCLI(dn.SearchModule, ["--config", str(digits), "--config", str(path)])
+    [(name, stated)] = cli.model.hparams["penalty"].items()
+    assert path.stem in (name, *(f"{name}_{word}" for word in stated.values()))
+    allowed = inspect.signature(type(cli.model.penalty)).parameters
+    assert {k: type(v) for k, v in stated.items()} == {
+        k: type(p.default) for k, p in allowed.items()
+    }
+    assert all(getattr(cli.model.penalty, k) == v for k, v in stated.items())
+    assert str(path.relative_to(ROOT)) in path.read_text()  # the command that it shows
+
+
+def test_every_penalty_has_a_preset():
+    stated = [yaml.safe_load(path.read_text())["model"]["penalty"] for path in PENALTIES]
+    assert sorted(name for [name] in stated) == dn.list_penalties()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("lookahead", "lookahead"),
+        ("{twin: {form: log}}", {"twin": {"form": "log"}}),
+        ("{lookahead: {learning_rate: 5e-2}}", {"lookahead": {"learning_rate": 0.05}}),
+        ("{gram: {samples: 4}}", {"gram": {"samples": 4}}),
+        ("{shared: null}", {"shared": None}),
+    ],
+)
+def test_an_option_takes_the_place_of_a_files_penalty(given, expected):
+    preset = ["--config", str(PENALTIES[0]), f"--model.penalty={given}", "--model.twin_restart=0"]
+    found = SearchCLI(dn.SearchModule, preset).model.hparams["penalty"]
+    assert found == expected
+    if isinstance(expected, dict):
+        [(name, settings)] = expected.items()
+        assert [type(v) for v in (found[name] or {}).values()] == [
+            type(v) for v in (settings or {}).values()
+        ]
 
 
 def test_paper_presets_are_the_defaults():
