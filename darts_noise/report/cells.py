@@ -40,6 +40,7 @@ from darts_noise.space.genotype import Genotype
 
 ARROW = 0.07  # inches, as the legend's
 LEGEND_LINE, LEGEND_GAP = 0.24, 0.1
+MACRO_LINE = 0.18
 NODE_COLOURS = {"input": "#BFE5D2", "node": "#C3DFF3", "output": "#F7E5A8"}
 
 
@@ -51,7 +52,7 @@ def draw_cells(
     """Draw the normal cell above the reduction cell.
 
     Args:
-        genotype: what to draw; `normal`, `reduce`, `normal_concat` and `reduce_concat` are read.
+        genotype: what to draw; its macro choices stand in a line above the cells.
         title: a line above both.
         strength: for "normal" and "reduce" a weight in [0, 1] for each node's pairs, in the
             genotype's order; drawn as the width of the lines. A kind may be missing.
@@ -71,7 +72,9 @@ def draw_cells(
         operation_kind(name) for _, cell, _ in kinds.values() for node in cell for name, _ in node
     }
     legend = [kind for kind in OPERATION_KINDS.values() if kind in present] + [CONCATENATION]
+    macro = ", ".join(f"{name} {value}" for name, value in genotype.macro.items())
     heading, caption, key_row = 0.26 if title else 0.04, 0.22, 0.16
+    heading += MACRO_LINE if macro else 0.0
     with matplotlib.rc_context(RC):
         width = max(layout(cell, concat).width for _, cell, concat in kinds.values())
         plans = {kind: layout(cell, concat, width) for kind, (_, cell, concat) in kinds.items()}
@@ -87,6 +90,9 @@ def draw_cells(
                 0.5, 1 - 0.06 / height, title, ha="center", va="top", size=9.0, weight="bold"
             )
         top = height - heading
+        if macro:
+            line = (top + MACRO_LINE - 0.02) / height
+            figure.text(0.5, line, macro, ha="center", va="top", size=LABEL_TEXT)
         for kind, plan in plans.items():
             figure.text(
                 MARGIN / width, (top - 0.03) / height, kinds[kind][0], va="top", weight="bold"
@@ -141,7 +147,7 @@ def _legend_width(names: Sequence[str], columns: int) -> float:
         widest = max(text_width(name, LABEL_TEXT) for name in names[start:stop])
         total += widest + LEGEND_LINE + 0.6 * LABEL_TEXT / 72 + LEGEND_GAP
         start = stop
-    return total + 0.1
+    return total + 0.15
 
 
 def _dash(dashes: tuple[float, ...]) -> Literal["solid"] | tuple[float, tuple[float, ...]]:

@@ -1,6 +1,7 @@
 """The genotypes whose drawings are checked. Add one to `GENOTYPES` to have it checked."""
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -57,12 +58,14 @@ CHAIN = Genotype(  # seven nodes, each after the last
     [[("skip_connect", i + 1)] for i in range(7)],
     [8],
 )
+MACRO = replace(TWO, macro={"normalisation": "none", "pooling": "average_4", "width": 0.25})
 PUBLISHED = {name: load_genotype(name) for name in ("darts_v1", "darts_v2")}
 GENOTYPES = {
     **PUBLISHED,
     "amoeba": AMOEBA,
     "two": TWO,
     "chain": CHAIN,
+    "macro": MACRO,
     **{f"random {seed}": random_genotype(seed) for seed in range(6)},
 }
 each = pytest.mark.parametrize("cells", GENOTYPES.values(), ids=GENOTYPES.keys())
