@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import darts_noise as dn
-from darts_noise.nets.macro import Shift, stem_pooling
+from darts_noise.nets.macro import MixedNorm, Shift, stem_pooling
 from darts_noise.space.macro import MACRO
 from darts_noise.space.spaces import Space
 
@@ -99,6 +99,23 @@ def test_dartss_own_choices_are_the_supernet_without_macro_rows(implementation):
     arch = dn.Architecture(plain.space).double()
     chosen = {name: torch.eye(3, dtype=torch.float64)[:1] for name in rows}
     torch.testing.assert_close(mixed(x, arch() | chosen), plain(x, arch()))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_mixed_norm_is_the_sum_of_the_libraries_norms(training):
+    torch.manual_seed(0)
+    candidates = MACRO["normalisation"]
+    mixed = MixedNorm(candidates, 3).double().train(training)
+    batch = nn.BatchNorm2d(3, affine=False).double().train(training)
+    for _ in range(2):  # the second with statistics that have moved
+        x = 5 + 2 * torch.randn(4, 3, 5, 7, dtype=torch.float64)
+        weights = torch.rand(3, dtype=torch.float64)
+        mixed.weights = weights
+        terms = batch(x), F.group_norm(x, 1), x
+        expected = sum(w * term for w, term in zip(weights, terms, strict=True))
+        torch.testing.assert_close(mixed(x), expected)
+        torch.testing.assert_close(mixed.running_mean, batch.running_mean)
+        torch.testing.assert_close(mixed.running_var, batch.running_var)
 
 
 def test_narrow_states_have_no_more_channels():
