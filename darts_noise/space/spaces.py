@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from darts_noise.naming import unknown
 from darts_noise.space.genotype import MAX_EDGES_PER_NODE, MAX_NODES
-from darts_noise.space.macro import Value, check_macro
+from darts_noise.space.macro import MACRO, Value, check_macro
 from darts_noise.space.operations import get_operation
 from darts_noise.space.shown import shortened, shown
 
@@ -129,7 +129,8 @@ register_space(
     ],
 )
 
-# Candidates that differ in what they can memorise: fixed low-pass filters beside convolutions.
+# Candidates that differ in what they can memorise: fixed low-pass filters, filters that do not mix
+# channels, and convolutions that do; and the macro choices, which decide more than any of them.
 register_space(
     "noise",
     [
@@ -138,9 +139,13 @@ register_space(
         "avg_pool_3x3",
         "blur_pool_3x3",
         "skip_connect",
+        "conv_1x1",
+        "dw_conv_3x3",
+        "conv_3x3",
         "sep_conv_3x3",
         "dil_conv_3x3",
     ],
+    macro=MACRO,
 )
 
 # Dong & Yang 2020, arXiv:2001.00326: their five candidates, in cells of this package's form.

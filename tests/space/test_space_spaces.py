@@ -1,5 +1,7 @@
 """Search spaces: the order of α's rows, and what a space may be."""
 
+from dataclasses import replace
+
 import pytest
 
 from darts_noise.space import Space, get_space, list_operations, list_spaces, register_space
@@ -52,7 +54,7 @@ def test_listed_spaces_are_sorted_and_of_registered_operations():
 def test_get_space_takes_a_name_or_a_space_and_another_number_of_nodes():
     space = get_space("noise")
     assert get_space(space) is space
-    assert get_space("noise", nodes=2) == Space("noise", space.operations, nodes=2)
+    assert get_space("noise", nodes=2) == replace(space, nodes=2)
     assert get_space(space, nodes=2).operations == space.operations
     assert get_space("noise").nodes == 4
 
