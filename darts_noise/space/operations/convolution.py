@@ -30,9 +30,7 @@ class DepthwiseConv(nn.Sequential):
     def __init__(self, channels: int, kernel: int, stride: int, affine: bool) -> None:
         super().__init__(
             nn.ReLU(),
-            nn.Conv2d(
-                channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False
-            ),
+            nn.Conv2d(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False),
             nn.BatchNorm2d(channels, affine=affine),
         )
 
