@@ -130,6 +130,16 @@ def test_one_epoch_can_be_seen(tmp_path: Path) -> None:
     assert area.width == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize(("highest", "top"), [(0.4, 1.03), (6.9, 1.03 * 6.9)])
+def test_a_penalty_is_drawn_on_0_to_1_and_beyond_if_it_goes_there(
+    tmp_path: Path, highest: float, top: float
+) -> None:
+    text = f"epoch,noise/penalty\n0,0.1\n1,{highest}\n2,nan\n"
+    axes = panels(draw_curves(write(tmp_path / "m.csv", text)))["penalty"]
+    assert axes.get_ylim()[1] == pytest.approx(top)
+    assert axes.get_ylim()[0] < 0.1
+
+
 def test_entropy_is_drawn_from_zero(tmp_path: Path) -> None:
     text = "epoch,alpha/entropy_normal\n0,1.9459\n1,1.9458999\n"
     axes = panels(draw_curves(write(tmp_path / "m.csv", text)))["entropy of α (nats)"]
