@@ -13,21 +13,41 @@ from typing import IO
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path, keep: Path | None = None) -> Iterator[IO[bytes]]:
     """A binary file that takes the place of ``path`` when the block ends without an error.
 
+    Args:
+        path: the file.
+        keep: in the same folder; what ``path`` was until now goes by this name afterwards.
+
     Raises:
-        OSError: the folder cannot be written to; ``path`` is as it was.
+        OSError: the folder cannot be written to or the disk is full; it names ``path``, which is as
+            it was.
     """
+    try:
+        with _temporary(path) as (file, name):
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(name, 0o666 & ~_UMASK)
+            if keep is not None and path.exists():
+                os.replace(path, keep)
+            os.replace(name, path)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        # The system says of a full disk only that it is full, and of others the temporary file.
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[tuple[IO[bytes], str]]:
+    """A new file beside ``path`` and its name; removed if the block ends with an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_UMASK)
-        os.replace(name, path)
+            yield file, name
     except BaseException:
         with suppress(OSError):
             os.unlink(name)

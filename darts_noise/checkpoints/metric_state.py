@@ -1,0 +1,31 @@
+"""What torchmetrics have gathered in an epoch that is under way, which no ``state_dict`` holds."""
+
+from typing import Any
+
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+
+def metric_state(module: nn.Module) -> dict[str, dict[str, Any]]:
+    """Updates and values of each metric below a module, by its name."""
+    return {
+        name: {"updates": metric.update_count, "values": dict(metric.metric_state)}
+        for name, metric in module.named_modules()
+        if isinstance(metric, Metric)
+    }
+
+
+def set_metric_state(module: nn.Module, state: dict[str, dict[str, Any]]) -> None:
+    """Takes back what `metric_state` gave, on the device on which the metrics are now."""
+    for name, held in state.items():
+        metric = module.get_submodule(name)
+        assert isinstance(metric, Metric)
+        for key, value in held["values"].items():
+            setattr(metric, key, _to(value, metric))
+        metric._update_count = held["updates"]
+
+
+def _to(value: Tensor | list[Tensor], metric: Metric) -> Tensor | list[Tensor]:
+    if isinstance(value, Tensor):
+        return value.to(metric.device)
+    return [part.to(metric.device) for part in value]

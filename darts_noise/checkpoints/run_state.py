@@ -1,0 +1,114 @@
+"""What Lightning's checkpoints leave out, so that a resumed run is bit for bit the unbroken one.
+
+That is, for each process: the random generators, what the metrics have gathered in the epoch, and
+the gradients that are being accumulated. And for all of them: the rows of ``metrics.csv``, whether
+the run has ended early, and for how long it ran.
+"""
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.utilities.apply_func import convert_tensors_to_scalars
+
+from darts_noise.checkpoints.metric_state import metric_state, set_metric_state
+from darts_noise.checkpoints.random_state import random_state, set_random_state
+from darts_noise.report.metrics_table import MetricsTable, Row
+
+KEY = "run_state"
+"""Of the checkpoint."""
+
+
+class RunState(pl.Callback):
+    """Adds to each checkpoint and takes back from it.
+
+    Attributes:
+        ended: whether Lightning has run the end of the training; it leaves that out where a run
+            resumes that has no step to make.
+
+    Args:
+        table: of the run's figures.
+    """
+
+    def __init__(self, table: MetricsTable) -> None:
+        self.table = table
+        self.ended = False
+        self._began = time.perf_counter()
+        self._before = 0.0  # seconds that the run took until it was stopped
+        self._process: dict[str, Any] | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken, without the times between a stop and what followed."""
+        return self._before + time.perf_counter() - self._began
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        process = {
+            "random": random_state(trainer.strategy.root_device),
+            "metrics": metric_state(pl_module),
+            "gradients": _accumulated(trainer, pl_module),
+        }
+        checkpoint[KEY] = {
+            "processes": _from_all(process, trainer),
+            "rows": [*self.table.rows, *_rows_to_come(trainer)],
+            "should_stop": trainer.should_stop,
+            "seconds": self.seconds,
+        }
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        state = checkpoint[KEY]
+        processes = state["processes"]
+        if len(processes) != trainer.world_size:
+            raise ValueError(
+                f"trainer.devices: expected {len(processes)} processes, as in the run that was "
+                f"stopped, got {trainer.world_size}"
+            )
+        self._process = processes[trainer.global_rank]
+        self._before = state["seconds"]
+        self.table.replace(state["rows"])
+        trainer.should_stop = state["should_stop"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Only now: what is made before the first step may draw random numbers.
+        process, self._process = self._process, None
+        if process is None:
+            return
+        set_metric_state(pl_module, process["metrics"])
+        for name, gradient in process["gradients"].items():
+            parameter = pl_module.get_parameter(name)
+            parameter.grad = gradient.to(parameter.device)
+        set_random_state(process["random"], trainer.strategy.root_device)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.ended = True
+
+
+def _accumulated(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, torch.Tensor]:
+    """Gradients by the name of their parameter, where the next batch may add to them."""
+    if trainer.accumulate_grad_batches == 1:
+        return {}
+    return {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
+
+
+def _rows_to_come(trainer: pl.Trainer) -> list[Row]:
+    """The row of an epoch that is over; Lightning logs it after the checkpoint has been saved."""
+    epochs = trainer.fit_loop.epoch_progress.current
+    if epochs.processed == epochs.completed:
+        return []
+    figures = convert_tensors_to_scalars(trainer._logger_connector.metrics["log"])
+    step = trainer.fit_loop.epoch_loop._batches_that_stepped - 1  # as Lightning counts here
+    return [{**figures, "epoch": trainer.current_epoch, "step": step}]
+
+
+def _from_all(value: dict[str, Any], trainer: pl.Trainer) -> list[dict[str, Any]]:
+    """The values of all processes by their rank, in each of them."""
+    if trainer.world_size == 1:
+        return [value]
+    values: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(values, value)
+    return values
