@@ -123,6 +123,20 @@ def hypergradient(name: str, found: dict[str, Any]) -> Iterator[Row]:
         )
 
 
+def penalties(name: str, found: dict[str, Any]) -> Iterator[Row]:
+    """A search step with each penalty beside one of λ = 0, by the processor's time."""
+    steps = dict(found["penalties"])
+    plain = steps.pop("none")
+    for penalty, of in sorted(steps.items(), key=lambda item: item[1]["time_ratio"]):
+        yield (
+            f"search step, penalty `{penalty}`",
+            f"CPU, {sizes(found)}; n = {len(of['seconds'])}",
+            f"λ = 0: {seconds(plain['median_s'])}",
+            seconds(of["median_s"]),
+            f"{times(of['time_ratio'])} the time",
+        )
+
+
 def startup(name: str, found: dict[str, Any]) -> Iterator[Row]:
     """The commands of a user beside the import of Lightning alone."""
     wall = {command: of["wall_s"]["median"] for command, of in found["commands"].items()}
@@ -144,6 +158,7 @@ def startup(name: str, found: dict[str, Any]) -> Iterator[Row]:
 SOURCES: dict[str, Callable[[str, dict[str, Any]], Iterator[Row]]] = {
     "search_step_*": search_step,
     "hypergradient": hypergradient,
+    "penalties": penalties,
     "growth_*": growth,
     "retrain_*": retrain,
     "loading_*": loading,
