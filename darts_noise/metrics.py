@@ -76,7 +76,8 @@ class SplitMetrics(nn.Module):
     def record(self, split: str, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
         """Adds a batch: logits (B, C), labels (B,), and the batch's mean loss."""
         metrics = self._of(split)
-        metrics["loss"].update(loss.detach(), labels.numel())
+        # One value per image: without a look for NaN, the metric leaves out a weight.
+        metrics["loss"].update(loss.detach().expand(labels.numel()))
         metrics["accuracy"].update(logits.detach(), labels)
 
     def collect(self, *splits: str) -> dict[str, Tensor]:
@@ -96,7 +97,8 @@ class SplitMetrics(nn.Module):
 
 
 def _loss_and_accuracy(num_classes: int) -> MetricCollection:
+    # Looking for NaN or for labels out of range would wait for the device at every update.
+    accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
     return MetricCollection(
-        {"loss": MeanMetric(), "accuracy": MulticlassAccuracy(num_classes, average="micro")},
-        compute_groups=False,
+        {"loss": MeanMetric(nan_strategy="disable"), "accuracy": accuracy}, compute_groups=False
     )

@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 from pytorch_lightning.cli import LightningArgumentParser
 
 from darts_noise.cli.parser import ScriptCLI
@@ -125,20 +124,19 @@ class NoiseCheck:
         if self.wanted:
             self.samples = self._choose_samples(config["noise_samples"])
 
-    def measure(self, session: Session, module: TrainModule, loss: pl.Callback) -> NoiseFit:
+    def measure(self, session: Session, module: TrainModule) -> NoiseFit:
         """Trains the cell of a trained module on noise, from scratch.
 
         Args:
             session: of the run; a Ctrl-C ends it.
             module: its cell and its recipe.
-            loss: sees the training on noise (``quick``).
         """
         runs = session.run / RUNS
         own: dict[str, Any]
         if self.protocol == "quick":
-            own = {"callbacks": [RunProgress("noise", session.console, FIGURES), loss]}
+            own = {"callbacks": [RunProgress("noise", session.console, FIGURES)]}
         else:
-            if self.earlier is not None:
+            if self.earlier is not None and not runs.exists():  # else a run that goes on
                 shutil.copyfile(self.earlier, runs)
             own = {"grid": self.grid, "path": runs, "progress": session.console}
             own |= {} if self.controls is None else {"controls": self.controls}

@@ -1,6 +1,5 @@
 """``python search.py``: finds a cell; see README.md."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from darts_noise.cli.parser import ScriptCLI, UserError
 from darts_noise.cli.run_directory import point_latest, runs_option
 from darts_noise.cli.session import Session, quiet_lightning
 from darts_noise.noise.families import describe_noise
-from darts_noise.report.card import count_parameters, row, without_diverged
+from darts_noise.report.card import count_parameters, row
 from darts_noise.report.cells import save_cells
 from darts_noise.report.curves import draw_curves
 from darts_noise.report.heatmap import draw_alpha
@@ -114,12 +113,7 @@ def search_card(module: SearchModule, session: Session) -> dict[str, Any]:
     hparams = module.hparams
     family = describe_noise(hparams["noise_family"])
     figures = {k: float(v) for k, v in session.trainer.callback_metrics.items()}
-    diverged = []
-    if not math.isfinite(figures.get("train/loss", 0.0)):
-        diverged += ["validation_accuracy"]
-    if not math.isfinite(figures.get("noise/loss", 0.0)):
-        diverged += ["twin_noise_accuracy", "penalty"]
-    card = {
+    return {
         "kind": "search",
         "dataset": data.name,
         "space": module.space.name,
@@ -141,7 +135,6 @@ def search_card(module: SearchModule, session: Session) -> dict[str, Any]:
         "genotype": str(session.run / "genotype.json"),
         **session.origin(),
     }
-    return without_diverged(card, diverged)
 
 
 def main(argv: list[str] | None = None) -> None:

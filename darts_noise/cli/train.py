@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import yaml
 from pytorch_lightning.cli import LightningArgumentParser
 
@@ -49,16 +48,6 @@ class TrainCLI(ScriptCLI):
         if str(config["model"]["genotype"]).lower() not in list_genotypes():
             config["model"]["genotype"] = str((run / "genotype.json").resolve())
         return config
-
-
-class FinalLoss(pl.Callback):
-    """Keeps the training loss of the last epoch, which tells whether the training diverged."""
-
-    diverged = False
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        loss = trainer.callback_metrics.get("train/loss")
-        self.diverged = loss is not None and not math.isfinite(float(loss))
 
 
 def find_genotype(cli: ScriptCLI) -> tuple[Genotype, str]:
@@ -135,7 +124,6 @@ def train_card(
     cell: str,
     test: dict[str, float],
     noise: dict[str, Any],
-    diverged: list[str],
 ) -> dict[str, Any]:
     """The row that a paper would print.
 
@@ -145,11 +133,10 @@ def train_card(
         cell: the name of the cell, or where it was found.
         test: the test figures; empty where there are none.
         noise: the rows of the noise check.
-        diverged: those of the figures that come from a training that diverged.
     """
     data = session.cli.datamodule
     genotype = module.net.genotype
-    card = {
+    return {
         "kind": "train",
         "dataset": data.name,
         "cell": cell,
@@ -169,7 +156,6 @@ def train_card(
         "train_samples": len(data.train),
         **session.origin(),
     }
-    return without_diverged(card, diverged)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -204,8 +190,7 @@ def main(argv: list[str] | None = None) -> None:
             print(f"no auxiliary head: images of {data.image_shape[1:]} pixels are too small")
         module.build(genotype, data.num_classes, data.in_channels)
         monitor = "val/accuracy" if len(data.validation) else None
-        loss = FinalLoss()
-        session = Session(cli, lambda run: [loss], monitor=monitor)
+        session = Session(cli, lambda run: [], monitor=monitor)
     except ValueError as error:
         cli.fail(error)
     run = session.run
@@ -214,15 +199,13 @@ def main(argv: list[str] | None = None) -> None:
     with session.one_line_errors():
         save_cells(genotype, run / "cells")
         session.fit(module)
-        diverged = ["test_accuracy", "test_loss"] if loss.diverged else []
         test = session.test(module)
-        noise_loss = FinalLoss()
-        noise = check.measure(session, module, noise_loss) if check.wanted else None
-        unfit = noise_loss.diverged or (noise is not None and math.isnan(noise.accuracy))
-        diverged += ["noise_accuracy"] if unfit else []
+        noise = check.measure(session, module) if check.wanted else None
+        unfit = noise is not None and math.isnan(noise.accuracy)
         save_figure(draw_curves(run / "metrics.csv", data.num_classes), run / "curves")
         rows = noise_rows(noise, check.grid, unfit)
-        card = train_card(module, session, cell, test, rows, diverged)
+        card = train_card(module, session, cell, test, rows)
+        card = without_diverged(card, ["noise_accuracy"] if unfit else [])
         session.close(card, {name: run / f"{name}.png" for name in ("cells", "curves")})
     session.console.print(row(card))
     session.console.print(f"card: {run / 'card.md'}")

@@ -140,7 +140,7 @@ class SearchModule(SearchStep):
             )
             self.noise_fingerprint = fingerprint(self.noise_set)
         self.metrics = SplitMetrics(self.num_classes, "train", "val", "noise")
-        self.mean_penalty = MeanMetric()
+        self.mean_penalty = MeanMetric(nan_strategy="disable")
 
     def setup(self, stage: str) -> None:
         """Builds what `build` has not yet, and opens the streams of α's and v's batches."""
@@ -253,6 +253,7 @@ class SearchModule(SearchStep):
     # ---------------------------------------------------------------- checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.finite.read()
         checkpoint["positions"] = {"search": self.search_step, "twin": self.twin_step}
         checkpoint["variants"] = {name: v.state() for name, v in self.variants.items()}
 

@@ -10,10 +10,11 @@ w' and v' are the weights that the next step would lead to, or w and v themselve
 Each group has its own optimiser and no group's update leaves a gradient in another. To first order
 one pass of the twin gives both α and v their gradients: α's noise gradient and v's step belong to
 the same batch and the same α, that of before the update. P is `darts_noise.noise.penalties`; with
-one that looks at w itself there is no v.
+one that looks at w itself there is no v. No update is made from a loss or a gradient that is not
+finite; see `darts_noise.finite`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytorch_lightning as pl
 from pytorch_lightning.core.optimizer import LightningOptimizer
@@ -22,6 +23,7 @@ from torchmetrics import MeanMetric
 
 from darts_noise.data.batches import Batch, BatchStream
 from darts_noise.data.images import LabelledImages
+from darts_noise.finite import FiniteCheck, Term
 from darts_noise.metrics import SplitMetrics
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.noise.penalties.penalty import LossPenalty, Penalty
@@ -31,6 +33,12 @@ from darts_noise.search.hypergradients import InnerStep, hypergradient, objectiv
 from darts_noise.search.passes import Pass, batch_loss, mixed_pass, probing_loss, weights_pass
 from darts_noise.search.penalty_gradient import noise_gradient
 from darts_noise.search.variants.variant import Variant, Weights
+
+LOSSES = {
+    "train": "L_train, the loss of w on training",
+    "noise": "L_noise, the loss of v on noise",
+}
+ADVICE = "try a smaller model.learning_rate, or model.gradient_clip above 0"
 
 
 class SearchStep(pl.LightningModule):
@@ -44,6 +52,7 @@ class SearchStep(pl.LightningModule):
         noise_set: what must not be learnt, or None where there is no penalty.
         search_step: how many steps were made.
         twin_step: how many updates of the twin.
+        finite: looks at every loss and gradient.
     """
 
     arch: Architecture
@@ -62,6 +71,7 @@ class SearchStep(pl.LightningModule):
         self.automatic_optimization = False
         self.search_step = 0
         self.twin_step = 0
+        self.finite = FiniteCheck(ADVICE)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """α (after the warm-up), then w, then v."""
@@ -74,6 +84,10 @@ class SearchStep(pl.LightningModule):
             for _ in range(self.hparams["twin_steps"]):
                 self._step_twin(twin[0], of_twin)
                 of_twin = None
+        if self.trainer.is_last_batch:
+            nets = {"α": self.arch, "w": self.net, **({"v": self.twin} if self.twin else {})}
+            self._require_finite([(n, list(net.parameters())) for n, net in nets.items()], weights)
+            self.finite.read()
         self.search_step += 1
 
     def _step_alpha(self, alpha: LightningOptimizer, batch: Batch) -> Pass | None:
@@ -85,14 +99,17 @@ class SearchStep(pl.LightningModule):
         validation = self.validation_stream.batch(self.search_step)
         method = self.hparams["hypergradient"]
         of_weights, *of_twin = [InnerStep.of(o.optimizer) for o in self._optimisers()[1:]]
-        values = hypergradient(
+        of_real = hypergradient(
             objective(self.net, batch_loss(self.arch, validation)),
             objective(self.net, batch_loss(self.arch, batch)),
             list(self.net.parameters()),
             list(self.arch.parameters()),
             method=method,
             step=of_weights,
-        ).gradients
+        )
+        values = of_real.gradients
+        alphas = list(self.arch.parameters())
+        terms: list[Term] = [("α", alphas), ("L_val, the loss of w on validation", [of_real.loss])]
         done = None
         if self.noise_set is not None:
             found, done = noise_gradient(
@@ -108,7 +125,10 @@ class SearchStep(pl.LightningModule):
             self.mean_penalty.update(found.loss)
             weight = self.hparams["noise_weight"]
             values = [v + weight * n for v, n in zip(values, found.gradients, strict=True)]
-        self._update(alpha, list(self.arch.parameters()), average_over_processes(values))
+            terms.append(("P, the penalty", [found.loss]))
+        values = average_over_processes(values)
+        self._require_finite([*terms, ("the gradient of α", values)], alpha)
+        self._update(alpha, alphas, values)
         return done
 
     def _step_weights(self, optimiser: LightningOptimizer, batch: Batch) -> None:
@@ -150,11 +170,19 @@ class SearchStep(pl.LightningModule):
         self, optimiser: LightningOptimizer, net: SuperNet, done: Pass, split: str
     ) -> None:
         """One step of w or v."""
+        name = "v" if net is self.twin else "w"
+        terms = [(LOSSES[split], [done.loss]), (f"the gradient of {name}", done.gradients)]
+        self._require_finite(terms, optimiser)
         clip = self.hparams["gradient_clip"]
         self._update(optimiser, list(net.parameters()), done.gradients, clip)
         self.metrics.record(split, done.logits, done.labels, done.loss)
         # For the progress bar while the epoch lasts; the epoch's mean takes its place at the end.
         self.log(f"{split}/loss", done.loss.detach(), on_step=True, on_epoch=False, logger=False)
+
+    def _require_finite(self, terms: Sequence[Term], optimiser: LightningOptimizer) -> None:
+        """Ends the search unless the terms of the optimiser's update are finite."""
+        rate: float = optimiser.param_groups[0]["lr"]
+        self.finite.look(terms, step=self.search_step, epoch=self.current_epoch, rate=rate)
 
     @staticmethod
     def _update(

@@ -18,7 +18,8 @@ from torch import nn
 from darts_noise.cli.parser import ScriptCLI
 from darts_noise.cli.search import SearchCLI
 from darts_noise.cli.search import check_settings as check_search
-from darts_noise.cli.train import FinalLoss, TrainCLI
+from darts_noise.cli.train import TrainCLI
+from darts_noise.finite import NotFiniteError
 from darts_noise.nets.network import auxiliary_fits
 from darts_noise.search.module import SearchModule
 from darts_noise.space.genotype import Genotype
@@ -43,8 +44,8 @@ class Trained:
     Attributes:
         net: the network.
         trainer: that trained it.
-        figures: of the last epoch.
-        diverged: the loss was not finite at the end.
+        figures: of the last epoch; of the last whole one where the training diverged.
+        diverged: a loss or a gradient was not finite, where the training ended.
     """
 
     net: nn.Module
@@ -158,10 +159,12 @@ def train_network(cli: TrainCLI, network: Genotype | Factory) -> Trained:
         module.build(network, *form)
     else:
         module.use(network(*form), *form)
-    loss = FinalLoss()
-    trainer = cli.make_trainer(callbacks=[loss], **SILENT)
-    _run(trainer.fit, module, cli)
-    return Trained(module.net, trainer, _figures(trainer), loss.diverged)
+    trainer, diverged = cli.make_trainer(**SILENT), False
+    try:
+        _run(trainer.fit, module, cli)
+    except NotFiniteError:
+        diverged = True
+    return Trained(module.net, trainer, _figures(trainer), diverged)
 
 
 def tested(cli: TrainCLI, trained: Trained) -> dict[str, float]:

@@ -3,10 +3,11 @@
 The recipe is DARTS's (arXiv:1806.09055, appendix A): SGD with a cosine schedule to zero, scheduled
 drop path, an auxiliary head; label smoothing and a rate that falls by a factor are its recipe for
 ImageNet. All else is off unless it is asked for. The length of the run, gradient clipping,
-gradient accumulation and precision are the Trainer's.
+gradient accumulation and precision are the Trainer's. No update is made from a loss or a gradient
+that is not finite; see `darts_noise.finite`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -20,6 +21,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from darts_noise.data.batches import Batch
 from darts_noise.data.module import ImageDataModule
+from darts_noise.finite import FiniteCheck, Term
 from darts_noise.metrics import SplitMetrics
 from darts_noise.nets.network import Network, WithAuxiliary, create_model
 from darts_noise.space.genotype import Genotype
@@ -27,6 +29,8 @@ from darts_noise.space.published import load_genotype
 from darts_noise.train.compilation import compile_forward
 from darts_noise.train.mixing import BatchMixing
 from darts_noise.train.settings import check_settings
+
+ADVICE = "try a smaller model.learning_rate, or trainer.gradient_clip_val"
 
 
 class TrainModule(pl.LightningModule):
@@ -89,6 +93,7 @@ class TrainModule(pl.LightningModule):
         self.save_hyperparameters()
         check_settings(self.hparams)
         self.compiled_forward: Callable[[Tensor], Tensor | WithAuxiliary] | None = None
+        self.finite = FiniteCheck(ADVICE)
 
     def build(self, genotype: Genotype, num_classes: int, in_channels: int) -> "TrainModule":
         """Makes ``net`` for data of this form; the Trainer may run after that.
@@ -150,6 +155,7 @@ class TrainModule(pl.LightningModule):
         self.build(load_genotype(genotype), data.num_classes, data.in_channels)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.finite.read()
         if isinstance(self.net, Network):
             checkpoint["network"] = {"genotype": self.net.genotype.to_dict(), **self.form}
 
@@ -185,7 +191,24 @@ class TrainModule(pl.LightningModule):
         if isinstance(out, WithAuxiliary):
             auxiliary = F.cross_entropy(out.auxiliary, targets, label_smoothing=smoothing)
             loss = loss + self.hparams["auxiliary_weight"] * auxiliary
+        self._require_finite([("the training loss", [loss.detach()])])
         return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        # With fp16, the scaler of the loss makes infinite gradients to find its scale, and leaves
+        # them out by itself.
+        if self.trainer.precision != "16-mixed":
+            found = [p.grad for p in self.net.parameters() if p.grad is not None]
+            self._require_finite([("a gradient", found)])
+
+    def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
+        if self.trainer.is_last_batch:
+            self._require_finite([("a weight", list(self.net.parameters()))])
+            self.finite.read()
+
+    def _require_finite(self, terms: Sequence[Term]) -> None:
+        step, epoch = self.global_step, self.current_epoch
+        self.finite.look(terms, step=step, epoch=epoch, rate=self.learning_rate)
 
     def configure_callbacks(self) -> list[pl.Callback]:
         """The weights' moving average, from the first step's weights on and with BN statistics.

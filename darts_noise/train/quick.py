@@ -4,6 +4,7 @@ Source: Zhang et al., Understanding deep learning requires rethinking generaliza
 arXiv:1611.03530, section 2: the architecture and the recipe stay, the data are replaced.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from pytorch_lightning.loggers import Logger
 
 from darts_noise.data.batches import BatchStream, EpochLoader
 from darts_noise.data.seeds import Stream, derive_seed
+from darts_noise.finite import NotFiniteError
 from darts_noise.space.genotype import Genotype
 from darts_noise.train.module import TrainModule
 from darts_noise.train.networks import make_network
@@ -22,7 +24,7 @@ from darts_noise.train.noise_record import NoiseFit
 
 
 def quick_fit(measurement: Measurement, callbacks: Sequence[pl.Callback] = ()) -> NoiseFit:
-    """The accuracy on the noise set after the last epoch.
+    """The accuracy on the noise set after the last epoch; NaN where the training diverged.
 
     MixUp and CutMix are left out: the noise is never augmented, and mixing would pass for a failure
     to fit it.
@@ -57,9 +59,14 @@ def quick_fit(measurement: Measurement, callbacks: Sequence[pl.Callback] = ()) -
     batch_size = min(m.batch_size, len(m.noise))
     train = BatchStream(m.noise, batch_size, m.normalisation, seed=key, **common)
     same = BatchStream(m.noise, 4 * m.batch_size, m.normalisation, shuffle=False, **common)
-    run.fit(module, EpochLoader(train), EpochLoader(same))
+    try:
+        run.fit(module, EpochLoader(train), EpochLoader(same))
+        final = history.rows[-1]["val/accuracy"]
+    except NotFiniteError:
+        final = math.nan
     accuracies = [figures["val/accuracy"] for figures in history.rows]
-    return m.record("quick", accuracies[-1], max(accuracies), time.perf_counter() - started)
+    largest = max(accuracies, default=math.nan)
+    return m.record("quick", final, largest, time.perf_counter() - started)
 
 
 class _History(Logger):
