@@ -10,10 +10,11 @@ import torch
 def random_state(device: torch.device) -> dict[str, Any]:
     """Those of Python, NumPy, torch and, of a CUDA device, its own."""
     version, words, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    of_numpy = dict(np.random.get_state(legacy=False))
+    of_numpy["state"] = {**of_numpy["state"], "key": of_numpy["state"]["key"].tolist()}
     state: dict[str, Any] = {
         "python": [version, list(words), gauss],
-        "numpy": [name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],
+        "numpy": of_numpy,
         "torch": torch.get_rng_state(),
     }
     if device.type == "cuda":
@@ -25,8 +26,8 @@ def set_random_state(state: dict[str, Any], device: torch.device) -> None:
     """Takes back what `random_state` gave; CUDA's only on a CUDA device."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    key = np.array(state["numpy"]["state"]["key"], dtype=np.uint32)
+    np.random.set_state({**state["numpy"], "state": {**state["numpy"]["state"], "key": key}})
     torch.set_rng_state(state["torch"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)

@@ -97,7 +97,7 @@ def _accumulated(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, t
 
 def _rows_to_come(trainer: pl.Trainer) -> list[Row]:
     """The row of an epoch that is over; Lightning logs it after the checkpoint has been saved."""
-    epochs = trainer.fit_loop.epoch_progress.current
+    epochs: Any = trainer.fit_loop.epoch_progress.current
     if epochs.processed == epochs.completed:
         return []
     figures = convert_tensors_to_scalars(trainer._logger_connector.metrics["log"])

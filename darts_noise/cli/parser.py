@@ -230,6 +230,12 @@ class ScriptCLI(LightningCLI):
         parser.kind = self.kind
         parser.add_argument("--seed", type=int, default=0, help="of everything that is random")
         parser.add_argument("--name", type=str | None, help="of the run; else data set and time")
+        parser.add_argument(
+            "--resume",
+            nargs="?",
+            type=str | None,
+            help="go on with a stopped run: its name or folder, by itself the newest",
+        )
         parser.add_argument("--runs", type=str, default="runs", help="folder that holds all runs")
         parser.add_argument(
             "--wandb",
@@ -265,7 +271,7 @@ class ScriptCLI(LightningCLI):
         dump: dict[str, Any] = yaml.safe_load(
             self.parser.dump(self.config, skip_link_targets=False, skip_unset=False)
         )
-        return {key: value for key, value in dump.items() if key != "config"}
+        return {key: value for key, value in dump.items() if key not in ("config", "resume")}
 
     def make_trainer(self, **more: Any) -> pl.Trainer:
         """The Trainer of the configuration with these callbacks and loggers added to its own.
@@ -276,7 +282,9 @@ class ScriptCLI(LightningCLI):
         settings = dict(self.config_init["trainer"])
         if settings.get("logger") in (None, True):
             settings["logger"] = False  # the session adds its own; a logger that is named stays
-        settings["callbacks"] = [*(settings.get("callbacks") or []), *more.pop("callbacks", [])]
+        for key in ("callbacks", "plugins"):
+            given = settings.get(key) or []
+            settings[key] = [*(given if isinstance(given, list) else [given]), *more.pop(key, [])]
         try:
             trainer = pl.Trainer(**{**settings, **more})
         except (ValueError, MisconfigurationException) as error:

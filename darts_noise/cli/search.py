@@ -1,13 +1,16 @@
 """``python search.py``: finds a cell; see README.md."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.cli import LightningArgumentParser
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from darts_noise.atomic import write_text
-from darts_noise.cli.parser import ScriptCLI, UserError
+from darts_noise.cli.parser import ScriptCLI, UserError, fail
+from darts_noise.cli.resume import take_up
 from darts_noise.cli.run_directory import point_latest, runs_option
 from darts_noise.cli.session import Session, quiet_lightning
 from darts_noise.noise.families import describe_noise
@@ -54,7 +57,7 @@ class SearchOutputs(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         assert isinstance(pl_module, SearchModule)
-        if trainer.is_global_zero and isinstance(exception, KeyboardInterrupt):
+        if trainer.is_global_zero and isinstance(exception, KeyboardInterrupt | SIGTERMException):
             self.write(pl_module)
             self.draw(pl_module)
 
@@ -112,7 +115,7 @@ def search_card(module: SearchModule, session: Session) -> dict[str, Any]:
     data = session.cli.datamodule
     hparams = module.hparams
     family = describe_noise(hparams["noise_family"])
-    figures = {k: float(v) for k, v in session.trainer.callback_metrics.items()}
+    figures = session.table.figures
     return {
         "kind": "search",
         "dataset": data.name,
@@ -144,9 +147,14 @@ def main(argv: list[str] | None = None) -> None:
         argv: the arguments; those of the process by default.
 
     Raises:
-        SystemExit: 2 after one line about what the user can put right; 130 after a Ctrl-C.
+        SystemExit: 2 after one line about what the user can put right; 130 after a Ctrl-C and 143
+            after a SIGTERM; 0 for a run to resume that has ended.
     """
     quiet_lightning()
+    try:
+        argv, resumed = take_up(sys.argv[1:] if argv is None else argv, SearchCLI.kind)
+    except ValueError as error:
+        fail(error)
     cli = SearchCLI(SearchModule, argv)
     module = cli.model
     assert isinstance(module, SearchModule)
@@ -155,7 +163,7 @@ def main(argv: list[str] | None = None) -> None:
         check_settings(cli)
         cli.datamodule.setup()
         module.build(cli.datamodule)
-        session = Session(cli, lambda run: [SearchOutputs(run)], monitor="val/accuracy")
+        session = Session(cli, lambda run: [SearchOutputs(run)], "val/accuracy", resumed)
     except ValueError as error:
         cli.fail(error)
     with session.one_line_errors():

@@ -1,21 +1,25 @@
 """What both scripts do around their work: the run's directory, loggers, the Trainer, the ending."""
 
 import logging
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
+from darts_noise.checkpoints.checkpoint_io import LAST, SealedCheckpointIO, resumable
+from darts_noise.checkpoints.run_state import RunState
 from darts_noise.cli.parser import ScriptCLI
 from darts_noise.cli.run_directory import create_run, write_config
+from darts_noise.cli.stops import Stops
 from darts_noise.report.card import describe_hardware, versions, write_card
+from darts_noise.report.metrics_table import MetricsTable
 from darts_noise.report.progress import RunProgress
 from darts_noise.report.tracking import finish, log_artifact, log_images, start_tracking
 
@@ -48,6 +52,7 @@ class Session:
         cli: the parsed command line.
         callbacks: made from the run's directory, added to the Trainer.
         monitor: the figure by which ``best.ckpt`` is kept; None keeps the last only.
+        resumed: the folder of the run that goes on; None begins a new one.
     """
 
     def __init__(
@@ -55,29 +60,42 @@ class Session:
         cli: ScriptCLI,
         callbacks: Callable[[Path], Sequence[pl.Callback]],
         monitor: str | None,
+        resumed: Path | None = None,
     ) -> None:
         config = cli.config
         self.cli = cli
         self.console = Console(soft_wrap=True, highlight=False, markup=False)
-        self.started = time.perf_counter()
-        self.run = create_run(config["runs"], cli.kind, config["name"], cli.datamodule.name)
+        self.run = resumed or create_run(
+            config["runs"], cli.kind, config["name"], cli.datamodule.name
+        )
+        folder = self.run / "checkpoints"
+        self.table = MetricsTable(self.run / "metrics.csv")
+        self.state = RunState(self.table)
+        self.stops = Stops(folder / LAST)
         try:
             self.trainer = cli.make_trainer(
+                plugins=[SealedCheckpointIO(folder)],
                 callbacks=[
                     RunProgress(cli.kind, self.console),
+                    self.state,
+                    self.stops,
                     *callbacks(self.run),
-                    *_checkpoints(self.run, monitor),
+                    *_checkpoints(folder, monitor),
                 ],
             )
             # Opens the streams once, so that batches that do not suit the data or the processes
             # are refused here.
             cli.datamodule.trainer = self.trainer
             cli.datamodule.train_stream()
+            self.checkpoint, notice = resumable(folder) if resumed else (None, None)
         except ValueError as error:
-            self.run.rmdir()
+            if resumed is None:
+                self.run.rmdir()
             cli.fail(error)
         resolved = cli.resolved_config(self.run)
-        write_config(self.run, resolved)
+        if resumed is None:
+            folder.mkdir()
+            write_config(self.run, resolved)
         self.wandb, message = start_tracking(
             self.run,
             kind=cli.kind,
@@ -86,25 +104,34 @@ class Session:
             config=resolved,
         )
         self.console.print(f"{cli.kind}: {self.run}\n{message}")
-        table = CSVLogger(str(self.run), name="", version="", flush_logs_every_n_steps=1)
-        ours = [table] if self.wandb is None else [table, self.wandb]
+        if notice is not None:
+            self.console.print(notice)
+        ours = [self.table] if self.wandb is None else [self.table, self.wandb]
         self.trainer.loggers = [*self.trainer.loggers, *ours]
 
     @contextmanager
     def one_line_errors(self) -> Iterator[None]:
-        """Ends the program in one line on a ``ValueError``; what has been written stays."""
+        """Ends the program in one line on an error that the user can put right, such as a full
+        disk, and answers the signals that stop it; what has been written stays."""
         try:
-            yield
+            with self.stops:
+                yield
+        except OSError as error:
+            self._failed(f"cannot use {error.filename}: {error.strerror}")
         except ValueError as error:
-            finish(self.wandb)
-            self.cli.fail(f"{error}; what was found so far is in {self.run}")
+            self._failed(error)
 
     def fit(self, module: pl.LightningModule) -> None:
-        """Trains; a Ctrl-C ends the program with status 130 after what was found is on disk."""
+        """Trains, or goes on to; a signal ends the program after what was found is on disk."""
+        data = self.cli.datamodule
         try:
-            self.trainer.fit(module, datamodule=self.cli.datamodule)
-        except SystemExit:  # how Lightning leaves after a KeyboardInterrupt
+            self.trainer.fit(module, datamodule=data, ckpt_path=self.checkpoint, weights_only=True)
+        except (SIGTERMException, SystemExit):  # the second is how Lightning answers a Ctrl-C
             self.interrupted()
+        if not self.state.ended:
+            callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+            for callback in callbacks:
+                callback.on_train_end(self.trainer, module)
 
     def test(self, module: pl.LightningModule) -> dict[str, float]:
         """The test figures of the module's present weights; a Ctrl-C ends as in `fit`.
@@ -118,16 +145,21 @@ class Session:
         return dict(figures[0]) if figures else {}
 
     def interrupted(self) -> NoReturn:
-        """Says where things are and ends the program."""
+        """Says where things are and how to go on, and ends the program."""
         finish(self.wandb)
         self.console.print(f"interrupted; what was found so far is in {self.run}")
-        raise SystemExit(130)
+        self.console.print(f"to go on: python {self.cli.kind}.py --resume {quote(str(self.run))}")
+        raise SystemExit(self.stops.status)
+
+    def _failed(self, error: object) -> NoReturn:
+        finish(self.wandb)
+        self.cli.fail(f"{error}; what was found so far is in {self.run}")
 
     def origin(self) -> dict[str, Any]:
         """The part of a card that says where and when it was made."""
         return {
             "seed": self.cli.config["seed"],
-            "wall_time_s": round(time.perf_counter() - self.started, 1),
+            "wall_time_s": round(self.state.seconds, 1),
             "hardware": describe_hardware(self.trainer.strategy.root_device),
             "precision": str(self.trainer.precision),
             "versions": versions(),
@@ -143,15 +175,16 @@ class Session:
         finish(self.wandb)
 
 
-def _checkpoints(run: Path, monitor: str | None) -> list[ModelCheckpoint]:
+def _checkpoints(folder: Path, monitor: str | None) -> list[ModelCheckpoint]:
     """``last.ckpt`` after every epoch and, where there is a figure to judge by, ``best.ckpt``.
 
     Two of Lightning's, because one with ``save_last`` leaves out the epochs that are not the best.
+    The last comes last, since it holds which was the best.
     """
 
     def keep(filename: str, figure: str | None) -> ModelCheckpoint:
         return ModelCheckpoint(
-            dirpath=run / "checkpoints",
+            dirpath=folder,
             filename=filename,
             monitor=figure,
             mode="max",
@@ -160,4 +193,4 @@ def _checkpoints(run: Path, monitor: str | None) -> list[ModelCheckpoint]:
             enable_version_counter=False,
         )
 
-    return [keep("last", None)] + ([keep("best", monitor)] if monitor else [])
+    return ([keep("best", monitor)] if monitor else []) + [keep(Path(LAST).stem, None)]

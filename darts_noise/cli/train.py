@@ -9,9 +9,11 @@ from typing import Any
 import yaml
 from pytorch_lightning.cli import LightningArgumentParser
 
+from darts_noise.atomic import write_text
 from darts_noise.cli.noise_card import noise_rows
 from darts_noise.cli.noise_check import NoiseCheck, add_options, check_names
 from darts_noise.cli.parser import CONFIGS, ScriptCLI, UserError, fail
+from darts_noise.cli.resume import take_up
 from darts_noise.cli.run_directory import newest_run, point_latest, runs_option
 from darts_noise.cli.session import Session, quiet_lightning
 from darts_noise.nets.network import auxiliary_fits
@@ -85,6 +87,14 @@ def _beside_config(cli: ScriptCLI, named: str) -> str | None:
             if model.get("genotype") == named:
                 return str(beside)
     return None
+
+
+def _origin(run: Path, cell: str) -> str:
+    """Where the cell came from when the run began, which its config no longer says; kept beside."""
+    kept = run / "origin.json"
+    if not kept.is_file():
+        write_text(kept, json.dumps({"cell": cell}) + "\n")
+    return str(json.loads(kept.read_text("utf-8"))["cell"])
 
 
 def default_config(argv: list[str]) -> list[str]:
@@ -165,11 +175,13 @@ def main(argv: list[str] | None = None) -> None:
         argv: the arguments; those of the process by default.
 
     Raises:
-        SystemExit: 2 after one line about what the user can put right; 130 after a Ctrl-C.
+        SystemExit: 2 after one line about what the user can put right; 130 after a Ctrl-C and 143
+            after a SIGTERM; 0 for a run to resume that has ended.
     """
     quiet_lightning()
     try:
-        argv = default_config(sys.argv[1:] if argv is None else argv)
+        argv, resumed = take_up(sys.argv[1:] if argv is None else argv, TrainCLI.kind)
+        argv = default_config(argv)
     except ValueError as error:
         fail(error)
     cli = TrainCLI(TrainModule, argv)
@@ -190,10 +202,11 @@ def main(argv: list[str] | None = None) -> None:
             print(f"no auxiliary head: images of {data.image_shape[1:]} pixels are too small")
         module.build(genotype, data.num_classes, data.in_channels)
         monitor = "val/accuracy" if len(data.validation) else None
-        session = Session(cli, lambda run: [], monitor=monitor)
+        session = Session(cli, lambda run: [], monitor, resumed)
     except ValueError as error:
         cli.fail(error)
     run = session.run
+    cell = _origin(run, cell)
     genotype.to_json(run / "genotype.json")
     point_latest(run)
     with session.one_line_errors():

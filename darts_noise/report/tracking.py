@@ -17,6 +17,7 @@ from urllib.parse import urlparse
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from darts_noise.atomic import write_text
 from darts_noise.naming import unknown
 
 MODES = ("auto", "online", "offline", "off")
@@ -88,7 +89,8 @@ def start_tracking(
     """A logger whose W&B run has begun, or None; and one line that says what happened.
 
     Args:
-        run: the run's directory; W&B writes to ``wandb/`` in it.
+        run: the run's directory; W&B writes to ``wandb/`` in it. A second call for the same one
+            continues its W&B run.
         kind: ``search`` or ``train``, W&B's job type.
         mode: see `resolve_mode`.
         project: the W&B project.
@@ -119,9 +121,11 @@ def _logger(
 
     quiet = wandb.Settings(console="off", silent=True, init_timeout=30)
     wandb.setup(quiet)  # before Lightning passes on settings that W&B warns about
+    kept = run / "wandb" / "run_id"
     logger = WandbLogger(
         project=project,
         name=run.name,
+        id=kept.read_text("utf-8") if kept.is_file() else None,
         save_dir=str(run),
         job_type=kind,
         config=dict(config),
@@ -130,6 +134,8 @@ def _logger(
         settings=quiet,
     )
     _ = logger.experiment  # begins the run
+    if logger.version is not None:  # on the first process
+        write_text(kept, logger.version)
     return logger
 
 

@@ -197,14 +197,20 @@ class SearchModule(SearchStep):
 
     # ---------------------------------------------------------------- epochs
 
+    def on_train_start(self) -> None:
+        self._start_variants()  # a run that resumes within an epoch does not start that epoch
+
     def on_train_epoch_start(self) -> None:
         epoch, every = self.current_epoch, self.hparams["twin_restart"]
-        for variant in self.variants.values():
-            variant.start_epoch(epoch, self.trainer.max_epochs or 1)
+        self._start_variants()
         if self.twin is not None and every and epoch and epoch % every == 0:
             restart_twin(
                 self.twin, self._optimisers()[2].optimizer, self._fresh_twin(epoch // every)
             )
+
+    def _start_variants(self) -> None:
+        for variant in self.variants.values():
+            variant.start_epoch(self.current_epoch, self.trainer.max_epochs or 1)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         images, labels = batch
@@ -256,9 +262,17 @@ class SearchModule(SearchStep):
         self.finite.read()
         checkpoint["positions"] = {"search": self.search_step, "twin": self.twin_step}
         checkpoint["variants"] = {name: v.state() for name, v in self.variants.items()}
+        checkpoint["noise"] = self.noise_fingerprint
+        checkpoint["stopped_because"] = self.stopped_because
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.search_step = checkpoint["positions"]["search"]
         self.twin_step = checkpoint["positions"]["twin"]
         for name, state in checkpoint["variants"].items():
             self.variants[name].load(state)
+        if checkpoint["noise"] != self.noise_fingerprint:
+            raise ValueError(
+                "model.noise_family: expected the noise set that the checkpoint was made with, "
+                f"of fingerprint {checkpoint['noise']}, got {self.noise_fingerprint}"
+            )
+        self.stopped_because = checkpoint["stopped_because"]

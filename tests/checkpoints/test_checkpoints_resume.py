@@ -1,0 +1,151 @@
+"""Both scripts, stopped and resumed, against the same run that nobody stopped: every bit."""
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from darts_noise.cli import search, train
+from darts_noise.report.metrics_table import MetricsTable
+from darts_noise.search.step import SearchStep
+from darts_noise.train.module import TrainModule
+
+FEW = [
+    "--data.train_samples=48",
+    "--data.batch_size=8",
+    "--data.crop_padding=1",
+    "--trainer.accelerator=cpu",
+    "--trainer.max_epochs=2",
+    "--wandb=off",
+    "--model.channels=2",
+]
+SEARCH = [
+    *FEW,
+    "--model.space=nas_bench_201",
+    "--model.nodes=1",
+    "--model.num_cells=3",
+    "--model.noise_samples=24",
+    "--model.warmup_epochs=0",
+    # A temperature that moves with the epoch, and random numbers in every step and in validation.
+    "--model.variants={gdas: {}}",
+    "--model.twin_restart=1",
+]
+TRAIN = [
+    *FEW,
+    "--model.genotype=darts_v1",
+    "--model.num_cells=3",
+    "--model.drop_path=0.3",
+    "--model.ema_decay=0.5",
+    "--model.mixup=0.2",
+    "--trainer.accumulate_grad_batches=2",
+    "--noise_check=false",
+]
+MAIN = {"search": (search.main, SEARCH), "train": (train.main, TRAIN)}
+
+
+def run(kind: str, root: Path, *more: str) -> Path:
+    main, settings = MAIN[kind]
+    main([*settings, f"--runs={root}", "--name=r", *more])
+    return root / kind / "r"
+
+
+@pytest.fixture(autouse=True)
+def no_drawings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They cost most of the time of so small a run, and are tested elsewhere."""
+    monkeypatch.setattr(search.SearchOutputs, "draw", lambda *args: None)
+    for name in ("save_cells", "save_figure", "draw_curves"):
+        monkeypatch.setattr(train, name, lambda *args: None)
+
+
+@pytest.fixture
+def unbroken(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.getbasetemp() / "unbroken"
+    folder = root / kind / "r"
+    return folder if folder.exists() else run(kind, root)
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return bool(a == b)
+
+
+def parts(run: Path) -> dict[str, Any]:
+    """All that a checkpoint holds but the times and the names of folders."""
+    held = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    del held["run_state"]["seconds"], held["callbacks"]
+    return held
+
+
+def assert_same(resumed: Path, unbroken: Path) -> None:
+    assert (resumed / "metrics.csv").read_text() == (unbroken / "metrics.csv").read_text()
+    a, b = parts(resumed), parts(unbroken)
+    different = [key for key in a if not same(a[key], b.get(key))]
+    assert (a.keys() == b.keys(), different) == (True, [])
+    cards = [json.loads((folder / "card.json").read_text()) for folder in (resumed, unbroken)]
+    for card in cards:
+        card.pop("wall_time_s")
+        card.pop("genotype")
+    assert cards[0] == cards[1]
+    best = [
+        torch.load(r / "checkpoints" / "best.ckpt", weights_only=True) for r in (resumed, unbroken)
+    ]
+    assert same(best[0]["state_dict"], best[1]["state_dict"])
+
+
+def at_call(
+    monkeypatch: pytest.MonkeyPatch, owner: type, name: str, number: int, act: Callable[[], Any]
+) -> None:
+    """Makes a method act as well, before its call of this number."""
+    method, calls = getattr(owner, name), iter(range(10**6))
+
+    def acting(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == number:
+            act()
+        return method(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, acting)
+
+
+STOPS = [
+    ("search", SearchStep, "_step_alpha", 1),
+    ("search", SearchStep, "_step_weights", 3),
+    ("search", SearchStep, "_step_twin", 4),
+    ("search", SearchStep, "_step_weights", 2),  # the last batch of an epoch
+    ("search", search.SearchModule, "validation_step", 0),
+    ("search", MetricsTable, "log_metrics", 0),
+    ("train", TrainModule, "training_step", 0),  # with gradients that wait for the next batch
+    ("train", TrainModule, "training_step", 4),
+    ("train", TrainModule, "validation_step", 0),
+]
+
+
+@pytest.mark.parametrize(("kind", "owner", "name", "number"), STOPS)
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
+    kind: str,
+    owner: type,
+    name: str,
+    number: int,
+    sent: signal.Signals,
+    unbroken: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        at_call(patch, owner, name, number, lambda: signal.raise_signal(sent))
+        with pytest.raises(SystemExit) as ended:
+            run(kind, tmp_path)
+    assert ended.value.code == {signal.SIGTERM: 143, signal.SIGINT: 130}[sent]
+    stopped = tmp_path / kind / "r"
+    assert not (stopped / "card.json").exists()
+    MAIN[kind][0](["--resume", f"--runs={tmp_path}"])
+    assert_same(stopped, unbroken)
