@@ -3,6 +3,7 @@
 What happens in an epoch's steps is `darts_noise.search.step`.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch.nn.functional as F
@@ -26,6 +27,7 @@ from darts_noise.search.lag import LAG_STEPS, twin_lag
 from darts_noise.search.networks import make_optimisers, make_supernet, make_twin, restart_twin
 from darts_noise.search.settings import check_settings
 from darts_noise.search.step import SearchStep
+from darts_noise.search.symptoms import Symptoms
 from darts_noise.search.variants.variant import make_variants
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.spaces import get_space
@@ -105,6 +107,7 @@ class SearchModule(SearchStep):
         self.save_hyperparameters()
         check_settings(self.hparams, self.penalty)
         self.stopped_because: str | None = None
+        self.symptoms = Symptoms()
 
     # ---------------------------------------------------------------- what is trained
 
@@ -225,7 +228,13 @@ class SearchModule(SearchStep):
             schedule.step()
         self.log_dict(values, sync_dist=False)
         if self.current_epoch >= self.hparams["warmup_epochs"]:
+            self._look_for_symptoms(values)
             self._ask_variants_to_stop()
+
+    def _look_for_symptoms(self, values: Mapping[str, float | Tensor]) -> None:
+        if self.trainer.is_global_zero:
+            loss = None if self.twin is None else float(values["noise/loss"])
+            self.symptoms.epoch(self.arch.expected(), self.genotype(), loss, self.num_classes)
 
     def _ask_variants_to_stop(self) -> None:
         for name, variant in self.variants.items():

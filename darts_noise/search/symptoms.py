@@ -1,0 +1,95 @@
+"""What a search that goes wrong in silence looks like; each is warned of once, with what to try.
+
+- α stands still: no relaxed weight moves over an epoch in which α was updated.
+- The twin never learns: after `PATIENCE` epochs v has not fitted the noise better than a guess.
+  Then the penalty is flat and λ does nothing, whatever the architecture.
+- Skip connections take over: the collapse of DARTS (DARTS+, arXiv:1909.06035, section 3).
+"""
+
+import math
+import warnings
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from darts_noise.space.genotype import Cell, Genotype
+from darts_noise.space.operations import get_operation
+
+STILL = 1e-7
+"""The largest change of a relaxed weight that rounding may make."""
+PATIENCE = 5
+"""Epochs in which a twin should have begun to learn, and to which a collapse must not be early."""
+LEARNT = 0.99
+"""Share of a guess's loss below which noise counts as fitted a little."""
+MOSTLY = 0.5
+"""Share of the normal cell's edges above which skip connections have taken over."""
+
+
+class Symptoms:
+    """Is told of every epoch in which α was updated."""
+
+    def __init__(self) -> None:
+        self._epochs = 0
+        self._weights: dict[str, Tensor] | None = None
+        self._learnt = False
+        self._said: set[str] = set()
+
+    def epoch(
+        self,
+        weights: Mapping[str, Tensor],
+        genotype: Genotype,
+        noise_loss: float | None,
+        num_classes: int,
+    ) -> None:
+        """Warns of what is seen for the first time.
+
+        Args:
+            weights: the relaxed α, as a genotype is read from them.
+            genotype: that is read from them.
+            noise_loss: the twin's in nats, the mean over the epoch; None where there is no twin.
+            num_classes: among how many a guess on noise is.
+        """
+        self._epochs += 1
+        before, now = self._weights, {k: w.detach().clone() for k, w in weights.items()}
+        self._weights = now
+        if before is not None and largest_change(before, now) <= STILL:
+            self._warn("α did not move in an epoch: try a larger model.alpha_learning_rate")
+        if noise_loss is not None:
+            guess = math.log(num_classes)
+            self._learnt = self._learnt or noise_loss < LEARNT * guess
+            if self._epochs >= PATIENCE and not self._learnt:
+                self._warn(
+                    f"the twin has not begun to learn the noise in {PATIENCE} epochs (its loss is "
+                    f"near log C = {guess:.2f}), so that noise_weight has no effect: try a larger "
+                    "model.learning_rate, more model.twin_steps or fewer model.noise_samples"
+                )
+        if self._epochs >= PATIENCE and skip_share(genotype.normal) > MOSTLY:
+            self._warn(
+                "skip connections take over the normal cell: try a config of configs/variants such "
+                "as darts_plus or p_darts, fewer epochs or a smaller model.alpha_learning_rate"
+            )
+
+    def _warn(self, message: str) -> None:
+        if message not in self._said:
+            self._said.add(message)
+            warnings.warn(message, stacklevel=2)
+
+
+def largest_change(before: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> float:
+    """The largest absolute change of an entry; NaN where one is.
+
+    >>> largest_change({"a": torch.zeros(2)}, {"a": torch.tensor([0.0, -3.0])})
+    3.0
+    """
+    return float(torch.stack([(now[k] - before[k]).abs().max() for k in before]).max())
+
+
+def skip_share(cell: Cell) -> float:
+    """The share of a cell's edges that are skip connections.
+
+    >>> skip_share(((("skip_connect", 0), ("sep_conv_3x3", 1)),))
+    0.5
+    """
+    names = [name for node in cell for name, _ in node]
+    return sum(get_operation(name).kind == "skip" for name in names) / len(names)

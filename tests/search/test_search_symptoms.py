@@ -1,0 +1,95 @@
+"""A search that goes wrong in silence is warned of once, and a healthy one is not."""
+
+import math
+import warnings
+
+import pytorch_lightning as pl
+import torch
+
+import darts_noise as dn
+from darts_noise.search.symptoms import PATIENCE, Symptoms
+
+GUESS = math.log(10)
+
+
+def cell(*names):
+    return dn.Genotype(
+        normal=[[[name, i % 2] for i, name in enumerate(names)]],
+        normal_concat=[2],
+        reduce=[[["skip_connect", 0], ["skip_connect", 1]]],
+        reduce_concat=[2],
+    )
+
+
+CONVOLUTIONS = cell("sep_conv_3x3", "skip_connect")
+SKIPS = cell("skip_connect", "skip_connect", "sep_conv_3x3")
+
+
+def said(losses, genotype=CONVOLUTIONS, speed=1e-3):
+    """The warnings of so many epochs, in each of which α moves by `speed`."""
+    symptoms = Symptoms()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for epoch, loss in enumerate(losses):
+            weights = {"normal": torch.full((1, 2), 0.5) + speed * epoch}
+            symptoms.epoch(weights, genotype, loss, 10)
+    return [str(warning.message) for warning in caught]
+
+
+def test_a_search_that_learns_is_not_warned_of():
+    assert said([2.2] + [GUESS] * 9) == []  # it is enough that the twin has been able to
+    assert said([None] * 9) == []  # λ = 0 has no twin
+
+
+def test_a_twin_that_never_learns():
+    assert said([GUESS] * (PATIENCE - 1)) == []
+    [message] = said([GUESS] * 9)
+    assert "the twin has not begun to learn" in message
+    assert "model.twin_steps" in message
+
+
+def test_alpha_that_stands_still():
+    assert said([2.0], speed=0) == []
+    [message] = said([2.0] * 9, speed=0)
+    assert "α did not move" in message
+    assert "model.alpha_learning_rate" in message
+
+
+def test_a_collapse_to_skip_connections():
+    assert said([2.0] * (PATIENCE - 1), SKIPS) == []
+    [message] = said([2.0] * 9, SKIPS)
+    assert "skip connections take over" in message
+    assert "darts_plus" in message
+
+
+def test_the_search_tells_of_every_epoch_with_alpha(digits):
+    """No step of α or of v leads anywhere, and both are warned of once; a warm-up is no symptom."""
+    torch.manual_seed(0)
+    module = dn.SearchModule(
+        "noise",
+        nodes=1,
+        channels=4,
+        num_cells=3,
+        stem="small",
+        noise_samples=16,
+        warmup_epochs=1,
+        learning_rate=0.0,
+        learning_rate_min=0.0,
+        alpha_learning_rate=0.0,
+    )
+    trainer = pl.Trainer(
+        max_epochs=PATIENCE + 2,
+        limit_train_batches=1,
+        limit_val_batches=0,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer.fit(module, datamodule=digits())
+    messages = [str(warning.message) for warning in caught]
+    for words in ("α did not move", "the twin has not begun to learn"):
+        assert sum(words in message for message in messages) == 1
