@@ -16,7 +16,6 @@ finite; see `darts_noise.finite`.
 
 from collections.abc import Mapping, Sequence
 
-import pytorch_lightning as pl
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
@@ -24,6 +23,7 @@ from torchmetrics import MeanMetric
 from darts_noise.data.batches import Batch, BatchStream
 from darts_noise.data.images import LabelledImages
 from darts_noise.finite import FiniteCheck, Term
+from darts_noise.loading import PlainModule
 from darts_noise.metrics import SplitMetrics
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.noise.penalties.penalty import LossPenalty, Penalty
@@ -41,7 +41,7 @@ LOSSES = {
 ADVICE = "try a smaller model.learning_rate, or model.gradient_clip above 0"
 
 
-class SearchStep(pl.LightningModule):
+class SearchStep(PlainModule):
     """The three updates. What they work on is made by `SearchModule`, which has the settings.
 
     Attributes:

@@ -22,6 +22,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from darts_noise.data.batches import Batch
 from darts_noise.data.module import ImageDataModule
 from darts_noise.finite import FiniteCheck, Term
+from darts_noise.loading import PlainModule
 from darts_noise.metrics import SplitMetrics
 from darts_noise.nets.network import Network, WithAuxiliary, create_model
 from darts_noise.space.genotype import Genotype
@@ -33,7 +34,7 @@ from darts_noise.train.settings import check_settings
 ADVICE = "try a smaller model.learning_rate, or trainer.gradient_clip_val"
 
 
-class TrainModule(pl.LightningModule):
+class TrainModule(PlainModule):
     """Trains one discrete network.
 
     The network is made by `build`; by the Trainer's `ImageDataModule`, if it is not there by then;
