@@ -3,7 +3,9 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, get_args, get_type_hints
+
+from darts_noise.space.shown import shown
 
 CONTROL_ACCURACY = 0.99
 """What a positive control must reach, or the measurement was too weak to say anything."""
@@ -48,6 +50,26 @@ class NoiseRun:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def read_run(data: object) -> NoiseRun:
+    """The run that a JSON object describes, as `NoiseRun.to_dict` gave it.
+
+    Raises:
+        ValueError: a field that is missing, unknown or of another type, or a number that is not
+            finite or negative.
+    """
+    hints = get_type_hints(NoiseRun)
+    if not isinstance(data, dict) or data.keys() != hints.keys():
+        raise ValueError(f"run: expected {', '.join(hints)}")
+    for key, hint in hints.items():
+        value, kinds = data[key], {*(get_args(hint) or [hint])}
+        kinds |= {int} if float in kinds else set()  # JSON does not tell 1 from 1.0
+        if type(value) not in kinds:  # True is an int to isinstance
+            raise ValueError(f"{key}: expected {hint}, got {shown(value)}")
+        if type(value) in (int, float) and not 0 <= value < math.inf:
+            raise ValueError(f"{key}: out of range: {shown(value)}")
+    return NoiseRun(**data)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from darts_noise.atomic import write_text
-from darts_noise.train.noise_record import NoiseRun
+from darts_noise.space.shown import shown
+from darts_noise.train.noise_record import NoiseRun, read_run
 
 FORMAT = "darts_noise.noise_runs/1"
+MAX_BYTES = 16 << 20
+"""Of a file: some 50,000 trainings."""
 
 
 class RunFile:
@@ -54,12 +57,16 @@ class RunFile:
 
     def _read(self, path: Path) -> None:
         try:
-            content = json.loads(path.read_text("utf-8"))
+            with path.open("rb") as file:
+                text = file.read(MAX_BYTES + 1)  # a device states no size
+            if len(text) > MAX_BYTES:
+                raise ValueError
+            content = json.loads(text.decode("utf-8"))
             if content["format"] != FORMAT:
                 raise ValueError
             about = dict(content["about"])
-            runs = [NoiseRun(**run) for run in content["runs"]]
-        except (OSError, ValueError, KeyError, TypeError):
+            runs = [read_run(run) for run in content["runs"]]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             names = ", ".join(field.name for field in fields(NoiseRun))
             raise ValueError(
                 f"path: expected runs of a noise fit ({FORMAT}: {names}) in {path}; "
@@ -68,8 +75,8 @@ class RunFile:
         for key, value in self.about.items():
             if key in about and about[key] != value:
                 raise ValueError(
-                    f"path: {path} holds another measurement, whose {key} is {about[key]!r} "
-                    f"and not {value!r}; take another path or delete the file"
+                    f"path: {path} holds another measurement, whose {key} is {shown(about[key])} "
+                    f"and not {shown(value)}; take another path or delete the file"
                 )
         self.about = about | self.about
         self.runs = {run.key: run for run in runs}

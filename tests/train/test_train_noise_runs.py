@@ -115,3 +115,35 @@ def test_a_file_of_something_else_is_refused_in_one_line(tmp_path, text):
         measure(linear, path=path)
     assert "\n" not in str(caught.value)
     assert path.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("accuracy", float("nan")),
+        ("accuracy", "0.9"),
+        ("steps", -1),
+        ("steps", 1.5),
+        ("seed", True),
+        ("network", ["network"]),
+        ("learning_rate", None),
+        ("__class__", "os.system"),
+    ],
+)
+def test_a_file_that_somebody_changed_is_refused(tmp_path, field, value):
+    path = tmp_path / "runs.json"
+    measure(linear, grid=ONE_RATE, epochs=1, path=path)
+    kept = json.loads(path.read_text())
+    kept["runs"][0][field] = value
+    path.write_text(json.dumps(kept))
+    with pytest.raises(ValueError, match="path: expected runs of a noise fit"):
+        measure(linear, grid=ONE_RATE, epochs=1, path=path)
+
+
+def test_a_file_too_large_or_too_deep_is_refused(tmp_path):
+    path = tmp_path / "runs.json"
+    for write in (lambda f: f.truncate(1 << 30), lambda f: f.write("[" * 10**6)):
+        with path.open("w") as file:
+            write(file)
+        with pytest.raises(ValueError, match="path: expected runs of a noise fit"):
+            measure(linear, path=path)
