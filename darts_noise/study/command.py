@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     quiet_lightning()
     try:
-        import optuna  # noqa: F401
+        import optuna
     except ImportError:
         fail("a study needs Optuna: pip install -e '.[study]'")
     from darts_noise.study.run import Study
@@ -65,6 +65,8 @@ def main(argv: list[str] | None = None) -> None:
         study.write()
     except ValueError as error:
         fail(error)
+    except optuna.exceptions.StorageInternalError as error:
+        fail(f"storage: {error}; the same command goes on")
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on", file=sys.stderr)
         raise SystemExit(130) from None

@@ -1,7 +1,7 @@
 """A worker of a study: takes the first unit that is free, makes its parts, rewrites the results."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,13 +12,15 @@ from rich.console import Console
 from darts_noise.cli.run_directory import write_config
 from darts_noise.report.duration import readable_duration
 from darts_noise.study.fixed import fixed_settings, require_same
-from darts_noise.study.networks import searched
+from darts_noise.study.networks import Compared, searched
 from darts_noise.study.queue import Parts, Queue
 from darts_noise.study.results import write_results
 from darts_noise.study.sample import propose, proposed_settings
 from darts_noise.study.settings import StudySettings
 from darts_noise.study.units import Part, Unit, units_of
 from darts_noise.study.work import Worker
+
+Maker = Callable[[Part, Parts | None, Parts | None], Parts]
 
 POLL = 5.0
 """Seconds between two looks for a unit that is ready, while other workers have the rest."""
@@ -108,32 +110,16 @@ class Study:
         """The parts of a unit that are not there yet."""
         found = dict(parts.get(unit.key, {}))
         origin = parts.get(unit.needs or "", {}).get("cell")
-        settings, network = self.settings, unit.network
         if unit.kind == "sample":
-            proposal = propose(settings, trial)
-            settings = proposed_settings(settings, proposal)
-            network = searched(settings.noise_weights[0], 1)
-            trial.set_user_attr("proposal", proposal)
-            self.console.print(", ".join(f"{key} = {value}" for key, value in proposal.items()))
-        seed = settings.sample.seed if unit.kind == "sample" else unit.seed
-        worker = Worker(settings, self.folder / "noise_runs", self.root)
-
-        def make(part: Part) -> Parts:
-            if part == "cell":
-                return worker.cell(network, seed, origin)
-            cell = origin if unit.kind == "noise" else found.get("cell")
-            if part == "noise":
-                file = unit.key.replace("/", "-")
-                return worker.noise(network, seed, cell, unit.family, unit.protocol, file)
-            train = worker.test if part == "test" else worker.validation
-            return train(network, seed, cell)
-
+            make = self._propose(unit, trial)
+        else:
+            make = self._maker(unit, self.settings, unit.network, unit.seed)
         for part in unit.parts:
             if part not in found:
                 place = f"[{done + 1}/{len(self.units)}] {time.strftime('%H:%M')}"
                 self.console.print(f"{place} {unit.describe(part)} ... ", end="")
                 started = time.perf_counter()
-                found[part] = make(part)
+                found[part] = make(part, found.get("cell"), origin)
                 taken = readable_duration(time.perf_counter() - started)
                 self.console.print(f"{_shown(part, found[part])}{taken}")
             # Also those that a worker before this one had finished: they are the trial's own now.
@@ -141,6 +127,30 @@ class Study:
             self.write()
         self.queue.finish(trial, _values(found))
         self.write()
+
+    def _propose(self, unit: Unit, trial: Trial) -> Maker:
+        """Makes the parts of a search of its own settings, which the sampler proposes."""
+        proposal = propose(self.settings, trial)
+        trial.set_user_attr("proposal", proposal)
+        self.console.print(", ".join(f"{key} = {value}" for key, value in proposal.items()))
+        settings = proposed_settings(self.settings, proposal)
+        network = searched(settings.noise_weights[0], seeds=1)
+        return self._maker(unit, settings, network, settings.sample.seed)
+
+    def _maker(self, unit: Unit, settings: StudySettings, network: Compared, seed: int) -> Maker:
+        """(part, the unit's own cell, the cell that it needs) → what is found."""
+        worker = Worker(settings, self.folder / "noise_runs", self.root)
+
+        def make(part: Part, own: Parts | None, origin: Parts | None) -> Parts:
+            if part == "cell":
+                return worker.cell(network, seed, origin)
+            if part == "noise":
+                cell = origin if unit.kind == "noise" else own
+                file = unit.key.replace("/", "-")
+                return worker.noise(network, seed, cell, unit.family, unit.protocol, file)
+            return (worker.test if part == "test" else worker.validation)(network, seed, own)
+
+        return make
 
 
 def _possible(left: list[Unit], failed: Mapping[str, str]) -> list[Unit]:

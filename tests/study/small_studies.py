@@ -68,4 +68,4 @@ def timeless(value):
     """A JSON value without what differs between two runs of the same."""
     if isinstance(value, dict):
         return {k: timeless(v) for k, v in value.items() if k not in TIMES}
-    return [timeless(v) for v in value] if isinstance(value, list) else value
+    return [timeless(v) for v in value] if isinstance(value, list | tuple) else value

@@ -115,8 +115,9 @@ def test_what_a_worker_finds_after_it_was_given_up_is_left_out(units, url):
 
 
 def test_a_proposal_stays_when_its_worker_dies(units, url):
+    """Also to a worker whose sampler would propose something else."""
     unit = units[-1]
-    queue, other = Queue(url, "study", 60, 0), Queue(url, "study", 60, 0)
+    queue, other = Queue(url, "study", 60, 0), Queue(url, "study", 60, 1)
     proposed = queue.claim(unit).suggest_float("noise_weight", 0.1, 10.0)
     die(queue)
     other.release_dead()

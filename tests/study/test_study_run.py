@@ -161,7 +161,7 @@ def test_everything_is_measured(small):
     record = json.loads((small.folder / "records" / "lambda_1-seed0.json").read_text())
     assert record["converged"]["uniform"]["samples"] == 20
     assert record["cell"]["genotype"]["meta"]["noise_weight"] == 1
-    assert {"command", "hardware", "versions", "settings"} <= found.keys()
+    assert {"hardware", "versions", "settings", "positive_control"} <= found.keys()
 
 
 def test_an_interrupted_study_shows_what_it_has_and_the_table_is_made_again(

@@ -1,11 +1,11 @@
-"""A study searches and trains as the scripts do."""
+"""A study searches and trains as the scripts do, and measures as `noise_fit` does."""
 
 import json
 
 import pytest
 import torch
 import yaml
-from small_studies import SMALL, settings_of, written
+from small_studies import SMALL, settings_of, timeless, written
 
 import darts_noise as dn
 from darts_noise.cli import search, train
@@ -88,3 +88,65 @@ def test_what_diverges_is_null(tmp_path):
     record = Worker(settings, tmp_path, None).test(compared_networks(settings)[-1], 0, None)
     assert record["diverged"]
     json.dumps(record, allow_nan=False)
+
+
+def measured(worker, network, protocol, cell=None, file="file"):
+    return timeless(worker.noise(network, SEED, cell, "gaussian", protocol, file))
+
+
+def fitted(network, worker, **how):
+    data = worker._training(compared_networks(worker.settings)[0], SEED, None).datamodule
+    data.setup()
+    how = {"family": "gaussian", "seed": SEED, **how}
+    return timeless(dn.noise_fit(network, data.train, **how).to_dict())
+
+
+SIZE = {"channels": 4, "num_cells": 3, "stem": "small"}
+CELL = dn.load_genotype("gdas")
+RECORD = {"genotype": CELL.to_dict(), "model": {}}
+
+
+def test_the_converged_fit_is_that_of_noise_fit(worker):
+    network = compared_networks(worker.settings)[0]
+    grid = dn.NoiseGrid(sgd_rates=(0.01,), adam_rates=(0.01,), seeds=1, enough=1.0)
+    how = {"protocol": "converged", "samples": 20, "epochs": 2, "grid": grid, "controls": {}}
+    assert measured(worker, network, "converged", RECORD) == fitted(
+        CELL, worker, recipe=SIZE, **how
+    )
+
+
+def test_the_quick_fit_has_the_recipe_and_the_epochs_of_the_training(worker):
+    network = compared_networks(worker.settings)[0]
+    # What the config of the training says.
+    recipe = {**SIZE, "auxiliary_weight": 0.0, "drop_path": 0.1, "learning_rate": 0.1}
+    how = {"protocol": "quick", "epochs": 1, "trainer": {"gradient_clip_val": 5.0}}
+    found = measured(worker, network, "quick", RECORD)
+    assert found == fitted(CELL, worker, recipe=recipe, **how)
+    assert found["samples"] == 100
+
+
+def test_a_matched_cell_is_measured_at_its_own_width(worker):
+    network = compared_networks(worker.settings)[0]
+    wide = measured(worker, network, "converged", {**RECORD, "model": {"channels": 8}}, "wide")
+    assert wide != measured(worker, network, "converged", RECORD)
+
+
+@pytest.mark.parametrize(
+    ("control", "weight_decay"), [("alexnet", 0.02), ("pooled_cnn", 0.0), ("resnet18", 0.0)]
+)
+def test_a_control_keeps_its_weight_decay_where_it_has_one(
+    control, weight_decay, tmp_path, monkeypatch
+):
+    own = {"model": {"weight_decay": weight_decay}} if weight_decay else {}
+    worker = Worker(settings_of(written(tmp_path, controls={control: own})), tmp_path, None)
+    asked = {}
+
+    def noise_fit(network, images, **how):
+        asked.update(how)
+        return dn.NoiseFit("converged", "uniform", 1, 1, 0.1, 20, 2, 0, "", 1.0)
+
+    monkeypatch.setattr("darts_noise.study.work.noise_fit", noise_fit)
+    measured(worker, compared_networks(worker.settings)[-1], "converged")
+    assert asked["grid"].weight_decay == weight_decay
+    assert asked["grid"].enough == (0.99 if control == "resnet18" else 1.0)
+    assert asked["controls"] == {}
