@@ -1,6 +1,8 @@
 """Both scripts, stopped and resumed, against the same run that nobody stopped: every bit."""
 
+import errno
 import json
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+from darts_noise.checkpoints.checkpoint_io import resumable
 from darts_noise.cli import search, train
+from darts_noise.cli.session import Session
 from darts_noise.report.metrics_table import MetricsTable
 from darts_noise.search.step import SearchStep
 from darts_noise.train.module import TrainModule
@@ -129,13 +133,16 @@ STOPS = [
 
 
 @pytest.mark.parametrize(("kind", "owner", "name", "number"), STOPS)
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
+)
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
     kind: str,
     owner: type,
     name: str,
     number: int,
     sent: signal.Signals,
+    status: int,
     unbroken: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -144,8 +151,107 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
         at_call(patch, owner, name, number, lambda: signal.raise_signal(sent))
         with pytest.raises(SystemExit) as ended:
             run(kind, tmp_path)
-    assert ended.value.code == {signal.SIGTERM: 143, signal.SIGINT: 130}[sent]
+    assert ended.value.code == status
     stopped = tmp_path / kind / "r"
     assert not (stopped / "card.json").exists()
     MAIN[kind][0](["--resume", f"--runs={tmp_path}"])
     assert_same(stopped, unbroken)
+
+
+class KilledError(BaseException):
+    """Stands for SIGKILL: nothing in the program answers it."""
+
+
+def killed() -> None:
+    raise KilledError
+
+
+@pytest.mark.parametrize(
+    ("kind", "owner", "name", "number"),
+    [
+        ("search", SearchStep, "_step_weights", 1),  # before there is a checkpoint
+        ("search", SearchStep, "_step_twin", 4),
+        ("search", MetricsTable, "log_metrics", 0),  # the epoch is saved and not yet logged
+        ("search", MetricsTable, "log_metrics", 1),
+        ("search", Session, "close", 0),  # all is done but the card
+        ("train", TrainModule, "training_step", 4),
+        ("train", TrainModule, "test_step", 0),
+        ("train", Session, "close", 0),
+    ],
+)
+def test_a_run_that_was_killed_goes_on_to_the_same_bits(
+    kind: str,
+    owner: type,
+    name: str,
+    number: int,
+    unbroken: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        at_call(patch, owner, name, number, killed)
+        with pytest.raises(KilledError):
+            run(kind, tmp_path)
+    MAIN[kind][0](["--resume", "r", f"--runs={tmp_path}"])
+    assert_same(tmp_path / kind / "r", unbroken)
+
+
+@pytest.mark.parametrize("kind", ["search"])
+def test_a_damaged_checkpoint_costs_an_epoch_and_no_bit(
+    kind: str,
+    unbroken: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with monkeypatch.context() as patch:
+        at_call(patch, Session, "close", 0, killed)
+        with pytest.raises(KilledError):
+            run(kind, tmp_path)
+    last = tmp_path / kind / "r" / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-1000])
+    search.main(["--resume", f"--runs={tmp_path}"])
+    assert f"{last} is damaged" in capsys.readouterr().out
+    assert_same(tmp_path / kind / "r", unbroken)
+
+
+def test_without_a_whole_checkpoint_the_run_is_refused_and_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        at_call(patch, SearchStep, "_step_twin", 4, killed)
+        with pytest.raises(KilledError):
+            run("search", tmp_path)
+    folder = tmp_path / "search" / "r"
+    last = folder / "checkpoints" / "last.ckpt"
+    last.write_bytes(b"")
+    before = sorted(path.name for path in folder.iterdir())
+    with pytest.raises(SystemExit) as ended:
+        search.main(["--resume", f"--runs={tmp_path}"])
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert f"resume: {last} is damaged" in error
+    assert error.count("\n") == 1
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_a_full_disk_ends_the_run_in_one_line_and_the_run_goes_on_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        at_call(patch, SearchStep, "_step_twin", 4, lambda: patch.setattr(os, "fsync", full))
+        with pytest.raises(SystemExit) as ended:
+            run("search", tmp_path)
+    assert ended.value.code == 2
+    folder = tmp_path / "search" / "r"
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"cannot use {folder}" in error
+    assert "No space left on device" in error
+    path, said = resumable(folder / "checkpoints")
+    assert (path, said) == (folder / "checkpoints" / "last.ckpt", None)
+    search.main(["--resume", f"--runs={tmp_path}"])
+    assert (folder / "card.json").exists()
