@@ -164,7 +164,7 @@ def main(argv: list[str] | None = None) -> None:
         cli.datamodule.setup()
         module.build(cli.datamodule)
         session = Session(cli, lambda run: [SearchOutputs(run)], "val/accuracy", resumed)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         cli.fail(error)
     with session.one_line_errors():
         session.fit(module)

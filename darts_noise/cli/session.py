@@ -116,10 +116,9 @@ class Session:
         try:
             with self.stops:
                 yield
-        except OSError as error:
-            self._failed(f"cannot use {error.filename}: {error.strerror}")
-        except ValueError as error:
-            self._failed(error)
+        except (OSError, ValueError) as error:
+            finish(self.wandb)
+            self.cli.fail(f"{error}; what was found so far is in {self.run}")
 
     def fit(self, module: pl.LightningModule) -> None:
         """Trains, or goes on to; a signal ends the program after what was found is on disk."""
@@ -150,10 +149,6 @@ class Session:
         self.console.print(f"interrupted; what was found so far is in {self.run}")
         self.console.print(f"to go on: python {self.cli.kind}.py --resume {quote(str(self.run))}")
         raise SystemExit(self.stops.status)
-
-    def _failed(self, error: object) -> NoReturn:
-        finish(self.wandb)
-        self.cli.fail(f"{error}; what was found so far is in {self.run}")
 
     def origin(self) -> dict[str, Any]:
         """The part of a card that says where and when it was made."""

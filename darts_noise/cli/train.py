@@ -203,13 +203,13 @@ def main(argv: list[str] | None = None) -> None:
         module.build(genotype, data.num_classes, data.in_channels)
         monitor = "val/accuracy" if len(data.validation) else None
         session = Session(cli, lambda run: [], monitor, resumed)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         cli.fail(error)
     run = session.run
-    cell = _origin(run, cell)
-    genotype.to_json(run / "genotype.json")
-    point_latest(run)
     with session.one_line_errors():
+        cell = _origin(run, cell)
+        genotype.to_json(run / "genotype.json")
+        point_latest(run)
         save_cells(genotype, run / "cells")
         session.fit(module)
         test = session.test(module)

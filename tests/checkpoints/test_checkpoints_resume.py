@@ -249,7 +249,7 @@ def test_a_full_disk_ends_the_run_in_one_line_and_the_run_goes_on_later(
     folder = tmp_path / "search" / "r"
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert f"cannot use {folder}" in error
+    assert str(folder) in error.partition(";")[0]
     assert "No space left on device" in error
     path, said = resumable(folder / "checkpoints")
     assert (path, said) == (folder / "checkpoints" / "last.ckpt", None)
