@@ -144,7 +144,7 @@ class FakeInit:
         self.asked.append(settings)
         if settings["mode"] in self.failing:
             raise self.error
-        return SimpleNamespace(name="fake")
+        return SimpleNamespace(name="fake", id=settings["id"] or f"id{len(self.asked)}")
 
 
 ERRORS = [
@@ -179,6 +179,19 @@ def test_failure_falls_back_to_offline_and_then_to_nothing(
     assert dict(os.environ) == before
     assert init.asked[0]["config"] == {"seed": 1}
     assert init.asked[0]["dir"] == str(tmp_path / "r")
+
+
+def test_a_run_that_goes_on_continues_its_tracked_run(
+    clean: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    clean.setenv("WANDB_API_KEY", KEY)
+    clean.setattr(wandb, "setup", lambda settings: None)
+    init = FakeInit(ValueError())
+    clean.setattr(wandb, "init", init)
+    for run in ("a", "b", "a"):
+        start_tracking(tmp_path / run, kind="search", mode="online", project="p", config={})
+    assert [settings["id"] for settings in init.asked] == [None, None, "id1"]
+    assert init.asked[2]["resume"] == "allow"
 
 
 def test_failure_before_the_run_is_no_crash_either(
