@@ -14,6 +14,12 @@ from jsonargparse import get_loader
 GROUPS = ("model", "data", "trainer", "noise_grid")
 OPTIONS = ("-c", "--config")
 
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 32
+MAX_ALIASES = 20
+"""Of a config. Deeper nesting overflows the C stack of the YAML reader, which ends the process
+without a word, and a few dozen aliases of aliases can stand for more values than memory holds."""
+
 
 def lay_over(argv: list[str]) -> list[str]:
     """The arguments, with the search variants of all config files after the last of them.
@@ -22,6 +28,7 @@ def lay_over(argv: list[str]) -> list[str]:
         ValueError: a key that a file has twice, or a group that is no mapping; the message names
             the file and the key.
     """
+    require_small(argv)
     variants: dict[str, Any] = {}
     stating, end = 0, 0
     for position, value in _configs(argv):
@@ -44,6 +51,31 @@ def lay_over(argv: list[str]) -> list[str]:
     return [*argv[:end], f"--model.variants={json.dumps(variants)}", *argv[end:]]
 
 
+def require_small(argv: list[str]) -> None:
+    """Refuses configs that no person has written, before anything reads them whole.
+
+    Raises:
+        ValueError: one that is too large, nested too deeply or full of aliases; it is named.
+    """
+    for _, value in _configs(argv):
+        name, text = _read(value)
+        if len(text) > MAX_BYTES:
+            raise ValueError(f"{name}: expected a config of at most {MAX_BYTES} bytes")
+        depth = aliases = 0
+        try:
+            for event in yaml.parse(text, Loader=yaml.SafeLoader):
+                depth += isinstance(event, yaml.CollectionStartEvent)
+                depth -= isinstance(event, yaml.CollectionEndEvent)
+                aliases += isinstance(event, yaml.AliasEvent)
+                if depth > MAX_DEPTH or aliases > MAX_ALIASES:
+                    raise ValueError(
+                        f"{name}: expected a config nested at most {MAX_DEPTH} levels "
+                        f"deep, with at most {MAX_ALIASES} aliases"
+                    )
+        except yaml.YAMLError:
+            continue  # the argument parser says what is wrong
+
+
 def _configs(argv: list[str]) -> list[tuple[int, str]]:
     """Each config of the arguments, with the place of its last word."""
     found = []
@@ -58,9 +90,14 @@ def _configs(argv: list[str]) -> list[tuple[int, str]]:
 def _read(value: str) -> tuple[str, str]:
     """Name and text of a config, which may also be given as the text itself."""
     try:
-        return value, Path(value).read_text("utf-8")
+        with Path(value).open("rb") as file:
+            content = file.read(MAX_BYTES + 1)  # a device states no size
     except (OSError, ValueError):
         return "config", value
+    try:
+        return value, content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{value}: expected UTF-8 text") from None
 
 
 def _check(root: yaml.Node | None, name: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from darts_noise.cli.config_files import require_small
 from darts_noise.cli.parser import OneLineParser, fail
 from darts_noise.cli.session import quiet_lightning
 from darts_noise.study.checks import check_settings
@@ -51,6 +52,10 @@ def main(argv: list[str] | None = None) -> None:
 
     parser = make_parser()
     given = argv if not argv or argv[0].startswith("-") else ["--config", *argv]
+    try:
+        require_small(given)
+    except ValueError as error:
+        fail(error)
     config = parser.parse_args(given)
     files = [Path(file.absolute) for file in config.config or []]
     if len(files) != 1:

@@ -135,6 +135,26 @@ def test_a_bad_config_file(text, message, capsys, tmp_path):
     assert message in error
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[" * 100_000, "nested at most 32 levels"),
+        (b"{a: " * 2_000, "nested at most 32 levels"),
+        (b"a: &a [x]\nb: [" + b"*a, " * 30 + b"]", "at most 20 aliases"),
+        (b"#" * (1 << 21), "at most 1048576 bytes"),
+        (b"\xff\xfe\x00", "expected UTF-8 text"),
+    ],
+)
+def test_a_config_that_nobody_wrote(content, message, capsys, tmp_path):
+    """Read without a limit, the first of them ends the process with a signal."""
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(content)
+    status, error = run(search, ["--config", str(path)], capsys)
+    assert (status, error.count("\n")) == (2, 1)
+    assert "bad.yaml: " in error
+    assert message in error
+
+
 def test_what_a_diverged_search_raises_is_one_line(capsys, tmp_path):
     """The run stays, but is not the one that a training takes."""
     rates = [

@@ -133,3 +133,10 @@ def test_the_commands_of_the_readme_are_accepted():
         settings_of(ROOT / arguments[0], *arguments[1:])
     sample = re.search(r"`sample: (\{.*?\})`", readme.replace("\n", " "))
     check_scripts(settings_of(CONFIGS[0], "--sample", json.dumps(yaml.safe_load(sample[1]))), None)
+
+
+def test_a_config_nested_too_deeply_is_refused(capsys, tmp_path):
+    """The YAML reader would end the process with a signal."""
+    file = tmp_path / "deep.yaml"
+    file.write_text("[" * 100_000)
+    assert "deep.yaml: expected a config nested at most 32 levels" in refusal(capsys, file)
