@@ -129,6 +129,20 @@ register_space(
     ],
 )
 
+# DARTS's candidates of kernel 3 and a fixed low-pass filter.
+register_space(
+    "low_pass",
+    [
+        "none",
+        "max_pool_3x3",
+        "avg_pool_3x3",
+        "blur_pool_3x3",
+        "skip_connect",
+        "sep_conv_3x3",
+        "dil_conv_3x3",
+    ],
+)
+
 # Candidates that differ in what they can memorise: fixed low-pass filters, filters that do not mix
 # channels, and convolutions that do; and the macro choices, which decide more than any of them.
 register_space(

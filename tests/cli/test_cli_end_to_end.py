@@ -190,7 +190,7 @@ def test_the_cards_name_the_cell_and_the_search(runs):
     )
     assert train_card["cell"] == str(runs / "search" / "s")
     assert "diverged" not in train_card
-    assert search_card["space"] == "noise"
+    assert search_card["space"] == "low_pass"
     assert search_card["hypergradient"] == "first_order"
     assert (search_card["channels"], search_card["num_cells"]) == (4, 3)
     text = (runs / "search" / "s" / "card.md").read_text()
