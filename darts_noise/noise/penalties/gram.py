@@ -90,9 +90,9 @@ class Gram(Penalty):
 
     P = a_real / (a_real + a_noise), where a is `fitting_cost` on the first images of the validation
     batch and of the noise batch: 1/2 where noise is as easy as data, towards 0 where it is hard.
-    Where images of noise look alike to the network, a_noise is at its bound, 1 / ε over the kernel's
-    scale, and P and its slope are of the order of ε. A network that sees nothing at all has 1/2:
-    data is as hard for it as noise is.
+    Where images of noise look alike to the network, a_noise is at its bound, 1 / ε over the
+    kernel's scale, and P and its slope are of the order of ε. A network that sees nothing at all
+    has 1/2: data is as hard for it as noise is.
 
     No twin is trained: the kernel says where training on the labels would lead. Batch norms
     use their running statistics, since with those of a batch no image has a row of its own; in the
