@@ -92,6 +92,7 @@ class TrainModule(PlainModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        self.learning_rate = learning_rate  # of the epoch
         check_settings(self.hparams)
         self.compiled_forward: Callable[[Tensor], Tensor | WithAuxiliary] | None = None
         self.finite = FiniteCheck(ADVICE)

@@ -79,7 +79,7 @@ def test_the_cell_is_that_of_the_final_alpha(runs):
     held = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     for kind in ("normal", "reduce"):
         assert torch.equal(torch.tensor(alpha["alpha"][kind]), held[f"arch.{kind}"])
-    arch = dn.Architecture("noise", 1)
+    arch = dn.Architecture("low_pass", 1)
     arch.load_state_dict({k: torch.tensor(v) for k, v in alpha["alpha"].items()})
     assert arch.genotype() == dn.load_genotype(run)
 

@@ -63,7 +63,7 @@ def test_one_hot_weights_leave_one_operation():
 
 
 def test_no_batch_norm_but_the_stems_learns_a_scale():
-    net = dn.SuperNet("noise", channels=4, num_cells=3, implementation="textbook")
+    net = dn.SuperNet("low_pass", channels=4, num_cells=3, implementation="textbook")
     affine = {
         name for name, m in net.named_modules() if isinstance(m, torch.nn.BatchNorm2d) and m.affine
     }
