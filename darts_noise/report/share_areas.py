@@ -14,7 +14,7 @@ from darts_noise.report.style import OPERATION_KINDS, operation_kind
 from darts_noise.space.operations import list_operations
 
 HATCHES = ("", "////", "....", "xxxx", "----", "oooo", "\\\\\\\\", "++++")
-LEGEND_ROWS = 9
+LEGEND_ROWS = 13
 OTHER_COLOUR = "#A0A0A0"  # of a name that is not registered, such as one from another's file
 
 

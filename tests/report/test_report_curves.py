@@ -10,8 +10,10 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from darts_noise.report.curves import draw_curves, read_metrics, save_figure
+from darts_noise.report.curves import draw_curves
+from darts_noise.report.style import save_figure
 from darts_noise.space import list_operations
+from darts_noise.space.macro import MACRO as MACRO_CHOICES
 
 KINDS, FIGURES = ("normal", "reduce"), ("loss", "accuracy")
 
@@ -25,17 +27,13 @@ def panels(figure: Figure) -> dict[str, Any]:
     return {axes.get_title(loc="left"): axes for axes in figure.axes if axes.axison}
 
 
-def test_empty_cells_and_split_rows_of_an_epoch(tmp_path: Path) -> None:
-    # Lightning's logger writes an epoch's validation and training values as two rows.
-    text = "epoch,step,train/loss,val/loss\n1,19,1.0,\n2,29,,1.5\n0,9,,2.5\n0,9,2.0,\n1,19,0.9,\n"
-    series = read_metrics(write(tmp_path / "m.csv", text))
-    assert series["train/loss"] == [(0, 2.0), (1, 0.9)]
-    assert series["val/loss"] == [(0, 2.5), (2, 1.5)]
-    lines = {
-        line.get_label(): line for line in panels(draw_curves(tmp_path / "m.csv"))["loss"].lines
-    }
-    np.testing.assert_array_equal(lines["validation"].get_xydata(), [(0, 2.5), (2, 1.5)])
+def test_curves_are_the_points_of_the_file_by_epochs_from_1(tmp_path: Path) -> None:
+    text = "epoch,train/loss,val/loss\n0,2.0,2.5\n1,0.9,\n2,,1.5\n"
+    figure = draw_curves(write(tmp_path / "m.csv", text))
+    lines = {line.get_label(): line for line in panels(figure)["loss"].lines}
+    np.testing.assert_array_equal(lines["validation"].get_xydata(), [(1, 2.5), (3, 1.5)])
     assert set(lines) == {"train", "validation"}
+    assert panels(figure)["loss"].get_xlim() == (1, 3)
 
 
 def test_only_panels_with_data_are_drawn(tmp_path: Path) -> None:
@@ -56,13 +54,12 @@ def test_chance_lines(tmp_path: Path, scale: int, chance: float) -> None:
     path = write(tmp_path / "m.csv", text)
     found = panels(draw_curves(path, num_classes=10))
     height = {
-        name: [line.get_ydata()[0] for line in axes.lines if line.get_label() == "chance"]
+        name: [text.xy[1] for text in axes.texts if text.get_text() == "chance"]
         for name, axes in found.items()
     }
     assert height == {"loss": [math.log(10)], "accuracy": [pytest.approx(chance)]}
-    assert not any(
-        line.get_label() == "chance" for a in panels(draw_curves(path)).values() for line in a.lines
-    )
+    assert [line.get_ydata()[0] for line in found["loss"].lines[1:]] == height["loss"]
+    assert not any(axes.texts for axes in panels(draw_curves(path)).values())
     with pytest.raises(ValueError, match="num_classes: expected at least 2, got 1"):
         draw_curves(path, num_classes=1)
 
@@ -84,20 +81,36 @@ def test_shares_are_panels_with_a_legend_for_each_set_of_operations(tmp_path: Pa
     assert sum(axes.get_legend() is not None for axes in figure.axes) == 1
 
 
+MACRO = "epoch,share/width/1.0,share/width/0.5,alpha/entropy_width\n0,0.5,0.5,0.7\n1,0.9,0.1,0.3\n"
+
+
+def test_a_macro_choice_is_lines_with_their_own_legend(tmp_path: Path) -> None:
+    found = panels(draw_curves(write(tmp_path / "m.csv", MACRO)))
+    assert set(found) == {"share: width", "entropy of α (nats)"}
+    lines = found["share: width"].lines
+    assert [line.get_label() for line in lines] == ["1.0", "0.5"]
+    np.testing.assert_array_equal(lines[0].get_ydata(), [0.5, 0.9])
+    assert found["share: width"].get_legend() is not None
+    looks = {(line.get_color(), line.get_linestyle()) for line in lines}
+    assert len(looks) == 2
+
+
 def test_test_row_does_not_lengthen_the_curves(tmp_path: Path) -> None:
     text = "epoch,train/loss,test/loss\n0,2.0,\n1,1.0,\n5,,1.5\n"
     found = panels(draw_curves(write(tmp_path / "m.csv", text)))
-    assert found["loss"].get_xlim() == (0, 1)
+    assert found["loss"].get_xlim() == (1, 2)
 
 
 @pytest.mark.parametrize("epochs", [1, 4])
 @pytest.mark.parametrize("penalty", [False, True])
+@pytest.mark.parametrize("macro", [(), tuple(MACRO_CHOICES)])
 def test_panels_of_a_search_neither_overlap_nor_are_clipped(
-    tmp_path: Path, epochs: int, penalty: bool
+    tmp_path: Path, epochs: int, penalty: bool, macro: tuple[str, ...]
 ) -> None:
     values = {f"{split}/{name}": 0.5 for split in ("train", "val", "noise") for name in FIGURES}
     values |= {f"share/{kind}/{o}": 0.1 for kind in KINDS for o in list_operations()}
-    values |= {f"alpha/entropy_{kind}": 1.0 for kind in KINDS}
+    values |= {f"alpha/entropy_{kind}": 1.0 for kind in (*KINDS, *macro)}
+    values |= {f"share/{m}/{value}": 0.3 for m in macro for value in MACRO_CHOICES[m]}
     values |= {"noise/penalty": 0.1} if penalty else {}
     lines = [",".join(["epoch", *values])]
     lines += [",".join(map(str, [epoch, *values.values()])) for epoch in range(epochs)]
@@ -105,7 +118,7 @@ def test_panels_of_a_search_neither_overlap_nor_are_clipped(
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     used = [axes for axes in figure.axes if axes.axison or axes.get_legend() is not None]
-    assert len(used) == (7 if penalty else 6)
+    assert len(used) == 6 + penalty + len(macro)
     boxes = [axes.get_tightbbox(canvas.get_renderer()) for axes in used]
     for box in boxes:
         assert box.x0 >= 0
@@ -114,16 +127,19 @@ def test_panels_of_a_search_neither_overlap_nor_are_clipped(
         assert box.y1 <= figure.bbox.y1
     for one, other in combinations(boxes, 2):
         assert not one.overlaps(other)
-    widths = [axes.bbox.width for axes in used]
-    assert max(widths) < 1.05 * min(widths)
+    ends: dict[float, float] = {}
+    for axes, box in zip(used, boxes, strict=True):
+        row = round(axes.get_position().y0, 2)
+        ends[row] = max(ends.get(row, 0.0), box.x1 / figure.bbox.x1)
+    assert min(ends.values()) > 0.9, "a row leaves the page empty at its end"
 
 
 def test_one_epoch_can_be_seen(tmp_path: Path) -> None:
     text = "epoch,train/loss,val/loss,share/normal/none\n3,2.0,2.0,1.0\n"
     found = panels(draw_curves(write(tmp_path / "m.csv", text)))
     assert found["loss"].lines[0].get_marker() == "o"
-    assert found["loss"].get_xlim() == (2.5, 3.5)
-    assert [x for x in found["loss"].get_xticks() if 2.5 <= x <= 3.5] == [3]
+    assert found["loss"].get_xlim() == (3.5, 4.5)
+    assert [x for x in found["loss"].get_xticks() if 3.5 <= x <= 4.5] == [4]
     first, second = found["loss"].lines  # equal values: the later drawn is the smaller
     assert first.get_markersize() > second.get_markersize()
     area = found["operation share: normal"].collections[0].get_paths()[0].get_extents()
@@ -152,12 +168,6 @@ def test_values_that_are_not_finite_are_gaps(tmp_path: Path) -> None:
     figure = draw_curves(write(tmp_path / "m.csv", text))
     np.testing.assert_array_equal(panels(figure)["loss"].lines[0].get_ydata(), [2, math.nan, 1])
     save_figure(figure, tmp_path / "curves", svg=False)
-
-
-def test_text_in_a_cell_is_named(tmp_path: Path) -> None:
-    path = write(tmp_path / "m.csv", "epoch,train/loss\n0,1.0\n1,oops\n")
-    with pytest.raises(ValueError, match=r"m\.csv, row 2, column 'train/loss'.*'oops'"):
-        read_metrics(path)
 
 
 def test_saving_leaves_the_old_file_when_it_fails(tmp_path: Path) -> None:

@@ -1,0 +1,186 @@
+"""The panels that the curves of a run consist of: each a title and a function that draws it.
+
+A panel is there for what the figures hold and left out otherwise. To plot another column, add a
+line to `LINES`; columns `alpha/entropy_<kind>` and `share/<kind>/<candidate>` are found by their
+names. The operations of a cell are stacked areas, the few candidates of a macro choice lines.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from darts_noise.report.metrics_series import Series
+from darts_noise.report.share_areas import draw_areas, explain_areas
+from darts_noise.report.style import OKABE_ITO
+from darts_noise.space.macro import MACRO
+
+Column = tuple[str, str, str, str]  # column, name in the legend, colour, line
+
+TRAIN, VALIDATION, NOISE = (
+    ("train", OKABE_ITO["blue"], "-"),
+    ("validation", OKABE_ITO["green"], "--"),
+    ("noise", OKABE_ITO["vermillion"], "-."),
+)
+LINES: dict[str, tuple[Column, ...]] = {
+    "loss": (
+        ("train/loss", *TRAIN),
+        ("val/loss", *VALIDATION),
+        ("noise/loss", *NOISE),
+    ),
+    "accuracy": (
+        ("train/accuracy", *TRAIN),
+        ("val/accuracy", *VALIDATION),
+        ("noise/accuracy", *NOISE),
+    ),
+    "penalty": (("noise/penalty", "P(α)", OKABE_ITO["vermillion"], "-"),),
+}
+CHANCE_COLOUR = "#555555"
+ENTROPY, SHARE = "alpha/entropy_", "share/"
+ENTROPY_TITLE = "entropy of α (nats)"
+LOOKS = (
+    (OKABE_ITO["blue"], "-"),
+    (OKABE_ITO["vermillion"], "--"),
+    (OKABE_ITO["green"], "-."),
+    (OKABE_ITO["purple"], ":"),
+    (OKABE_ITO["black"], (0, (6.0, 1.2, 1.2, 1.2, 1.2, 1.2))),
+)
+"""Of lines whose names are not known beforehand: one for each kind of row that α may have."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One of the small multiples.
+
+    Attributes:
+        title: what is drawn; empty for a legend that stands for itself.
+        draw: fills empty axes.
+        series: what is drawn, for the common range of epochs.
+    """
+
+    title: str
+    draw: Callable[[Axes], None]
+    series: tuple[Series, ...] = ()
+
+
+def make_panels(series: Mapping[str, Series], num_classes: int | None = None) -> list[Panel]:
+    """The panels for these figures, in the order of a page.
+
+    Args:
+        series: column of ``metrics.csv`` → its points.
+        num_classes: C; adds dotted lines where a guess lies: log C (loss) and 1/C (accuracy).
+    """
+    lines = {title: [c for c in columns if c[0] in series] for title, columns in LINES.items()}
+    entropies = {name.removeprefix(ENTROPY): name for name in series if name.startswith(ENTROPY)}
+    lines[ENTROPY_TITLE] = _look(entropies)
+    shares: dict[str, dict[str, Series]] = {}
+    for name in series:
+        kind, _, candidate = name.removeprefix(SHARE).partition("/")
+        if name.startswith(SHARE) and candidate:
+            shares.setdefault(kind, {})[candidate] = series[name]
+    macro = {kind: shares.pop(kind) for kind in list(shares) if kind in MACRO}
+    for kind, candidates in macro.items():
+        lines[f"share: {kind}"] = _look({c: f"{SHARE}{kind}/{c}" for c in candidates})
+    found = [
+        Panel(
+            title,
+            partial(_draw_lines, title=title, columns=columns, series=series, classes=num_classes),
+            tuple(series[column] for column, *_ in columns),
+        )
+        for title, columns in lines.items()
+        if columns
+    ]
+    # Kinds of cell with the same operations need one legend between them; it has a panel.
+    kinds = list(shares)
+    explained = {k for k, then in pairwise(kinds) if set(shares[k]) != set(shares[then])}
+    explained.update(kinds[-1:])
+    for kind, operations in shares.items():
+        title = f"operation share: {kind}"
+        areas = partial(draw_areas, shares=operations)
+        found.append(Panel(title, areas, tuple(operations.values())))
+        if kind in explained:
+            found.append(Panel("", partial(explain_areas, operations=operations)))
+    return found
+
+
+def draw_panel(axes: Axes, panel: Panel, epochs: tuple[float, float]) -> None:
+    """Fills the axes with a panel that shows these epochs, from the first to the last."""
+    if panel.title:
+        axes.set_title(panel.title, weight="bold", loc="left")
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+        first, last = epochs
+        axes.set_xlim((first, last) if last > first else (first - 0.5, first + 0.5))
+    panel.draw(axes)
+
+
+def epochs_of(panels: Sequence[Panel]) -> tuple[float, float]:
+    """The first and the last epoch that any of the panels shows."""
+    epochs = [epoch for panel in panels for points in panel.series for epoch, _ in points]
+    return min(epochs, default=0.0), max(epochs, default=0.0)
+
+
+def _look(columns: Mapping[str, str]) -> list[Column]:
+    """Name in the legend → column, each with a look of its own."""
+    return [(c, name, *LOOKS[i % len(LOOKS)]) for i, (name, c) in enumerate(columns.items())]
+
+
+def _draw_lines(
+    axes: Axes,
+    title: str,
+    columns: Sequence[Column],
+    series: Mapping[str, Series],
+    classes: int | None,
+) -> None:
+    for i, (column, name, colour, line) in enumerate(columns):
+        epochs, values = zip(*series[column], strict=True)
+        marker = "o" if len(values) == 1 else None  # a line of one point would not be seen
+        axes.plot(
+            epochs,
+            [value if math.isfinite(value) else math.nan for value in values],
+            linestyle=line,
+            color=colour,
+            label=name,
+            marker=marker,
+            markersize=max(3, 8 - 2.5 * i),  # equal points stand one inside the other
+            linewidth=1.2,
+            clip_on=marker is None,
+        )
+    values = [v for column, *_ in columns for _, v in series[column] if math.isfinite(v)]
+    highest = max(values, default=0.0)
+    chance = None
+    if title == "loss":
+        chance = None if classes is None else math.log(classes)
+    elif title == "accuracy":
+        whole = 100.0 if highest > 1.5 else 1.0  # per cent or a fraction
+        axes.set_ylim(-0.03 * whole, 1.03 * whole)
+        chance = None if classes is None else whole / classes
+    elif title == ENTROPY_TITLE:  # from 0, an α that has decided; else rounding fills the panel
+        axes.set_ylim(0.0, 1.08 * max(axes.get_ylim()[1], 0.1))
+    else:  # a share; or a penalty, whose logarithmic form goes beyond 1
+        axes.set_ylim(-0.03 * max(1.0, highest), 1.03 * max(1.0, highest))
+    if chance is not None:
+        _draw_chance(axes, chance)
+    if len(columns) > 1:
+        box = {"frameon": True, "framealpha": 0.9, "edgecolor": "none", "borderpad": 0.2}
+        axes.legend(handlelength=2.6, labelspacing=0.2, **box)
+
+
+def _draw_chance(axes: Axes, value: float) -> None:
+    """The line of a guess, named at its end, where no legend need stand over it."""
+    axes.axhline(value, color=CHANCE_COLOUR, linestyle=":", linewidth=1.0, zorder=1)
+    axes.annotate(
+        "chance",
+        (1.0, value),
+        xycoords=axes.get_yaxis_transform(),
+        xytext=(0.0, 1.0),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        size=6.5,
+        color=CHANCE_COLOUR,
+    )
