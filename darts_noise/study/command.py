@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     except ImportError:
         fail("a study needs Optuna: pip install -e '.[study]'")
     from darts_noise.study.run import Study
-    from darts_noise.study.scripts import check_scripts
+    from darts_noise.study.scripts import check_data, check_scripts
 
     parser = make_parser()
     given = argv if not argv or argv[0].startswith("-") else ["--config", *argv]
@@ -66,6 +66,7 @@ def main(argv: list[str] | None = None) -> None:
         check_scripts(settings, config.root)
         study = Study(settings, config.runs, config.root, f"{PROGRAM} {command}")
         if not config.table:
+            check_data(settings, config.root)
             study.run()
         study.write()
     except ValueError as error:

@@ -91,6 +91,15 @@ def check_scripts(settings: StudySettings, root: str | None) -> None:
             raise ValueError(f"controls.{name}: {error}") from None
 
 
+def check_data(settings: StudySettings, root: str | None) -> None:
+    """Raises the ``ValueError`` of data that cannot be read, before the first unit needs them."""
+    for key, script in (("search", search_script), ("train", train_script)):
+        try:
+            script(getattr(settings, key), 0, root).datamodule.setup()
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}") from None
+
+
 def _check_both(settings: StudySettings, root: str | None) -> None:
     search = search_script(settings.search, 0, root)
     try:
@@ -154,7 +163,7 @@ def train_network(cli: TrainCLI, network: Genotype | Factory) -> Trained:
     form = (data.num_classes, data.in_channels)
     if isinstance(network, Genotype):
         stem = (module.hparams["stem"], module.hparams["stem_stride"])
-        if not auxiliary_fits(data.image_shape[1:], *stem):
+        if not auxiliary_fits(data.image_shape[1:], *stem, network.choice("pooling")):
             module.hparams["auxiliary_weight"] = 0.0
         module.build(network, *form)
     else:

@@ -89,6 +89,15 @@ def test_a_wrong_setting_is_one_line_that_names_it(changes, said, tmp_path, caps
     assert not (tmp_path / "study" / "small" / "results.json").exists()
 
 
+def test_missing_data_stop_a_study_before_its_first_unit(tmp_path, capsys):
+    """Else every unit would fail by itself, each after its part of the waiting."""
+    folder = tmp_path / "images"
+    train = {**SMALL["train"], "data": {"name": str(folder)}}
+    said = refusal(capsys, written(tmp_path, train=train), f"--runs={tmp_path / 'runs'}")
+    assert said.startswith("train: ")
+    assert said.count(str(folder)) == 1
+
+
 def test_a_study_with_other_settings_takes_another_name(tmp_path, capsys):
     small_study(tmp_path)
     runs = f"--runs={tmp_path}"
