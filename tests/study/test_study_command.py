@@ -92,6 +92,7 @@ def test_a_wrong_setting_is_one_line_that_names_it(changes, said, tmp_path, caps
 def test_missing_data_stop_a_study_before_its_first_unit(tmp_path, capsys):
     """Else every unit would fail by itself, each after its part of the waiting."""
     folder = tmp_path / "images"
+    folder.mkdir()
     train = {**SMALL["train"], "data": {"name": str(folder)}}
     said = refusal(capsys, written(tmp_path, train=train), f"--runs={tmp_path / 'runs'}")
     assert said.startswith("train: ")
