@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from darts_noise.data import ImageDataModule, list_datasets, load_dataset, register_dataset
-    from darts_noise.nets import Cell, Network, SuperNet, create_model
+    from darts_noise.nets import Cell, FeatureNetwork, Network, SuperNet, create_model
     from darts_noise.noise import (
         list_noise,
         list_penalties,
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Architecture",
     "Cell",
+    "FeatureNetwork",
     "Genotype",
     "ImageDataModule",
     "InnerStep",

@@ -196,7 +196,10 @@ def main(argv: list[str] | None = None) -> None:
         check = NoiseCheck(cli)
         head = hparams["auxiliary_weight"] > 0
         if head and not auxiliary_fits(
-            data.image_shape[1:], hparams["stem"], hparams["stem_stride"]
+            data.image_shape[1:],
+            hparams["stem"],
+            hparams["stem_stride"],
+            genotype.choice("pooling"),
         ):
             hparams["auxiliary_weight"] = 0.0
             print(f"no auxiliary head: images of {data.image_shape[1:]} pixels are too small")

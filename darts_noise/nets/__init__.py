@@ -1,7 +1,16 @@
 """Networks: a genotype as a network, a search space as a supernet."""
 
+from darts_noise.nets.body import FeatureNetwork
 from darts_noise.nets.cell import Cell
 from darts_noise.nets.network import Network, WithAuxiliary, auxiliary_fits, create_model
 from darts_noise.nets.supernet import SuperNet
 
-__all__ = ["Cell", "Network", "SuperNet", "WithAuxiliary", "auxiliary_fits", "create_model"]
+__all__ = [
+    "Cell",
+    "FeatureNetwork",
+    "Network",
+    "SuperNet",
+    "WithAuxiliary",
+    "auxiliary_fits",
+    "create_model",
+]

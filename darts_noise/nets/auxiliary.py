@@ -1,9 +1,22 @@
 """The auxiliary head of NASNet and DARTS: a second classifier at two thirds of the depth."""
 
+import torch
 from torch import Tensor, nn
 
 STRIDE = {"cifar": 3, "small": 3, "imagenet": 2}
 WINDOW = 5
+
+
+def _require_map(x: Tensor, smallest: int) -> Tensor:
+    if min(x.shape[-2:]) < smallest:
+        raise ValueError(
+            f"auxiliary: expected images that leave a map of {smallest}×{smallest} pixels or more "
+            f"for the auxiliary head, got one of {x.shape[-2]}×{x.shape[-1]}"
+        )
+    return x
+
+
+torch.fx.wrap("_require_map")  # a condition on sizes, which a symbolic trace has none of
 
 
 class AuxiliaryHead(nn.Module):
@@ -14,23 +27,28 @@ class AuxiliaryHead(nn.Module):
     authors' published figures have none. Source: DARTS (arXiv:1806.09055), appendix A.
     """
 
+    WIDTH = 768
+    """Features that the linear layer takes."""
+
     def __init__(self, channels: int, num_classes: int, stem: str) -> None:
         super().__init__()
-        second_norm = [] if stem == "imagenet" else [nn.BatchNorm2d(768)]
+        second_norm = [] if stem == "imagenet" else [nn.BatchNorm2d(self.WIDTH)]
+        self.smallest = smallest_map(stem)
         self.features = nn.Sequential(
             nn.ReLU(),
             nn.AvgPool2d(WINDOW, STRIDE[stem], count_include_pad=False),
             nn.Conv2d(channels, 128, 1, bias=False),
             nn.BatchNorm2d(128),
             nn.ReLU(),
-            nn.Conv2d(128, 768, 2, bias=False),
+            nn.Conv2d(128, self.WIDTH, 2, bias=False),
             *second_norm,
             nn.ReLU(),
         )
-        self.classifier = nn.Linear(768, num_classes)
+        self.classifier: nn.Module = nn.Linear(self.WIDTH, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(self.features(x).mean((2, 3)))
+        features = self.features(_require_map(x, self.smallest))
+        logits: Tensor = self.classifier(features.mean((2, 3)))
         return logits
 
 

@@ -1,5 +1,7 @@
 """The discrete network against the reference values, and the properties of its parts."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from conftest import fill, wave
@@ -130,7 +132,7 @@ def test_reductions_stand_at_one_and_two_thirds_and_double_the_width():
         ({"stem": "cifr"}, "unknown stem 'cifr': did you mean 'cifar'"),
         ({"num_cells": 0}, "num_cells: expected at least 1, got 0"),
         ({"channels": 0}, "channels: expected at least 1, got 0"),
-        ({"num_classes": 0}, "num_classes: expected at least 1, got 0"),
+        ({"num_classes": -1}, "num_classes: expected at least 0, which is no classifier, got -1"),
         ({"in_channels": 0}, "in_channels: expected at least 1, got 0"),
         ({"drop_path": 1.0}, "drop_path: expected"),
         ({"stem_stride": 3}, "stem_stride: expected 1, 2 or 4, got 3"),
@@ -150,5 +152,24 @@ def test_auxiliary_fits_says_what_the_head_accepts(size, fits):
     if fits:
         assert net(x).auxiliary.shape == (2, 10)
     else:
-        with pytest.raises(RuntimeError):
+        with pytest.raises(ValueError, match="auxiliary: expected images that leave a map of 8×8"):
             net(x)
+
+
+@pytest.mark.parametrize("stem", ["small", "imagenet"])
+@pytest.mark.parametrize("pooling", ["none", "average_2", "average_4"])
+def test_auxiliary_fits_counts_the_pooling_behind_the_stem(stem, pooling):
+    g = replace(dn.load_genotype("darts_v2"), macro={"pooling": pooling})
+    net = dn.create_model(g, channels=4, num_cells=3, stem=stem, auxiliary=True)
+    least = (7 if stem == "imagenet" else 8) - 1
+    stride = {"small": 4, "imagenet": 32}[stem] * {"none": 1, "average_2": 2, "average_4": 4}[
+        pooling
+    ]
+    for side, fits in ((least * stride, False), (least * stride + 1, True)):
+        assert auxiliary_fits((side, side), stem, pooling=pooling) is fits
+        x = torch.randn(2, 3, side, side)
+        if fits:
+            assert net(x).auxiliary.shape == (2, 10)
+        else:
+            with pytest.raises(ValueError, match="auxiliary: expected images"):
+                net(x)

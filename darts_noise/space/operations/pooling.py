@@ -22,6 +22,14 @@ def avg_pool_3x3(channels: int, stride: int, affine: bool) -> nn.Module:
     return nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
 
 
+def _mirrored(x: Tensor) -> Tensor:
+    """(B, C, H, W) → (B, C, H + 2, W + 2), by a pixel on each side."""
+    return F.pad(x, (1, 1, 1, 1), mode="reflect" if min(x.shape[-2:]) > 1 else "replicate")
+
+
+torch.fx.wrap("_mirrored")  # a condition on sizes, which a symbolic trace has none of
+
+
 class BlurPool(nn.Module):
     """Fixed binomial low-pass filter [1 2 1]ᵀ[1 2 1] / 16 per channel, then the stride.
 
@@ -43,9 +51,7 @@ class BlurPool(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        mode = "reflect" if min(x.shape[-2:]) > 1 else "replicate"
-        padded = F.pad(x, (1, 1, 1, 1), mode=mode)  # (B, C, H + 2, W + 2)
-        return F.conv2d(padded, self.kernel, stride=self.stride, groups=self.channels)
+        return F.conv2d(_mirrored(x), self.kernel, stride=self.stride, groups=self.channels)
 
 
 @register_operation("pooling", normalise_in_search=True)
