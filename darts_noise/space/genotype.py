@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from darts_noise.atomic import write_text
+from darts_noise.space.json_file import MAX_BYTES, read_json, shown_path
 from darts_noise.space.macro import MACRO, Value, check_macro
 from darts_noise.space.operations import get_operation
-from darts_noise.space.shown import LONGEST, shown
+from darts_noise.space.shown import shown
 
 FORMAT = "darts_noise.genotype/1"
 MAX_NODES = 64
 MAX_EDGES_PER_NODE = 16
-MAX_BYTES = 1 << 20
 MAX_META_BYTES = MAX_BYTES // 2
 MAX_META_DEPTH = 16
 MAX_INTEGER_BITS = 64  # as many as every reader of JSON keeps
@@ -130,24 +130,11 @@ class Genotype:
             ValueError: no such file, not JSON, or not a genotype; the message names the file.
         """
         path = Path(path)
+        data = read_json(path)
         try:
-            # Not the size that the file system states: a device's is 0.
-            with path.open("rb") as file:
-                content = file.read(MAX_BYTES + 1)
-            if len(content) > MAX_BYTES:
-                raise ValueError(f"expected at most {MAX_BYTES} bytes")
-            return cls.from_dict(json.loads(content.decode("utf-8")))
-        except OSError as error:
-            reason = error.strerror or shown(error)
-        except RecursionError:
-            reason = "nested too deeply for a genotype"
-        except json.JSONDecodeError as error:
-            reason = f"not JSON (line {error.lineno}: {error.msg})"
-        except UnicodeDecodeError:
-            reason = "not UTF-8 text"
+            return cls.from_dict(data)
         except ValueError as error:
-            reason = str(error)
-        raise ValueError(f"{_shown_path(path)}: {reason}")
+            raise ValueError(f"{shown_path(path)}: {error}") from None
 
 
 def format_json(data: Mapping[str, Any]) -> str:
@@ -226,9 +213,3 @@ def _checked_json(value: object, place: str, depth: int = 0) -> Any:
                 raise ValueError(f"{place}: expected strings as keys, got {shown(key)}")
         return {k: _checked_json(v, f"{place}[{shown(k)}]", depth + 1) for k, v in value.items()}
     return [_checked_json(v, f"{place}[{i}]", depth + 1) for i, v in enumerate(value)]
-
-
-def _shown_path(path: Path) -> str:
-    """A path as it is, unless it would fill or break the line."""
-    text = str(path)
-    return text if text.isprintable() and len(text) <= 10 * LONGEST else shown(text)

@@ -1,0 +1,41 @@
+"""JSON files from elsewhere, read as data: bounded in size, and refused in one line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from darts_noise.space.shown import LONGEST, shown
+
+MAX_BYTES = 1 << 20
+
+
+def read_json(path: Path) -> Any:
+    """The value that a JSON file of at most `MAX_BYTES` holds.
+
+    Raises:
+        ValueError: no such file, a larger one, or not JSON; the message names the file.
+    """
+    try:
+        # Not the size that the file system states: a device's is 0.
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ValueError(f"expected at most {MAX_BYTES} bytes")
+        return json.loads(content.decode("utf-8"))
+    except OSError as error:
+        reason = error.strerror or shown(error)
+    except RecursionError:
+        reason = "nested too deeply"
+    except json.JSONDecodeError as error:
+        reason = f"not JSON (line {error.lineno}: {error.msg})"
+    except UnicodeDecodeError:
+        reason = "not UTF-8 text"
+    except ValueError as error:
+        reason = str(error)
+    raise ValueError(f"{shown_path(path)}: {reason}")
+
+
+def shown_path(path: Path) -> str:
+    """A path as it is, unless it would fill or break the line."""
+    text = str(path)
+    return text if text.isprintable() and len(text) <= 10 * LONGEST else shown(text)
