@@ -1,27 +1,19 @@
 """``python search.py``: finds a cell; see README.md."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 from pytorch_lightning.cli import LightningArgumentParser
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from darts_noise.atomic import write_text
 from darts_noise.cli.parser import ScriptCLI, UserError, fail
 from darts_noise.cli.resume import take_up
-from darts_noise.cli.run_directory import point_latest, runs_option
+from darts_noise.cli.run_directory import runs_option
+from darts_noise.cli.search_outputs import DRAWINGS, SearchOutputs
 from darts_noise.cli.session import Session, quiet_lightning
 from darts_noise.noise.families import describe_noise
 from darts_noise.report.card import count_parameters, row
-from darts_noise.report.cells import save_cells
-from darts_noise.report.curves import draw_curves
-from darts_noise.report.heatmap import draw_alpha
-from darts_noise.report.style import save_figure
 from darts_noise.report.tracking import require_mode
 from darts_noise.search.module import SearchModule
-from darts_noise.space.genotype import format_json
 
 
 class SearchCLI(ScriptCLI):
@@ -34,61 +26,6 @@ class SearchCLI(ScriptCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.link_arguments("seed", "model.seed")
         super().add_arguments_to_parser(parser)
-
-
-class SearchOutputs(pl.Callback):
-    """Writes what has been found: the cell and α after every epoch, the drawings at the end."""
-
-    def __init__(self, run: Path) -> None:
-        self.run = run
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, SearchModule)
-        if trainer.is_global_zero:
-            self.write(pl_module)
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, SearchModule)
-        if trainer.is_global_zero:
-            self.write(pl_module)
-            self.draw(pl_module)
-
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
-        assert isinstance(pl_module, SearchModule)
-        if trainer.is_global_zero and isinstance(exception, KeyboardInterrupt | SIGTERMException):
-            self.write(pl_module)
-            self.draw(pl_module)
-
-    def write(self, module: SearchModule) -> None:
-        """``genotype.json``, and ``alpha.json`` with the raw α and their relaxed weights."""
-        cell = self.run / "genotype.json"
-        first = not cell.exists()
-        module.genotype().to_json(cell)
-        if first:
-            point_latest(self.run)
-        arch = module.arch
-        alpha = {
-            "space": arch.space.name,
-            "operations": list(arch.space.operations),
-            "edges": arch.space.edges,
-            "alpha": {k: a.tolist() for k, a in arch.named_parameters()},
-            "weights": {k: w.tolist() for k, w in arch.expected().items()},
-        }
-        write_text(self.run / "alpha.json", format_json(alpha))
-
-    def draw(self, module: SearchModule) -> None:
-        """``cells``, ``alpha`` and ``curves``, each as PNG and SVG."""
-        arch = module.arch
-        save_cells(module.genotype(), self.run / "cells")
-        weights = {k: w.tolist() for k, w in arch.expected().items()}
-        save_figure(
-            draw_alpha(weights, arch.space.operations, arch.space.edges), self.run / "alpha"
-        )
-        table = self.run / "metrics.csv"
-        if table.is_file():
-            save_figure(draw_curves(table, module.num_classes), self.run / "curves")
 
 
 def check_settings(cli: ScriptCLI) -> None:
@@ -169,7 +106,7 @@ def main(argv: list[str] | None = None) -> None:
     with session.one_line_errors():
         session.fit(module)
         card = search_card(module, session)
-        images = {name: session.run / f"{name}.png" for name in ("cells", "alpha", "curves")}
+        images = {name: session.run / f"{name}.png" for name in DRAWINGS}
         session.close(card, images)
     if module.stopped_because:
         session.console.print(module.stopped_because)

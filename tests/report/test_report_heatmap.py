@@ -5,7 +5,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from small_histories import history_of
 
+from darts_noise.report.chosen import chosen_entries
 from darts_noise.report.heatmap import draw_alpha, edge_label
 
 
@@ -88,3 +90,20 @@ def test_weights_that_are_none_are_refused(weight: float) -> None:
 def test_all_zero_weights_have_a_scale() -> None:
     figure = draw_alpha({"normal": [[0.0]]}, ["none"], [(0, 0)])
     assert figure.axes[0].images[0].get_clim() == (0.0, 1.0)
+
+
+def test_macro_choices_stand_below_with_their_names_and_the_genotype_is_framed() -> None:
+    history = history_of("noise", epochs=2)
+    weights, genotype = history.moments[-1].weights, history.moments[-1].genotype
+    figure = draw_alpha(
+        weights, history.operations, history.edges, macro=history.macro, genotype=genotype
+    )
+    axes = {a.get_title(loc="left"): a for a in figure.axes}
+    for name, values in history.macro.items():
+        assert [t.get_text() for t in axes[name].get_xticklabels()] == list(values)
+        assert axes[name].get_position().y1 < axes["normal"].get_position().y0
+        [frame] = axes[name].patches
+        assert values[round(frame.get_center()[0])] == str(genotype.choice(name))
+    for kind, nodes in chosen_entries(genotype, history.operations, history.edges).items():
+        framed = {tuple(map(round, frame.get_center()[::-1])) for frame in axes[kind].patches}
+        assert framed == {entry for pairs in nodes for entry in pairs}

@@ -1,0 +1,114 @@
+"""How α went: its relaxed weights and the genotype after every epoch, as a run's `history.json`."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from darts_noise.atomic import write_text
+from darts_noise.space.genotype import Genotype
+
+FORMAT = "darts_noise.alpha_history/1"
+MAX_BYTES = 1 << 26
+DECIMALS = 5  # `alpha.json` holds the last ones in full
+
+
+@dataclass(frozen=True)
+class Moment:
+    """α after an epoch.
+
+    Attributes:
+        epoch: from 1.
+        genotype: what α stood for.
+        weights: kind of cell or macro choice → rows, one per edge, of weights.
+    """
+
+    epoch: int
+    genotype: Genotype
+    weights: Mapping[str, Sequence[Sequence[float]]]
+
+
+@dataclass(frozen=True)
+class AlphaHistory:
+    """α over a search.
+
+    Attributes:
+        operations: names of the columns of a cell's α.
+        edges: (predecessor, node) of its rows; see `darts_noise.space.spaces.Space.edges`.
+        macro: choice → its candidates, as text.
+        moments: by epoch.
+    """
+
+    operations: tuple[str, ...]
+    edges: tuple[tuple[int, int], ...]
+    macro: Mapping[str, tuple[str, ...]]
+    moments: tuple[Moment, ...] = ()
+
+    def with_moment(self, moment: Moment) -> "AlphaHistory":
+        """With one more; what came at or after its epoch, of a run that was stopped, is dropped."""
+        before = tuple(m for m in self.moments if m.epoch < moment.epoch)
+        return replace(self, moments=(*before, moment))
+
+    def changes(self) -> list[Moment]:
+        """The first moment, and each whose genotype is another than the one before."""
+        pairs = zip((None, *self.moments), self.moments, strict=False)
+        return [now for was, now in pairs if was is None or was.genotype != now.genotype]
+
+
+def write_history(path: Path, history: AlphaHistory) -> None:
+    """Writes the file, a line for each epoch, in one step."""
+    head = {
+        "format": FORMAT,
+        "operations": history.operations,
+        "edges": history.edges,
+        "macro": history.macro,
+    }
+    lines = [json.dumps(head)]
+    for moment in history.moments:
+        rounded = {
+            kind: [[round(weight, DECIMALS) for weight in row] for row in rows]
+            for kind, rows in moment.weights.items()
+        }
+        cell = moment.genotype.to_dict()
+        lines.append(json.dumps({"epoch": moment.epoch, "genotype": cell, "weights": rounded}))
+    write_text(path, "[" + ",\n".join(lines) + "]\n")
+
+
+def read_history(path: Path) -> AlphaHistory:
+    """The history that a file holds; it is checked, and no code runs from it.
+
+    Raises:
+        ValueError: not such a file; the message names it.
+        OSError: it cannot be read.
+    """
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"{path}: expected at most {MAX_BYTES} bytes")
+    try:
+        head, *rows = json.loads(path.read_text("utf-8"))
+        if head["format"] != FORMAT:
+            raise ValueError(f"expected the format {FORMAT!r}")
+        history = AlphaHistory(
+            operations=tuple(map(str, head["operations"])),
+            edges=tuple((int(p), int(node)) for p, node in head["edges"]),
+            macro={str(name): tuple(map(str, values)) for name, values in head["macro"].items()},
+            moments=tuple(map(_moment, rows)),
+        )
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not the history of a search: {error}") from None
+    return history
+
+
+def _moment(row: Any) -> Moment:
+    weights = {
+        str(kind): [[_weight(weight) for weight in row] for row in rows]
+        for kind, rows in row["weights"].items()
+    }
+    return Moment(int(row["epoch"]), Genotype.from_dict(row["genotype"]), weights)
+
+
+def _weight(value: Any) -> float:
+    if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
+        raise ValueError(f"expected finite weights from 0, got {value!r:.40}")
+    return float(value)
