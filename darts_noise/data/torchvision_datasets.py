@@ -90,13 +90,15 @@ def _load(
     for train in (True, False):
         source = _open_or_download(name, open_, files, train)
         labels = source.labels if isinstance(source, tv.SVHN) else source.targets
-        halves.append(
-            LabelledImages(
+        try:
+            half = LabelledImages(
                 _channels_first(source),
                 torch.as_tensor(labels, dtype=torch.int64),
                 tuple(source.classes) if classes is None else classes,
             )
-        )
+        except ValueError as error:
+            raise ValueError(f"data set {name!r}: the files at {files}: {error}") from None
+        halves.append(half)
     train_half, test_half = halves
     return ImageDataset(name, train_half, test_half, flip)
 
@@ -113,7 +115,7 @@ def _open_or_download(name: str, open_: Open, files: Path, train: bool) -> Any:
             f"data set {name!r}: expected its files at {files}, and downloading them failed "
             f"({reason}); copy them there from a machine with a network, or set data.root"
         ) from error
-    except (AssertionError, EOFError, ValueError) as error:
+    except (AssertionError, EOFError, LookupError, TypeError, ValueError) as error:
         raise ValueError(
             f"data set {name!r}: cannot read the files at {files}; delete them to download again"
         ) from error
