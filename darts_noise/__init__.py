@@ -23,6 +23,14 @@ if TYPE_CHECKING:
         register_noise,
         register_penalty,
     )
+    from darts_noise.pretrained import (
+        BundleConfig,
+        BundleImages,
+        list_pretrained,
+        load_pretrained,
+        pretrained_config,
+        save_pretrained,
+    )
     from darts_noise.search import (
         Architecture,
         InnerStep,
@@ -53,6 +61,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Architecture",
+    "BundleConfig",
+    "BundleImages",
     "Cell",
     "FeatureNetwork",
     "Genotype",
@@ -74,23 +84,27 @@ __all__ = [
     "list_noise",
     "list_operations",
     "list_penalties",
+    "list_pretrained",
     "list_spaces",
     "list_variants",
     "load_dataset",
     "load_genotype",
+    "load_pretrained",
     "make_noise",
     "noise_fit",
     "noise_fit_penalty",
     "objective",
+    "pretrained_config",
     "register_dataset",
     "register_noise",
     "register_operation",
     "register_penalty",
     "register_space",
     "register_variant",
+    "save_pretrained",
 ]
 
-PARTS = ("data", "space", "nets", "noise", "search", "train")
+PARTS = ("data", "space", "nets", "noise", "search", "train", "pretrained")
 
 if not TYPE_CHECKING:  # a type checker reads the imports above
 

@@ -16,8 +16,17 @@ from darts_noise.cli.parser import CONFIGS, ScriptCLI, UserError, fail
 from darts_noise.cli.resume import take_up
 from darts_noise.cli.run_directory import newest_run, point_latest, runs_option
 from darts_noise.cli.session import Session, quiet_lightning
+from darts_noise.data.module import ImageDataModule
 from darts_noise.nets.network import auxiliary_fits
-from darts_noise.report.card import count_multiply_adds, count_parameters, row, without_diverged
+from darts_noise.pretrained.bundle import OF_A_RUN, save_pretrained
+from darts_noise.pretrained.training import trained_images
+from darts_noise.report.card import (
+    count_multiply_adds,
+    count_parameters,
+    finite,
+    row,
+    without_diverged,
+)
 from darts_noise.report.cells import save_cells
 from darts_noise.report.curves import draw_curves
 from darts_noise.report.style import save_figure
@@ -168,6 +177,19 @@ def train_card(
     }
 
 
+def write_bundle(
+    run: Path, module: TrainModule, data: ImageDataModule, card: dict[str, Any]
+) -> str:
+    """Writes the trained network for `load_pretrained`, and says in one line where it is."""
+    try:
+        folder = save_pretrained(
+            module.net, run / OF_A_RUN, images=trained_images(data), card=finite(card)
+        )
+    except ModuleNotFoundError as error:  # installed before safetensors was a dependency
+        return f"no bundle, for which {error.name} is missing: pip install -e ."
+    return f"bundle: {folder}"
+
+
 def main(argv: list[str] | None = None) -> None:
     """Trains a cell and leaves the network in ``runs/train/<name>``.
 
@@ -223,5 +245,6 @@ def main(argv: list[str] | None = None) -> None:
         card = train_card(module, session, cell, test, rows)
         card = without_diverged(card, ["noise_accuracy"] if unfit else [])
         session.close(card, {name: run / f"{name}.png" for name in ("cells", "curves")})
+        bundle = write_bundle(run, module, data, card)
     session.console.print(row(card))
-    session.console.print(f"card: {run / 'card.md'}")
+    session.console.print(f"card: {run / 'card.md'}\n{bundle}")

@@ -41,7 +41,7 @@ def runs(tmp_path_factory):
     ("kind", "name", "files"),
     [
         ("search", "s", ["alpha.json", "alpha.png", "alpha.svg"]),
-        ("train", "t", []),
+        ("train", "t", ["bundle/README.md"]),
     ],
 )
 def test_what_a_run_leaves(runs, kind, name, files):
@@ -121,6 +121,16 @@ def test_the_card_agrees_with_the_network_it_describes(runs):
     assert card["noise"]["epochs"] == card["epochs"] == 2
     assert 0 <= card["noise_accuracy"] <= 1
     assert f"{100 * card['test_accuracy']:.2f} %" in (run / "card.md").read_text()
+
+
+def test_the_bundle_holds_the_network_that_was_tested(runs):
+    """Its accuracy on the test images, which its config says how to prepare, is the card's."""
+    run = runs / "train" / "t"
+    net, images = dn.load_pretrained(run), dn.pretrained_config(run).images
+    test = dn.load_dataset("digits").test
+    found = net(images.normalisation(test.images)).argmax(1) == test.labels
+    card = json.loads((run / "card.json").read_text())
+    assert found.double().mean().item() == pytest.approx(card["test_accuracy"], abs=1e-6)
 
 
 def test_a_config_from_a_run_gives_the_same_run(runs, tmp_path):

@@ -1,0 +1,204 @@
+"""A bundle: a trained network as a folder that holds nothing but data.
+
+``genotype.json`` has the cell, ``model.safetensors`` the weights, ``config.json`` the form of the
+network and the checksums of the other two, ``README.md`` the card that model hubs show.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import torch
+from torch import Tensor
+
+from darts_noise.atomic import replacing, write_text
+from darts_noise.naming import unknown
+from darts_noise.nets.body import Body, FeatureNetwork
+from darts_noise.nets.network import Network, create_model
+from darts_noise.pretrained.config import BundleConfig, BundleImages, network_form
+from darts_noise.pretrained.model_card import model_card
+from darts_noise.pretrained.shipped import SHIPPED, list_pretrained
+from darts_noise.space.genotype import Genotype
+from darts_noise.space.json_file import read_json, shown_path
+from darts_noise.space.shown import shortened, shown
+
+CONFIG = "config.json"
+GENOTYPE = "genotype.json"
+WEIGHTS = "model.safetensors"
+CARD = "README.md"
+SEALED = (GENOTYPE, WEIGHTS)
+"""The files whose checksums the config states."""
+OF_A_RUN = "bundle"
+"""The folder in a training run's directory that holds its bundle."""
+
+
+def save_pretrained(
+    net: Network,
+    folder: str | Path,
+    *,
+    images: BundleImages | None = None,
+    card: Mapping[str, Any] | None = None,
+) -> Path:
+    """Writes a network as a bundle; what is in the folder by these names is replaced.
+
+    Without its auxiliary head, which only a training uses.
+
+    Args:
+        net: the network, on any device; left as it is.
+        folder: made where it is not there.
+        images: what the network was trained on, for those who are to use it on others.
+        card: the result card of its training, as in ``card.json``.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: no `Network`, or images of another number of channels or classes.
+        OSError: the folder cannot be written to.
+    """
+    from safetensors.torch import save
+
+    if not isinstance(net, Network):
+        raise ValueError(f"net: expected a Network of create_model, got {type(net).__name__}")
+    folder = Path(folder)
+    weights = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in net.state_dict().items()
+        if not name.startswith("auxiliary.")
+    }
+    net.genotype.to_json(folder / GENOTYPE)
+    with replacing(folder / WEIGHTS) as file:
+        file.write(save(weights, metadata={"format": "pt"}))
+    digests = {name: _digest((folder / name).read_bytes()) for name in SEALED}
+    config = BundleConfig(network_form(net), images, digests)
+    content = json.dumps(config.to_dict(), indent=1)
+    BundleConfig.from_dict(json.loads(content), SEALED)  # what is written can be read
+    write_text(folder / CARD, model_card(config, net.genotype, card or {}))
+    write_text(folder / CONFIG, content + "\n")  # last: its checksums say that all is there
+    return folder
+
+
+@overload
+def load_pretrained(
+    source: str | Path, *, features_only: Literal[False] = ..., out_indices: None = ...
+) -> Network: ...
+
+
+@overload
+def load_pretrained(
+    source: str | Path, *, features_only: Literal[True], out_indices: Sequence[int] | None = ...
+) -> FeatureNetwork: ...
+
+
+def load_pretrained(
+    source: str | Path,
+    *,
+    features_only: bool = False,
+    out_indices: Sequence[int] | None = None,
+) -> Network | FeatureNetwork:
+    """A trained network, on the CPU and in eval mode.
+
+    For other classes call its ``reset_classifier``. The files are data: nothing in them is run, and
+    the weights must be those that the config has the checksum of.
+
+    Args:
+        source: the name of a shipped network (see `list_pretrained`), the folder of a bundle, or
+            the directory of a training run.
+        features_only, out_indices: as for `create_model`.
+
+    Raises:
+        ValueError: no such bundle, or one that is damaged or of another form than it states; one
+            line that names the file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    folder = _find(source)
+    config = pretrained_config(folder)
+    weights = _sealed(folder, WEIGHTS, config)
+    _sealed(folder, GENOTYPE, config)
+    genotype = Genotype.from_json(folder / GENOTYPE)
+    path = shown_path(folder / WEIGHTS)
+    try:
+        tensors = load(weights)
+    except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not a safetensors file ({shown(str(error))})") from None
+    form: dict[str, Any] = dict(config.model)
+    try:
+        # Without memory first: a config may state a form that no weights are there for.
+        with torch.device("meta"):
+            _require_same(create_model(genotype, **form), tensors)
+        with torch.random.fork_rng(devices=[]):
+            net: Body = (
+                create_model(genotype, **form, features_only=True, out_indices=out_indices)
+                if features_only
+                else create_model(genotype, **form, out_indices=None)
+            )
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    net.load_state_dict({name: tensors[name] for name in net.state_dict()})
+    assert isinstance(net, Network | FeatureNetwork)
+    return net.eval()
+
+
+def pretrained_config(source: str | Path) -> BundleConfig:
+    """The form of a bundle's network and the images that it was trained on.
+
+    Args:
+        source: as for `load_pretrained`.
+
+    Raises:
+        ValueError: no such bundle, or a config that is none; the message names the file.
+    """
+    path = _find(source) / CONFIG
+    data = read_json(path)
+    try:
+        return BundleConfig.from_dict(data, SEALED)
+    except ValueError as error:
+        raise ValueError(f"{shown_path(path)}: {error}") from None
+
+
+def _find(source: str | Path) -> Path:
+    if str(source) in list_pretrained():
+        return SHIPPED / source
+    folder = Path(source)
+    if folder.is_dir():
+        for place in (folder, folder / OF_A_RUN):
+            if (place / CONFIG).is_file():
+                return place
+        raise ValueError(f"{shown_path(folder)}: no {CONFIG} in this folder or in its {OF_A_RUN}")
+    message = unknown("trained network", shortened(str(source)), list_pretrained())
+    raise ValueError(f"{message}, or the folder of a bundle or of a training run")
+
+
+def _sealed(folder: Path, name: str, config: BundleConfig) -> bytes:
+    """The bytes of a file whose checksum the config states."""
+    path = folder / name
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{shown_path(path)}: {error.strerror or shown(error)}") from None
+    if _digest(content) != config.sha256[name]:
+        raise ValueError(f"{shown_path(path)}: damaged, its checksum is not that of {CONFIG}")
+    return content
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _require_same(net: Network, tensors: Mapping[str, Tensor]) -> None:
+    """Raises ``ValueError`` for the first tensor that the network has no place for, or lacks."""
+    wanted = net.state_dict()
+    for name in sorted({*wanted, *tensors}):
+        places = [_described(side.get(name)) for side in (wanted, tensors)]
+        if places[0] != places[1]:
+            raise ValueError(f"{shown(name)}: expected {places[0]} by {CONFIG}, got {places[1]}")
+
+
+def _described(tensor: Tensor | None) -> str:
+    if tensor is None:
+        return "no tensor"
+    return f"{'floats' if tensor.is_floating_point() else 'integers'} {tuple(tensor.shape)}"

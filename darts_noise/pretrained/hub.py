@@ -1,0 +1,63 @@
+"""Bundles on the Hugging Face Hub; needs ``pip install 'darts_noise[hub]'``.
+
+A repository there holds the files of a bundle, and is read with the same checks as a folder.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin, snapshot_download
+
+from darts_noise.atomic import write_text
+from darts_noise.nets.network import Network
+from darts_noise.pretrained.bundle import (
+    CARD,
+    CONFIG,
+    SEALED,
+    WEIGHTS,
+    load_pretrained,
+    pretrained_config,
+    save_pretrained,
+)
+from darts_noise.pretrained.config import BundleConfig, network_form
+
+
+class HubNetwork(Network, PyTorchModelHubMixin, library_name="darts_noise"):
+    """A `Network` with ``from_pretrained``, ``save_pretrained`` and ``push_to_hub``.
+
+    ``HubNetwork.from_pretrained("runs/train/latest/bundle").push_to_hub("me/digits")`` shares a
+    trained network, and ``HubNetwork.from_pretrained("me/digits")`` is the same one elsewhere. Its
+    arguments are those of `Network`, its files those of `darts_noise.pretrained.bundle`.
+
+    Attributes:
+        config: of the bundle that it was loaded from; None for a network that is new.
+    """
+
+    config: BundleConfig | None = None
+    _readme: str | None = None
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        images = None if self.config is None else self.config.images
+        save_pretrained(self, save_directory, images=images)
+        # The figures of a card are those of its weights: it stays with them and no others.
+        if self.config is not None and self._readme is not None:
+            saved = pretrained_config(save_directory).sha256
+            if saved[WEIGHTS] == self.config.sha256[WEIGHTS]:
+                write_text(save_directory / CARD, self._readme)
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, **download: Any) -> "HubNetwork":
+        folder = Path(model_id)
+        if not folder.is_dir():
+            files = [*SEALED, CONFIG, CARD]
+            folder = Path(snapshot_download(model_id, allow_patterns=files, **download))
+        loaded = load_pretrained(folder)
+        form: dict[str, Any] = network_form(loaded)
+        with torch.random.fork_rng(devices=[]):
+            net = cls(loaded.genotype, **form)
+        net.load_state_dict(loaded.state_dict())
+        net.config = pretrained_config(folder)
+        if (folder / CARD).is_file():
+            net._readme = (folder / CARD).read_text("utf-8")
+        return net.eval()

@@ -1,0 +1,102 @@
+"""The card of a bundle: Markdown, with the metadata that model hubs read at its head.
+
+The metadata are those of the Hugging Face Hub
+(https://huggingface.co/docs/hub/model-cards#model-card-metadata).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from darts_noise.pretrained.config import BundleConfig
+from darts_noise.report.card import markdown
+from darts_noise.space.genotype import Genotype
+
+TAGS = ("image-classification", "neural-architecture-search", "darts", "pytorch")
+METRICS = {"test_accuracy": "Test accuracy", "noise_accuracy": "Training-noise accuracy"}
+
+
+def model_card(config: BundleConfig, genotype: Genotype, card: Mapping[str, Any]) -> str:
+    """The text of ``README.md``.
+
+    Args:
+        config: of the bundle.
+        genotype: of the network.
+        card: the result card of its training; empty where there is none.
+    """
+    head = yaml.safe_dump(_metadata(config, card), sort_keys=False, allow_unicode=True)
+    parts = [f"---\n{head}---", f"# {_title(config)}", _about(config, genotype), USE]
+    if card:
+        parts.append(f"## Result\n\n{markdown(card).strip()}\n\n{READING}")
+    return "\n\n".join(parts) + "\n"
+
+
+USE = """## Use
+
+```python
+import darts_noise as dn
+
+net = dn.load_pretrained("path/to/this/folder")
+body = dn.load_pretrained("path/to/this/folder", features_only=True)  # its maps of every size
+images = dn.pretrained_config("path/to/this/folder").images  # their size, classes, normalisation
+```"""
+
+READING = (
+    "Training-noise accuracy is that of the same cell, trained from scratch on images that must "
+    "not be learnt: lower means that it memorises less. Compare it with a control under the same "
+    "protocol only."
+)
+
+
+def _title(config: BundleConfig) -> str:
+    return "A cell network" + ("" if config.images is None else f" for {config.images.name}")
+
+
+def _about(config: BundleConfig, genotype: Genotype) -> str:
+    form = ", ".join(f"{key} {value}" for key, value in config.model.items())
+    text = (
+        "A network of cells that were found by differentiable architecture search with "
+        "`darts_noise`, which penalises what an architecture can memorise.\n\n"
+        f"Its form: {form}."
+    )
+    if genotype.macro:
+        choices = ", ".join(f"{key} {value}" for key, value in genotype.macro.items())
+        text += f" Chosen for the whole network: {choices}."
+    if (images := config.images) is not None:
+        height, width = images.image_size
+        text += (
+            f"\n\nImages of {height}×{width} pixels, scaled to [0, 1], then less the mean "
+            f"{_figures(images.mean)} and divided by the deviation {_figures(images.std)}."
+        )
+    return text
+
+
+def _figures(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.4f}" for value in values)
+
+
+def _metadata(config: BundleConfig, card: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands at the head of the card."""
+    data: dict[str, Any] = {
+        "library_name": "darts_noise",
+        "pipeline_tag": "image-classification",
+        "tags": list(TAGS),
+    }
+    if config.images is None:
+        return data
+    name = config.images.name
+    data |= {"datasets": [name], "metrics": ["accuracy"]}
+    metrics = [
+        {"type": "accuracy", "name": title, "value": card[key]}
+        for key, title in METRICS.items()
+        if isinstance(card.get(key), float)
+    ]
+    if metrics:
+        result = {
+            "task": {"type": "image-classification"},
+            "dataset": {"type": name, "name": name},
+            "metrics": metrics,
+        }
+        data["model-index"] = [{"name": _title(config), "results": [result]}]
+    return data

@@ -1,0 +1,178 @@
+"""Bundles: what is saved is what is loaded, and what a file says is checked before it is used."""
+
+import hashlib
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import darts_noise as dn
+from darts_noise.pretrained.bundle import CARD, CONFIG, GENOTYPE, WEIGHTS
+
+IMAGES = dn.BundleImages("shapes", (9, 12), (0.5,), (0.25,), ("square", "circle", "triangle"))
+MACRO = {"normalisation": "layer", "pooling": "average_2", "width": 0.5}
+CELL = replace(dn.load_genotype("darts_v1"), macro=MACRO)
+FORM = {"num_classes": 3, "in_channels": 1, "channels": 8, "num_cells": 4, "stem": "small"}
+
+
+def trained(genotype=CELL, **settings):
+    """A network whose every weight and statistic differs from a new one's."""
+    net = dn.create_model(genotype, **{**FORM, **settings}).train()
+    with torch.no_grad():
+        net(torch.randn(4, net.form["in_channels"], 40, 40))
+        for p in net.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    return net.eval()
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    return dn.save_pretrained(trained(), tmp_path / "b", images=IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("genotype", "settings"),
+    [
+        (CELL, {}),
+        (dn.load_genotype("darts_v2"), {"stem": "imagenet", "in_channels": 3}),
+        (replace(CELL, macro={"normalisation": "none"}), {"stem_stride": 2, "num_classes": 0}),
+        (dn.load_genotype("nasnet"), {"auxiliary": True}),
+    ],
+    ids=["layer", "imagenet", "none", "auxiliary"],
+)
+def test_a_loaded_network_is_the_saved_one(genotype, settings, tmp_path):
+    net = trained(genotype, **settings).to(memory_format=torch.channels_last)
+    state = torch.random.get_rng_state()
+    again = dn.load_pretrained(dn.save_pretrained(net, tmp_path))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert again.genotype == genotype
+    assert not again.training
+    for key, value in again.state_dict().items():
+        assert torch.equal(value, net.state_dict()[key]), key
+    x = torch.randn(2, net.form["in_channels"], 32, 32)
+    torch.testing.assert_close(again(x), net(x))
+
+
+def test_its_maps_are_those_of_the_whole(bundle):
+    net, body = dn.load_pretrained(bundle), dn.load_pretrained(bundle, features_only=True)
+    x = torch.randn(2, 1, 21, 30)
+    torch.testing.assert_close(body(x)[-1], net.forward_features(x))
+    top = dn.load_pretrained(bundle, features_only=True, out_indices=(-1,))
+    assert top.feature_info == body.feature_info[-1:]
+
+
+def test_the_config_says_what_the_images_were(bundle):
+    assert dn.pretrained_config(bundle).images == IMAGES
+    x = torch.randint(256, (2, 1, 9, 12), dtype=torch.uint8)
+    torch.testing.assert_close(IMAGES.normalisation(x), (x / 255 - 0.5) / 0.25)
+
+
+def test_a_bundle_within_a_run_is_found(tmp_path):
+    dn.save_pretrained(trained(), tmp_path / "bundle")
+    assert dn.load_pretrained(tmp_path).num_classes == 3
+
+
+def test_a_second_network_takes_the_place_of_the_first(bundle):
+    net = trained(num_classes=5)
+    dn.save_pretrained(net, bundle)
+    assert dn.load_pretrained(bundle).num_classes == 5
+    assert sorted(p.name for p in bundle.iterdir()) == sorted([CARD, CONFIG, GENOTYPE, WEIGHTS])
+
+
+def test_images_that_do_not_suit_the_network_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="images: expected 1 channels and 4 classes"):
+        dn.save_pretrained(trained(num_classes=4), tmp_path, images=IMAGES)
+    with pytest.raises(ValueError, match="net: expected a Network"):
+        dn.save_pretrained(torch.nn.Linear(2, 2), tmp_path)
+
+
+def rewrite(bundle, change):
+    """Changes the config as its author might, with the checksums put right."""
+    config = json.loads((bundle / CONFIG).read_text())
+    change(config)
+    for name in config.get("sha256", {}) if isinstance(config, dict) else ():
+        if (bundle / name).is_file():
+            config["sha256"][name] = hashlib.sha256((bundle / name).read_bytes()).hexdigest()
+    (bundle / CONFIG).write_text(json.dumps(config))
+
+
+def message(bundle):
+    with pytest.raises(ValueError, match=r"expected|damaged|No such|not a") as error:
+        dn.load_pretrained(bundle)
+    text = str(error.value)
+    assert "\n" not in text
+    assert len(text) < 600
+    return text
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, GENOTYPE])
+def test_a_changed_file_is_told_by_its_checksum(bundle, name):
+    content = bytearray((bundle / name).read_bytes())
+    content[-3] ^= 1
+    (bundle / name).write_bytes(content)
+    assert message(bundle) == f"{bundle / name}: damaged, its checksum is not that of config.json"
+    (bundle / name).unlink()
+    assert message(bundle) == f"{bundle / name}: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda c: c.update(format="other"), "format: expected 'darts_noise.bundle/1'"),
+        (lambda c: c.update(more=1), "config: expected an object of format, model"),
+        (lambda c: c.pop("model"), "config: expected an object of format, model"),
+        (lambda c: c["model"].update(channels=10**9), "model['channels']: expected 1 to 16384"),
+        (lambda c: c["model"].update(num_cells=True), "model['num_cells']: expected 1 to 256"),
+        (lambda c: c["model"].update(stem=["small"]), "model['stem']: expected one of cifar"),
+        (lambda c: c["model"].update(stem="imagenet", stem_stride=2), "stem_stride: the imagenet"),
+        (lambda c: c["images"].update(std=[0.0]), "std: expected finite positive values"),
+        (lambda c: c["images"].update(mean=["a"]), "images['mean']: expected finite numbers"),
+        (lambda c: c["images"].update(mean=[float("nan")]), "images['mean']: expected finite"),
+        (lambda c: c["images"].update(classes="abc"), "images['classes']: expected a list"),
+        (lambda c: c["images"].update(classes=["a", 2, "c"]), "images: expected names"),
+        (lambda c: c["images"].update(image_size=[0, 3]), "images['image_size']: expected 1 to"),
+        (
+            lambda c: c["sha256"].update({WEIGHTS: "../"}),
+            "sha256['model.safetensors']: expected 64",
+        ),
+    ],
+)
+def test_a_config_of_another_form_is_refused(bundle, change, expected):
+    config = json.loads((bundle / CONFIG).read_text())
+    change(config)
+    (bundle / CONFIG).write_text(json.dumps(config))
+    assert expected in message(bundle)
+    assert str(bundle) in message(bundle)
+
+
+def test_weights_of_another_form_are_refused_before_memory_is_taken(bundle):
+    rewrite(bundle, lambda c: c["model"].update(channels=16384, num_cells=5))
+    path = bundle / WEIGHTS
+    assert message(bundle).startswith(f"{path}: 'cells.0.")
+    rewrite(bundle, lambda c: c["model"].update(channels=8, num_cells=4))
+    assert dn.load_pretrained(bundle)
+    weights = load_file(path)
+    save_file({**weights, "more": torch.ones(2)}, path)
+    rewrite(bundle, lambda c: None)
+    assert message(bundle) == (
+        f"{path}: 'more': expected no tensor by config.json, got floats (2,)"
+    )
+    weights["classifier.bias"] = torch.ones(3, dtype=torch.int64)
+    save_file(weights, path)
+    rewrite(bundle, lambda c: None)
+    assert message(bundle).endswith("expected floats (3,) by config.json, got integers (3,)")
+
+
+def test_a_pickle_in_the_place_of_the_weights_is_refused(bundle):
+    torch.save(trained().state_dict(), bundle / WEIGHTS)
+    rewrite(bundle, lambda c: None)
+    assert message(bundle).startswith(f"{bundle / WEIGHTS}: not a safetensors file")
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones(tmp_path):
+    with pytest.raises(ValueError, match="unknown trained network 'digist'"):
+        dn.load_pretrained("digist")
+    with pytest.raises(ValueError, match=r"no config.json in this folder or in its bundle"):
+        dn.load_pretrained(tmp_path)
