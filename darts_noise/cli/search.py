@@ -56,7 +56,9 @@ def search_card(module: SearchModule, session: Session) -> dict[str, Any]:
     return {
         "kind": "search",
         "dataset": data.name,
+        "num_classes": data.num_classes,
         "space": module.space.name,
+        "macro": dict(module.genotype().macro) or None,
         "channels": hparams["channels"],
         "num_cells": hparams["num_cells"],
         "hypergradient": hparams["hypergradient"],

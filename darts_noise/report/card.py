@@ -25,6 +25,7 @@ TITLES = {
     "dataset": "Data set",
     "cell": "Cell",
     "space": "Space",
+    "macro": "Whole network",
     "channels": "Channels",
     "num_cells": "Cells",
     "hypergradient": "Hypergradient",
@@ -144,14 +145,20 @@ def without_diverged(card: Mapping[str, Any], keys: Sequence[str]) -> dict[str, 
     return {**card, **dict.fromkeys(keys), "diverged": list(keys)} if keys else dict(card)
 
 
+def shown_figures(card: Mapping[str, Any]) -> dict[str, str]:
+    """The card as a person reads it: key → text, in the order of `TITLES`."""
+    return {
+        key: " ".join(_cell(card, key).split())
+        for key in TITLES
+        if key in card
+        and (card[key] is not None or key in MEASURED or key in card.get("diverged", ()))
+    }
+
+
 def markdown(card: Mapping[str, Any]) -> str:
     """The card as a table of two columns."""
-    rows = []
-    for key, title in TITLES.items():
-        found = key in MEASURED or key in card.get("diverged", ())
-        if key in card and (card[key] is not None or found):
-            cell = " ".join(_cell(card, key).replace("|", "\\|").split())
-            rows.append(f"| {title} | {cell} |")
+    figures = shown_figures(card)
+    rows = ["| " + TITLES[key] + " | " + figures[key].replace("|", "\\|") + " |" for key in figures]
     return "\n".join(["| | |", "|---|---|", *rows]) + "\n"
 
 

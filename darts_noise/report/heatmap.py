@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
 from darts_noise.report.chosen import chosen_entries
@@ -149,7 +149,7 @@ def draw_alpha(
                 axes = figure.add_axes(
                     (x / width, bottom / height, across / width, drawn.height / height)
                 )
-                image = _paint(axes, drawn, top_value, written)
+                mesh = _paint(axes, drawn, top_value, written)
                 x += drawn.room(square)
             top -= room
         tallest = max(m.height for m in bands[0])
@@ -162,7 +162,7 @@ def draw_alpha(
                 bar_height / height,
             )
         )
-        figure.colorbar(image, cax=bar).outline.set_visible(False)
+        figure.colorbar(mesh, cax=bar).outline.set_visible(False)
         bar.tick_params(length=2, pad=2, labelsize=6.0)
         bar.locator_params(axis="y", nbins=4 if bar_height > 0.5 else 1)
     return figure
@@ -189,9 +189,20 @@ def _map(
     )
 
 
-def _paint(axes: Axes, drawn: _Map, top_value: float, written: bool) -> AxesImage:
+def _paint(axes: Axes, drawn: _Map, top_value: float, written: bool) -> QuadMesh:
     table = drawn.table
-    image = axes.imshow(table, cmap=COLOUR_MAP, vmin=0.0, vmax=top_value, aspect="auto")
+    height, width = table.shape
+    mesh = axes.pcolormesh(  # squares that stay vectors, edges painted so that no seam shows
+        np.arange(width + 1) - 0.5,
+        np.arange(height + 1) - 0.5,
+        table,
+        cmap=COLOUR_MAP,
+        vmin=0.0,
+        vmax=top_value,
+        edgecolors="face",
+        linewidth=0.2,
+    )
+    axes.invert_yaxis()
     axes.set_title(drawn.title, weight="bold", pad=4.0, loc="left")
     axes.set_xticks(range(table.shape[1]), drawn.columns, rotation=90, size=NAME_TEXT)
     axes.set_yticks(range(table.shape[0]), drawn.rows, size=NAME_TEXT)
@@ -213,7 +224,7 @@ def _paint(axes: Axes, drawn: _Map, top_value: float, written: bool) -> AxesImag
         frame = Rectangle((column - 0.45, row - 0.42), 0.9, 0.84, fill=False, linewidth=1.2)
         frame.set_edgecolor("white" if table[row, column] < DARK * top_value else "black")
         axes.add_patch(frame)
-    return image
+    return mesh
 
 
 def _table(kind: str, rows: Sequence[Sequence[float]]) -> np.ndarray:

@@ -7,11 +7,12 @@ names. The operations of a cell are stacked areas, the few candidates of a macro
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from darts_noise.report.metrics_series import Series
@@ -19,7 +20,8 @@ from darts_noise.report.share_areas import draw_areas, explain_areas
 from darts_noise.report.style import OKABE_ITO
 from darts_noise.space.macro import MACRO
 
-Column = tuple[str, str, str, str]  # column, name in the legend, colour, line
+Line = str | tuple[float, tuple[float, ...]]
+Column = tuple[str, str, str, Line]  # column, name in the legend, colour, line
 
 TRAIN, VALIDATION, NOISE = (
     ("train", OKABE_ITO["blue"], "-"),
@@ -40,6 +42,16 @@ LINES: dict[str, tuple[Column, ...]] = {
     "penalty": (("noise/penalty", "P(α)", OKABE_ITO["vermillion"], "-"),),
 }
 CHANCE_COLOUR = "#555555"
+COMPARED = {
+    "val/accuracy": "validation accuracy",
+    "noise/accuracy": "noise accuracy",
+    "noise/penalty": "penalty",
+    "train/loss": "training loss",
+    "noise/loss": "noise loss",
+    "alpha/entropy_normal": "entropy of α (nats): normal",
+    "alpha/entropy_reduce": "entropy of α (nats): reduce",
+}
+"""What runs are compared by: column → title."""
 ENTROPY, SHARE = "alpha/entropy_", "share/"
 ENTROPY_TITLE = "entropy of α (nats)"
 LOOKS = (
@@ -59,12 +71,12 @@ class Panel:
     Attributes:
         title: what is drawn; empty for a legend that stands for itself.
         draw: fills empty axes.
-        series: what is drawn, for the common range of epochs.
+        series: what is drawn, by its name in the legend.
     """
 
     title: str
     draw: Callable[[Axes], None]
-    series: tuple[Series, ...] = ()
+    series: Mapping[str, Series] = field(default_factory=dict)
 
 
 def make_panels(series: Mapping[str, Series], num_classes: int | None = None) -> list[Panel]:
@@ -89,7 +101,7 @@ def make_panels(series: Mapping[str, Series], num_classes: int | None = None) ->
         Panel(
             title,
             partial(_draw_lines, title=title, columns=columns, series=series, classes=num_classes),
-            tuple(series[column] for column, *_ in columns),
+            {name: series[column] for column, name, *_ in columns},
         )
         for title, columns in lines.items()
         if columns
@@ -101,9 +113,28 @@ def make_panels(series: Mapping[str, Series], num_classes: int | None = None) ->
     for kind, operations in shares.items():
         title = f"operation share: {kind}"
         areas = partial(draw_areas, shares=operations)
-        found.append(Panel(title, areas, tuple(operations.values())))
+        found.append(Panel(title, areas, operations))
         if kind in explained:
             found.append(Panel("", partial(explain_areas, operations=operations)))
+    return found
+
+
+def make_comparison(runs: Mapping[str, Mapping[str, Series]]) -> list[Panel]:
+    """Panels with a line for each run, and one with the legend for all of them.
+
+    Args:
+        runs: name → its series.
+    """
+    looks = _look({name: name for name in runs})
+    found = []
+    for column, title in COMPARED.items():
+        having = {name: series[column] for name, series in runs.items() if series.get(column)}
+        columns = [look for look in looks if look[0] in having]
+        if columns:
+            lines = partial(_draw_lines, title=title, columns=columns, series=having, legend=False)
+            found.append(Panel(title, lines, having))
+    if found:
+        found.append(Panel("", partial(_explain_lines, columns=looks)))
     return found
 
 
@@ -120,13 +151,17 @@ def draw_panel(axes: Axes, panel: Panel, epochs: tuple[float, float]) -> None:
 
 def epochs_of(panels: Sequence[Panel]) -> tuple[float, float]:
     """The first and the last epoch that any of the panels shows."""
-    epochs = [epoch for panel in panels for points in panel.series for epoch, _ in points]
+    epochs = [epoch for p in panels for points in p.series.values() for epoch, _ in points]
     return min(epochs, default=0.0), max(epochs, default=0.0)
 
 
 def _look(columns: Mapping[str, str]) -> list[Column]:
-    """Name in the legend → column, each with a look of its own."""
-    return [(c, name, *LOOKS[i % len(LOOKS)]) for i, (name, c) in enumerate(columns.items())]
+    """Name in the legend → column, each with a look of its own as long as there are any."""
+    count = len(LOOKS)
+    return [
+        (column, name, LOOKS[i % count][0], LOOKS[(i + i // count) % count][1])
+        for i, (name, column) in enumerate(columns.items())
+    ]
 
 
 def _draw_lines(
@@ -134,7 +169,8 @@ def _draw_lines(
     title: str,
     columns: Sequence[Column],
     series: Mapping[str, Series],
-    classes: int | None,
+    classes: int | None = None,
+    legend: bool = True,
 ) -> None:
     for i, (column, name, colour, line) in enumerate(columns):
         epochs, values = zip(*series[column], strict=True)
@@ -150,24 +186,40 @@ def _draw_lines(
             linewidth=1.2,
             clip_on=marker is None,
         )
-    values = [v for column, *_ in columns for _, v in series[column] if math.isfinite(v)]
-    highest = max(values, default=0.0)
+    _scale(axes, title, [v for column, *_ in columns for _, v in series[column]], classes)
+    if len(columns) > 1 and legend:
+        box = {"frameon": True, "framealpha": 0.9, "edgecolor": "none", "borderpad": 0.2}
+        axes.legend(handlelength=2.6, labelspacing=0.2, **box)
+
+
+def _explain_lines(axes: Axes, columns: Sequence[Column]) -> None:
+    """Fills an empty panel with the legend."""
+    axes.set_axis_off()
+    handles = [
+        Line2D([], [], color=colour, linestyle=line, linewidth=1.2, label=name)
+        for _, name, colour, line in columns
+    ]
+    axes.legend(handles=handles, loc="center left", handlelength=2.6)
+
+
+def _scale(axes: Axes, title: str, values: Sequence[float], classes: int | None) -> None:
+    """The range of the values, by what they are, and the line of a guess."""
+    highest = max(filter(math.isfinite, values), default=0.0)
     chance = None
-    if title == "loss":
+    if title.endswith("loss"):
         chance = None if classes is None else math.log(classes)
-    elif title == "accuracy":
+    elif title.endswith("accuracy"):
         whole = 100.0 if highest > 1.5 else 1.0  # per cent or a fraction
         axes.set_ylim(-0.03 * whole, 1.03 * whole)
         chance = None if classes is None else whole / classes
-    elif title == ENTROPY_TITLE:  # from 0, an α that has decided; else rounding fills the panel
+    elif title.startswith(
+        ENTROPY_TITLE
+    ):  # from 0, an α that has decided; else rounding fills the panel
         axes.set_ylim(0.0, 1.08 * max(axes.get_ylim()[1], 0.1))
     else:  # a share; or a penalty, whose logarithmic form goes beyond 1
         axes.set_ylim(-0.03 * max(1.0, highest), 1.03 * max(1.0, highest))
     if chance is not None:
         _draw_chance(axes, chance)
-    if len(columns) > 1:
-        box = {"frameon": True, "framealpha": 0.9, "edgecolor": "none", "borderpad": 0.2}
-        axes.legend(handlelength=2.6, labelspacing=0.2, **box)
 
 
 def _draw_chance(axes: Axes, value: float) -> None:

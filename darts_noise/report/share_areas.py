@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from darts_noise.report.style import OPERATION_KINDS, operation_kind
 from darts_noise.space.operations import list_operations
 
-HATCHES = ("", "////", "....", "xxxx", "----", "oooo", "\\\\\\\\", "++++")
+HATCHES = ("", "////", "..", "xxxx", "----", "oo", "\\\\\\\\", "++++")  # dots cost space in an SVG
 LEGEND_ROWS = 13
 OTHER_COLOUR = "#A0A0A0"  # of a name that is not registered, such as one from another's file
 

@@ -30,8 +30,8 @@ def test_rows_columns_and_scale_are_those_given() -> None:
     *maps, bar = figure.axes
     assert [axes.get_title(loc="left") for axes in maps] == ["normal", "reduce"]
     for axes, rows in zip(maps, weights.values(), strict=True):
-        np.testing.assert_array_equal(axes.images[0].get_array(), rows)
-        assert axes.images[0].get_clim() == (0.0, np.max(list(weights.values())))
+        np.testing.assert_array_equal(axes.collections[0].get_array(), rows)
+        assert axes.collections[0].get_clim() == (0.0, np.max(list(weights.values())))
         assert [t.get_text() for t in axes.get_yticklabels()][4] == "0→1"
         assert [t.get_text() for t in axes.get_xticklabels()][1] == "skip_connect"
         for text in axes.texts:
@@ -89,7 +89,7 @@ def test_weights_that_are_none_are_refused(weight: float) -> None:
 
 def test_all_zero_weights_have_a_scale() -> None:
     figure = draw_alpha({"normal": [[0.0]]}, ["none"], [(0, 0)])
-    assert figure.axes[0].images[0].get_clim() == (0.0, 1.0)
+    assert figure.axes[0].collections[0].get_clim() == (0.0, 1.0)
 
 
 def test_macro_choices_stand_below_with_their_names_and_the_genotype_is_framed() -> None:

@@ -1,0 +1,30 @@
+"""Directories of runs for the tests of the report, written without running any."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_histories import history_of
+
+from darts_noise.report.alpha_history import write_history
+from darts_noise.report.card import write_card
+
+
+@pytest.fixture(scope="session")
+def search_run() -> Callable[..., Path]:
+    """Writes what a search leaves that a report shows into a new directory, and returns that."""
+
+    def write(path: Path, space: str = "noise", **card: Any) -> Path:
+        path.mkdir(parents=True)
+        history = history_of(space, epochs=4)
+        write_history(path / "history.json", history)
+        history.moments[-1].genotype.to_json(path / "genotype.json")
+        columns = ("epoch", "train/loss", "val/accuracy", "noise/penalty", "share/normal/none")
+        rows = [f"{e},{2 - 0.1 * e},{0.1 + 0.2 * e},{0.1 * e},0.2" for e in range(4)]
+        (path / "metrics.csv").write_text("\n".join([",".join(columns), *rows]) + "\n")
+        figures = {"kind": "search", "num_classes": 10, "dataset": "digits", "seed": 0}
+        write_card(path, {**figures, "validation_accuracy": 0.7, **card})
+        return path
+
+    return write

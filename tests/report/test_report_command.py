@@ -1,0 +1,68 @@
+"""``python -m darts_noise.report``: a file and a line, or one line of what is wrong."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from darts_noise.report.command import main
+
+RunFactory = Callable[..., Path]
+
+
+def test_the_page_is_written_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], search_run: RunFactory
+) -> None:
+    run = search_run(tmp_path / "search" / "one")
+    (run.parent / "latest").symlink_to("one")
+    main([str(run.parent / "latest"), "--output", str(tmp_path / "r.html")])
+    assert capsys.readouterr().out == f"report: {tmp_path / 'r.html'}\n"
+    text = (tmp_path / "r.html").read_text("utf-8")
+    assert "search one" in text  # the run's own name, not that of the link
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        (None, "", "expected the directory of a run"),
+        ("card.json", "[1]", "expected a JSON object"),
+        ("card.json", "{", "card.json: not JSON"),
+        ("history.json", "{}", "not the history of a search"),
+        ("genotype.json", "{}", "genotype.json"),
+        ("metrics.csv", "train/loss\nx\n", "expected a number, got 'x'"),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    search_run: RunFactory,
+    file: str | None,
+    content: str,
+    told: str,
+) -> None:
+    run = tmp_path / "empty"
+    if file is None:
+        run.mkdir()
+    else:
+        run = search_run(tmp_path / "search" / "one")
+        (run / file).write_text(content)
+    with pytest.raises(SystemExit) as end:
+        main([str(run), "--output", str(tmp_path / "r.html")])
+    assert end.value.code == 2
+    message = capsys.readouterr().err
+    assert told in message
+    assert message.count("\n") == 1
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_a_history_of_another_cell_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], search_run: RunFactory
+) -> None:
+    run = search_run(tmp_path / "search" / "one")
+    head, *rows = json.loads((run / "history.json").read_text())
+    (run / "history.json").write_text(json.dumps([{**head, "operations": ["none"]}, *rows]))
+    with pytest.raises(SystemExit) as end:
+        main([str(run), "--output", str(tmp_path / "r.html")])
+    assert end.value.code == 2
+    assert "α has no row or column" in capsys.readouterr().err
