@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from darts_noise.data import ImageDataModule, list_datasets, load_dataset, register_dataset
-    from darts_noise.nets import Cell, FeatureNetwork, Network, SuperNet, create_model
+    from darts_noise.nets import (
+        Cell,
+        FeatureNetwork,
+        Network,
+        SuperNet,
+        SynchronisedNorms,
+        create_model,
+    )
     from darts_noise.noise import (
         list_noise,
         list_penalties,
@@ -76,6 +83,7 @@ __all__ = [
     "SearchModule",
     "Space",
     "SuperNet",
+    "SynchronisedNorms",
     "TrainModule",
     "create_model",
     "hypergradient",

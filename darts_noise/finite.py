@@ -2,7 +2,8 @@
 
 On a CPU each update is looked at before it is made. A GPU would have to be waited for each time, so
 there the answers are read together: every `READ_EVERY` looks, at the end of an epoch and before
-anything is written, so that no file holds what came of them.
+anything is written, so that no file holds what came of them. Several processes look at the same
+time, and what one finds ends all of them.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
+from darts_noise.distributed.collectives import SharedError, true_everywhere
+
 READ_EVERY = 60
 """Looks between two readings of a GPU's answers: 20 steps of a search with a twin."""
 
@@ -20,7 +23,7 @@ Term = tuple[str, Sequence[Tensor]]
 """What an update is made from: a name for messages, and tensors on one device."""
 
 
-class NotFiniteError(ValueError):
+class NotFiniteError(SharedError):
     """A training has diverged; its message names what, where, the learning rate and what to try."""
 
 
@@ -62,7 +65,8 @@ class FiniteCheck:
         unread, self._unread = self._unread, []
         if not unread:
             return
-        found = iter(torch.cat([answers for _, _, answers in unread]).tolist())
+        together = torch.cat([answers for _, _, answers in unread])
+        found = iter(true_everywhere(together).tolist())
         for names, where, _ in unread:
             for name, finite in zip(names, islice(found, len(names)), strict=True):
                 if not finite:

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from darts_noise.distributed.batch_norm import follow, statistics_over_processes
+from darts_noise.distributed.collectives import process_count
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.macro import Value
 from darts_noise.space.spaces import Space
@@ -111,7 +113,12 @@ class MixedNorm(Weighted, _BatchNorm):
 
     Each of them is a scale and a shift for every image and channel, so x (B, C, H, W) is read once
     for the statistics of all and once for their sum. The running statistics are the batch norm's.
+
+    Attributes:
+        synchronised: whether a batch is that of all processes together.
     """
+
+    synchronised = False
 
     def __init__(self, candidates: Sequence[Value], channels: int) -> None:
         _BatchNorm.__init__(self, channels, affine=False)
@@ -142,16 +149,14 @@ class MixedNorm(Weighted, _BatchNorm):
             assert self.running_mean is not None
             assert self.running_var is not None
             return self.running_mean, self.running_var
-        m, v = _pooled(mean, variance, 0)
+        m, v = (statistic[0] for statistic in _pooled(mean, variance, 0))
+        count: float | Tensor = len(mean) * pixels
+        if self.synchronised and process_count() > 1:
+            m, v, count = statistics_over_processes(m, v, len(mean) * pixels)
         if self.training and self.track_running_stats:
-            count = len(mean) * pixels
-            with torch.no_grad():
-                for running, new in (
-                    (self.running_mean, m),
-                    (self.running_var, v * (count / max(count - 1, 1))),
-                ):
-                    assert running is not None
-                    running.lerp_(new[0].to(running.dtype), self.momentum or 0.0)
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            follow(self.running_mean, self.running_var, m, v, count, self.momentum or 0.0)
         return m, v
 
 

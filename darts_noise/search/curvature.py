@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darts_noise.data.batches import Batch
+from darts_noise.distributed.collectives import average_over_processes
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.search.architecture import Architecture
 from darts_noise.search.hypergradients import objective
@@ -18,7 +19,8 @@ def dominant_eigenvalue(loss: Tensor, parameters: Sequence[Tensor], iterations: 
     Each iteration is one exact Hessian-vector product. The start depends on the shapes alone.
 
     Args:
-        loss: scalar with a graph that can be differentiated twice.
+        loss: scalar with a graph that can be differentiated twice; of several processes, the mean
+            is what counts.
         parameters: what the Hessian is taken in, all of it as one vector.
         iterations: at the most; it ends early when the value has settled to 1e-4.
     """
@@ -33,13 +35,15 @@ def dominant_eigenvalue(loss: Tensor, parameters: Sequence[Tensor], iterations: 
         if norm == 0:
             return 0.0
         vector = [v / norm for v in vector]
-        product = torch.autograd.grad(
-            gradients,
-            parameters,
-            grad_outputs=vector,
-            retain_graph=True,
-            allow_unused=True,
-            materialize_grads=True,
+        product = average_over_processes(
+            torch.autograd.grad(
+                gradients,
+                parameters,
+                grad_outputs=vector,
+                retain_graph=True,
+                allow_unused=True,
+                materialize_grads=True,
+            )
         )
         last = value
         value = float(sum((v * p).sum() for v, p in zip(vector, product, strict=True)))

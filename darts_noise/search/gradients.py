@@ -1,32 +1,31 @@
 """Gradients of one group of parameters, without touching any other.
 
 Every update of the search goes through here: `torch.autograd.grad` leaves no ``.grad`` behind in
-the other groups, and the average over processes is taken by hand, because gradients obtained this
-way pass by the hooks of `DistributedDataParallel`.
+the other groups, and the average over processes is taken by hand: see
+`darts_noise.distributed.collectives`.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
-
-def gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
-    """∂loss/∂parameters, averaged over all processes; zeros where loss does not depend on one."""
-    found = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
-    return average_over_processes(found)
+from darts_noise.distributed.collectives import average_over_processes
 
 
-def average_over_processes(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The mean of each tensor over all processes, in one reduction; the tensors when alone."""
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-        return list(tensors)
-    flat = torch.cat([t.detach().reshape(-1) for t in tensors])
-    dist.all_reduce(flat)
-    parts = torch.split(flat.div_(dist.get_world_size()), [t.numel() for t in tensors])
-    return [part.view_as(t) for part, t in zip(parts, tensors, strict=True)]
+def gradients(
+    loss: Tensor, parameters: Sequence[Tensor], create_graph: bool = False
+) -> list[Tensor]:
+    """∂loss/∂parameters, averaged over all processes; zeros where loss does not depend on one.
+
+    With ``create_graph`` they can be differentiated again, the average too.
+    """
+    return average_over_processes(
+        torch.autograd.grad(
+            loss, parameters, create_graph=create_graph, allow_unused=True, materialize_grads=True
+        )
+    )
 
 
 def assign(parameters: Sequence[Tensor], values: Sequence[Tensor], clip: float = 0.0) -> None:

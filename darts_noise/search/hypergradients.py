@@ -30,8 +30,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim import SGD, Optimizer
 
+from darts_noise.distributed.collectives import average_over_processes
 from darts_noise.naming import unknown
-from darts_noise.search.gradients import still_statistics
+from darts_noise.search.gradients import gradients, still_statistics
 
 Objective = Callable[[Sequence[Tensor]], Tensor]
 """A scalar loss as a function of the lower-level weights; α enters it by closure."""
@@ -76,7 +77,8 @@ class InnerStep:
 
 @dataclass(frozen=True)
 class HyperGradient:
-    """``loss``: the outer loss where it was differentiated; ``gradients``: one per α."""
+    """``loss``: the outer loss where it was differentiated, in this process; ``gradients``: one per
+    α, averaged over processes."""
 
     loss: Tensor
     gradients: list[Tensor]
@@ -111,6 +113,9 @@ def hypergradient(
     Nothing is changed: not the weights, not an optimiser, not a ``.grad``; random numbers are drawn
     from a copy of the generators' states, the same ones in every evaluation. Objectives that hold
     batch norms should be made by `objective`, which leaves their statistics alone.
+
+    With several processes, all of which must call this, a loss is the mean over them of what the
+    objectives give in each: the inner step and every gradient are averaged.
 
     Args:
         outer: the loss to be reduced by α, as a function of the weights.
@@ -171,7 +176,7 @@ def first_order(p: Problem) -> HyperGradient:
     loss = p.outer([w.detach() for w in p.weights])
     if not loss.requires_grad:  # α acts through the weights alone
         return HyperGradient(loss, [torch.zeros_like(a) for a in p.architecture])
-    return HyperGradient(loss.detach(), _gradients(loss, p.architecture))
+    return HyperGradient(loss.detach(), gradients(loss, p.architecture))
 
 
 def finite_difference(p: Problem) -> HyperGradient:
@@ -179,7 +184,7 @@ def finite_difference(p: Problem) -> HyperGradient:
         stepped = p.step.apply(p.weights, _gradients_at(p.inner, p.weights))
     stepped = [w.requires_grad_() for w in stepped]
     loss = p.outer(stepped)
-    both = _gradients(loss, [*p.architecture, *stepped])
+    both = gradients(loss, [*p.architecture, *stepped])
     direct, vector = both[: len(p.architecture)], both[len(p.architecture) :]
     norm = torch.stack([v.float().square().sum() for v in vector]).sum().sqrt()
     # Where the outer loss is flat (a penalty at chance), the vector and the second term are zero.
@@ -187,22 +192,22 @@ def finite_difference(p: Problem) -> HyperGradient:
     sides = []
     for sign in (1, -1):
         at = [w.detach() + sign * scale * v for w, v in zip(p.weights, vector, strict=True)]
-        sides.append(_gradients(p.inner(at), p.architecture))
-    gradients = [
+        sides.append(gradients(p.inner(at), p.architecture))
+    found = [
         d - p.step.learning_rate * (plus - minus) / (2 * scale)
         for d, plus, minus in zip(direct, *sides, strict=True)
     ]
-    return HyperGradient(loss.detach(), gradients)
+    return HyperGradient(loss.detach(), found)
 
 
 def exact(p: Problem) -> HyperGradient:
     loss = p.outer(p.step.apply(p.weights, _gradients_at(p.inner, p.weights, create_graph=True)))
-    return HyperGradient(loss.detach(), _gradients(loss, p.architecture))
+    return HyperGradient(loss.detach(), gradients(loss, p.architecture))
 
 
 def neumann(p: Problem) -> HyperGradient:
     loss = p.outer(p.weights)
-    both = _gradients(loss, [*p.architecture, *p.weights])
+    both = gradients(loss, [*p.architecture, *p.weights])
     direct, vector = both[: len(p.architecture)], both[len(p.architecture) :]
     # The weight decay is part of what the weights settle for, so it is part of the Hessian.
     inner_gradients = [
@@ -217,8 +222,8 @@ def neumann(p: Problem) -> HyperGradient:
         term = [t - p.step.learning_rate * h for t, h in zip(term, product, strict=True)]
         total = [s + t for s, t in zip(total, term, strict=True)]
     mixed = _vector_product(inner_gradients, p.architecture, total)
-    gradients = [d - p.step.learning_rate * m for d, m in zip(direct, mixed, strict=True)]
-    return HyperGradient(loss.detach(), gradients)
+    found = [d - p.step.learning_rate * m for d, m in zip(direct, mixed, strict=True)]
+    return HyperGradient(loss.detach(), found)
 
 
 Method = Callable[[Problem], HyperGradient]
@@ -232,28 +237,20 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 )
 
 
-def _gradients(loss: Tensor, wanted: Sequence[Tensor], create_graph: bool = False) -> list[Tensor]:
-    return list(
-        torch.autograd.grad(
-            loss, wanted, create_graph=create_graph, allow_unused=True, materialize_grads=True
-        )
-    )
-
-
 def _gradients_at(
     objective: Objective, weights: list[Tensor], create_graph: bool = False
 ) -> list[Tensor]:
     with torch.enable_grad():
-        return _gradients(objective(weights), weights, create_graph=create_graph)
+        return gradients(objective(weights), weights, create_graph=create_graph)
 
 
 def _vector_product(
-    gradients: Sequence[Tensor], wanted: Sequence[Tensor], vector: Sequence[Tensor]
+    of: Sequence[Tensor], wanted: Sequence[Tensor], vector: Sequence[Tensor]
 ) -> list[Tensor]:
-    """(∂ gradients / ∂ wanted)ᵀ · vector, with the graph kept for the next product."""
-    return list(
+    """(∂ of / ∂ wanted)ᵀ · vector, with the graph kept for the next product."""
+    return average_over_processes(
         torch.autograd.grad(
-            gradients,
+            of,
             wanted,
             grad_outputs=[v.detach() for v in vector],
             retain_graph=True,

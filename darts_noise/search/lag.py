@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.optim import SGD, Optimizer
 
 from darts_noise.data.batches import Batch
+from darts_noise.distributed.collectives import average_over_processes
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.search.architecture import Architecture
-from darts_noise.search.gradients import assign, average_over_processes, gradients
+from darts_noise.search.gradients import assign, gradients
 from darts_noise.search.hypergradients import objective
 from darts_noise.search.passes import unrounded
 

@@ -6,8 +6,9 @@ What happens in an epoch's steps is `darts_noise.search.step`.
 from collections.abc import Mapping
 from typing import Any
 
+import pytorch_lightning as pl
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
@@ -16,6 +17,7 @@ from darts_noise.configured import Setting
 from darts_noise.data.batches import Batch, BatchStream
 from darts_noise.data.module import ImageDataModule
 from darts_noise.data.seeds import Stream, derive_seed
+from darts_noise.distributed.agreement import Agreement
 from darts_noise.metrics import SplitMetrics
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.noise.datasets import root_of_others
@@ -150,9 +152,10 @@ class SearchModule(SearchStep):
         data = self._data
         self.build(data)
         if self.noise_set is not None:
+            batch_size = min(data.batch_size, len(self.noise_set))
             self.noise_stream = BatchStream(
                 self.noise_set,
-                min(data.batch_size, len(self.noise_set)),
+                batch_size - batch_size % self.trainer.world_size,
                 data.normalisation,
                 seed=derive_seed(self.hparams["seed"], Stream.NOISE),
                 device=self.trainer.strategy.root_device,
@@ -198,7 +201,18 @@ class SearchModule(SearchStep):
         epochs = max(self.trainer.max_epochs or 1, 1)
         return make_optimisers(self.arch, nets, self.hparams, epochs)
 
+    def configure_callbacks(self) -> list[pl.Callback]:
+        """The check that several processes hold the same α, w and v."""
+        return [Agreement(self.trained)]
+
     # ---------------------------------------------------------------- epochs
+
+    def on_fit_start(self) -> None:
+        if any(isinstance(module, nn.SyncBatchNorm) for module in self.modules()):
+            raise ValueError(
+                "sync_batchnorm: Lightning's own does not suit a supernet; expected "
+                "Trainer(plugins=[darts_noise.SynchronisedNorms()]) in its place"
+            )
 
     def on_train_start(self) -> None:
         self._start_variants()  # a run that resumes within an epoch does not start that epoch

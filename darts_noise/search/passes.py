@@ -3,7 +3,7 @@
 Pure functions of networks, α and a batch; which pass is made when is up to `module`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darts_noise.data.batches import Batch
+from darts_noise.distributed.collectives import average_over_processes
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.noise.penalties.twin import noise_fit_penalty
 from darts_noise.search.architecture import Architecture
-from darts_noise.search.gradients import average_over_processes, gradients, still_statistics
+from darts_noise.search.gradients import gradients, still_statistics
 from darts_noise.search.hypergradients import HyperGradient
 
 Loss = Callable[[Callable[..., Tensor]], Tensor]
@@ -30,7 +31,7 @@ class Pass:
     Attributes:
         logits: (B, C), float32 or float64.
         labels: (B,).
-        loss: the mean cross-entropy.
+        loss: the mean cross-entropy, of this process's part of the batch.
         gradients: in the weights, averaged over processes; of the loss where nothing else is said.
     """
 
@@ -84,7 +85,7 @@ def mixed_pass(
         relaxed: the architecture weights.
         batch: of the data.
         noise: of the noise set.
-        penalty: P, times its weight, as a function of the noise loss.
+        penalty: P, times its weight, as a function of the noise loss over all processes.
 
     Returns:
         The passes over the data and over the noise; both have the gradient of the sum.
@@ -93,7 +94,8 @@ def mixed_pass(
     logits = unrounded(net(torch.cat([batch[0], noise[0]]), relaxed))
     parts = torch.split(logits, [len(y) for y in labels])
     losses = [F.cross_entropy(z, y) for z, y in zip(parts, labels, strict=True)]
-    found = gradients(losses[0] + penalty(losses[1]), list(net.parameters()))
+    [noise_loss] = average_over_processes([losses[1]])
+    found = gradients(losses[0] + penalty(noise_loss), list(net.parameters()))
     data, of_noise = (Pass(*part, found) for part in zip(parts, labels, losses, strict=True))
     return data, of_noise
 
@@ -118,11 +120,12 @@ def noise_pass(
     logits = unrounded(twin(images, arch()))
     loss = F.cross_entropy(logits, labels)
     alphas, weights = list(arch.parameters()), list(twin.parameters())
-    found = torch.autograd.grad(
+    found: Sequence[Tensor] = torch.autograd.grad(
         loss, [*alphas, *weights], allow_unused=True, materialize_grads=True
     )
-    reached = loss.detach().requires_grad_()
+    reached, *found = average_over_processes([loss.detach(), *found])
+    reached.requires_grad_()
     penalty = of_loss(reached, num_classes)
     [slope] = torch.autograd.grad(penalty, reached)
     of_alpha = HyperGradient(penalty.detach(), [slope * g for g in found[: len(alphas)]])
-    return of_alpha, Pass(logits, labels, loss, average_over_processes(found[len(alphas) :]))
+    return of_alpha, Pass(logits, labels, loss, found[len(alphas) :])

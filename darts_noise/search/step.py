@@ -28,7 +28,7 @@ from darts_noise.metrics import SplitMetrics
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.noise.penalties.penalty import LossPenalty, Penalty
 from darts_noise.search.architecture import Architecture
-from darts_noise.search.gradients import assign, average_over_processes
+from darts_noise.search.gradients import assign
 from darts_noise.search.hypergradients import InnerStep, hypergradient, objective
 from darts_noise.search.passes import Pass, batch_loss, mixed_pass, probing_loss, weights_pass
 from darts_noise.search.penalty_gradient import noise_gradient
@@ -85,10 +85,14 @@ class SearchStep(PlainModule):
                 self._step_twin(twin[0], of_twin)
                 of_twin = None
         if self.trainer.is_last_batch:
-            nets = {"α": self.arch, "w": self.net, **({"v": self.twin} if self.twin else {})}
-            self._require_finite([(n, list(net.parameters())) for n, net in nets.items()], weights)
+            self._require_finite(list(self.trained().items()), weights)
             self.finite.read()
         self.search_step += 1
+
+    def trained(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters of α, w and (where there is a twin) v, by these names."""
+        nets = {"α": self.arch, "w": self.net, **({"v": self.twin} if self.twin else {})}
+        return {name: list(net.parameters()) for name, net in nets.items()}
 
     def _step_alpha(self, alpha: LightningOptimizer, batch: Batch) -> Pass | None:
         """α on validation data through w, and on noise through what faces it; λ weighs the two.
@@ -126,7 +130,6 @@ class SearchStep(PlainModule):
             weight = self.hparams["noise_weight"]
             values = [v + weight * n for v, n in zip(values, found.gradients, strict=True)]
             terms.append(("P, the penalty", [found.loss]))
-        values = average_over_processes(values)
         self._require_finite([*terms, ("the gradient of α", values)], alpha)
         self._update(alpha, alphas, values)
         return done

@@ -21,6 +21,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from darts_noise.data.batches import Batch
 from darts_noise.data.module import ImageDataModule
+from darts_noise.distributed.agreement import Agreement
 from darts_noise.finite import FiniteCheck, Term
 from darts_noise.loading import PlainModule
 from darts_noise.metrics import SplitMetrics
@@ -213,18 +214,20 @@ class TrainModule(PlainModule):
         self.finite.look(terms, step=step, epoch=epoch, rate=self.learning_rate)
 
     def configure_callbacks(self) -> list[pl.Callback]:
-        """The weights' moving average, from the first step's weights on and with BN statistics.
+        """The check that several processes hold the same weights and, where it is asked for, the
+        weights' moving average, from the first step's weights on and with BN statistics.
 
         Lightning swaps it in for validation, leaves it in place at the end of the training, and
         saves it as ``state_dict`` beside ``current_model_state``, from which a run resumes.
         """
+        agreement = Agreement(lambda: {"weights": list(self.net.parameters())})
         decay = self.hparams["ema_decay"]
         if not decay:
-            return []
+            return [agreement]
         # The device is named because the average is made while the network is still on the CPU.
         device = self.trainer.strategy.root_device
         average: Callable[[float], Callable[..., None]] = get_ema_multi_avg_fn
-        return [WeightAveraging(device=device, multi_avg_fn=average(decay))]
+        return [agreement, WeightAveraging(device=device, multi_avg_fn=average(decay))]
 
     def on_fit_start(self) -> None:
         if self.hparams["compile"]:

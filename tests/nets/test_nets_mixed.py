@@ -22,7 +22,7 @@ from darts_noise.space.spaces import Space
 def way(request, monkeypatch):
     """Both ways of doing the work."""
     if request.param == "all at once":
-        monkeypatch.setattr(shared, "applies", lambda states: False)
+        monkeypatch.setattr(shared, "applies", lambda states, families: False)
 
 
 def both(space="darts", **form):

@@ -18,10 +18,14 @@ from darts_noise.nets.mixed.norm import EdgeNorm
 from darts_noise.nets.mixed.stacked import StackedEdges
 
 
-def applies(states: Sequence[Tensor]) -> bool:
-    """Whether these states (B, C, H, W) are worked on here."""
+def applies(states: Sequence[Tensor], families: Sequence[StackedEdges]) -> bool:
+    """Whether these states (B, C, H, W) are worked on here, by operations of these families.
+
+    Norms over several processes would wait for each other at every edge, and are left out.
+    """
     return (
-        all(s.device.type == "cpu" for s in states)
+        not any(norm.over_processes for family in families for norm in family.norms)
+        and all(s.device.type == "cpu" for s in states)
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
         and not torch._C._are_functorch_transforms_active()

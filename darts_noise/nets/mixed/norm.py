@@ -7,13 +7,21 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from darts_noise.distributed.batch_norm import synchronised_batch_norm
+from darts_noise.distributed.collectives import process_count
+
 
 class EdgeNorm(_BatchNorm):
     """Batch norms without a learnt scale, for each of ``kinds`` operations on each of ``edges``.
 
     Channels are ordered (kind, edge, channel). The weight of an operation on an edge enters as the
     scale of the norm that ends it, weight · (x − mean) / deviation, in one pass over x.
+
+    Attributes:
+        synchronised: whether a batch is that of all processes together.
     """
+
+    synchronised = False
 
     def __init__(self, kinds: int, edges: int, channels: int) -> None:
         super().__init__(kinds * edges * channels, affine=False)
@@ -23,6 +31,11 @@ class EdgeNorm(_BatchNorm):
     def by_batch(self) -> bool:
         """Whether it normalises by the statistics of the batch."""
         return self.training or not self.track_running_stats
+
+    @property
+    def over_processes(self) -> bool:
+        """Whether it normalises by statistics that other processes have a share in."""
+        return self.synchronised and self.by_batch and process_count() > 1
 
     def forward(self, x: Tensor, weights: Tensor | None = None, track: bool = True) -> Tensor:
         """Normalises all channels.
@@ -40,6 +53,8 @@ class EdgeNorm(_BatchNorm):
         if self.by_batch and not (track and self.track_running_stats):
             mean = variance = None
         momentum = self.momentum or 0.0
+        if self.over_processes:
+            return synchronised_batch_norm(x, mean, variance, scale, None, momentum, self.eps)
         return F.batch_norm(x, mean, variance, scale, None, self.by_batch, momentum, self.eps)
 
     def normalise(self, x: Tensor, kind: int, edge: int, scale: Tensor | None) -> list[Tensor]:

@@ -195,8 +195,9 @@ class Level(nn.Module):
         if self.other_columns:
             terms.append(self._others(states, weights.others))
         stacks = list(zip(self.stacked, weights.stacked, strict=True))
-        if not terms or not applies(states):
-            at_once = stacks if not applies(states) else stacks[:1]
+        by_edge = applies(states, self.stacked)
+        if not terms or not by_edge:
+            at_once = stacks[:1] if by_edge else stacks
             terms += [
                 together(family, activated, self.num_states, alpha, family.kernels())
                 for family, alpha in at_once

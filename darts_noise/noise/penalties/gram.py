@@ -94,6 +94,8 @@ class Gram(Penalty):
     kernel's scale, and P and its slope are of the order of ε. A network that sees nothing at all
     has 1/2: data is as hard for it as noise is.
 
+    With several processes each compares images of its own, and P is the mean of their ratios.
+
     No twin is trained: the kernel says where training on the labels would lead. Batch norms
     use their running statistics, since with those of a batch no image has a row of its own; in the
     first steps of a search they are not there yet, so leave it some ``model.warmup_epochs``. Passes

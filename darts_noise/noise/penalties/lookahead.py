@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from darts_noise.distributed.collectives import average_over_processes
 from darts_noise.noise.penalties.penalty import Penalty, Trial, register_penalty
 
 Loss = Callable[[Sequence[Tensor]], Tensor]
@@ -22,7 +23,8 @@ def removed_by_a_step(
     is where a step of this size leads uphill.
 
     Args:
-        loss: L, the mean cross-entropy in nats, at given weights; twice differentiable.
+        loss: L, the mean cross-entropy in nats of this process's samples, at given weights; twice
+            differentiable.
         weights: v.
         learning_rate: η.
         num_classes: C, at least 2, of the noise.
@@ -32,10 +34,17 @@ def removed_by_a_step(
     """
     weights = [w if w.requires_grad else w.detach().requires_grad_() for w in weights]
     before = loss(weights)
-    slope = torch.autograd.grad(
-        before, weights, create_graph=True, allow_unused=True, materialize_grads=True
+    before, *slope = average_over_processes(
+        [
+            before,
+            *torch.autograd.grad(
+                before, weights, create_graph=True, allow_unused=True, materialize_grads=True
+            ),
+        ]
     )
-    after = loss([w - learning_rate * g for w, g in zip(weights, slope, strict=True)])
+    [after] = average_over_processes(
+        [loss([w - learning_rate * g for w, g in zip(weights, slope, strict=True)])]
+    )
     chance = math.log(num_classes)
     return ((before.clamp(max=chance) - after) / chance).clamp(min=0)
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from darts_noise.configured import configured
 from darts_noise.data.batches import Batch
+from darts_noise.distributed.collectives import average_over_processes
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ class Trial:
 
 class Penalty:
     """P(α), to be made small.
+
+    With several processes each is given its part of the batches, and the mean of what they return
+    counts. A penalty that is not linear in a mean over the batch averages that mean itself, by
+    `darts_noise.distributed.collectives.average_over_processes`.
 
     Attributes:
         weights: ``twin``: v, which learns nothing but the noise. ``own``: w as it stands; no twin
@@ -76,7 +81,9 @@ class LossPenalty(Penalty):
 
     def __call__(self, trial: Trial) -> Tensor:
         images, labels = trial.noise
-        loss = F.cross_entropy(trial.logits(trial.weights, images), labels)
+        [loss] = average_over_processes(
+            [F.cross_entropy(trial.logits(trial.weights, images), labels)]
+        )
         return self.of_loss(loss, trial.num_classes)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from darts_noise.search.gradients import gradients
 from darts_noise.search.variants.variant import Variant, Weights, register_variant
 
 
@@ -60,9 +61,9 @@ class SmoothAdversarial(Perturbed):
         size = 2 * self.radius / self.steps
         for _ in range(self.steps):
             leaves = {kind: w.detach().requires_grad_() for kind, w in found.items()}
-            ascent = torch.autograd.grad(loss(leaves), list(leaves.values()), allow_unused=True)
+            ascent = gradients(loss(leaves), list(leaves.values()))
             found = {
-                kind: w.detach() if g is None else self._project(w + size * g.sign(), weights[kind])
+                kind: self._project(w + size * g.sign(), weights[kind])
                 for (kind, w), g in zip(leaves.items(), ascent, strict=True)
             }
         return found
