@@ -5,20 +5,19 @@ Tracking is never worth a run: whatever W&B raises is caught here and told in on
 W&B is imported where it is used: neither ``--help`` nor ``--wandb off`` need wait for it.
 """
 
-import netrc
 import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from darts_noise.atomic import write_text
 from darts_noise.naming import unknown
+from darts_noise.wandb_key import has_key
 
 MODES = ("auto", "online", "offline", "off")
 ENVIRONMENT_MODES = {  # what W&B accepts in WANDB_MODE → the same in our words
@@ -30,35 +29,12 @@ ENVIRONMENT_MODES = {  # what W&B accepts in WANDB_MODE → the same in our word
     "disabled": "off",
     "off": "off",
 }
-HOST = "api.wandb.ai"
-"""Keys of this host serve W&B's cloud, under whichever address a version of W&B looks for it."""
 
 
 def require_mode(mode: str) -> None:
     """Raises the ``ValueError`` that lists the valid modes unless ``mode`` is one."""
     if mode not in MODES:
         raise unknown("value for wandb", mode, MODES)
-
-
-def has_key() -> bool:
-    """Whether W&B would find an API key without asking: in the environment or in a netrc file."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    server = os.environ.get("WANDB_BASE_URL")
-    if server:
-        hosts = [urlparse(server).netloc]
-    else:
-        import wandb
-
-        hosts = [urlparse(wandb.Settings.model_fields["base_url"].default).netloc, HOST]
-    files = [os.environ.get("NETRC") or "", "~/.netrc", "~/_netrc"]
-    path = next((p for f in files if f and (p := Path(f).expanduser()).is_file()), None)
-    try:
-        entries = netrc.netrc(path) if path else None
-    except (OSError, UnicodeDecodeError, netrc.NetrcParseError):
-        return False
-    found = [entries.authenticators(host) for host in hosts] if entries else []
-    return any(entry is not None and entry[2] for entry in found)
 
 
 def resolve_mode(mode: str) -> tuple[str, str]:

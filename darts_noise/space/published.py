@@ -1,4 +1,4 @@
-"""Published cells by name, and `load_genotype`, which also reads files and runs.
+"""Published cells by name, and `load_genotype`, which also reads files, runs and artifacts.
 
 The cells themselves are in `published_cells`.
 """
@@ -11,6 +11,7 @@ from darts_noise.naming import unknown
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.published_cells import CELLS, PrintedCount
 from darts_noise.space.shown import shortened, shown
+from darts_noise.space.wandb_artifact import artifact_genotype, is_artifact_path
 
 _PUBLISHED = {
     cell.name: Genotype(
@@ -53,7 +54,8 @@ def load_genotype(source: str | Path | Genotype) -> Genotype:
 
     Args:
         source: a published name (see `list_genotypes`; case does not matter), a path to a
-            ``.json``, the directory of a search or a training run, or a `Genotype` itself.
+            ``.json``, the directory of a search or a training run, a W&B artifact as
+            ``entity/project/name:version``, or a `Genotype` itself.
 
     Raises:
         ValueError: nothing of these; the message lists the names and suggests the nearest, or
@@ -82,5 +84,7 @@ def load_genotype(source: str | Path | Genotype) -> Genotype:
         return Genotype.from_json(file)
     if path.suffix == ".json" or is_file:
         return Genotype.from_json(path)
+    if is_artifact_path(name):
+        return artifact_genotype(name)
     message = unknown("genotype", shortened(name), _PUBLISHED)
     raise ValueError(f"{message}, or a path to a .json file or to a run directory")

@@ -18,13 +18,13 @@ from darts_noise.report import tracking
 from darts_noise.report.tracking import (
     MODES,
     finish,
-    has_key,
     log_artifact,
     log_images,
     require_mode,
     resolve_mode,
     start_tracking,
 )
+from darts_noise.wandb_key import has_key
 
 ROOT = Path(__file__).parents[2]
 KEY = "0" * 40

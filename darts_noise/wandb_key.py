@@ -1,0 +1,30 @@
+"""Whether there is a key for Weights & Biases, found as W&B finds it but without its question."""
+
+import netrc
+import os
+from pathlib import Path
+from urllib.parse import urlparse
+
+HOST = "api.wandb.ai"
+"""Keys of this host serve W&B's cloud, under whichever address a version of W&B looks for it."""
+
+
+def has_key() -> bool:
+    """Whether W&B would find an API key without asking: in the environment or in a netrc file."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    server = os.environ.get("WANDB_BASE_URL")
+    if server:
+        hosts = [urlparse(server).netloc]
+    else:
+        import wandb
+
+        hosts = [urlparse(wandb.Settings.model_fields["base_url"].default).netloc, HOST]
+    files = [os.environ.get("NETRC") or "", "~/.netrc", "~/_netrc"]
+    path = next((p for f in files if f and (p := Path(f).expanduser()).is_file()), None)
+    try:
+        entries = netrc.netrc(path) if path else None
+    except (OSError, UnicodeDecodeError, netrc.NetrcParseError):
+        return False
+    found = [entries.authenticators(host) for host in hosts] if entries else []
+    return any(entry is not None and entry[2] for entry in found)
