@@ -150,7 +150,7 @@ def _checked_images(data: object) -> BundleImages:
         for figure in lists[key]:
             if type(figure) not in (int, float) or not math.isfinite(figure):
                 raise ValueError(f"images[{key!r}]: expected finite numbers, got {shown(figure)}")
-    return BundleImages(content["name"], **lists)  # type: ignore[arg-type]
+    return BundleImages(content["name"], **lists)
 
 
 def _object(data: object, place: str, keys: tuple[str, ...]) -> dict[str, Any]:

@@ -23,7 +23,9 @@ from darts_noise.pretrained.bundle import (
 from darts_noise.pretrained.config import BundleConfig, network_form
 
 
-class HubNetwork(Network, PyTorchModelHubMixin, library_name="darts_noise"):
+class HubNetwork(  # type: ignore[call-arg]  # of the mixin, whose types are not read
+    Network, PyTorchModelHubMixin, library_name="darts_noise"
+):
     """A `Network` with ``from_pretrained``, ``save_pretrained`` and ``push_to_hub``.
 
     ``HubNetwork.from_pretrained("runs/train/latest/bundle").push_to_hub("me/digits")`` shares a

@@ -57,7 +57,10 @@ def make_network(
     """
     if isinstance(network, Genotype):
         form = {key: recipe[key] for key in FORM if key in recipe}
-        return create_model(network, num_classes=num_classes, in_channels=in_channels, **form)
+        cells: nn.Module = create_model(
+            network, num_classes=num_classes, in_channels=in_channels, **form
+        )
+        return cells
     net = network(num_classes, in_channels)
     if not isinstance(net, nn.Module):
         raise ValueError(f"network: expected its function to make a module, got {net!r:.80}")
