@@ -1,12 +1,12 @@
 """How far the twin is behind the weights that the penalty means, v*(α)."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.optim import SGD, Optimizer
+from torch.optim import Optimizer
 
 from darts_noise.data.batches import Batch
 from darts_noise.distributed.collectives import average_over_processes
@@ -40,7 +40,7 @@ def twin_lag(
     Args:
         twin: with weights v, in train mode.
         arch: α.
-        optimiser: v's SGD.
+        optimiser: of v.
         batches: of the noise set, one for each step.
         clip: largest gradient norm of a step; 0 for none.
 
@@ -48,7 +48,8 @@ def twin_lag(
         A scalar in nats, the mean over all processes.
     """
     weights = [p.detach().clone().requires_grad_() for p in twin.parameters()]
-    follower = SGD(weights, 0.1)  # every setting of its group is the optimiser's, set next
+    make: Callable[..., Optimizer] = type(optimiser)
+    follower = make(weights, 0.1)  # every setting of its group is the optimiser's, set next
     follower.load_state_dict(copy.deepcopy(optimiser.state_dict()))
     devices = sorted({w.device.index or 0 for w in weights if w.is_cuda})
     with torch.random.fork_rng(devices=devices), torch.enable_grad():

@@ -1,9 +1,10 @@
 """The networks of a search and their optimisers, made from its settings."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
@@ -12,6 +13,27 @@ from darts_noise.nets.supernet import SuperNet
 from darts_noise.search.architecture import Architecture
 from darts_noise.search.variants.variant import Variant
 from darts_noise.space.spaces import Space
+
+
+def _sgd(weights: Iterable[Tensor], rate: float, settings: Mapping[str, Any]) -> Optimizer:
+    momentum, decay = settings["momentum"], settings["weight_decay"]
+    return SGD(weights, rate, momentum=momentum, weight_decay=decay)
+
+
+def _adam(weights: Iterable[Tensor], rate: float, settings: Mapping[str, Any]) -> Optimizer:
+    """Without weight decay, as the measurement of noise fit uses it."""
+    return Adam(weights, rate)
+
+
+WEIGHT_OPTIMISERS: Mapping[str, Callable[..., Optimizer]] = {"sgd": _sgd, "adam": _adam}
+"""What may train v, by its name in the settings: (weights, rate, settings) → optimiser."""
+
+
+def twin_learning_rate(settings: Mapping[str, Any]) -> float:
+    """The rate that v starts with: its own, or that of w."""
+    own: float | None = settings["twin_learning_rate"]
+    rate: float = settings["learning_rate"] if own is None else own
+    return rate
 
 
 def make_supernet(
@@ -71,21 +93,25 @@ def restart_twin(twin: SuperNet, optimiser: Optimizer, fresh: SuperNet) -> None:
 def make_optimisers(
     arch: Architecture, nets: Sequence[SuperNet], settings: Mapping[str, Any], epochs: int
 ) -> tuple[list[Optimizer], list[LRScheduler]]:
-    """Adam of α and an SGD of each net, in this order; a cosine schedule of each net's."""
+    """Optimisers of α, w and, where there is a second net, v; cosine schedules of w and v.
+
+    Args:
+        arch: α.
+        nets: the supernet and perhaps its twin.
+        settings: those of `SearchModule`.
+        epochs: length of the schedules.
+    """
     alpha = Adam(
         arch.parameters(),
         lr=settings["alpha_learning_rate"],
         betas=settings["alpha_betas"],
         weight_decay=settings["alpha_weight_decay"],
     )
+    rates = (settings["learning_rate"], twin_learning_rate(settings))
+    kinds = ("sgd", settings["twin_optimiser"])
     weights = [
-        SGD(
-            net.parameters(),
-            lr=settings["learning_rate"],
-            momentum=settings["momentum"],
-            weight_decay=settings["weight_decay"],
-        )
-        for net in nets
+        WEIGHT_OPTIMISERS[kind](net.parameters(), rate, settings)
+        for net, rate, kind in zip(nets, rates, kinds, strict=False)
     ]
     schedules: list[LRScheduler] = [
         CosineAnnealingLR(optimiser, epochs, settings["learning_rate_min"]) for optimiser in weights

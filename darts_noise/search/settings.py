@@ -6,10 +6,12 @@ A new key of `SearchModule` whose values have bounds gets them here.
 from collections.abc import Mapping
 from typing import Any
 
+from darts_noise.naming import unknown
 from darts_noise.nets.supernet import require_implementation
 from darts_noise.noise.families import require_noise
 from darts_noise.noise.penalties.penalty import Penalty, penalty_name
 from darts_noise.search.hypergradients import require_method
+from darts_noise.search.networks import WEIGHT_OPTIMISERS
 
 LEAST = {
     "noise_weight": 0,
@@ -28,7 +30,13 @@ LEAST = {
     "num_cells": 3,  # two are reductions, and α of the normal cell needs one too
 }
 
-WITHOUT_TWIN = {"hypergradient": "first_order", "twin_steps": 1, "twin_restart": 0}
+WITHOUT_TWIN = {
+    "hypergradient": "first_order",
+    "twin_steps": 1,
+    "twin_optimiser": "sgd",
+    "twin_learning_rate": None,
+    "twin_restart": 0,
+}
 """What is left to be said of a twin that there is not, and of the step that it would make."""
 
 
@@ -45,6 +53,7 @@ def check_settings(settings: Mapping[str, Any], penalty: Penalty) -> None:
     for key, least in LEAST.items():
         if not settings[key] >= least:  # written so that NaN is refused as well
             raise ValueError(f"model.{key}: expected {least} or more, got {settings[key]}")
+    _check_twin_optimiser(settings)
     if not all(0 <= beta < 1 for beta in settings["alpha_betas"]):
         raise ValueError(
             f"model.alpha_betas: expected two numbers from 0 to 1, got {settings['alpha_betas']}"
@@ -56,3 +65,16 @@ def check_settings(settings: Mapping[str, Any], penalty: Penalty) -> None:
                     f"model.{key}: expected {only} with penalty "
                     f"{penalty_name(settings['penalty'])!r}, which has no twin, got {settings[key]}"
                 )
+
+
+def _check_twin_optimiser(settings: Mapping[str, Any]) -> None:
+    rate, kind = settings["twin_learning_rate"], settings["twin_optimiser"]
+    if rate is not None and not rate >= 0:
+        raise ValueError(f"model.twin_learning_rate: expected 0 or more, or null, got {rate}")
+    if kind not in WEIGHT_OPTIMISERS:
+        raise ValueError(f"model.twin_optimiser: {unknown('optimiser', kind, WEIGHT_OPTIMISERS)}")
+    if kind != "sgd" and settings["hypergradient"] != "first_order":
+        raise ValueError(
+            "model.twin_optimiser: expected 'sgd' with hypergradient "
+            f"{settings['hypergradient']!r}, whose step of v is one of SGD, got {kind!r}"
+        )

@@ -102,7 +102,7 @@ class SearchStep(PlainModule):
         """
         validation = self.validation_stream.batch(self.search_step)
         method = self.hparams["hypergradient"]
-        of_weights, *of_twin = [InnerStep.of(o.optimizer) for o in self._optimisers()[1:]]
+        of_weights, *of_twin = self._inner_steps()
         of_real = hypergradient(
             objective(self.net, batch_loss(self.arch, validation)),
             objective(self.net, batch_loss(self.arch, batch)),
@@ -133,6 +133,12 @@ class SearchStep(PlainModule):
         self._require_finite([*terms, ("the gradient of α", values)], alpha)
         self._update(alpha, alphas, values)
         return done
+
+    def _inner_steps(self) -> list[InnerStep | None]:
+        """The next steps of w and v; no first-order method looks at them."""
+        if self.hparams["hypergradient"] == "first_order":
+            return [None for _ in self._optimisers()[1:]]
+        return [InnerStep.of(optimiser.optimizer) for optimiser in self._optimisers()[1:]]
 
     def _step_weights(self, optimiser: LightningOptimizer, batch: Batch) -> None:
         """One step of w, from training images and, with a penalty that asks for it, from noise."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.optim import SGD
+from torch.optim import SGD, Adam
 
 import darts_noise as dn
 from darts_noise.search.lag import twin_lag
@@ -25,12 +25,13 @@ def batches(count):
     return [(x, torch.arange(8) % 3) for x in images]
 
 
-def twin_of(space, rate=0.05, steps=3):
+def twin_of(space, rate=0.05, steps=3, kind=SGD):
     """A twin that is on its way, with momentum behind it."""
     torch.manual_seed(0)
     form = {"num_classes": 3, "in_channels": 1, "channels": 4, "num_cells": 3, "stem": "small"}
     twin, arch = dn.SuperNet(space, **form), dn.Architecture(space)
-    optimiser = SGD(twin.parameters(), rate, momentum=0.9, weight_decay=1e-3)
+    settings = {"momentum": 0.9, "weight_decay": 1e-3} if kind is SGD else {}
+    optimiser = kind(twin.parameters(), rate, **settings)
     walk(twin, arch, optimiser, batches(steps), 5.0)
     return twin, arch, optimiser
 
@@ -47,9 +48,10 @@ def walk(twin, arch, optimiser, batches, clip):
 
 
 @pytest.mark.parametrize("clip", [0.0, 0.3])
+@pytest.mark.parametrize("kind", [SGD, Adam])
 @pytest.mark.parametrize("space", SPACES, ids=lambda s: s.name)
-def test_it_is_what_the_next_steps_remove(space, clip):
-    twin, arch, optimiser = twin_of(space)
+def test_it_is_what_the_next_steps_remove(space, clip, kind):
+    twin, arch, optimiser = twin_of(space, kind=kind)
     found = twin_lag(twin, arch, optimiser, batches(3), clip)
 
     def loss():
