@@ -1,9 +1,10 @@
 """Stops a training at the first loss or gradient that is NaN or infinite.
 
-On a CPU each update is looked at before it is made. A GPU would have to be waited for each time, so
+On a CPU each update is looked at before it is made. CUDA would have to be waited for each time, so
 there the answers are read together: every `READ_EVERY` looks, at the end of an epoch and before
-anything is written, so that no file holds what came of them. Several processes look at the same
-time, and what one finds ends all of them.
+anything is written. Until then a number on the device keeps the fused optimisers from every update
+after the first answer that is bad, so neither weights nor files hold what came of it. Several
+processes look at the same time, and what one finds ends all of them.
 """
 
 from collections.abc import Sequence
@@ -12,11 +13,12 @@ from itertools import islice
 import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
+from torch.optim import Optimizer
 
 from darts_noise.distributed.collectives import SharedError, true_everywhere
 
 READ_EVERY = 60
-"""Looks between two readings of a GPU's answers: 20 steps of a search with a twin."""
+"""Looks between two readings of CUDA's answers: 20 steps of a search with a twin."""
 
 
 Term = tuple[str, Sequence[Tensor]]
@@ -37,6 +39,7 @@ class FiniteCheck:
     def __init__(self, advice: str) -> None:
         self.advice = advice
         self._unread: list[tuple[Sequence[str], str, Tensor]] = []
+        self._found: Tensor | None = None  # on the device: 1 once an answer was bad, else 0
 
     def look(self, terms: Sequence[Term], *, step: int, epoch: int, rate: float) -> None:
         """Looks at what an update is about to be made from.
@@ -53,8 +56,20 @@ class FiniteCheck:
         answers = torch.stack([_finite(tensors) for _, tensors in terms])
         where = f"at step {step + 1} (epoch {epoch + 1}), learning rate {rate:g}"
         self._unread.append(([name for name, _ in terms], where, answers))
-        if answers.device.type == "cpu" or len(self._unread) >= READ_EVERY:
+        if reads_at_once(answers.device) or len(self._unread) >= READ_EVERY:
             self.read()
+        else:
+            bad = (~answers.all()).float()
+            self._found = bad if self._found is None else torch.maximum(self._found, bad)
+
+    def guard(self, optimiser: Optimizer) -> None:
+        """Makes the optimiser's next step none at all where a look that is not read yet was bad.
+
+        Args:
+            optimiser: one that `make_guardable` was asked for; any other steps as it would.
+        """
+        if self._found is not None and optimiser.param_groups[0].get("fused"):
+            optimiser.found_inf = self._found  # type: ignore[attr-defined]  # of torch.amp
 
     def read(self) -> None:
         """Reads the answers that are still on the device.
@@ -62,7 +77,7 @@ class FiniteCheck:
         Raises:
             NotFiniteError: as for `look`; the message names the first.
         """
-        unread, self._unread = self._unread, []
+        unread, self._unread, self._found = self._unread, [], None
         if not unread:
             return
         together = torch.cat([answers for _, _, answers in unread])
@@ -71,6 +86,23 @@ class FiniteCheck:
             for name, finite in zip(names, islice(found, len(names)), strict=True):
                 if not finite:
                     raise NotFiniteError(f"{name} is not finite {where}; {self.advice}")
+
+
+def reads_at_once(device: torch.device) -> bool:
+    """Whether an answer is read before the update, since nothing else would hold that back."""
+    return device.type != "cuda"
+
+
+def make_guardable(optimiser: Optimizer) -> Optimizer:
+    """The optimiser, which is to be told of `FiniteCheck.guard` before its steps.
+
+    On CUDA it takes torch's fused form, whose kernels look at ``found_inf`` themselves. To be
+    called before its first step.
+    """
+    for group in optimiser.param_groups:
+        if not any(reads_at_once(p.device) for p in group["params"]):
+            group["fused"] = True
+    return optimiser
 
 
 def _finite(tensors: Sequence[Tensor]) -> Tensor:

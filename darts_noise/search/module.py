@@ -18,6 +18,7 @@ from darts_noise.data.batches import Batch, BatchStream
 from darts_noise.data.module import ImageDataModule
 from darts_noise.data.seeds import Stream, derive_seed
 from darts_noise.distributed.agreement import Agreement
+from darts_noise.finite import make_guardable
 from darts_noise.metrics import SplitMetrics
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.noise.datasets import root_of_others
@@ -203,7 +204,8 @@ class SearchModule(SearchStep):
         """Optimisers of α, w and (where there is a twin) v; cosine schedules of w and v."""
         nets = [self.net] if self.twin is None else [self.net, self.twin]
         epochs = max(self.trainer.max_epochs or 1, 1)
-        return make_optimisers(self.arch, nets, self.hparams, epochs)
+        optimisers, schedules = make_optimisers(self.arch, nets, self.hparams, epochs)
+        return [make_guardable(optimiser) for optimiser in optimisers], schedules
 
     def configure_callbacks(self) -> list[pl.Callback]:
         """The check that several processes hold the same α, w and v."""

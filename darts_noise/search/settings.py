@@ -3,6 +3,7 @@
 A new key of `SearchModule` whose values have bounds gets them here.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,7 +52,7 @@ def check_settings(settings: Mapping[str, Any], penalty: Penalty) -> None:
     require_method(settings["hypergradient"])
     require_implementation(settings["supernet"])
     for key, least in LEAST.items():
-        if not settings[key] >= least:  # written so that NaN is refused as well
+        if not least <= settings[key] < math.inf:  # written so that NaN is refused as well
             raise ValueError(f"model.{key}: expected {least} or more, got {settings[key]}")
     _check_twin_optimiser(settings)
     if not all(0 <= beta < 1 for beta in settings["alpha_betas"]):
@@ -69,7 +70,7 @@ def check_settings(settings: Mapping[str, Any], penalty: Penalty) -> None:
 
 def _check_twin_optimiser(settings: Mapping[str, Any]) -> None:
     rate, kind = settings["twin_learning_rate"], settings["twin_optimiser"]
-    if rate is not None and not rate >= 0:
+    if rate is not None and not 0 <= rate < math.inf:
         raise ValueError(f"model.twin_learning_rate: expected 0 or more, or null, got {rate}")
     if kind not in WEIGHT_OPTIMISERS:
         raise ValueError(f"model.twin_optimiser: {unknown('optimiser', kind, WEIGHT_OPTIMISERS)}")

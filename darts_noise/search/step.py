@@ -193,14 +193,15 @@ class SearchStep(PlainModule):
         rate: float = optimiser.param_groups[0]["lr"]
         self.finite.look(terms, step=self.search_step, epoch=self.current_epoch, rate=rate)
 
-    @staticmethod
     def _update(
+        self,
         optimiser: LightningOptimizer,
         parameters: list[nn.Parameter],
         values: list[Tensor],
         clip: float = 0.0,
     ) -> None:
         assign(parameters, values, clip)
+        self.finite.guard(optimiser.optimizer)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
 

@@ -22,7 +22,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from darts_noise.data.batches import Batch
 from darts_noise.data.module import ImageDataModule
 from darts_noise.distributed.agreement import Agreement
-from darts_noise.finite import FiniteCheck, Term
+from darts_noise.finite import FiniteCheck, Term, make_guardable
 from darts_noise.loading import PlainModule
 from darts_noise.metrics import SplitMetrics
 from darts_noise.nets.network import Network, WithAuxiliary, create_model
@@ -203,6 +203,7 @@ class TrainModule(PlainModule):
         if self.trainer.precision != "16-mixed":
             found = [p.grad for p in self.net.parameters() if p.grad is not None]
             self._require_finite([("a gradient", found)])
+        self.finite.guard(optimizer)
 
     def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
         if self.trainer.is_last_batch:
@@ -274,7 +275,7 @@ class TrainModule(PlainModule):
             schedule = ExponentialLR(optimiser, decay)
         else:
             schedule = CosineAnnealingLR(optimiser, max(self.trainer.max_epochs or 1, 1))
-        return [optimiser], [schedule]
+        return [make_guardable(optimiser)], [schedule]
 
     def _laid_out(self, images: Tensor) -> Tensor:
         """The images in the memory format of the weights."""

@@ -15,9 +15,13 @@ TRAIN = {"train/loss": "the training loss", "gradient": "a gradient"}
 
 
 @pytest.mark.parametrize("term", TRAIN)
-@pytest.mark.parametrize("step", [0, 2, 3])
-def test_a_training_ends_before_the_update(term, step, digits, tmp_path):
+@pytest.mark.parametrize(
+    ("step", "read"), [(0, "at once"), (2, "at once"), (3, "at once"), (0, "late"), (3, "late")]
+)
+def test_a_training_ends_before_the_update(term, step, read, digits, tmp_path, monkeypatch):
     """Batches of an epoch: 3. The last checkpoint is that of the last whole epoch."""
+    if read == "late":
+        monkeypatch.setattr("darts_noise.finite.reads_at_once", lambda device: False)
     module = small_module(learning_rate=0.1)
     seen = []
 
