@@ -88,7 +88,8 @@ def make_panels(series: Mapping[str, Series], num_classes: int | None = None) ->
     """
     lines = {title: [c for c in columns if c[0] in series] for title, columns in LINES.items()}
     entropies = {name.removeprefix(ENTROPY): name for name in series if name.startswith(ENTROPY)}
-    lines[ENTROPY_TITLE] = _look(entropies)
+    cells_first = sorted(entropies, key=lambda kind: kind in MACRO)
+    lines[ENTROPY_TITLE] = _look({kind: entropies[kind] for kind in cells_first})
     shares: dict[str, dict[str, Series]] = {}
     for name in series:
         kind, _, candidate = name.removeprefix(SHARE).partition("/")

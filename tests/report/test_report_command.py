@@ -1,19 +1,15 @@
 """``python -m darts_noise.report``: a file and a line, or one line of what is wrong."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from run_folders import search_run
 
 from darts_noise.report.command import main
 
-RunFactory = Callable[..., Path]
 
-
-def test_the_page_is_written_and_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], search_run: RunFactory
-) -> None:
+def test_the_page_is_written_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = search_run(tmp_path / "search" / "one")
     (run.parent / "latest").symlink_to("one")
     main([str(run.parent / "latest"), "--output", str(tmp_path / "r.html")])
@@ -36,7 +32,6 @@ def test_the_page_is_written_and_named(
 def test_what_is_wrong_is_one_line(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    search_run: RunFactory,
     file: str | None,
     content: str,
     told: str,
@@ -57,7 +52,7 @@ def test_what_is_wrong_is_one_line(
 
 
 def test_a_history_of_another_cell_is_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], search_run: RunFactory
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = search_run(tmp_path / "search" / "one")
     head, *rows = json.loads((run / "history.json").read_text())

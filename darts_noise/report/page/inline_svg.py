@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from darts_noise.report.style import RC
 
-PIXELS_PER_INCH = 115.0  # 96 would be the size on paper, which is small to read on a screen
+PIXELS_PER_INCH = 105.0  # 96 would be the size on paper, which is small to read on a screen
 FALLBACK_FONT = "Verdana"  # as wide as DejaVu Sans, where that is not installed
 
 

@@ -54,9 +54,7 @@ def _parts(markdown: str) -> Iterator[str]:
                 heading = title
                 yield f"<h3>{escape(title)}</h3>"
         elif form == "-":
-            items = "".join(
-                f"<li>{escape(line[1:].strip())}</li>" for line in lines
-            )
+            items = "".join(f"<li>{escape(line[1:].strip())}</li>" for line in lines)
             yield f"<ul>{items}</ul>"
         elif form:
             yield from (f"<p>{escape(line)}</p>" for line in lines)

@@ -31,7 +31,7 @@ caption { text-align: left; padding: 0 0 .35rem; }
 th, td { border-bottom: 1px solid var(--line); padding: .3rem .75rem .3rem 0; text-align: left;
   vertical-align: top; }
 thead th { border-bottom: 2px solid var(--line); }
-tbody th { font-weight: 600; min-width: 8rem; }
+tbody th { font-weight: 600; min-width: 8rem; position: sticky; left: 0; background: #fff; }
 tbody td { max-width: 26rem; overflow-wrap: break-word; font-variant-numeric: tabular-nums; }
 .numbers td, .numbers thead th:not(:first-child) { text-align: right; }
 details { margin: .5rem 0; }

@@ -1,12 +1,12 @@
 """The page needs no network, runs nothing, can be read aloud and used by keys alone."""
 
 import re
-from collections.abc import Callable
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from run_folders import search_run
 
 from darts_noise.report.page.document import make_page
 
@@ -53,7 +53,7 @@ Accuracies in per cent.
 
 
 @pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory, search_run: Callable[..., Path]) -> str:
+def text(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("runs")
     evil = "<script>alert(1)</script>"
     study = folder / "study" / "tiny"
@@ -130,14 +130,12 @@ def test_runs_and_studies_are_all_there(text: str, page: Page) -> None:
     assert re.search(r'<th scope="row">λ</th><td>1</td><td>0</td>', text)
 
 
-def test_of_one_run_nothing_is_compared(tmp_path: Path, search_run: Callable[..., Path]) -> None:
+def test_of_one_run_nothing_is_compared(tmp_path: Path) -> None:
     text = make_page([search_run(tmp_path / "search" / "one")])
     assert "Comparison" not in text
 
 
-def test_a_run_that_has_just_begun_has_a_page(
-    tmp_path: Path, search_run: Callable[..., Path]
-) -> None:
+def test_a_run_that_has_just_begun_has_a_page(tmp_path: Path) -> None:
     run = search_run(tmp_path / "search" / "one")
     for name in ("card.json", "history.json", "genotype.json"):
         (run / name).unlink()
