@@ -11,12 +11,16 @@ from typing import Any
 import yaml
 from jsonargparse import get_loader
 
+from darts_noise.cli.named_classes import require_trusted_names, trusted
+from darts_noise.space.shown import shown
+
 GROUPS = ("model", "data", "trainer", "noise_grid")
 OPTIONS = ("-c", "--config")
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
 MAX_ALIASES = 20
+TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null")}
 """Of a config. Deeper nesting overflows the C stack of the YAML reader, which ends the process
 without a word, and a few dozen aliases of aliases can stand for more values than memory holds."""
 
@@ -25,20 +29,21 @@ def lay_over(argv: list[str]) -> list[str]:
     """The arguments, with the search variants of all config files after the last of them.
 
     Raises:
-        ValueError: a key that a file has twice, or a group that is no mapping; the message names
-            the file and the key.
+        ValueError: a key that a file has twice, a group that is no mapping, or a class of a package
+            that is not trusted; the message names the file and the key.
     """
     require_small(argv)
     variants: dict[str, Any] = {}
-    stating, end = 0, 0
+    stating, end, packages = 0, 0, trusted(argv)
     for position, value in _configs(argv):
         end = position + 1
         name, text = _read(value)
         try:
             _check(yaml.compose(text, Loader=yaml.SafeLoader), name)
-            config = get_loader("yaml")(text)
+            config = _loaded(text, name)
         except (yaml.YAMLError, RecursionError):
             continue  # the argument parser says what is wrong
+        require_trusted_names(config, name, packages)
         model = config.get("model") if isinstance(config, dict) else None
         if isinstance(model, dict) and "variants" in model:
             stated = model["variants"]
@@ -67,6 +72,7 @@ def require_small(argv: list[str]) -> None:
                 depth += isinstance(event, yaml.CollectionStartEvent)
                 depth -= isinstance(event, yaml.CollectionEndEvent)
                 aliases += isinstance(event, yaml.AliasEvent)
+                _require_plain(event, name)
                 if depth > MAX_DEPTH or aliases > MAX_ALIASES:
                     raise ValueError(
                         f"{name}: expected a config nested at most {MAX_DEPTH} levels "
@@ -100,13 +106,21 @@ def _read(value: str) -> tuple[str, str]:
         raise ValueError(f"{value}: expected UTF-8 text") from None
 
 
+def _loaded(text: str, name: str) -> Any:
+    """The content, as the argument parser will read it."""
+    try:
+        return get_loader("yaml")(text)
+    except ValueError as error:  # a date or a number that is none
+        raise ValueError(f"{name}: expected plain values: {shown(str(error))}") from None
+
+
 def _check(root: yaml.Node | None, name: str) -> None:
     if not isinstance(root, yaml.MappingNode):
         return  # the argument parser says what is wrong
     for key, value in root.value:
         if key.value in GROUPS and not isinstance(value, yaml.MappingNode) and not _empty(value):
             raise ValueError(
-                f"{name}: {key.value}: expected lines of key: value below it, got {value.value!r}"
+                f"{name}: {key.value}: expected lines of key: value below it, got {_shown(value)}"
             )
     _refuse_twice(root, name, "", set())
 
@@ -121,13 +135,30 @@ def _refuse_twice(node: yaml.Node, name: str, place: str, seen: set[int]) -> Non
         return
     lines: dict[str, int] = {}
     for key, value in node.value:
-        here, line = f"{place}{key.value}", key.start_mark.line + 1
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            raise ValueError(f"{name}: expected a word before the colon of line {line}")
+        here = f"{place}{key.value}"
         if here in lines:
             raise ValueError(
                 f"{name}: {here} is there twice, in lines {lines[here]} and {line}; keep one"
             )
         lines[here] = line
         _refuse_twice(value, name, f"{here}.", seen)
+
+
+def _require_plain(event: yaml.Event, name: str) -> None:
+    """Refuses YAML's tags, which ask for objects, but for those of plain values."""
+    tag = getattr(event, "tag", None)
+    if tag not in (None, "!", *TAGS):
+        raise ValueError(
+            f"{name}: expected plain values, got the tag {shown(tag)} in line "
+            f"{event.start_mark.line + 1}"
+        )
+
+
+def _shown(node: yaml.Node) -> str:
+    return repr(node.value) if isinstance(node, yaml.ScalarNode) else "a list"
 
 
 def _empty(node: yaml.Node) -> bool:

@@ -244,6 +244,11 @@ class ScriptCLI(LightningCLI):
             help="auto (online with a key, else offline), online, offline or off",
         )
         parser.add_argument("--wandb_project", type=str, default="darts_noise", help="W&B project")
+        parser.add_argument(
+            "--trust",
+            type=str | None,
+            help="packages whose classes a config file may name, beside Lightning's",
+        )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.link_arguments("seed", "data.seed")
@@ -271,7 +276,9 @@ class ScriptCLI(LightningCLI):
         dump: dict[str, Any] = yaml.safe_load(
             self.parser.dump(self.config, skip_link_targets=False, skip_unset=False)
         )
-        return {key: value for key, value in dump.items() if key not in ("config", "resume")}
+        return {
+            key: value for key, value in dump.items() if key not in ("config", "resume", "trust")
+        }
 
     def make_trainer(self, **more: Any) -> pl.Trainer:
         """The Trainer of the configuration with these callbacks and loggers added to its own.

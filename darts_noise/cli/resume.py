@@ -5,8 +5,8 @@ from pathlib import Path
 from darts_noise.cli.parser import UserError
 
 OPTION = "--resume"
-BESIDE = ("--runs", "--wandb", "--wandb_project")
-"""What may be given with it: where runs are, and how they are tracked."""
+BESIDE = ("--runs", "--wandb", "--wandb_project", "--trust")
+"""What may be given with it: where runs are, how they are tracked, and whose classes are made."""
 
 
 def take_up(argv: list[str], kind: str) -> tuple[list[str], Path | None]:

@@ -124,7 +124,11 @@ def test_one_line_and_status_two(script, argv, message, capsys, tmp_path):
         ("model:\n  penalty:\n    twin: 3\n", "model.penalty: expected"),
         ("model: [1\n", "config: not YAML"),
         ("- 1\n", "config: expected a YAML file"),
-        ("!!python/object/apply:os.system ['true']\n", "config"),
+        ("!!python/object/apply:os.system ['true']\n", "bad.yaml: expected plain values, got the"),
+        ("model: !mine {}\n", "bad.yaml: expected plain values, got the tag '!mine' in line 1"),
+        ("model: {? [a] : 3}\n", "bad.yaml: expected a word before the colon of line 1"),
+        ("model: [[1]]\n", "bad.yaml: model: expected lines of key: value below it, got a list"),
+        ("model: {channels: !!int 'abc'}\n", "bad.yaml"),
     ],
 )
 def test_a_bad_config_file(text, message, capsys, tmp_path):
