@@ -12,6 +12,9 @@ import yaml
 from darts_noise.atomic import write_text
 from darts_noise.cli.parser import UserError
 
+CONFIG = "config.yaml"
+"""Of a run: all its settings."""
+
 
 def create_run(root: str | Path, kind: str, name: str | None, dataset: str) -> Path:
     """Makes the directory of a new run.
@@ -77,4 +80,4 @@ def runs_option(root: str) -> str:
 
 def write_config(run: Path, config: dict[str, Any]) -> None:
     """Writes ``config.yaml``, from which the same command can be given again."""
-    write_text(run / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+    write_text(run / CONFIG, yaml.safe_dump(config, sort_keys=False))

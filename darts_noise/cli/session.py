@@ -9,14 +9,15 @@ from shlex import quote
 from typing import Any, NoReturn
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from darts_noise.checkpoints.checkpoint_io import LAST, SealedCheckpointIO, resumable
+from darts_noise.checkpoints.kept import KeptCheckpoint
 from darts_noise.checkpoints.run_state import RunState
 from darts_noise.cli.parser import ScriptCLI
-from darts_noise.cli.run_directory import create_run, write_config
+from darts_noise.cli.run_directory import CONFIG, create_run, write_config
+from darts_noise.cli.run_lock import RunLock
 from darts_noise.cli.stops import Stops
 from darts_noise.report.card import describe_hardware, versions, write_card
 from darts_noise.report.metrics_table import MetricsTable
@@ -72,6 +73,7 @@ class Session:
         self.table = MetricsTable(self.run / "metrics.csv")
         self.state = RunState(self.table)
         self.stops = Stops(folder / LAST)
+        self.lock = RunLock(self.run / CONFIG)
         try:
             self.trainer = cli.make_trainer(
                 plugins=[SealedCheckpointIO(folder)],
@@ -87,8 +89,11 @@ class Session:
             # are refused here.
             cli.datamodule.trainer = self.trainer
             cli.datamodule.train_stream()
+            if resumed is not None:
+                self.lock.take()
             self.checkpoint, notice = resumable(folder) if resumed else (None, None)
         except ValueError as error:
+            self.lock.release()
             if resumed is None:
                 self.run.rmdir()
             cli.fail(error)
@@ -96,6 +101,7 @@ class Session:
         if resumed is None:
             folder.mkdir()
             write_config(self.run, resolved)
+            self.lock.take()
         self.wandb, message = start_tracking(
             self.run,
             kind=cli.kind,
@@ -119,6 +125,8 @@ class Session:
         except (OSError, ValueError) as error:
             finish(self.wandb)
             self.cli.fail(f"{error}; what was found so far is in {self.run}")
+        finally:
+            self.lock.release()
 
     def fit(self, module: pl.LightningModule) -> None:
         """Trains, or goes on to; a signal ends the program after what was found is on disk."""
@@ -170,15 +178,15 @@ class Session:
         finish(self.wandb)
 
 
-def _checkpoints(folder: Path, monitor: str | None) -> list[ModelCheckpoint]:
+def _checkpoints(folder: Path, monitor: str | None) -> list[KeptCheckpoint]:
     """``last.ckpt`` after every epoch and, where there is a figure to judge by, ``best.ckpt``.
 
     Two of Lightning's, because one with ``save_last`` leaves out the epochs that are not the best.
     The last comes last, since it holds which was the best.
     """
 
-    def keep(filename: str, figure: str | None) -> ModelCheckpoint:
-        return ModelCheckpoint(
+    def keep(filename: str, figure: str | None) -> KeptCheckpoint:
+        return KeptCheckpoint(
             dirpath=folder,
             filename=filename,
             monitor=figure,

@@ -196,6 +196,20 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(
     assert_same(tmp_path / kind / "r", unbroken)
 
 
+@pytest.mark.parametrize("kind", MAIN)
+def test_a_run_that_was_moved_goes_on_to_the_same_bits(
+    kind: str, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        at_call(patch, MetricsTable, "log_metrics", 1, killed)
+        with pytest.raises(KilledError):
+            run(kind, tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    MAIN[kind][0](["--resume", f"--runs={tmp_path / 'there'}"])
+    assert_same(tmp_path / "there" / kind / "r", unbroken)
+    assert not (tmp_path / "here").exists()
+
+
 @pytest.mark.parametrize("kind", ["search"])
 def test_a_damaged_checkpoint_costs_an_epoch_and_no_bit(
     kind: str,
