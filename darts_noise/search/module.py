@@ -293,6 +293,7 @@ class SearchModule(SearchStep):
         checkpoint["variants"] = {name: v.state() for name, v in self.variants.items()}
         checkpoint["noise"] = self.noise_fingerprint
         checkpoint["stopped_because"] = self.stopped_because
+        checkpoint["symptoms"] = self.symptoms.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.search_step = checkpoint["positions"]["search"]
@@ -305,3 +306,4 @@ class SearchModule(SearchStep):
                 f"of fingerprint {checkpoint['noise']}, got {self.noise_fingerprint}"
             )
         self.stopped_because = checkpoint["stopped_because"]
+        self.symptoms.load(checkpoint["symptoms"])

@@ -9,6 +9,7 @@
 import math
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,7 +52,7 @@ class Symptoms:
             num_classes: among how many a guess on noise is.
         """
         self._epochs += 1
-        before, now = self._weights, {k: w.detach().clone() for k, w in weights.items()}
+        before, now = self._weights, {k: w.detach().cpu().clone() for k, w in weights.items()}
         self._weights = now
         if before is not None and largest_change(before, now) <= STILL:
             self._warn("α did not move in an epoch: try a larger model.alpha_learning_rate")
@@ -69,6 +70,23 @@ class Symptoms:
                 "skip connections take over the normal cell: try a config of configs/variants such "
                 "as darts_plus or p_darts, fewer epochs or a smaller model.alpha_learning_rate"
             )
+
+    def state(self) -> dict[str, Any]:
+        """What has been seen and said, for a checkpoint: a run that goes on says nothing twice."""
+        return {
+            "epochs": self._epochs,
+            "weights": self._weights,
+            "learnt": self._learnt,
+            "said": sorted(self._said),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Takes back what `state` gave."""
+        self._epochs = state["epochs"]
+        weights = state["weights"]
+        self._weights = None if weights is None else {k: w.cpu() for k, w in weights.items()}
+        self._learnt = state["learnt"]
+        self._said = set(state["said"])
 
     def _warn(self, message: str) -> None:
         if message not in self._said:

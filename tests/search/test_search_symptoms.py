@@ -25,9 +25,9 @@ CONVOLUTIONS = cell("sep_conv_3x3", "skip_connect")
 SKIPS = cell("skip_connect", "skip_connect", "sep_conv_3x3")
 
 
-def said(losses, genotype=CONVOLUTIONS, speed=1e-3):
+def said(losses, genotype=CONVOLUTIONS, speed=1e-3, symptoms=None):
     """The warnings of so many epochs, in each of which α moves by `speed`."""
-    symptoms = Symptoms()
+    symptoms = symptoms or Symptoms()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for epoch, loss in enumerate(losses):
@@ -60,6 +60,16 @@ def test_a_collapse_to_skip_connections():
     [message] = said([2.0] * 9, SKIPS)
     assert "skip connections take over" in message
     assert "darts_plus" in message
+
+
+def test_a_run_that_goes_on_remembers_and_says_nothing_twice(tmp_path):
+    whole, rest = [GUESS] * 9, {"genotype": SKIPS, "speed": 0}
+    for stop in range(10):
+        stopped, resumed = Symptoms(), Symptoms()
+        before = said(whole[:stop], symptoms=stopped, **rest)
+        torch.save(stopped.state(), tmp_path / "state")
+        resumed.load(torch.load(tmp_path / "state", weights_only=True))
+        assert before + said(whole[stop:], symptoms=resumed, **rest) == said(whole, **rest)
 
 
 def test_the_search_tells_of_every_epoch_with_alpha(digits):
