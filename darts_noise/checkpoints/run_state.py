@@ -14,6 +14,7 @@ from lightning_fabric.utilities.apply_func import convert_tensors_to_scalars
 
 from darts_noise.checkpoints.metric_state import metric_state, set_metric_state
 from darts_noise.checkpoints.random_state import random_state, set_random_state
+from darts_noise.distributed.collectives import SharedError, from_every_process
 from darts_noise.report.metrics_table import MetricsTable, Row
 
 KEY = "run_state"
@@ -52,7 +53,7 @@ class RunState(pl.Callback):
             "gradients": _accumulated(trainer, pl_module),
         }
         checkpoint[KEY] = {
-            "processes": _from_all(process, trainer),
+            "processes": from_every_process(process),
             "rows": [*self.table.rows, *_rows_to_come(trainer)],
             "should_stop": trainer.should_stop,
             "seconds": self.seconds,
@@ -64,7 +65,7 @@ class RunState(pl.Callback):
         state = checkpoint[KEY]
         processes = state["processes"]
         if len(processes) != trainer.world_size:
-            raise ValueError(
+            raise SharedError(
                 f"trainer.devices: expected {len(processes)} processes, as in the run that was "
                 f"stopped, got {trainer.world_size}"
             )
@@ -103,12 +104,3 @@ def _rows_to_come(trainer: pl.Trainer) -> list[Row]:
     figures = convert_tensors_to_scalars(trainer._logger_connector.metrics["log"])
     step = trainer.fit_loop.epoch_loop._batches_that_stepped - 1  # as Lightning counts here
     return [{**figures, "epoch": trainer.current_epoch, "step": step}]
-
-
-def _from_all(value: dict[str, Any], trainer: pl.Trainer) -> list[dict[str, Any]]:
-    """The values of all processes by their rank, in each of them."""
-    if trainer.world_size == 1:
-        return [value]
-    values: list[Any] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(values, value)
-    return values

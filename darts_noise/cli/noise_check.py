@@ -8,6 +8,7 @@ from pytorch_lightning.cli import LightningArgumentParser
 
 from darts_noise.cli.parser import ScriptCLI
 from darts_noise.cli.session import Session
+from darts_noise.nets.synchronised import SynchronisedNorms
 from darts_noise.noise.datasets import root_of_others
 from darts_noise.noise.families import make_noise, require_noise
 from darts_noise.report.progress import RunProgress
@@ -29,6 +30,8 @@ FIGURES = {"train/loss": "loss", "val/accuracy": "noise acc"}
 SAME = (
     "accelerator",
     "devices",
+    "num_nodes",
+    "strategy",
     "precision",
     "gradient_clip_val",
     "gradient_clip_algorithm",
@@ -104,6 +107,8 @@ class NoiseCheck:
         self.family = config["noise_family"]
         self.root = root_of_others(data.name, data.root)
         self.trainer = {key: config["trainer"][key] for key in SAME}
+        if config["trainer"]["sync_batchnorm"]:
+            self.trainer["plugins"] = [SynchronisedNorms()]
         self.epochs: int | None = config["noise_epochs"]
         if self.protocol == "quick" and self.epochs is None:
             self.epochs = config["trainer"]["max_epochs"]
@@ -136,7 +141,8 @@ class NoiseCheck:
         if self.protocol == "quick":
             own = {"callbacks": [RunProgress("noise", session.console, FIGURES)]}
         else:
-            if self.earlier is not None and not runs.exists():  # else a run that goes on
+            # Where they exist, the run goes on.
+            if self.earlier is not None and session.is_first and not runs.exists():
                 shutil.copyfile(self.earlier, runs)
             own = {"grid": self.grid, "path": runs, "progress": session.console}
             own |= {} if self.controls is None else {"controls": self.controls}

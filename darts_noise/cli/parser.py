@@ -20,6 +20,8 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from darts_noise.cli.config_files import lay_over
 from darts_noise.data.module import ImageDataModule
+from darts_noise.distributed.collectives import SharedError, process_rank
+from darts_noise.nets.synchronised import SynchronisedNorms
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -27,7 +29,9 @@ TRAINER_KEYS = {
     "max_epochs": "passes over the training images",
     "accelerator": "cpu, gpu or auto",
     "devices": "how many, or which",
-    "strategy": "how several devices work together, such as ddp",
+    "strategy": "how several devices work together: ddp",
+    "num_nodes": "machines",
+    "sync_batchnorm": "batch norms by the batch of all devices",
     "precision": "32-true, bf16-mixed or (on CUDA) 16-mixed",
 }
 """The Trainer's arguments that ``--help`` shows; all others are accepted too."""
@@ -218,12 +222,18 @@ class ScriptCLI(LightningCLI):
         finally:
             sys.argv = original
 
-    def fail(self, error: object) -> NoReturn:
-        """As the function, with its group before a key of the model that is named without it."""
+    def fail(self, error: object, more: str = "") -> NoReturn:
+        """As the function, with its group before a key of the model that is named without it.
+
+        What every process finds wrong is told by the first. The others leave without a failure, at
+        which a launcher would kill the first before it has put its files away.
+        """
+        if isinstance(error, SharedError) and process_rank() > 0:
+            raise SystemExit(0)
         assert isinstance(self.parser, OneLineParser)
         key, keys = str(error).partition(":")[0], self.parser.keys()
         known = key not in keys and f"model.{key}" in keys
-        fail(f"model.{error}" if known else error)
+        fail(f"{'model.' if known else ''}{error}{more}")
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         assert isinstance(parser, OneLineParser)
@@ -292,6 +302,8 @@ class ScriptCLI(LightningCLI):
         for key in ("callbacks", "plugins"):
             given = settings.get(key) or []
             settings[key] = [*(given if isinstance(given, list) else [given]), *more.pop(key, [])]
+        if settings.get("sync_batchnorm"):
+            settings["plugins"].append(SynchronisedNorms())
         try:
             trainer = pl.Trainer(**{**settings, **more})
         except (ValueError, MisconfigurationException) as error:

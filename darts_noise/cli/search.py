@@ -107,6 +107,8 @@ def main(argv: list[str] | None = None) -> None:
         cli.fail(error)
     with session.one_line_errors():
         session.fit(module)
+        if not session.is_first:
+            return
         card = search_card(module, session)
         images = {name: session.run / f"{name}.png" for name in DRAWINGS}
         session.close(card, images)

@@ -9,6 +9,7 @@ from shlex import quote
 from typing import Any, NoReturn
 
 import pytorch_lightning as pl
+from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
@@ -19,6 +20,8 @@ from darts_noise.cli.parser import ScriptCLI
 from darts_noise.cli.run_directory import CONFIG, create_run, write_config
 from darts_noise.cli.run_lock import RunLock
 from darts_noise.cli.stops import Stops
+from darts_noise.distributed.collectives import on_first_process
+from darts_noise.distributed.launch import start_processes
 from darts_noise.report.card import describe_hardware, versions, write_card
 from darts_noise.report.metrics_table import MetricsTable
 from darts_noise.report.progress import RunProgress
@@ -44,8 +47,11 @@ def quiet_lightning() -> None:
 class Session:
     """One run of a script: makes its directory and Trainer, and closes it however it ends.
 
+    Of several processes the first alone writes and speaks.
+
     Attributes:
         run: the run's directory.
+        is_first: whether this is the first process.
         trainer: Lightning's Trainer with the loggers, checkpoints and progress of this project.
         console: where everything that a person reads is printed.
 
@@ -65,9 +71,20 @@ class Session:
     ) -> None:
         config = cli.config
         self.cli = cli
-        self.console = Console(soft_wrap=True, highlight=False, markup=False)
-        self.run = resumed or create_run(
-            config["runs"], cli.kind, config["name"], cli.datamodule.name
+        first = cli.make_trainer()
+        # Opens the streams once, so that batches that do not suit the data or the processes are
+        # refused here.
+        cli.datamodule.trainer = first
+        cli.datamodule.train_stream()
+        start_processes(first)
+        self.is_first = first.is_global_zero
+        self.console = Console(
+            soft_wrap=True, highlight=False, markup=False, quiet=not self.is_first
+        )
+        self.run = on_first_process(
+            lambda: (
+                resumed or create_run(config["runs"], cli.kind, config["name"], cli.datamodule.name)
+            )
         )
         folder = self.run / "checkpoints"
         self.table = MetricsTable(self.run / "metrics.csv")
@@ -85,35 +102,38 @@ class Session:
                     *_checkpoints(folder, monitor),
                 ],
             )
-            # Opens the streams once, so that batches that do not suit the data or the processes
-            # are refused here.
-            cli.datamodule.trainer = self.trainer
-            cli.datamodule.train_stream()
-            if resumed is not None:
-                self.lock.take()
-            self.checkpoint, notice = resumable(folder) if resumed else (None, None)
-        except ValueError as error:
+            self.checkpoint, notice = on_first_process(lambda: self._checkpoint(resumed))
+        except ValueError:
             self.lock.release()
-            if resumed is None:
+            if self.is_first and resumed is None:
                 self.run.rmdir()
-            cli.fail(error)
-        resolved = cli.resolved_config(self.run)
-        if resumed is None:
-            folder.mkdir()
-            write_config(self.run, resolved)
-            self.lock.take()
-        self.wandb, message = start_tracking(
-            self.run,
-            kind=cli.kind,
-            mode=config["wandb"],
-            project=config["wandb_project"],
-            config=resolved,
-        )
-        self.console.print(f"{cli.kind}: {self.run}\n{message}")
+            raise
+        self.wandb: WandbLogger | None = None
+        if self.is_first:
+            resolved = cli.resolved_config(self.run)
+            if resumed is None:
+                folder.mkdir()
+                write_config(self.run, resolved)
+                self.lock.take()
+            self.wandb, message = start_tracking(
+                self.run,
+                kind=cli.kind,
+                mode=config["wandb"],
+                project=config["wandb_project"],
+                config=resolved,
+            )
+            self.console.print(f"{cli.kind}: {self.run}\n{message}")
         if notice is not None:
             self.console.print(notice)
         ours = [self.table] if self.wandb is None else [self.table, self.wandb]
         self.trainer.loggers = [*self.trainer.loggers, *ours]
+
+    def _checkpoint(self, resumed: Path | None) -> tuple[Path | None, str | None]:
+        """The one to go on from, and what is to be said about it; nobody else may go on."""
+        if resumed is None:
+            return None, None
+        self.lock.take()
+        return resumable(resumed / "checkpoints")
 
     @contextmanager
     def one_line_errors(self) -> Iterator[None]:
@@ -124,7 +144,7 @@ class Session:
                 yield
         except (OSError, ValueError) as error:
             finish(self.wandb)
-            self.cli.fail(f"{error}; what was found so far is in {self.run}")
+            self.cli.fail(error, f"; what was found so far is in {self.run}")
         finally:
             self.lock.release()
 
@@ -156,7 +176,7 @@ class Session:
         finish(self.wandb)
         self.console.print(f"interrupted; what was found so far is in {self.run}")
         self.console.print(f"to go on: python {self.cli.kind}.py --resume {quote(str(self.run))}")
-        raise SystemExit(self.stops.status)
+        raise SystemExit(self.stops.status if self.is_first else 0)
 
     def origin(self) -> dict[str, Any]:
         """The part of a card that says where and when it was made."""

@@ -4,6 +4,9 @@ In the midst of a training the signals go the way of SIGTERM in Lightning: the s
 finished (with the validation, where that has begun), then the training ends with a
 `SIGTERMException`. Everywhere else nothing is under way that a checkpoint could keep, and the
 program ends at once. A second Ctrl-C does not wait for the step.
+
+Of several processes any may be asked: after each step they tell each other, so that all of them
+end at the same one. Lightning's own handler would tell the others from in between their steps.
 """
 
 import os
@@ -11,9 +14,13 @@ import signal
 import threading
 from pathlib import Path
 from types import FrameType, TracebackType
+from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from darts_noise.distributed.collectives import largest_over_processes, process_count
 
 
 class Stops(pl.Callback):
@@ -23,7 +30,7 @@ class Stops(pl.Callback):
     such a job only.
 
     Attributes:
-        received: the first signal.
+        received: the first signal, to this or another process.
 
     Args:
         checkpoint: where to save.
@@ -32,7 +39,7 @@ class Stops(pl.Callback):
     def __init__(self, checkpoint: Path) -> None:
         self.checkpoint = checkpoint
         self.received: signal.Signals | None = None
-        self._training = False
+        self._training = self._asked = False
         self._handlers: dict[signal.Signals, object] = {}
 
     @property
@@ -59,6 +66,23 @@ class Stops(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._training = True
+        if process_count() > 1 and self._handlers:
+            signal.signal(signal.SIGTERM, self._answer)  # in place of Lightning's
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        if process_count() == 1:
+            return
+        asked = torch.tensor([self.received or 0], device=trainer.strategy.root_device)
+        if number := int(largest_over_processes(asked)):
+            self.received = signal.Signals(number)
+            trainer._signal_connector.received_sigterm = True  # as Lightning's handler does
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._training = False
@@ -71,9 +95,11 @@ class Stops(pl.Callback):
             trainer.save_checkpoint(self.checkpoint)
 
     def _answer(self, number: int, frame: FrameType | None) -> None:
-        first, self.received = self.received is None, self.received or signal.Signals(number)
+        first, self._asked = not self._asked, True
+        self.received = self.received or signal.Signals(number)
         if self._training and first:
-            if number != signal.SIGTERM:  # which Lightning's own handler has taken before this one
+            # A SIGTERM has gone through Lightning's own handler before it came here.
+            if number != signal.SIGTERM and process_count() == 1:
                 signal.raise_signal(signal.SIGTERM)
         elif number == signal.SIGINT:
             raise KeyboardInterrupt

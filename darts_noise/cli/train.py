@@ -226,21 +226,27 @@ def main(argv: list[str] | None = None) -> None:
             genotype.choice("pooling"),
         ):
             hparams["auxiliary_weight"] = 0.0
-            print(f"no auxiliary head: images of {data.image_shape[1:]} pixels are too small")
         module.build(genotype, data.num_classes, data.in_channels)
         monitor = "val/accuracy" if len(data.validation) else None
         session = Session(cli, lambda run: [], monitor, resumed)
+        if head and not hparams["auxiliary_weight"]:
+            session.console.print(
+                f"no auxiliary head: images of {data.image_shape[1:]} pixels are too small"
+            )
     except (OSError, ValueError) as error:
         cli.fail(error)
     run = session.run
     with session.one_line_errors():
-        cell = _origin(run, cell)
-        genotype.to_json(run / "genotype.json")
-        point_latest(run)
-        save_cells(genotype, run / "cells")
+        if session.is_first:
+            cell = _origin(run, cell)
+            genotype.to_json(run / "genotype.json")
+            point_latest(run)
+            save_cells(genotype, run / "cells")
         session.fit(module)
         test = session.test(module)
         noise = check.measure(session, module) if check.wanted else None
+        if not session.is_first:
+            return
         unfit = noise is not None and math.isnan(noise.accuracy)
         save_figure(draw_curves(run / "metrics.csv", data.num_classes), run / "curves")
         rows = noise_rows(noise, check.grid, unfit)

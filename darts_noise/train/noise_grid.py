@@ -20,6 +20,10 @@ GRADIENT_CLIP = 5.0
 """Largest norm of the gradient, as in DARTS's own trainings."""
 
 
+GridPoint = tuple[str, float, int]
+"""Optimiser, learning rate and seed of a training."""
+
+
 @dataclass(frozen=True)
 class NoiseGrid:
     """The trainings of a measurement; all rates fall to 0 on a cosine over the epochs.
@@ -62,7 +66,7 @@ class NoiseGrid:
         if self.enough is not None and not 0 < self.enough <= 1:
             raise ValueError(f"enough: expected more than 0 and at most 1, got {self.enough}")
 
-    def __iter__(self) -> Iterator[tuple[str, float, int]]:
+    def __iter__(self) -> Iterator[GridPoint]:
         """(optimiser, learning rate, seed); all of seed 0 first.
 
         >>> list(NoiseGrid(sgd_rates=(0.1,), adam_rates=(0.01,), seeds=1))

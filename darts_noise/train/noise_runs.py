@@ -1,14 +1,25 @@
-"""The trainings of a measurement, one after the other: those on file are not made again."""
+"""The trainings of a measurement, one after the other: those on file are not made again.
 
-from collections.abc import Mapping
+They are independent of each other, so several processes make one each at a time. The figures are
+those of one process, which makes them in the same order.
+"""
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import torch
 from lightning_fabric import Fabric
 from rich.console import Console
 from torch import nn
 
+from darts_noise.distributed.collectives import (
+    from_every_process,
+    on_first_process,
+    process_count,
+    process_rank,
+)
 from darts_noise.train.networks import (
     NetworkLike,
     identify,
@@ -16,7 +27,7 @@ from darts_noise.train.networks import (
     make_network,
     suited_network,
 )
-from darts_noise.train.noise_grid import NoiseGrid
+from darts_noise.train.noise_grid import GridPoint, NoiseGrid
 from darts_noise.train.noise_measurement import Measurement
 from darts_noise.train.noise_progress import NoiseProgress
 from darts_noise.train.noise_record import NoiseRun, largest_accuracy, run_key
@@ -28,11 +39,16 @@ MEASURED = "network"
 
 
 def make_fabric(measurement: Measurement) -> Fabric:
-    """One device, the first of those that the measurement names, in its precision."""
+    """One device, the first of those that the measurement names, in its precision.
+
+    Of several processes each has the device on which it has joined them.
+    """
     devices = measurement.trainer.get("devices")
     one: Any = devices[:1] if isinstance(devices, list) else 1
     precision: Any = measurement.precision
     accelerator = measurement.trainer.get("accelerator", "auto")
+    if process_count() > 1 and accelerator != "cpu" and torch.cuda.is_available():
+        one = [torch.cuda.current_device()]
     return Fabric(accelerator=accelerator, devices=one, precision=precision)
 
 
@@ -68,17 +84,17 @@ class NoiseRuns:
         of_controls = {name: loaded(network) for name, network in (controls or {}).items()}
         self.networks = {MEASURED: measurement.network, **of_controls}
         self.fabric = make_fabric(measurement)
-        self.file = RunFile(
-            path,
-            {
-                "protocol": protocol,
-                **measurement.about(),
-                **(about or {}),
-                "weight_decay": grid.weight_decay,
-                "gradient_clip": grid.gradient_clip,
-                **{f"network {name!r}": self._identity(name) for name in self.networks},
-            },
-        )
+        everything = {
+            "protocol": protocol,
+            **measurement.about(),
+            **(about or {}),
+            "weight_decay": grid.weight_decay,
+            "gradient_clip": grid.gradient_clip,
+            **{f"network {name!r}": self._identity(name) for name in self.networks},
+        }
+        self.file = on_first_process(lambda: RunFile(path, everything))
+        if process_rank() > 0:
+            self.file.path, progress = None, False  # the first keeps and shows the runs of all
         self.progress = NoiseProgress(progress)
 
     def __enter__(self) -> "NoiseRuns":
@@ -105,17 +121,32 @@ class NoiseRuns:
         """
         enough = self.grid.enough if enough is None else enough
         done: list[NoiseRun] = []
-        for number, (optimiser, rate, seed) in enumerate(self.grid, 1):
-            key = run_key(name, task.name, optimiser, rate, seed)
-            if key not in self.file:
-                which = f"{number}/{len(self.grid)}, {optimiser} {rate:g}, seed {seed}"
-                self.progress.begin(f"{name} on {task.name}, {which}", task.epochs)
-                self.file.add(self._train(task, name, optimiser, rate, seed))
-                self.progress.end(self.file[key])
-            done.append(self.file[key])
-            if enough is not None and largest_accuracy(done) >= enough:
-                break
+        settings = list(enumerate(self.grid, 1))
+        for start in range(0, len(settings), process_count()):
+            for run in self._together(task, name, settings[start : start + process_count()]):
+                done.append(run)
+                if enough is not None and largest_accuracy(done) >= enough:
+                    return done
         return done
+
+    def _together(
+        self, task: TrainingSet, name: str, settings: Sequence[tuple[int, GridPoint]]
+    ) -> list[NoiseRun]:
+        """The runs of these settings: of those that are not on file, each process makes one."""
+        keys = {run_key(name, task.name, *point): (number, point) for number, point in settings}
+        missing = [key for key in keys if key not in self.file]
+        mine: NoiseRun | None = None
+        if process_rank() < len(missing):
+            number, point = keys[missing[process_rank()]]
+            optimiser, rate, seed = point
+            which = f"{number}/{len(self.grid)}, {optimiser} {rate:g}, seed {seed}"
+            self.progress.begin(f"{name} on {task.name}, {which}", task.epochs)
+            mine = self._train(task, name, *point)
+            self.progress.end(mine)
+        for made in from_every_process(mine):
+            if made is not None:
+                self.file.add(made)
+        return [self.file[key] for key in keys]
 
     def _train(
         self, task: TrainingSet, name: str, optimiser: str, rate: float, seed: int
