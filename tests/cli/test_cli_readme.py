@@ -11,11 +11,10 @@ from darts_noise.cli import search, train
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 COMMANDS = [
-    line.rpartition("&&")[2].strip()
+    command
     for language, text in BLOCKS
     if language == "bash"
-    for line in text.splitlines()
-    if re.search(r"python \w+\.py", line)
+    for command in re.findall(r"python \w+\.py.*", text)
 ]
 
 
