@@ -71,18 +71,16 @@ def plain_line(state: Progress) -> str:
 def bar_line(state: Progress, width: int, ascii_only: bool = False) -> Text:
     """Epoch, step, a bar over the whole run, figures and times, in `width` columns at most.
 
-    What does not fit is left out: the last figures first, then the bar, the first figure, the step
-    and the times.
+    What does not fit is left out: the last figures first, then the bar, the step, the time since
+    the start, the first figure and the time left.
     """
     epoch = f"{state.title} epoch {_of(state.epoch, state.epochs)}"
     step = f"step {_of(state.step, state.steps)}"
-    left = "" if state.left is None else f", {clock(state.left)} left"
-    times = clock(state.seconds) + left
+    left = "" if state.left is None else f"{clock(state.left)} left"
+    times = f"{clock(state.seconds)}, {left}" if left else clock(state.seconds)
     line = Text(epoch, no_wrap=True, overflow="crop")
-    if _length(epoch, step, times) > width:
-        if _length(epoch, times) <= width:
-            line.append(f" {times}", style="dim")
-        line.truncate(width)
+    if _length(epoch, step, *state.figures[:1], times) > width:
+        _fill_narrow(line, state.figures[:1], times, left or times, width)
         return line
     line.append(f" {step}")
     figures: list[str] = []
@@ -98,9 +96,25 @@ def bar_line(state: Progress, width: int, ascii_only: bool = False) -> Text:
         line.append(" ").append(full * filled, style="green")
         line.append(empty * (room - filled), style="dim")
     for figure in figures:
-        heading, _, value = figure.rpartition(" ")
-        line.append(f" {heading} ", style="dim").append(value)
+        _append_figure(line, figure)
     return line.append(f" {times}", style="dim")
+
+
+def _fill_narrow(line: Text, figures: tuple[str, ...], times: str, left: str, width: int) -> None:
+    """Appends what a narrow terminal has room for behind the epoch."""
+    room = width - len(line)
+    for words in ((*figures, times), (*figures, left), (times,), (left,)):
+        if len(" ".join(("", *words))) <= room:
+            for word in words[:-1]:
+                _append_figure(line, word)
+            line.append(f" {words[-1]}", style="dim")
+            return
+    line.truncate(width)
+
+
+def _append_figure(line: Text, figure: str) -> None:
+    heading, _, value = figure.rpartition(" ")
+    line.append(f" {heading} ", style="dim").append(value)
 
 
 def clock(seconds: float) -> str:

@@ -54,7 +54,10 @@ def test_what_stands_at_usual_widths() -> None:
     wide = bar_line(STATE, 118).plain
     assert " noise loss 2.160 " in wide
     assert " val acc 0.406 " in wide
-    assert bar_line(STATE, 42).plain == "search epoch 12/50 12:34, 1:02:45 left"
+    assert bar_line(STATE, 50).plain == "search epoch 12/50 loss 1.125 12:34, 1:02:45 left"
+    assert bar_line(STATE, 48).plain == "search epoch 12/50 loss 1.125 1:02:45 left"
+    assert bar_line(STATE, 40).plain == "search epoch 12/50 12:34, 1:02:45 left"
+    assert bar_line(STATE, 32).plain == "search epoch 12/50 1:02:45 left"
     assert bar_line(STATE, 20).plain == "search epoch 12/50"
     assert bar_line(STATE, 10).plain == "search epo"
 
