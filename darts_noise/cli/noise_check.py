@@ -11,7 +11,6 @@ from darts_noise.cli.session import Session
 from darts_noise.nets.synchronised import SynchronisedNorms
 from darts_noise.noise.datasets import root_of_others
 from darts_noise.noise.families import make_noise, require_noise
-from darts_noise.report.progress import RunProgress
 from darts_noise.train.control_networks import CONTROL_NETWORKS
 from darts_noise.train.module import TrainModule
 from darts_noise.train.networks import NetworkLike, loaded, suited_network
@@ -139,7 +138,7 @@ class NoiseCheck:
         runs = session.run / RUNS
         own: dict[str, Any]
         if self.protocol == "quick":
-            own = {"callbacks": [RunProgress("noise", session.console, FIGURES)]}
+            own = {"callbacks": session.progress("noise", FIGURES)}
         else:
             # Where they exist, the run goes on.
             if self.earlier is not None and session.is_first and not runs.exists():

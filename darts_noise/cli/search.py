@@ -8,11 +8,17 @@ from pytorch_lightning.cli import LightningArgumentParser
 from darts_noise.cli.parser import ScriptCLI, UserError, fail
 from darts_noise.cli.resume import take_up
 from darts_noise.cli.run_directory import runs_option
-from darts_noise.cli.search_outputs import DRAWINGS, SearchOutputs
-from darts_noise.cli.session import Session, quiet_lightning
+from darts_noise.cli.search_outputs import (
+    DRAWINGS,
+    STEPS,
+    SearchOutputs,
+    figure_names,
+    weights_tables,
+)
+from darts_noise.cli.session import Session, cell_artifact, quiet_lightning
 from darts_noise.noise.families import describe_noise
 from darts_noise.report.card import count_parameters, row
-from darts_noise.report.tracking import require_mode
+from darts_noise.report.tracking import require_mode, set_axis
 from darts_noise.search.module import SearchModule
 
 
@@ -106,12 +112,17 @@ def main(argv: list[str] | None = None) -> None:
     except (OSError, ValueError) as error:
         cli.fail(error)
     with session.one_line_errors():
+        set_axis(session.wandb, STEPS, figure_names(module))
         session.fit(module)
         if not session.is_first:
             return
         card = search_card(module, session)
-        images = {name: session.run / f"{name}.png" for name in DRAWINGS}
-        session.close(card, images)
+        session.close(
+            card,
+            {name: session.run / f"{name}.png" for name in DRAWINGS},
+            cell_artifact(session.run.name, session.run / "genotype.json"),
+            weights_tables(module.arch),
+        )
     if module.stopped_because:
         session.console.print(module.stopped_because)
     session.console.print(row(card))

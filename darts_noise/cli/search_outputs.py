@@ -1,8 +1,10 @@
 """What a search writes into its run's directory, besides checkpoints and the card."""
 
+import time
 from pathlib import Path
 
 import pytorch_lightning as pl
+from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from darts_noise.atomic import write_text
@@ -13,13 +15,40 @@ from darts_noise.report.chosen import strengths
 from darts_noise.report.curves import draw_curves
 from darts_noise.report.film_strip import draw_film
 from darts_noise.report.heatmap import draw_alpha
+from darts_noise.report.page.alternatives import edge_name
 from darts_noise.report.style import save_figure
+from darts_noise.report.tracking import Table, log_images
+from darts_noise.search.architecture import Architecture
 from darts_noise.search.module import SearchModule
 from darts_noise.space.genotype import format_json
 
 HISTORY = "history.json"
+SPLITS = ("train", "val", "noise")
+STEPS = "search/step"
+"""The figure that counts the steps of the search, over which W&B draws all others."""
+REDRAWN = 60.0  # seconds between two drawings of a search that goes on
 DRAWINGS = ("cells", "alpha", "film", "curves")
 """The drawings that a search leaves, each as PNG and SVG."""
+
+
+def figure_names(module: SearchModule) -> list[str]:
+    """The figures that a search logs, as far as they are drawn over its steps."""
+    of_splits = [f"{split}/{name}" for split in SPLITS for name in ("loss", "accuracy")]
+    rates = [f"lr/{name}" for name in ("alpha", "weights", "twin")]
+    return [*of_splits, "noise/penalty", "noise/lag", *module.arch.figures(), *rates]
+
+
+def weights_tables(arch: Architecture) -> dict[str, Table]:
+    """The relaxed weights as tables: an edge in each row, an operation in each column."""
+    choices = {name: tuple(map(str, values)) for name, values in arch.space.macro}
+    tables: dict[str, Table] = {}
+    for kind, weights in arch.expected().items():
+        of_macro = kind in choices
+        names = [kind] if of_macro else [edge_name(edge) for edge in arch.space.edges]
+        rows = [[name, *row] for name, row in zip(names, weights.tolist(), strict=True)]
+        columns = choices[kind] if of_macro else arch.space.operations
+        tables[f"alpha_{kind}"] = (("choice" if of_macro else "edge", *columns), rows)
+    return tables
 
 
 class SearchOutputs(pl.Callback):
@@ -27,12 +56,20 @@ class SearchOutputs(pl.Callback):
 
     def __init__(self, run: Path) -> None:
         self.run = run
+        self._drawn = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, SearchModule)
+        pl_module.log(STEPS, float(pl_module.search_step))
         if trainer.is_global_zero:
             self.write(pl_module)
             self.remember(pl_module)
+            if time.monotonic() - self._drawn > REDRAWN:
+                self.draw(pl_module)
+                self._drawn = time.monotonic()
+                for logger in trainer.loggers:
+                    if isinstance(logger, WandbLogger):
+                        log_images(logger, {name: self.run / f"{name}.png" for name in DRAWINGS})
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, SearchModule)

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
@@ -22,10 +22,26 @@ from darts_noise.cli.run_lock import RunLock
 from darts_noise.cli.stops import Stops
 from darts_noise.distributed.collectives import on_first_process
 from darts_noise.distributed.launch import start_processes
-from darts_noise.report.card import describe_hardware, versions, write_card
+from darts_noise.report.card import (
+    TITLES,
+    describe_hardware,
+    finite,
+    shown_figures,
+    versions,
+    write_card,
+)
 from darts_noise.report.metrics_table import MetricsTable
 from darts_noise.report.progress import RunProgress
-from darts_noise.report.tracking import finish, log_artifact, log_images, start_tracking
+from darts_noise.report.progress_line import FIGURES
+from darts_noise.report.tracking import (
+    Table,
+    finish,
+    log_artifact,
+    log_images,
+    log_summary,
+    log_tables,
+    start_tracking,
+)
 
 
 def quiet_lightning() -> None:
@@ -95,7 +111,7 @@ class Session:
             self.trainer = cli.make_trainer(
                 plugins=[SealedCheckpointIO(folder)],
                 callbacks=[
-                    RunProgress(cli.kind, self.console),
+                    *self.progress(cli.kind),
                     self.state,
                     self.stops,
                     *callbacks(self.run),
@@ -127,6 +143,17 @@ class Session:
             self.console.print(notice)
         ours = [self.table] if self.wandb is None else [self.table, self.wandb]
         self.trainer.loggers = [*self.trainer.loggers, *ours]
+
+    def progress(self, title: str, figures: Mapping[str, str] = FIGURES) -> list[RunProgress]:
+        """What shows how far a training is; nothing where ``trainer.enable_progress_bar`` is false.
+
+        Args:
+            title: what the line begins with.
+            figures: metric → heading.
+        """
+        if self.cli.config["trainer"]["enable_progress_bar"] is False:
+            return []
+        return [RunProgress(title, self.console, figures)]
 
     def _checkpoint(self, resumed: Path | None) -> tuple[Path | None, str | None]:
         """The one to go on from, and what is to be said about it; nobody else may go on."""
@@ -188,14 +215,34 @@ class Session:
             "versions": versions(),
         }
 
-    def close(self, card: dict[str, Any], images: dict[str, Path]) -> None:
-        """Writes the card, gives everything to W&B and ends its run."""
+    def close(
+        self,
+        card: dict[str, Any],
+        images: dict[str, Path],
+        artifact: tuple[str, str, list[Path]],
+        tables: Mapping[str, Table] | None = None,
+    ) -> None:
+        """Writes the card, gives everything to W&B and ends its run.
+
+        Args:
+            card: the result card.
+            images: name → PNG file.
+            artifact: name, type and files of what the run has made.
+            tables: name → the names of the columns, and rows; the card is one more.
+        """
         write_card(self.run, card)
         log_images(self.wandb, images)
-        files = [self.run / name for name in ("genotype.json", "card.json", "card.md")]
+        shown = [(TITLES[key], text) for key, text in shown_figures(finite(card)).items()]
+        log_tables(self.wandb, {**(tables or {}), "card": (("figure", "value"), shown)})
         figures = {key: v for key, v in card.items() if isinstance(v, int | float | str)}
-        log_artifact(self.wandb, f"{self.cli.kind}-{self.run.name}", "cell", files, figures)
+        log_summary(self.wandb, figures)
+        log_artifact(self.wandb, *artifact)
         finish(self.wandb)
+
+
+def cell_artifact(name: str, genotype: Path) -> tuple[str, str, list[Path]]:
+    """Name, type and file of a cell in W&B: what a search makes and a training uses."""
+    return f"cell-{name}", "cell", [genotype]
 
 
 def _checkpoints(folder: Path, monitor: str | None) -> list[KeptCheckpoint]:

@@ -15,7 +15,7 @@ from darts_noise.cli.noise_check import NoiseCheck, add_options, check_names
 from darts_noise.cli.parser import CONFIGS, ScriptCLI, UserError, fail
 from darts_noise.cli.resume import take_up
 from darts_noise.cli.run_directory import newest_run, point_latest, runs_option
-from darts_noise.cli.session import Session, quiet_lightning
+from darts_noise.cli.session import Session, cell_artifact, quiet_lightning
 from darts_noise.data.module import ImageDataModule
 from darts_noise.nets.network import auxiliary_fits
 from darts_noise.pretrained.bundle import OF_A_RUN, save_pretrained
@@ -30,10 +30,14 @@ from darts_noise.report.card import (
 from darts_noise.report.cells import save_cells
 from darts_noise.report.curves import draw_curves
 from darts_noise.report.style import save_figure
-from darts_noise.report.tracking import require_mode
+from darts_noise.report.tracking import require_mode, set_axis, use_artifact
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.published import list_genotypes, load_genotype
 from darts_noise.train.module import TrainModule
+from darts_noise.train.noise_record import NoiseFit
+
+NOISE_FIGURES = ("noise/accuracy",)
+"""Of the training on noise, whose epochs are not the steps of the run."""
 
 
 class TrainCLI(ScriptCLI):
@@ -135,6 +139,23 @@ def default_config(argv: list[str]) -> list[str]:
         carried |= stem
     options = [f"--{key}={json.dumps(v)}" for key, v in carried.items() if v is not None]
     return ["--config", str(config), *[o.replace('"', "") for o in options], *argv]
+
+
+def cell_name(cell: str) -> str:
+    """What W&B calls the cell: by its published name, or by the run that found it.
+
+    >>> cell_name("darts_v2"), cell_name("runs/search/a"), cell_name("runs/search/a/genotype.json")
+    ('darts_v2', 'a', 'a')
+    """
+    path = Path(cell).resolve()  # `latest` is a link
+    return path.parent.name if path.name == "genotype.json" else path.name
+
+
+def log_noise_curve(session: Session, noise: NoiseFit | None) -> None:
+    """The accuracy on noise after each epoch, where there is one, among the figures of the run."""
+    for epoch, accuracy in enumerate(noise.curve if noise is not None else ()):
+        for logger in session.trainer.loggers:
+            logger.log_metrics({"epoch": epoch, NOISE_FIGURES[0]: accuracy})
 
 
 def train_card(
@@ -241,18 +262,26 @@ def main(argv: list[str] | None = None) -> None:
             cell = _origin(run, cell)
             genotype.to_json(run / "genotype.json")
             point_latest(run)
+            use_artifact(session.wandb, *cell_artifact(cell_name(cell), run / "genotype.json"))
+            set_axis(session.wandb, "epoch", NOISE_FIGURES)
             save_cells(genotype, run / "cells")
         session.fit(module)
         test = session.test(module)
         noise = check.measure(session, module) if check.wanted else None
         if not session.is_first:
             return
+        log_noise_curve(session, noise)
         unfit = noise is not None and math.isnan(noise.accuracy)
         save_figure(draw_curves(run / "metrics.csv", data.num_classes), run / "curves")
         rows = noise_rows(noise, check.grid, unfit)
         card = train_card(module, session, cell, test, rows)
         card = without_diverged(card, ["noise_accuracy"] if unfit else [])
-        session.close(card, {name: run / f"{name}.png" for name in ("cells", "curves")})
+        files = ["genotype.json", "checkpoints/best.ckpt", "card.json", "card.md", "config.yaml"]
+        session.close(
+            card,
+            {name: run / f"{name}.png" for name in ("cells", "curves")},
+            (f"model-{run.name}", "model", [run / name for name in files]),
+        )
         bundle = write_bundle(run, module, data, card)
     session.console.print(row(card))
     session.console.print(f"card: {run / 'card.md'}\n{bundle}")

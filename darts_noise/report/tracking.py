@@ -7,7 +7,7 @@ W&B is imported where it is used: neither ``--help`` nor ``--wandb off`` need wa
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from darts_noise.atomic import write_text
 from darts_noise.naming import unknown
 from darts_noise.wandb_key import has_key
 
+Table = tuple[Sequence[str], Iterable[Sequence[Any]]]  # names of the columns, rows
 MODES = ("auto", "online", "offline", "off")
 ENVIRONMENT_MODES = {  # what W&B accepts in WANDB_MODE → the same in our words
     "online": "online",
@@ -116,35 +117,93 @@ def _logger(
 
 
 @rank_zero_only
+def set_axis(logger: WandbLogger | None, axis: str, figures: Iterable[str]) -> None:
+    """Draws these figures over another one, such as the steps of a search, in the W&B workspace.
+
+    Its sections are the parts of the figures' names before the first ``/``.
+    """
+    if logger is None:
+        return
+    with _told("the axis"):
+        logger.experiment.define_metric(axis)
+        for name in figures:
+            # By its own name: a pattern would contend with Lightning's, which is for all figures.
+            logger.experiment.define_metric(name, step_metric=axis)
+
+
+@rank_zero_only
 def log_images(logger: WandbLogger | None, images: Mapping[str, Path]) -> None:
-    """Shows those of the PNG files that exist in the W&B run under these names."""
+    """Shows those of the PNG files that exist in the W&B run, under ``drawings/`` and their names;
+    those that come again get a slider."""
     if logger is None:
         return
     import wandb
 
     with _told("images"):
-        present = {name: wandb.Image(str(path)) for name, path in images.items() if path.is_file()}
+        present = {
+            f"drawings/{name}": wandb.Image(str(path))
+            for name, path in images.items()
+            if path.is_file()
+        }
         if present:
             logger.experiment.log(present)
 
 
 @rank_zero_only
-def log_artifact(
-    logger: WandbLogger | None, name: str, kind: str, files: list[Path], summary: Mapping[str, Any]
-) -> None:
-    """Attaches those of the files that exist as one artifact, and figures as the run's summary."""
-    if logger is None:
+def log_tables(logger: WandbLogger | None, tables: Mapping[str, Table]) -> None:
+    """Shows tables under ``tables/`` and their names."""
+    if logger is None or not tables:
         return
     import wandb
 
+    with _told("tables"):
+        logger.experiment.log(
+            {
+                f"tables/{name}": wandb.Table(columns=list(columns), data=[list(r) for r in rows])
+                for name, (columns, rows) in tables.items()
+            }
+        )
+
+
+@rank_zero_only
+def log_summary(logger: WandbLogger | None, figures: Mapping[str, Any]) -> None:
+    """The figures by which W&B lists and sorts its runs."""
+    if logger is None:
+        return
     with _told("summary"):
-        logger.experiment.summary.update(dict(summary))
+        logger.experiment.summary.update(dict(figures))
+
+
+@rank_zero_only
+def log_artifact(logger: WandbLogger | None, name: str, kind: str, files: Sequence[Path]) -> None:
+    """Attaches those of the files that exist as one artifact, which the run has made."""
+    if logger is None:
+        return
     with _told("artifact"):
-        artifact = wandb.Artifact(name, type=kind)
-        for file in files:
-            if file.is_file():
-                artifact.add_file(str(file))
-        logger.experiment.log_artifact(artifact)
+        logger.experiment.log_artifact(_artifact(name, kind, files))
+
+
+@rank_zero_only
+def use_artifact(logger: WandbLogger | None, name: str, kind: str, files: Sequence[Path]) -> None:
+    """Says that the run has begun from an artifact: the one of this name with these very files.
+
+    W&B knows artifacts by their content, so this is the one that an earlier run has made. It keeps
+    what was used only online.
+    """
+    if logger is None or logger.experiment.offline:
+        return
+    with _told("artifact"):
+        logger.experiment.use_artifact(_artifact(name, kind, files))
+
+
+def _artifact(name: str, kind: str, files: Sequence[Path]) -> Any:
+    import wandb
+
+    artifact = wandb.Artifact(name, type=kind)
+    for file in files:
+        if file.is_file():
+            artifact.add_file(str(file))
+    return artifact
 
 
 @rank_zero_only

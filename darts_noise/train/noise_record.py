@@ -97,6 +97,7 @@ class NoiseFit:
             got there.
         selectivity: the first of them by the second, or the bound that it exceeds.
         is_bound: no run on noise got there, so the true figure is larger.
+        curve: the accuracy after each epoch, with ``quick``.
     """
 
     protocol: str
@@ -114,6 +115,7 @@ class NoiseFit:
     steps: tuple[int | None, int | None] = (None, None)
     selectivity: float | None = None
     is_bound: bool = False
+    curve: tuple[float, ...] = ()
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -72,7 +72,8 @@ def quick_fit(measurement: Measurement, callbacks: Sequence[pl.Callback] = ()) -
         final = math.nan
     accuracies = [figures["val/accuracy"] for figures in history.rows]
     largest = max(accuracies, default=math.nan)
-    return m.record("quick", final, largest, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return m.record("quick", final, largest, seconds, curve=tuple(accuracies))
 
 
 class _History(Logger):

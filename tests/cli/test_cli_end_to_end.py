@@ -17,6 +17,7 @@ from torchvision.io import write_png
 
 import darts_noise as dn
 from darts_noise.cli import search, train
+from darts_noise.report.alpha_history import read_history
 
 FEW = [
     "--data.train_samples=160",
@@ -40,7 +41,7 @@ def runs(tmp_path_factory):
 @pytest.mark.parametrize(
     ("kind", "name", "files"),
     [
-        ("search", "s", ["alpha.json", "alpha.png", "alpha.svg"]),
+        ("search", "s", ["alpha.json", "alpha.png", "alpha.svg", "film.png", "history.json"]),
         ("train", "t", ["bundle/README.md"]),
     ],
 )
@@ -70,6 +71,20 @@ def test_metrics_have_one_row_per_epoch(runs):
         epochs = [row["epoch"] for row in rows if row.get("train/loss")]
         assert epochs == ["0", "1"]
         assert all(row["val/accuracy"] for row in rows if row.get("train/loss"))
+
+
+def test_a_training_has_a_curve_of_the_noise(runs):
+    card = json.loads((runs / "train" / "t" / "card.json").read_text())
+    rows = list(csv.DictReader((runs / "train" / "t" / "metrics.csv").open()))
+    curve = [(row["epoch"], float(row["noise/accuracy"])) for row in rows if row["noise/accuracy"]]
+    assert curve == [("0", card["noise"]["curve"][0]), ("1", card["noise_accuracy"])]
+
+
+def test_the_history_ends_with_the_cell_that_was_found(runs):
+    run = runs / "search" / "s"
+    history = read_history(run / "history.json")
+    assert [moment.epoch for moment in history.moments] == [1, 2]
+    assert history.moments[-1].genotype == dn.load_genotype(run)
 
 
 def test_the_cell_is_that_of_the_final_alpha(runs):
@@ -218,17 +233,19 @@ def test_the_next_command_is_one_that_finds_the_cell(tmp_path, capsys):
     assert "Noise family" not in card.read_text()
 
 
-def test_without_a_noise_check_the_card_says_so(runs, tmp_path):
+def test_without_a_noise_check_the_card_says_so_and_without_a_bar_no_epoch(runs, tmp_path, capsys):
     train.main(
         [
             *SMALL_TRAIN,
             f"--runs={tmp_path}",
             f"--model.genotype={runs / 'search' / 's'}",
             "--noise_check=false",
+            "--trainer.enable_progress_bar=false",
             "--wandb=off",
             "--name=t",
         ]
     )
+    assert "epoch 1/2" not in capsys.readouterr().out
     card = json.loads((tmp_path / "train" / "t" / "card.json").read_text())
     assert card["noise_accuracy"] is None
     assert "not measured" in (tmp_path / "train" / "t" / "card.md").read_text()

@@ -20,9 +20,13 @@ from darts_noise.report.tracking import (
     finish,
     log_artifact,
     log_images,
+    log_summary,
+    log_tables,
     require_mode,
     resolve_mode,
+    set_axis,
     start_tracking,
+    use_artifact,
 )
 from darts_noise.wandb_key import has_key
 
@@ -207,29 +211,37 @@ def test_failure_before_the_run_is_no_crash_either(
     assert message.endswith("; not tracked")
 
 
+def send_everything(logger: Any) -> None:
+    set_axis(logger, "search/step", ["train/loss"])
+    log_images(logger, {"cells": Path(__file__)})
+    log_tables(logger, {"alpha": (["edge"], [["0→1"]])})
+    log_summary(logger, {"x": 1})
+    log_artifact(logger, "a", "cell", [Path(__file__)])
+    use_artifact(logger, "a", "cell", [Path(__file__)])
+    finish(logger)
+
+
 def test_off_touches_nothing(clean: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("setup", "init"):
         clean.setattr(wandb, name, lambda *_, **__: pytest.fail("W&B was called"))
     answer = start_tracking(tmp_path, kind="search", mode="off", project="p", config={})
     assert answer == (None, "W&B: off")
-    log_images(None, {"cells": tmp_path / "cells.png"})
-    log_artifact(None, "a", "cell", [], {})
-    finish(None)
+    send_everything(None)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_wandb_does_not_take_is_a_warning() -> None:
     class Broken:
+        offline = False
+
         def __getattr__(self, name: str) -> Any:
             raise ConnectionResetError("the service is gone")
 
     logger: Any = SimpleNamespace(experiment=Broken())
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        log_images(logger, {"cells": Path(__file__)})
-        log_artifact(logger, "a", "cell", [], {"x": 1})
-        finish(logger)
-    assert len(told) == 4
+        send_everything(logger)
+    assert len(told) == 7
     assert all(str(w.message).startswith("W&B did not take ") for w in told)
     assert str(told[-1].message).endswith(": the service is gone")
 
@@ -242,9 +254,7 @@ def test_other_ranks_send_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     logger: Any = Silent()
     monkeypatch.setattr(tracking.rank_zero_only, "rank", 1)
-    log_images(logger, {"cells": Path(__file__)})
-    log_artifact(logger, "a", "cell", [], {"x": 1})
-    finish(logger)
+    send_everything(logger)
 
 
 SCRIPT = """
@@ -253,7 +263,10 @@ from pathlib import Path
 import pytorch_lightning as pl, torch
 from matplotlib.figure import Figure
 from torch.utils.data import DataLoader
-from darts_noise.report.tracking import finish, log_artifact, log_images, start_tracking
+from darts_noise.report.tracking import (
+    finish, log_artifact, log_images, log_summary, log_tables, set_axis, start_tracking,
+    use_artifact,
+)
 
 class Module(pl.LightningModule):
     def __init__(self):
@@ -273,13 +286,17 @@ before = dict(os.environ)
 logger, message = start_tracking(
     run, kind="search", mode="auto", project="p", config={"data": {"name": "digits"}, "seed": 7}
 )
+set_axis(logger, "search/step", ["train/loss"])
 trainer = pl.Trainer(accelerator="cpu", max_epochs=2, logger=logger, enable_progress_bar=False,
                      enable_checkpointing=False, enable_model_summary=False, log_every_n_steps=1)
 trainer.fit(Module(), DataLoader([torch.zeros(1)] * 3))
 Figure().savefig(run / "cells.png")
 (run / "genotype.json").write_text("{}")
 log_images(logger, {"cells": run / "cells.png", "absent": run / "absent.png"})
-log_artifact(logger, "search-a", "cell", [run / "genotype.json", run / "absent.md"], {"test": 0.5})
+log_tables(logger, {"alpha": (("edge", "none"), [("0→1", 0.25)])})
+log_summary(logger, {"test": 0.5})
+log_artifact(logger, "search-a", "cell", [run / "genotype.json", run / "absent.md"])
+use_artifact(logger, "search-a", "cell", [run / "genotype.json"])  # nothing to an offline run
 finish(logger)
 changed = {k: v for k, v in os.environ.items() if before.get(k) != v}
 changed |= {k: None for k in before if k not in os.environ}
@@ -338,11 +355,17 @@ def test_offline_run_is_silent_and_whole(clean: pytest.MonkeyPatch, tmp_path: Pa
     assert [row["train/loss"] for row in rows] == [2.0, 1.0]
     assert [row["share/normal/sep_conv_3x3"] for row in rows] == [0.25, 1.25]
     assert [row["trainer/global_step"] for row in rows] == [2, 5]
-    images = [row for row in history(file) if "cells/path" in row]
+    images = [row for row in history(file) if "drawings/cells/path" in row]
     assert len(images) == 1
-    picture = file.parent / "files" / images[0]["cells/path"]
+    picture = file.parent / "files" / images[0]["drawings/cells/path"]
     assert picture.read_bytes() == (run / "cells.png").read_bytes()
     assert not any("absent" in name for row in history(file) for name in row)
+
+    [shown] = [row for row in history(file) if "tables/alpha/path" in row]
+    held = json.loads((file.parent / "files" / shown["tables/alpha/path"]).read_text())
+    assert (held["columns"], held["data"]) == (["edge", "none"], [["0→1", 0.25]])
+    axes = {r.metric.name: r.metric.step_metric for r in records(file) if r.HasField("metric")}
+    assert axes["train/loss"] == "search/step"
 
     found = {r.WhichOneof("record_type"): r for r in records(file)}
     assert found["artifact"].artifact.name == "search-a"
