@@ -151,10 +151,8 @@ def _require_plain(event: yaml.Event, name: str) -> None:
     """Refuses YAML's tags, which ask for objects, but for those of plain values."""
     tag = getattr(event, "tag", None)
     if tag not in (None, "!", *TAGS):
-        raise ValueError(
-            f"{name}: expected plain values, got the tag {shown(tag)} in line "
-            f"{event.start_mark.line + 1}"
-        )
+        line = event.start_mark.line + 1 if event.start_mark else 1
+        raise ValueError(f"{name}: expected plain values, got the tag {shown(tag)} in line {line}")
 
 
 def _shown(node: yaml.Node) -> str:

@@ -31,7 +31,8 @@ class RunLock:
             UserError: another process has it.
             OSError: the file cannot be written to.
         """
-        if sys.platform == "win32" or rank_zero_only.rank != 0:
+        first = getattr(rank_zero_only, "rank", 0) == 0
+        if sys.platform == "win32" or not first:
             return
         import fcntl  # there is none on Windows
 
