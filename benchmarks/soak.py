@@ -1,0 +1,160 @@
+"""Whether memory and open files stay flat: many short searches in one process, and a long one.
+
+    python -m benchmarks.soak --searches 500
+    python -m benchmarks.soak --minutes 60
+
+The first makes whole searches one after the other, as `search.py` does; every tenth draws, since
+that takes most of the time of so small a search. The second is one search that is stopped by
+SIGTERM when the time is over. Each writes its part of ``docs/results/soak.json``: resident memory
+and open files over the time, and how fast the memory grew in the second half, by a straight line
+through it.
+"""
+
+import argparse
+import json
+import os
+import signal
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from benchmarks.commands import RESULTS, store, surroundings
+from darts_noise.cli import search
+
+TINY = (
+    "--model.space=low_pass",
+    "--model.nodes=1",
+    "--model.channels=2",
+    "--model.num_cells=3",
+    "--model.noise_samples=16",
+    "--model.warmup_epochs=0",
+    "--data.batch_size=8",
+    "--data.crop_padding=1",
+    "--trainer.accelerator=cpu",
+    "--wandb=off",
+)
+PAGE = os.sysconf("SC_PAGE_SIZE")
+SHOWN = 100
+"""Samples of a series in the file."""
+MANY = 20
+"""Samples from which a line is drawn."""
+DRAWN = 10
+"""Every so many of the short searches makes its drawings."""
+PERIOD = 2.0
+"""Seconds between two samples of the long search."""
+
+
+def resident_mib() -> float:
+    """Memory of this process in MiB, now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE / 2**20
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+class Watch:
+    """Samples of the process, and what they say.
+
+    Args:
+        unit: of the time axis.
+    """
+
+    def __init__(self, unit: str) -> None:
+        self.unit = unit
+        self.samples: list[tuple[float, float, int]] = []
+
+    def sample(self, at: float) -> None:
+        self.samples.append((at, resident_mib(), open_files()))
+
+    def result(self) -> dict[str, Any]:
+        at, memory, files = (np.array(column) for column in zip(*self.samples, strict=True))
+        half = len(at) // 2
+        slope, _ = np.polyfit(at[half:], memory[half:], 1)
+        step = max(1, len(at) // SHOWN)
+        return {
+            "n": round(float(at[-1]), 1),
+            "unit": self.unit,
+            f"growth_kib_per_{self.unit}": round(float(slope) * 1024, 2),
+            "memory_mib": {
+                "begin": round(float(memory[0]), 1),
+                "half": round(float(memory[half]), 1),
+                "end": round(float(memory[-1]), 1),
+                "largest": round(float(memory.max()), 1),
+            },
+            "open_files": {"begin": int(files[0]), "end": int(files[-1]), "most": int(files.max())},
+            "samples": [
+                [round(float(t), 1), round(float(m), 1), int(f)]
+                for t, m, f in zip(at[::step], memory[::step], files[::step], strict=True)
+            ],
+        }
+
+
+def many(count: int, folder: Path) -> Watch:
+    """So many searches of two steps, a sample after each."""
+    watch = Watch("search")
+    settings = [*TINY, "--data.train_samples=32", "--trainer.max_epochs=1", f"--runs={folder}"]
+    for number in range(1, count + 1):
+        own = [f"--name=n{number}", f"--seed={number}"]
+        if number % DRAWN == 0:
+            search.main([*settings, *own])
+        else:
+            with patch.object(search.SearchOutputs, "draw"):
+                search.main([*settings, *own])
+        watch.sample(number)
+        if number >= MANY and number % DRAWN == 0:
+            keep("searches", f"--searches {count}", watch)
+    return watch
+
+
+def one(minutes: float, folder: Path) -> Watch:
+    """One search for so long, a sample every `PERIOD`."""
+    watch = Watch("minute")
+    began = time.monotonic()
+
+    def look_on() -> None:
+        while (passed := (time.monotonic() - began) / 60) < minutes:
+            watch.sample(passed)
+            if len(watch.samples) >= MANY and len(watch.samples) % MANY == 0:
+                keep("search", f"--minutes {minutes:g}", watch)
+            time.sleep(PERIOD)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=look_on, daemon=True).start()
+    try:
+        search.main([*TINY, "--trainer.max_epochs=1000000", f"--runs={folder}", "--name=long"])
+    except SystemExit as ended:
+        if ended.code != 128 + signal.SIGTERM:
+            raise
+    return watch
+
+
+def keep(part: str, options: str, watch: Watch) -> None:
+    """Writes one part of the file and leaves the other."""
+    file = RESULTS / "soak.json"
+    result: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    command = f"python -m benchmarks.soak {options}"
+    result[part] = {"command": command, **surroundings(), **watch.result()}
+    store("soak", result)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    kind = parser.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--searches", type=int, help="short searches in one process")
+    kind.add_argument("--minutes", type=float, help="of one search")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if args.searches:
+            keep("searches", f"--searches {args.searches}", many(args.searches, Path(folder)))
+        else:
+            keep("search", f"--minutes {args.minutes:g}", one(args.minutes, Path(folder)))
+
+
+if __name__ == "__main__":
+    main()
