@@ -59,14 +59,15 @@ class SearchModule(SearchStep):
         hypergradient: first_order, finite_difference, exact or neumann.
         variants: search variants with their settings; see darts_noise.list_variants().
         twin_steps: updates of the twin per search step.
-        twin_optimiser: of v; sgd, as w, or adam, which fits noise in fewer steps.
+        twin_optimiser: of v, sgd or adam; null for that of w.
         twin_learning_rate: of v at the start; null for that of w.
         twin_restart: start the twin anew every so many epochs; 0 for never.
         warmup_epochs: epochs in which w and v learn and α stands still.
-        learning_rate: of w and v at the start (SGD, cosine).
+        optimiser: of w and v, sgd or adam, which needs fewer steps; with a cosine schedule.
+        learning_rate: of w and v at the start.
         learning_rate_min: of w and v at the end.
-        momentum: of w, and of v with sgd.
-        weight_decay: of w, and of v with sgd.
+        momentum: of w and v with sgd.
+        weight_decay: of w and v with sgd.
         gradient_clip: largest gradient norm of w and of v; 0 for none.
         alpha_learning_rate: of α (Adam).
         alpha_betas: of α.
@@ -93,10 +94,11 @@ class SearchModule(SearchStep):
         hypergradient: str = "first_order",
         variants: dict[str, dict[str, Setting] | None] | None = None,
         twin_steps: int = 1,
-        twin_optimiser: str = "sgd",
+        twin_optimiser: str | None = None,
         twin_learning_rate: float | None = None,
         twin_restart: int = 0,
         warmup_epochs: int = 0,
+        optimiser: str = "sgd",
         learning_rate: float = 0.025,
         learning_rate_min: float = 0.001,
         momentum: float = 0.9,

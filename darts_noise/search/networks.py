@@ -26,14 +26,13 @@ def _adam(weights: Iterable[Tensor], rate: float, settings: Mapping[str, Any]) -
 
 
 WEIGHT_OPTIMISERS: Mapping[str, Callable[..., Optimizer]] = {"sgd": _sgd, "adam": _adam}
-"""What may train v, by its name in the settings: (weights, rate, settings) → optimiser."""
+"""What may train w and v, by its name in the settings: (weights, rate, settings) → optimiser."""
 
 
-def twin_learning_rate(settings: Mapping[str, Any]) -> float:
-    """The rate that v starts with: its own, or that of w."""
-    own: float | None = settings["twin_learning_rate"]
-    rate: float = settings["learning_rate"] if own is None else own
-    return rate
+def twin_setting(settings: Mapping[str, Any], key: str) -> Any:
+    """A setting of the twin: its own, or that of w where it has none."""
+    own = settings[f"twin_{key}"]
+    return settings[key] if own is None else own
 
 
 def make_supernet(
@@ -107,8 +106,8 @@ def make_optimisers(
         betas=settings["alpha_betas"],
         weight_decay=settings["alpha_weight_decay"],
     )
-    rates = (settings["learning_rate"], twin_learning_rate(settings))
-    kinds = ("sgd", settings["twin_optimiser"])
+    rates = (settings["learning_rate"], twin_setting(settings, "learning_rate"))
+    kinds = (settings["optimiser"], twin_setting(settings, "optimiser"))
     weights = [
         WEIGHT_OPTIMISERS[kind](net.parameters(), rate, settings)
         for net, rate, kind in zip(nets, rates, kinds, strict=False)

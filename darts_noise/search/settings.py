@@ -34,7 +34,7 @@ LEAST = {
 WITHOUT_TWIN = {
     "hypergradient": "first_order",
     "twin_steps": 1,
-    "twin_optimiser": "sgd",
+    "twin_optimiser": None,
     "twin_learning_rate": None,
     "twin_restart": 0,
 }
@@ -54,7 +54,7 @@ def check_settings(settings: Mapping[str, Any], penalty: Penalty) -> None:
     for key, least in LEAST.items():
         if not least <= settings[key] < math.inf:  # written so that NaN is refused as well
             raise ValueError(f"model.{key}: expected {least} or more, got {settings[key]}")
-    _check_twin_optimiser(settings)
+    _check_optimisers(settings)
     if not all(0 <= beta < 1 for beta in settings["alpha_betas"]):
         raise ValueError(
             f"model.alpha_betas: expected two numbers from 0 to 1, got {settings['alpha_betas']}"
@@ -68,14 +68,18 @@ def check_settings(settings: Mapping[str, Any], penalty: Penalty) -> None:
                 )
 
 
-def _check_twin_optimiser(settings: Mapping[str, Any]) -> None:
-    rate, kind = settings["twin_learning_rate"], settings["twin_optimiser"]
-    if rate is not None and not 0 <= rate < math.inf:
+def _check_optimisers(settings: Mapping[str, Any]) -> None:
+    rate, method = settings["twin_learning_rate"], settings["hypergradient"]
+    if rate is not None and not rate >= 0:
         raise ValueError(f"model.twin_learning_rate: expected 0 or more, or null, got {rate}")
-    if kind not in WEIGHT_OPTIMISERS:
-        raise ValueError(f"model.twin_optimiser: {unknown('optimiser', kind, WEIGHT_OPTIMISERS)}")
-    if kind != "sgd" and settings["hypergradient"] != "first_order":
-        raise ValueError(
-            "model.twin_optimiser: expected 'sgd' with hypergradient "
-            f"{settings['hypergradient']!r}, whose step of v is one of SGD, got {kind!r}"
-        )
+    for key in ("optimiser", "twin_optimiser"):
+        kind = settings[key]
+        if kind is None:
+            continue
+        if kind not in WEIGHT_OPTIMISERS:
+            raise ValueError(f"model.{key}: {unknown('optimiser', kind, WEIGHT_OPTIMISERS)}")
+        if kind != "sgd" and method != "first_order":
+            raise ValueError(
+                f"model.{key}: expected 'sgd' with hypergradient {method!r}, which looks through "
+                f"a step of SGD, got {kind!r}"
+            )

@@ -255,12 +255,19 @@ def test_the_shared_weights_descend_their_loss_and_the_weighted_penalty(digits):
     assert module.metrics.collect("train", "noise")["noise/loss"] == losses[1]
 
 
-@pytest.mark.parametrize("rate", [None, 0.003])
-def test_v_may_have_adam_and_a_rate_of_its_own(digits, rate):
-    """One step against torch's Adam; w keeps its SGD and its rate."""
+@pytest.mark.parametrize(
+    ("own", "rate", "of_w"),
+    [
+        ({"twin_optimiser": "adam"}, 0.01, torch.optim.SGD),
+        ({"twin_optimiser": "adam", "twin_learning_rate": 0.003}, 0.003, torch.optim.SGD),
+        ({"optimiser": "adam"}, 0.01, torch.optim.Adam),
+    ],
+)
+def test_v_may_have_adam_and_a_rate_of_its_own(digits, own, rate, of_w):
+    """One step against torch's Adam; w keeps its optimiser."""
     torch.manual_seed(0)
     settings = {**TINY, "noise_samples": 32, "gradient_clip": 0.0, "learning_rate": 0.01}
-    module = dn.SearchModule(**settings, twin_optimiser="adam", twin_learning_rate=rate)
+    module = dn.SearchModule(**settings, **own)
     data = digits()
     data.setup()
     module.build(data)
@@ -268,7 +275,7 @@ def test_v_may_have_adam_and_a_rate_of_its_own(digits, rate):
     trainer(limit_train_batches=1).fit(module, datamodule=data)
     images, labels = module.noise_stream.batch(0)
     weights = list(before.parameters())
-    optimiser = torch.optim.Adam(weights, 0.01 if rate is None else rate)
+    optimiser = torch.optim.Adam(weights, rate)
     F.cross_entropy(before(images, dn.Architecture(module.space)()), labels).backward(
         inputs=weights
     )
@@ -276,7 +283,7 @@ def test_v_may_have_adam_and_a_rate_of_its_own(digits, rate):
     for found, expected in zip(module.twin.parameters(), weights, strict=True):
         clear = expected.grad.abs() > 1e-4  # Adam's first step is the sign, of rounding errors too
         torch.testing.assert_close(found[clear], expected[clear], rtol=1e-4, atol=1e-5)
-    assert isinstance(module._optimisers()[1].optimizer, torch.optim.SGD)
+    assert type(module._optimisers()[1].optimizer) is of_w
 
 
 def test_a_checkpoint_holds_alpha_and_the_positions(digits, tmp_path):
@@ -336,6 +343,7 @@ def test_bf16_mixed_runs(digits):
             {"twin_optimiser": "adma"},
             "model.twin_optimiser: unknown optimiser 'adma': did you mean",
         ),
+        ({"optimiser": "lion"}, "model.optimiser: unknown optimiser 'lion': valid: adam, sgd"),
         ({"twin_learning_rate": -1.0}, "model.twin_learning_rate: expected 0 or more, or null"),
         (
             {"twin_optimiser": "adam", "hypergradient": "exact"},
@@ -354,7 +362,7 @@ def test_settings_are_checked(settings, message):
         ({"hypergradient": "exact"}, "model.hypergradient: expected first_order with penalty 'gra"),
         ({"twin_steps": 2}, "model.twin_steps: expected 1 with penalty 'gram', which has no twin"),
         ({"twin_restart": 5}, "model.twin_restart: expected 0 with penalty 'gram'"),
-        ({"twin_optimiser": "adam"}, "model.twin_optimiser: expected sgd with penalty 'gram'"),
+        ({"twin_optimiser": "adam"}, "model.twin_optimiser: expected None with penalty"),
         ({"twin_learning_rate": 0.1}, "model.twin_learning_rate: expected None with penalty"),
     ],
 )
