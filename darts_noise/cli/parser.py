@@ -74,7 +74,8 @@ class OneLineParser(LightningArgumentParser):
     kind = ""
     hidden: ClassVar[tuple[str, ...]] = ("model", "data", "trainer", "noise_grid", "print_shtab")
     more: ClassVar[str] = (
-        "Any other argument of Lightning's Trainer is accepted as --trainer.KEY VALUE."
+        "Any other argument of Lightning's Trainer is accepted as --trainer.KEY VALUE.\n"
+        "--plugins FILE.py runs a file of yours first, which registers operations or spaces."
     )
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:

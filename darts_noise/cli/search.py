@@ -6,6 +6,7 @@ from typing import Any
 from pytorch_lightning.cli import LightningArgumentParser
 
 from darts_noise.cli.parser import ScriptCLI, UserError, fail
+from darts_noise.cli.plugins import import_plugins
 from darts_noise.cli.resume import take_up
 from darts_noise.cli.run_directory import runs_option
 from darts_noise.cli.search_outputs import (
@@ -97,7 +98,8 @@ def main(argv: list[str] | None = None) -> None:
     """
     quiet_lightning()
     try:
-        argv, resumed = take_up(sys.argv[1:] if argv is None else argv, SearchCLI.kind)
+        argv = import_plugins(sys.argv[1:] if argv is None else argv)
+        argv, resumed = take_up(argv, SearchCLI.kind)
     except ValueError as error:
         fail(error)
     cli = SearchCLI(SearchModule, argv)

@@ -13,6 +13,7 @@ from darts_noise.atomic import write_text
 from darts_noise.cli.noise_card import noise_rows
 from darts_noise.cli.noise_check import NoiseCheck, add_options, check_names
 from darts_noise.cli.parser import CONFIGS, ScriptCLI, UserError, fail
+from darts_noise.cli.plugins import import_plugins
 from darts_noise.cli.resume import take_up
 from darts_noise.cli.run_directory import newest_run, point_latest, runs_option
 from darts_noise.cli.session import Session, cell_artifact, quiet_lightning
@@ -225,7 +226,8 @@ def main(argv: list[str] | None = None) -> None:
     """
     quiet_lightning()
     try:
-        argv, resumed = take_up(sys.argv[1:] if argv is None else argv, TrainCLI.kind)
+        argv = import_plugins(sys.argv[1:] if argv is None else argv)
+        argv, resumed = take_up(argv, TrainCLI.kind)
         argv = default_config(argv)
     except ValueError as error:
         fail(error)
