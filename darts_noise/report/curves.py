@@ -49,8 +49,8 @@ def draw_curves(
             beside = [next(waiting) for _ in range(length)]
             widths = [1.0 if panel.title else LEGEND_SHARE for panel in beside]
             inner = outer[row].subgridspec(1, length, width_ratios=widths)
-            for cell, panel in zip(inner, beside, strict=True):
-                draw_panel(figure.add_subplot(cell), panel, epochs)
+            for k, panel in enumerate(beside):
+                draw_panel(figure.add_subplot(inner[0, k]), panel, epochs)
     return figure
 
 

@@ -64,12 +64,12 @@ class _Map:
 
     def room(self, square: float) -> float:
         """Inches of the squares; a map of one or two still needs room for its own title."""
-        return max(self.table.shape[1] * square, text_width(self.title, 8.0) * 1.15)
+        return max(float(self.table.shape[1]) * square, text_width(self.title, 8.0) * 1.15)
 
     @property
     def height(self) -> float:
         """Inches of the squares."""
-        return self.table.shape[0] * SQUARE_HEIGHT
+        return float(self.table.shape[0]) * SQUARE_HEIGHT
 
 
 def draw_alpha(

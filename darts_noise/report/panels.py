@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -20,7 +21,7 @@ from darts_noise.report.share_areas import draw_areas, explain_areas
 from darts_noise.report.style import OKABE_ITO
 from darts_noise.space.macro import MACRO
 
-Line = str | tuple[float, tuple[float, ...]]
+Line = Any  # a name or (offset, dashes); matplotlib types the names as literals
 Column = tuple[str, str, str, Line]  # column, name in the legend, colour, line
 
 TRAIN, VALIDATION, NOISE = (
@@ -41,6 +42,7 @@ LINES: dict[str, tuple[Column, ...]] = {
     ),
     "penalty": (("noise/penalty", "P(α)", OKABE_ITO["vermillion"], "-"),),
 }
+MOST_BESIDE = 4  # lines whose legend finds room beside them
 CHANCE_COLOUR = "#555555"
 COMPARED = {
     "val/accuracy": "validation accuracy",
@@ -188,9 +190,18 @@ def _draw_lines(
             clip_on=marker is None,
         )
     _scale(axes, title, [v for column, *_ in columns for _, v in series[column]], classes)
+    if len(columns) > MOST_BESIDE and legend:  # the legend needs room above the lines
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high + 0.5 * (high - low))
     if len(columns) > 1 and legend:
-        box = {"frameon": True, "framealpha": 0.9, "edgecolor": "none", "borderpad": 0.2}
-        axes.legend(handlelength=2.6, labelspacing=0.2, **box)
+        box: dict[str, Any] = {
+            "frameon": True,
+            "framealpha": 0.9,
+            "edgecolor": "none",
+            "borderpad": 0.2,
+        }
+        names = 2 if len(columns) > MOST_BESIDE else 1
+        axes.legend(handlelength=2.6, labelspacing=0.2, ncols=names, columnspacing=1.0, **box)
 
 
 def _explain_lines(axes: Axes, columns: Sequence[Column]) -> None:
@@ -236,4 +247,5 @@ def _draw_chance(axes: Axes, value: float) -> None:
         va="bottom",
         size=6.5,
         color=CHANCE_COLOUR,
+        bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.3},
     )
