@@ -155,6 +155,22 @@ def startup(name: str, found: dict[str, Any]) -> Iterator[Row]:
         )
 
 
+def latency(name: str, found: dict[str, Any]) -> Iterator[Row]:
+    """A batch through an exported network, beside the eager one; one thread's processor time."""
+    for batch, ways in found["batches"].items():
+        setting = {**found["setting"], "batch": batch}
+        took = {way: of["cpu_ms"]["median"] / 1000 for way, of in ways.items()}
+        for way, value in took.items():
+            if way != "eager":
+                yield (
+                    f"inference, {way}, processor time",
+                    f"CPU, {sizes({**found, 'setting': setting})}; n = {found['n']}",
+                    f"eager: {seconds(took['eager'])}",
+                    seconds(value),
+                    f"{times(value / took['eager'])} the time",
+                )
+
+
 SOURCES: dict[str, Callable[[str, dict[str, Any]], Iterator[Row]]] = {
     "search_step_*": search_step,
     "hypergradient": hypergradient,
@@ -162,6 +178,7 @@ SOURCES: dict[str, Callable[[str, dict[str, Any]], Iterator[Row]]] = {
     "growth_*": growth,
     "retrain_*": retrain,
     "loading_*": loading,
+    "latency": latency,
     "startup": startup,
 }
 """The files of the table, without their ending, in its order."""

@@ -111,6 +111,10 @@ def load_pretrained(
     Raises:
         ValueError: no such bundle, or one that is damaged or of another form than it states; one
             line that names the file.
+
+    >>> net = load_pretrained("digits")
+    >>> net.num_classes, net.training
+    (10, False)
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -151,6 +155,10 @@ def pretrained_config(source: str | Path) -> BundleConfig:
 
     Raises:
         ValueError: no such bundle, or a config that is none; the message names the file.
+
+    >>> images = pretrained_config("digits").images
+    >>> images.image_size, len(images.classes)
+    ((8, 8), 10)
     """
     path = _find(source) / CONFIG
     data = read_json(path)

@@ -5,6 +5,7 @@ The metadata are those of the Hugging Face Hub
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -28,6 +29,8 @@ def model_card(config: BundleConfig, genotype: Genotype, card: Mapping[str, Any]
     head = yaml.safe_dump(_metadata(config, card), sort_keys=False, allow_unicode=True)
     parts = [f"---\n{head}---", f"# {_title(config)}", _about(config, genotype), USE]
     if card:
+        # Where its author found the cell is nobody else's concern; the last of a path is its name.
+        card = {**card, "cell": Path(str(card.get("cell", "unnamed"))).name}
         parts.append(f"## Result\n\n{markdown(card).strip()}\n\n{READING}")
     return "\n\n".join(parts) + "\n"
 

@@ -44,6 +44,12 @@ def test_the_figures_are_those_of_the_result_card():
     assert "| Parameters | 12 |" in text
 
 
+def test_the_authors_folders_stay_with_the_author():
+    text = written({**FIGURES, "cell": "/home/me/runs/search/blurred"})
+    assert "| Cell | blurred |" in text
+    assert "/home" not in text
+
+
 def test_its_code_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     net = dn.create_model("darts_v2", channels=4, num_cells=3, stem="small")
