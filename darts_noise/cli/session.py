@@ -55,6 +55,7 @@ def quiet_lightning() -> None:
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*Experiment logs directory .* exists and is not empty.*",
         ".*lr_scheduler.step.*before.*optimizer.step.*",
+        "It is recommended to use .*sync_dist=True.*",  # all processes log the same figures
         "Total length of .* across ranks is zero.*",  # no validation images, as a config may say
     ):
         warnings.filterwarnings("ignore", message=message)

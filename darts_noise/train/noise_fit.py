@@ -97,6 +97,9 @@ def noise_fit(
     ``selectivity`` divides the steps to half of the noise by those to half of the real images. The
     last two take neither mixing nor drop path nor, unless the grid says so, weight decay.
 
+    Several processes that have joined call it together: with ``quick`` they share every batch, as
+    ``trainer`` says; of a grid each makes some of the trainings, and all return the same record.
+
     Args:
         network: a published name, a `Genotype`, a path to a ``.json``, a run directory, or any
             function (num_classes, in_channels) → a fresh module that maps images (B, in_channels,
