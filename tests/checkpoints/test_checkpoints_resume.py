@@ -17,6 +17,7 @@ from darts_noise.cli.session import Session
 from darts_noise.report.metrics_table import MetricsTable
 from darts_noise.search.step import SearchStep
 from darts_noise.train.module import TrainModule
+from darts_noise.train.run_file import RunFile
 
 FEW = [
     "--data.train_samples=48",
@@ -194,6 +195,50 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(
             run(kind, tmp_path)
     MAIN[kind][0](["--resume", "r", f"--runs={tmp_path}"])
     assert_same(tmp_path / kind / "r", unbroken)
+
+
+GRID = ["--noise_epochs=2", "--noise_grid.sgd_rates=[0.1, 0.01]"]
+GRID += ["--noise_grid.adam_rates=[]", "--noise_grid.seeds=1"]
+NOISE = {
+    "quick": ((TrainModule, "training_step", 7), []),  # 6 are of the training before it
+    "converged": ((RunFile, "add", 1), [*GRID, "--noise_controls=[darts_v2]"]),
+    "selectivity": ((RunFile, "add", 1), GRID),
+}
+"""Where each measurement is stopped, and its settings."""
+
+
+def without_seconds(value: Any) -> Any:
+    if isinstance(value, dict):
+        timed = ("seconds", "wall_time_s", "genotype", "cell")
+        return {k: without_seconds(v) for k, v in value.items() if k not in timed}
+    return [without_seconds(v) for v in value] if isinstance(value, list) else value
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", NOISE)
+@pytest.mark.parametrize("sent", [signal.SIGTERM, None], ids=["SIGTERM", "killed"])
+def test_a_noise_measurement_that_was_stopped_goes_on_to_the_same_card(
+    protocol: str, sent: signal.Signals | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call, own = NOISE[protocol]
+    settings = ["--noise_check=true", f"--noise_protocol={protocol}", "--noise_samples=16", *own]
+
+    def act() -> None:
+        if sent is None:
+            raise KilledError
+        signal.raise_signal(sent)
+
+    unbroken = run("train", tmp_path / "unbroken", *settings)
+    with monkeypatch.context() as patch:
+        at_call(patch, *call, act)
+        with pytest.raises(KilledError if sent is None else SystemExit):
+            run("train", tmp_path, *settings)
+    stopped = tmp_path / "train" / "r"
+    assert not (stopped / "card.json").exists()
+    train.main(["--resume", f"--runs={tmp_path}"])
+    cards = [json.loads((r / "card.json").read_text()) for r in (stopped, unbroken)]
+    assert without_seconds(cards[0]) == without_seconds(cards[1])
+    assert cards[0]["noise"]["samples"] == 16
 
 
 @pytest.mark.parametrize("kind", MAIN)

@@ -67,6 +67,17 @@ def run(script, argv, capsys):
         (search, ["--trainer.accumulate_grad_batches", "2"], "accumulate_grad_batches: expected 1"),
         (search, ["--trainer.max_epochs", "3"], "expected more than model.warmup_epochs (3)"),
         (search, ["--trainer.limit_train_batches", "0"], "limit_train_batches: expected more than"),
+        (
+            search,
+            ["--model.learning_rate=.inf"],
+            "model.learning_rate: expected 0 or more, got inf",
+        ),
+        (search, ["--model.alpha_learning_rate=.nan"], "model.alpha_learning_rate: expected 0 or"),
+        (
+            train,
+            ["--model.genotype=darts_v1", "--model.learning_rate=.inf"],
+            "model.learning_rate: expected 0 or more, got inf",
+        ),
         (search, ["--model.nodes", "0"], "model.nodes: expected 1 to 64, got 0"),
         (search, ["--model.mixup", "1"], "'--model.mixup': it is a key of train.py"),
         (train, ["--model.space", "darts"], "'--model.space': it is a key of search.py"),
