@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import darts_noise as dn
 from darts_noise.cli.config_files import lay_over
+from darts_noise.pretrained.shipped import SHIPPED
 from darts_noise.train.noise_record import NoiseRun
 from darts_noise.train.run_file import FORMAT, RunFile
 
@@ -32,11 +33,16 @@ def read_runs(path):
     RunFile(path, {"seed": 0})
 
 
+def read_bundle(path):
+    dn.load_pretrained(path.parent)
+
+
 READERS = {
     "genotype.json": (
         read_genotype,
         [json.dumps(dn.load_genotype(name).to_dict()).encode() for name in dn.list_genotypes()],
     ),
+    "config.json": (read_bundle, [(SHIPPED / "digits" / "config.json").read_bytes()]),
     "config.yaml": (read_config, [path.read_bytes() for path in CONFIGS]),
     "noise_runs.json": (read_runs, [json.dumps(RUNS).encode()]),
 }

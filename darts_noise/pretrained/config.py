@@ -3,7 +3,6 @@
 Read as data: every field is checked, and what does not fit is a ``ValueError`` that names it.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -24,6 +23,8 @@ MOST: Mapping[str, int] = {
 }
 """The largest values of a network's form; a file that states more is not obeyed."""
 LONGEST_NAME = 1000
+LARGEST = 1e6
+"""Of the statistics, in units of a pixel's range: an integer may be too large for a float."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def _checked_images(data: object) -> BundleImages:
         _integer(side, "images['image_size']", 1, 1 << 16)
     for key in ("mean", "std"):
         for figure in lists[key]:
-            if type(figure) not in (int, float) or not math.isfinite(figure):
+            if type(figure) not in (int, float) or not abs(figure) <= LARGEST:  # NaN as well
                 raise ValueError(f"images[{key!r}]: expected finite numbers, got {shown(figure)}")
     return BundleImages(content["name"], **lists)
 

@@ -130,6 +130,7 @@ def test_a_changed_file_is_told_by_its_checksum(bundle, name):
         (lambda c: c["images"].update(std=[0.0]), "std: expected finite positive values"),
         (lambda c: c["images"].update(mean=["a"]), "images['mean']: expected finite numbers"),
         (lambda c: c["images"].update(mean=[float("nan")]), "images['mean']: expected finite"),
+        (lambda c: c["images"].update(mean=[10**400]), "images['mean']: expected finite"),
         (lambda c: c["images"].update(classes="abc"), "images['classes']: expected a list"),
         (lambda c: c["images"].update(classes=["a", 2, "c"]), "images: expected names"),
         (lambda c: c["images"].update(image_size=[0, 3]), "images['image_size']: expected 1 to"),
