@@ -184,13 +184,21 @@ def test_files_of_a_data_set_that_do_not_fit_together_are_named(
     assert not begun(root)
 
 
-@pytest.mark.parametrize("first", [b"", b"\0\0", b"hello, this is no image", bytes([0, 0, 99, 3])])
+DAMAGES: list[Callable[[bytes], bytes]] = [
+    lambda whole: whole[:500],
+    lambda whole: b"hello, this is no image" + whole[23:],
+    lambda whole: bytes([0, 0, 99, 3]) + whole[4:],  # no type of numbers
+    lambda whole: bytes([0, 0, 9, 3]) + whole[4:],  # signed
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_file_of_a_data_set_that_is_damaged_is_named(
-    first: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    damage: Callable[[bytes], bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = tmp_path / "data"
     raw = write_mnist(root, np.zeros((20, 28, 28), np.uint8), np.zeros(20, np.uint8))
     file = raw / "train-images-idx3-ubyte"
-    file.write_bytes(first + file.read_bytes()[len(first) : 500])
+    file.write_bytes(damage(file.read_bytes()))
     assert f"files at {raw}" in refused("search", root, capsys, name="mnist")
     assert not begun(root)
