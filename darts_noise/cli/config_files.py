@@ -12,7 +12,7 @@ import yaml
 from jsonargparse import get_loader
 
 from darts_noise.cli.named_classes import require_trusted_names, trusted
-from darts_noise.space.shown import shown
+from darts_noise.space.shown import shortened, shown
 
 GROUPS = ("model", "data", "trainer", "noise_grid")
 OPTIONS = ("-c", "--config")
@@ -141,7 +141,7 @@ def _refuse_twice(node: yaml.Node, name: str, place: str, seen: set[int]) -> Non
         here = f"{place}{key.value}"
         if here in lines:
             raise ValueError(
-                f"{name}: {here} is there twice, in lines {lines[here]} and {line}; keep one"
+                f"{name}: {_key(here)} is there twice, in lines {lines[here]} and {line}; keep one"
             )
         lines[here] = line
         _refuse_twice(value, name, f"{here}.", seen)
@@ -155,8 +155,13 @@ def _require_plain(event: yaml.Event, name: str) -> None:
         raise ValueError(f"{name}: expected plain values, got the tag {shown(tag)} in line {line}")
 
 
+def _key(text: str) -> str:
+    """A key as it is where that is short and can be printed."""
+    return text if text.isprintable() and shortened(text) == text else shown(text)
+
+
 def _shown(node: yaml.Node) -> str:
-    return repr(node.value) if isinstance(node, yaml.ScalarNode) else "a list"
+    return shown(node.value) if isinstance(node, yaml.ScalarNode) else "a list"
 
 
 def _empty(node: yaml.Node) -> bool:

@@ -133,6 +133,8 @@ def test_one_line_and_status_two(script, argv, message, capsys, tmp_path):
         ("model:\n  penalty: [twin]\n", "model.penalty: expected"),
         ("model:\n  penalty: 3\n", "model.penalty: expected"),
         ("model:\n  penalty:\n    twin: 3\n", "model.penalty: expected"),
+        ("model: " + "9" * 5000 + "\n", "key: value below it, got '99"),
+        ('"a\\a": 1\n"a\\a": 2\n', r"bad.yaml: 'a\x07' is there twice"),
         ("model: [1\n", "config: not YAML"),
         ("- 1\n", "config: expected a YAML file"),
         ("!!python/object/apply:os.system ['true']\n", "bad.yaml: expected plain values, got the"),
