@@ -65,7 +65,7 @@ def matched_cell(
     """
     for draw in range(1, DRAWS + 1):  # draw 0 is the random cell of this seed
         cell = random_cell(space, seed, draw)
-        width = _width(partial(count, cell), target, WIDEST * channels)
+        width = nearest_width(partial(count, cell), target, WIDEST * channels)
         if abs(count(cell, width) - target) <= TOLERANCE * target:
             return cell, width
     raise ValueError(
@@ -74,8 +74,14 @@ def matched_cell(
     )
 
 
-def _width(count: Callable[[int], int], target: int, largest: int) -> int:
-    """The channels whose network has nearest to `target` parameters; counts rise with channels."""
+def nearest_width(count: Callable[[int], int], target: int, largest: int) -> int:
+    """The channels, at most `largest`, whose network has nearest to `target` parameters.
+
+    Args:
+        count: channels → parameters of the network, which rise with the channels.
+        target: the parameters.
+        largest: number of channels that is tried.
+    """
     low, high = 1, largest
     while low < high:
         middle = (low + high) // 2

@@ -43,6 +43,8 @@ def _check_numbers(settings: StudySettings) -> None:
         "sample.trials": (sample.trials, 0),
         "sample.seed": (sample.seed, 0),
     }
+    if settings.parameters is not None:
+        least["parameters"] = (settings.parameters, 1)
     if settings.quick is not None and settings.quick.samples is not None:
         least["quick.samples"] = (settings.quick.samples, 2)
     for key, (value, lowest) in least.items():

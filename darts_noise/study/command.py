@@ -1,4 +1,4 @@
-"""``python -m darts_noise.study``: the command line of a study; see README.md."""
+"""``darts-noise study``: the command line of a study; see docs/study.md."""
 
 import shlex
 import sys
@@ -7,13 +7,14 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from darts_noise.cli.config_files import require_small
+from darts_noise.cli.config_files import require_small, with_shipped
 from darts_noise.cli.parser import OneLineParser, fail
 from darts_noise.cli.session import quiet_lightning
+from darts_noise.cli.shipped_configs import list_configs, shipped_config
 from darts_noise.study.checks import check_settings
 from darts_noise.study.settings import StudySettings
 
-PROGRAM = "python -m darts_noise.study"
+PROGRAM = "darts-noise study"
 DESCRIPTION = "Searches, seeds and controls, each trained and measured alike; resumes and shares."
 
 
@@ -46,20 +47,21 @@ def main(argv: list[str] | None = None) -> None:
     try:
         import optuna
     except ImportError:
-        fail("a study needs Optuna: pip install -e '.[study]'")
+        fail("a study needs Optuna: pip install 'optuna>=5'")
     from darts_noise.study.run import Study
     from darts_noise.study.scripts import check_data, check_scripts
 
     parser = make_parser()
     given = argv if not argv or argv[0].startswith("-") else ["--config", *argv]
     try:
+        given = with_shipped(given, "study")
         require_small(given)
     except ValueError as error:
         fail(error)
     config = parser.parse_args(given)
     files = [Path(file.absolute) for file in config.config or []]
     if len(files) != 1:
-        fail(f"expected one config, as in {PROGRAM} configs/study/digits.yaml")
+        fail(f"expected one config, as in {PROGRAM} digits")
     command = shlex.join(argument for argument in argv if argument != "--table")
     try:
         settings = read_settings(parser, config, files[0])
@@ -85,7 +87,8 @@ def read_settings(parser: StudyParser, config: Namespace, file: Path) -> StudySe
     Args:
         parser: that parsed them.
         config: what it found.
-        file: from whose folder the configs of search.py and train.py are found.
+        file: from whose folder the configs of search.py and train.py are found; else the shipped
+            ones of those names.
 
     Raises:
         ValueError: a setting that is wrong; the message names its key.
@@ -96,6 +99,8 @@ def read_settings(parser: StudyParser, config: Namespace, file: Path) -> StudySe
     for key in ("search", "train"):
         script = getattr(settings, key)
         path = (file.parent / script.config).resolve()
+        if not path.is_file() and script.config in list_configs(key):
+            path = Path(shipped_config(script.config, key))
         if not path.is_file():
             raise ValueError(f"{key}.config: no such file: {path}")
         scripts[key] = replace(script, config=str(path))

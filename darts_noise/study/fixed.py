@@ -19,6 +19,7 @@ def fixed_settings(settings: StudySettings) -> dict[str, Any]:
     fixed: dict[str, Any] = {
         "search": _resolved(settings.search),
         "train": _resolved(settings.train),
+        "parameters": settings.parameters,
         "noise_family": settings.noise_family,
         "converged": asdict(settings.converged),
     }

@@ -138,6 +138,8 @@ class StudySettings:
         train: the settings of every training on the data.
         name: of the study's folder; that of the file when absent.
         noise_weights: λ of the searches; 0 is the control.
+        parameters: of every network of cells, each of which gets the channels that come nearest;
+            null for the channels of its training.
         seeds: each network has the seeds 0 to this number less one.
         noise_family: what the searches are against, and what is measured first.
         unseen_families: what is measured too, of which no search knew.
@@ -154,6 +156,7 @@ class StudySettings:
     train: Script
     name: str | None = None
     noise_weights: list[float] = field(default_factory=lambda: [0.0, 1.0])
+    parameters: int | None = None
     seeds: int = 3
     noise_family: Family = "uniform"
     unseen_families: list[Family] = field(default_factory=list)

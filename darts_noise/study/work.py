@@ -21,7 +21,7 @@ from darts_noise.report.card import (
 from darts_noise.search.module import SearchModule
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.spaces import Space
-from darts_noise.study.cells import all_skip_cell, matched_cell, random_cell
+from darts_noise.study.cells import all_skip_cell, matched_cell, nearest_width, random_cell
 from darts_noise.study.networks import Compared
 from darts_noise.study.scripts import (
     Trained,
@@ -51,6 +51,8 @@ FIGURES = {
     "penalty": "noise/penalty",
 }
 """What is kept of a search."""
+WIDEST = 1024
+"""Channels of a network that is to have so many parameters, at most."""
 DEVICE = ("accelerator", "devices", "precision")
 RECIPE = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
 """Keys of the Trainer that the noise measurements share with the training: the quick one all."""
@@ -85,13 +87,16 @@ class Worker:
             if origin is not None:
                 genotype = Genotype.from_dict(origin["genotype"])
                 if network.control == "matched":
-                    genotype, model["channels"] = self._match(genotype, network, seed)
+                    genotype, model["channels"] = self._match(origin, network, seed)
             elif network.control == "random":
                 genotype = random_cell(self._space(), seed)
             elif network.control == "all_skip":
                 genotype = all_skip_cell(self._space().nodes)
             else:
                 genotype, figures = self._search(network, seed)
+            if self.settings.parameters is not None and network.control != "matched":
+                count = partial(self._counted(network, seed), genotype)
+                model["channels"] = nearest_width(count, self.settings.parameters, WIDEST)
         return {
             "genotype": genotype.to_dict(),
             "model": model,
@@ -178,7 +183,14 @@ class Worker:
         assert isinstance(module, SearchModule)
         return module.space
 
-    def _match(self, genotype: Genotype, network: Compared, seed: int) -> tuple[Genotype, int]:
+    def _match(self, origin: Record, network: Compared, seed: int) -> tuple[Genotype, int]:
+        count = self._counted(network, seed)
+        channels = self._training(network, seed, origin).model.hparams["channels"]
+        target = count(Genotype.from_dict(origin["genotype"]), channels)
+        return matched_cell(self._space(), seed, target, count, channels)
+
+    def _counted(self, network: Compared, seed: int) -> Callable[[Genotype, int], int]:
+        """(cell, channels) → parameters of its network on the study's data."""
         cli = self._training(network, seed, None)
         data = cli.datamodule
         data.setup()
@@ -188,9 +200,7 @@ class Worker:
         def count(cell: Genotype, channels: int) -> int:
             return count_parameters(create_model(cell, **{**form, "channels": channels}))
 
-        channels = form["channels"]
-        target = count(genotype, channels)
-        return matched_cell(self._space(), seed, target, count, channels)
+        return count
 
     def _trained(
         self,

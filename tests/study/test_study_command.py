@@ -47,6 +47,7 @@ def refusal(capsys, file, *options):
             "'model.drop_path'?",
         ),
         ({"seeds": 0}, "seeds: expected 1 or more, got 0"),
+        ({"parameters": 0}, "parameters: expected 1 or more, got 0"),
         ({"seeds": "many"}, "seeds: expected int, got 'many'"),
         ({"noise_weights": [1, 1]}, "noise_weights: expected distinct numbers from 0"),
         ({"noise_weights": [-1]}, "noise_weights: expected distinct numbers from 0"),

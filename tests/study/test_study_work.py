@@ -125,6 +125,28 @@ def test_the_quick_fit_has_the_recipe_and_the_epochs_of_the_training(worker):
     assert found["samples"] == 100
 
 
+@pytest.mark.parametrize("control", ["random", "all_skip"])
+def test_every_network_of_cells_may_have_as_many_parameters(tmp_path, control):
+    """And no number of channels comes nearer."""
+    file = written(tmp_path, parameters=3000, controls={control: None, "alexnet": None})
+    worker = Worker(settings_of(file), tmp_path, None)
+    network = next(n for n in compared_networks(worker.settings) if n.control == control)
+    found = worker.cell(network, SEED, None)
+    form = {"num_classes": 10, "in_channels": 1, "num_cells": 3, "stem": "small"}
+    channels = found["model"]["channels"]
+    counts = [
+        sum(
+            p.numel()
+            for p in dn.create_model(
+                dn.Genotype.from_dict(found["genotype"]), channels=width, **form
+            ).parameters()
+        )
+        for width in (channels - 1, channels, channels + 1)
+    ]
+    assert abs(counts[1] - 3000) == min(abs(count - 3000) for count in counts)
+    assert worker.test(network, SEED, found)["parameters"] == counts[1]
+
+
 def test_a_matched_cell_is_measured_at_its_own_width(worker):
     network = compared_networks(worker.settings)[0]
     wide = measured(worker, network, "converged", {**RECORD, "model": {"channels": 8}}, "wide")
