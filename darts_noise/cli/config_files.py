@@ -12,6 +12,7 @@ import yaml
 from jsonargparse import get_loader
 
 from darts_noise.cli.named_classes import require_trusted_names, trusted
+from darts_noise.cli.shipped_configs import shipped_config
 from darts_noise.space.shown import shortened, shown
 
 GROUPS = ("model", "data", "trainer", "noise_grid")
@@ -23,6 +24,19 @@ MAX_ALIASES = 20
 TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null")}
 """Of a config. Deeper nesting overflows the C stack of the YAML reader, which ends the process
 without a word, and a few dozen aliases of aliases can stand for more values than memory holds."""
+
+
+def with_shipped(argv: list[str], kind: str) -> list[str]:
+    """The arguments, with the paths of the shipped configs that they name.
+
+    Raises:
+        ValueError: a name that is neither a file nor a shipped config.
+    """
+    argv = list(argv)
+    for position, value in _configs(argv):
+        option = "" if argv[position] == value else "--config="
+        argv[position] = f"{option}{shipped_config(value, kind)}"
+    return argv
 
 
 def lay_over(argv: list[str]) -> list[str]:

@@ -29,18 +29,20 @@ def installed() -> dict[str, str]:
     return {package: version(package) for package in PACKAGES}
 
 
-def stored_help(script: str) -> str | None:
+def stored_help(script: str, program: str) -> str | None:
     """The stored text; None where it is not there or was made with other versions.
 
     Args:
         script: ``search`` or ``train``.
+        program: how it was called, which the first line repeats.
     """
     try:
         if json.loads((FOLDER / "versions.json").read_text("utf-8")) != installed():
             return None
-        return (FOLDER / f"{script}.txt").read_text("utf-8")
+        text = (FOLDER / f"{script}.txt").read_text("utf-8")
     except (OSError, ValueError, PackageNotFoundError):
         return None
+    return text.replace(f"usage: {script}.py ", f"usage: {program} ", 1)
 
 
 def live_help(script: str) -> str:

@@ -18,12 +18,11 @@ import yaml
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
-from darts_noise.cli.config_files import lay_over
+from darts_noise.cli.config_files import lay_over, with_shipped
+from darts_noise.cli.program import program
 from darts_noise.data.module import ImageDataModule
 from darts_noise.distributed.collectives import SharedError, process_rank
 from darts_noise.nets.synchronised import SynchronisedNorms
-
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 TRAINER_KEYS = {
     "max_epochs": "passes over the training images",
@@ -38,7 +37,7 @@ TRAINER_KEYS = {
 
 HELP = {
     "help": "this text",
-    "config": "a YAML file of keys; of several, a later one wins key by key",
+    "config": "YAML file or name of a shipped one; a later one wins key by key",
     "print_config": "print all keys with their values and exit",
 }
 WIDTH, MARGIN = 100, 31
@@ -55,10 +54,14 @@ class UserError(ValueError):
     """Something that the user can put right; its message is one line."""
 
 
-def fail(message: object) -> NoReturn:
-    """Ends the program with one line on standard error and exit status 2."""
-    prog = Path(sys.argv[0]).name or "darts_noise"
-    print(f"{prog}: error: {' '.join(str(message).split())}", file=sys.stderr)
+def fail(message: object, prog: str | None = None) -> NoReturn:
+    """Ends the program with one line on standard error and exit status 2.
+
+    Args:
+        message: what is wrong.
+        prog: the name with which the line begins; `program` by default.
+    """
+    print(f"{prog or program()}: error: {' '.join(str(message).split())}", file=sys.stderr)
     raise SystemExit(2)
 
 
@@ -79,7 +82,7 @@ class OneLineParser(LightningArgumentParser):
     )
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        fail(readable(message, self.keys(), self.kind))
+        fail(readable(message, self.keys(), self.kind), self.prog)
 
     def keys(self) -> list[str]:
         """Every key that a config or an option may set."""
@@ -195,9 +198,10 @@ class ScriptCLI(LightningCLI):
         # A config states only what differs from the classes' defaults, so the default config is
         # not mixed into one that the user names.
         if not any(a in ("-c", "--config") or a.startswith("--config=") for a in argv):
-            argv = ["--config", str(CONFIGS / self.kind / "digits.yaml"), *argv]
+            argv = ["--config", f"{self.kind}/digits", *argv]
+        prog = program()
         try:
-            argv = lay_over(argv)
+            argv = lay_over(with_shipped(argv, self.kind))
         except ValueError as error:
             fail(error)
         original = sys.argv
@@ -212,7 +216,7 @@ class ScriptCLI(LightningCLI):
                 save_config_callback=None,
                 parser_kwargs={
                     "allow_abbrev": False,
-                    "prog": Path(original[0]).name,
+                    "prog": prog,
                     "description": self.description,
                 },
                 parser_class=OneLineParser,

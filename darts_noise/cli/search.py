@@ -7,6 +7,7 @@ from pytorch_lightning.cli import LightningArgumentParser
 
 from darts_noise.cli.parser import ScriptCLI, UserError, fail
 from darts_noise.cli.plugins import import_plugins
+from darts_noise.cli.program import called
 from darts_noise.cli.resume import take_up
 from darts_noise.cli.run_directory import runs_option
 from darts_noise.cli.search_outputs import (
@@ -129,4 +130,4 @@ def main(argv: list[str] | None = None) -> None:
         session.console.print(module.stopped_because)
     session.console.print(row(card))
     session.console.print(f"cell: {session.run / 'genotype.json'}")
-    session.console.print(f"next: python train.py{runs_option(cli.config['runs'])}")
+    session.console.print(f"next: {called('train')}{runs_option(cli.config['runs'])}")

@@ -1,37 +1,38 @@
-"""What ``search.py`` and ``train.py`` do before the seconds of imports, and during them."""
+"""What the commands do before the seconds of imports, and during them."""
 
 import gc
 import os
 import signal
 import sys
 from importlib import import_module
-from pathlib import Path
 from types import FrameType
 
 from darts_noise.cli.help_text import stored_help
+from darts_noise.cli.program import program
 
 HELP_OPTIONS = (["--help"], ["-h"])
 
 
-def start(script: str) -> None:
+def start(script: str, argv: list[str] | None = None) -> None:
     """Runs a script of the project, or prints its stored help.
 
     Args:
         script: ``search`` or ``train``, the module beside this one.
+        argv: its arguments; those of the process by default.
 
     Raises:
         SystemExit: what the script ends with; 130 after a Ctrl-C that nothing else has answered.
     """
-    named = Path(sys.argv[0]).name == f"{script}.py"  # which the help repeats
-    text = stored_help(script) if named and sys.argv[1:] in HELP_OPTIONS else None
+    argv = sys.argv[1:] if argv is None else argv
+    text = stored_help(script, program()) if argv in HELP_OPTIONS else None
     if text is not None:
         print(text, end="")
         return
-    run(f"darts_noise.cli.{script}")
+    run(f"darts_noise.cli.{script}", argv)
 
 
-def run(name: str) -> None:
-    """Imports a module and runs its ``main``.
+def run(name: str, argv: list[str] | None = None) -> None:
+    """Imports a module and runs its ``main``, with the arguments of the process by default.
 
     Raises:
         SystemExit: what it ends with; 130 after a Ctrl-C that nothing else has answered.
@@ -48,7 +49,7 @@ def run(name: str) -> None:
     gc.enable()
     signal.signal(signal.SIGINT, waiting)
     try:
-        module.main()
+        module.main(argv)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 

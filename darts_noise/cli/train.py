@@ -12,11 +12,13 @@ from pytorch_lightning.cli import LightningArgumentParser
 from darts_noise.atomic import write_text
 from darts_noise.cli.noise_card import noise_rows
 from darts_noise.cli.noise_check import NoiseCheck, add_options, check_names
-from darts_noise.cli.parser import CONFIGS, ScriptCLI, UserError, fail
+from darts_noise.cli.parser import ScriptCLI, UserError, fail
 from darts_noise.cli.plugins import import_plugins
+from darts_noise.cli.program import called
 from darts_noise.cli.resume import take_up
 from darts_noise.cli.run_directory import newest_run, point_latest, runs_option
 from darts_noise.cli.session import Session, cell_artifact, quiet_lightning
+from darts_noise.cli.shipped_configs import list_configs
 from darts_noise.data.module import ImageDataModule
 from darts_noise.nets.network import auxiliary_fits
 from darts_noise.pretrained.bundle import OF_A_RUN, save_pretrained
@@ -83,7 +85,7 @@ def find_genotype(cli: ScriptCLI) -> tuple[Genotype, str]:
     newest = newest_run(runs, "search")
     if newest is None:
         raise UserError(
-            f"no search in {Path(runs) / 'search'}: run `python search.py{runs_option(runs)}` "
+            f"no search in {Path(runs) / 'search'}: run `{called('search')}{runs_option(runs)}` "
             "first, or name a cell, as in --model.genotype darts_v2"
         )
     return load_genotype(newest), str(newest)
@@ -134,12 +136,12 @@ def default_config(argv: list[str]) -> list[str]:
         stem = {f"model.{key}": model.get(key) for key in ("stem", "stem_stride")}
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, AttributeError, TypeError):
         raise UserError(f"{newest / 'config.yaml'}: not the config of a search") from None
-    config = CONFIGS / "train" / f"{data['name']}.yaml"
-    if config not in (CONFIGS / "train").glob("*.yaml"):
-        config = CONFIGS / "train" / "digits.yaml"
+    config = data["name"]
+    if config not in list_configs("train"):
+        config = "digits"
         carried |= stem
     options = [f"--{key}={json.dumps(v)}" for key, v in carried.items() if v is not None]
-    return ["--config", str(config), *[o.replace('"', "") for o in options], *argv]
+    return ["--config", f"train/{config}", *[o.replace('"', "") for o in options], *argv]
 
 
 def cell_name(cell: str) -> str:
@@ -210,7 +212,7 @@ def write_bundle(
             module.net, run / OF_A_RUN, images=trained_images(data), card=finite(card)
         )
     except ModuleNotFoundError as error:  # installed before safetensors was a dependency
-        return f"no bundle, for which {error.name} is missing: pip install -e ."
+        return f"no bundle, for which {error.name} is missing: pip install {error.name}"
     return f"bundle: {folder}"
 
 

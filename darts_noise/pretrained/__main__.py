@@ -9,7 +9,7 @@ from darts_noise.pretrained.training import bundle_run
 def main(argv: list[str] | None = None) -> None:
     """Writes the bundle and says where; ends with status 2 after one line where it cannot."""
     parser = argparse.ArgumentParser(
-        "darts_noise.pretrained",
+        "darts-noise bundle",
         description="Writes the network of a training run as a bundle for dn.load_pretrained.",
     )
     parser.add_argument("run", type=Path, help="directory that train.py left")
@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
         print(bundle_run(arguments.run, arguments.folder))
     except (OSError, ValueError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
+        parser.exit(2, f"{parser.prog}: error: {error}\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``python -m darts_noise.report RUN...``: the runs as one HTML page; see README.md."""
+"""``darts-noise report RUN...``: the runs as one HTML page; see docs/looking.md."""
 
 import argparse
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import NoReturn
 from darts_noise.atomic import write_text
 from darts_noise.report.page.document import make_page
 
-PROGRAM = "python -m darts_noise.report"
+PROGRAM = "darts-noise report"
 DESCRIPTION = "Writes runs as one HTML page that needs no network."
 
 
@@ -15,7 +15,7 @@ class _Parser(argparse.ArgumentParser):
     """With errors of one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"darts_noise.report: error: {' '.join(message.split())}\n")
+        self.exit(2, f"{PROGRAM}: error: {' '.join(message.split())}\n")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -37,7 +37,7 @@ def test_ctrl_c_during_the_imports_ends_quietly(script, tmp_path):
 
 
 def test_ctrl_c_before_there_is_a_run_ends_quietly(monkeypatch):
-    def interrupted():
+    def interrupted(argv):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(search, "main", interrupted)
@@ -51,7 +51,7 @@ def test_ctrl_c_before_there_is_a_run_ends_quietly(monkeypatch):
 @pytest.mark.parametrize("handler", [signal.SIG_IGN, signal.default_int_handler])
 def test_the_script_gets_the_handler_that_it_was_started_with(handler, monkeypatch):
     met = []
-    monkeypatch.setattr(search, "main", lambda: met.append(signal.getsignal(signal.SIGINT)))
+    monkeypatch.setattr(search, "main", lambda argv: met.append(signal.getsignal(signal.SIGINT)))
     monkeypatch.setattr(sys, "argv", ["search.py"])
     before = signal.signal(signal.SIGINT, handler)
     try:

@@ -1,0 +1,6 @@
+"""``python -m darts_noise COMMAND``: as ``darts-noise COMMAND``, for torchrun and the like."""
+
+from darts_noise.cli.command import main
+
+if __name__ == "__main__":
+    main()
