@@ -1,9 +1,10 @@
-"""The README's performance table, made from the files in ``docs/results``.
+"""The tables of performance and of the MNIST study, made from the files in ``docs/results``.
 
     python -m benchmarks.readme_table
 
-prints it and writes it into ``README.md`` between its two comments. A benchmark that has not been
-run has no row; run the command again after it.
+prints them and writes them into ``docs/performance.md`` and ``README.md``, each between two
+comments. A benchmark that has not been run has no row, a study no table; run the command again
+after it.
 """
 
 import json
@@ -18,6 +19,9 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
 BEGIN = "<!-- performance: python -m benchmarks.readme_table -->"
 END = "<!-- end of performance -->"
+STUDY_BEGIN = "<!-- study: python -m benchmarks.readme_table -->"
+STUDY_END = "<!-- end of study -->"
+STUDY = "mnist_study.json"
 HEAD = ("what", "setting", "textbook or plain", "here", "ratio")
 
 Row = tuple[str, str, str, str, str]
@@ -235,7 +239,7 @@ def table(results: Path = RESULTS) -> str:
     lines = [[*HEAD, "file"], ["---"] * (len(HEAD) + 1)]
     for pattern, rows in SOURCES.items():
         for path in sorted(results.glob(f"{pattern}.json")):
-            file = f"[{path.name}](docs/results/{path.name})"
+            file = f"[{path.name}](results/{path.name})"
             try:
                 found = json.loads(path.read_text("utf-8"))
                 lines += [[*row, file] for row in rows(path.stem, found)]
@@ -244,24 +248,66 @@ def table(results: Path = RESULTS) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def filled(text: str, rows: str) -> str:
+def study(results: Path = RESULTS) -> str:
+    """The networks of the MNIST study, controls among them; empty without its results.
+
+    Raises:
+        ValueError: results that lack a figure; the message names both.
+    """
+    path = results / STUDY
+    if not path.is_file():
+        return ""
+    try:
+        networks = json.loads(path.read_text("utf-8"))["networks"]
+        columns = [c for c in networks[0] if c == "test_accuracy" or c.startswith("converged/")]
+        heads = [c.replace("_", " ").replace("converged/", "noise: ") for c in columns]
+        lines = [["MNIST", "n", "parameters", *heads], ["---"] * (3 + len(columns))]
+        for of in networks:
+            parameters = f"{of['parameters']['mean']:,.0f}"
+            shown = [spread(of.get(column)) for column in columns]
+            lines.append([of["title"], str(len(of["seeds"])), parameters, *shown])
+    except KeyError as missing:
+        raise ValueError(f"{path}: there is no {missing} in it") from None
+    rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return (
+        f"{rows}\n\nAccuracies in per cent, mean ± standard deviation over n seeds; "
+        f"[{path.name}](docs/results/{path.name}) has every seed, command, hardware and versions."
+    )
+
+
+def spread(figure: dict[str, Any] | None) -> str:
+    """A figure over its seeds, in per cent.
+
+    >>> spread({"mean": 0.98123, "sd": 0.001, "n": 3}), spread({"mean": 0.5, "sd": None, "n": 1})
+    ('98.12 ± 0.10', '50.00')
+    """
+    if figure is None or figure["mean"] is None:
+        return ""
+    deviation = "" if figure["sd"] is None else f" ± {100 * figure['sd']:.2f}"
+    return f"{100 * figure['mean']:.2f}{deviation}"
+
+
+def filled(text: str, rows: str, begin: str = BEGIN, end: str = END) -> str:
     """The text with the rows between its two comments.
 
     Raises:
         ValueError: the comments are not there, or not once.
     """
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise ValueError(f"README.md: expected {BEGIN!r} and {END!r} once each")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{rows}\n\n{END}{after}"
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise ValueError(f"expected {begin!r} and {end!r} once each")
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    body = f"\n\n{rows}\n\n" if rows else "\n\n"
+    return f"{before}{begin}{body}{end}{after}"
 
 
 def main() -> None:
-    readme = ROOT / "README.md"
-    rows = table()
-    write_text(readme, filled(readme.read_text("utf-8"), rows))
-    print(rows)
+    for path, rows, begin, end in (
+        (ROOT / "docs" / "performance.md", table(), BEGIN, END),
+        (ROOT / "README.md", study(), STUDY_BEGIN, STUDY_END),
+    ):
+        write_text(path, filled(path.read_text("utf-8"), rows, begin, end))
+        print(rows)
 
 
 if __name__ == "__main__":

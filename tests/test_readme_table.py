@@ -1,4 +1,4 @@
-"""The README's performance table is that of the files in docs/results, whichever are there."""
+"""The tables of README and docs are those of the files in docs/results, whichever are there."""
 
 import doctest
 import json
@@ -28,17 +28,50 @@ def rows(text):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
 
 
-def test_the_readme_has_the_table_of_the_files():
+AGAIN = "files of docs/results have changed: run `python -m benchmarks.readme_table`"
+
+
+def test_the_docs_have_the_table_of_the_files():
+    page = (ROOT / "docs" / "performance.md").read_text("utf-8")
+    assert page == readme_table.filled(page, readme_table.table()), AGAIN
+
+
+def test_the_readme_has_the_table_of_the_study():
     readme = (ROOT / "README.md").read_text("utf-8")
-    again = "files of docs/results have changed: run `python -m benchmarks.readme_table`"
-    assert readme == readme_table.filled(readme, readme_table.table()), again
+    between = (readme_table.STUDY_BEGIN, readme_table.STUDY_END)
+    assert readme == readme_table.filled(readme, readme_table.study(), *between), AGAIN
+
+
+def test_a_study_has_a_row_for_every_network(tmp_path):
+    assert readme_table.study(tmp_path) == ""
+    figure = {"mean": 0.975, "sd": 0.01, "n": 3}
+    networks = [
+        {
+            "title": "λ = 0",
+            "seeds": [0, 1, 2],
+            "parameters": {"mean": 12345.0},
+            "test_accuracy": figure,
+            "converged/uniform": {**figure, "mean": 1.0},
+        },
+        {"title": "ResNet-18", "seeds": [0], "parameters": {"mean": 11e6}},
+    ]
+    (tmp_path / readme_table.STUDY).write_text(json.dumps({"networks": networks}))
+    head, _, first, second = rows(readme_table.study(tmp_path).split("\n\n")[0])
+    assert [cell for cell in head if cell][1:] == [
+        "n",
+        "parameters",
+        "test accuracy",
+        "noise: uniform",
+    ]
+    assert first == ["", "λ = 0", "3", "12,345", "97.50 ± 1.00", "100.00 ± 1.00", ""][1:-1]
+    assert second == ["ResNet-18", "1", "11,000,000", "", ""]
 
 
 def test_every_row_has_every_cell_and_names_its_file():
     head, _, *body = rows(readme_table.table())
     for row in body:
         assert len(row) == len(head)
-        assert row[-1].partition("](")[2].rstrip(")").startswith("docs/results/")
+        assert row[-1].partition("](")[2].rstrip(")").startswith("results/")
 
 
 def test_a_search_step_is_shown_as_its_file_has_it(tmp_path):

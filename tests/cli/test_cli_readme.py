@@ -1,28 +1,36 @@
-"""Every command in the README is one that the scripts accept, and every snippet runs."""
+"""Every command in README and docs is one that the programs accept, and their links lead there."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
 from conftest import ROOT
 
 from darts_noise.cli import search, train
 
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
-COMMANDS = [
-    command
-    for language, text in BLOCKS
-    if language == "bash"
-    for command in re.findall(r"python \w+\.py.*", text)
-]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page, language):
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+
+
+SCRIPT = re.compile(r"(?:python|torchrun --\w+ \d+) (\w+\.py .*|\w+\.py$)", re.MULTILINE)
+COMMANDS = sorted(
+    {command for page in PAGES for text in blocks(page, "bash") for command in SCRIPT.findall(text)}
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_is_accepted(command, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
-    program, script, *arguments = shlex.split(command)
-    assert program == "python"
+    script, *arguments = shlex.split(command)
+    if "--plugins" in arguments:
+        pytest.skip("needs a file of the user's")
     main = {"search.py": search.main, "train.py": train.main}[script]
     with pytest.raises(SystemExit) as stop:
         main([*arguments, "--print_config"])
@@ -30,11 +38,50 @@ def test_a_command_is_accepted(command, capsys, monkeypatch):
 
 
 def test_the_first_commands_are_the_two_that_do_all_the_set_up():
-    bash = [text.strip() for language, text in BLOCKS if language == "bash"]
+    bash = [text.strip() for text in blocks(README, "bash")]
     assert bash[0] == "pip install -e . && python search.py"
     assert "pip install -e '.[dev]' && pytest" in bash
 
 
-def test_the_files_it_names_are_there():
-    for path in re.findall(r"configs/[\w/]+\.yaml", README):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_files_it_names_are_there(page):
+    text = page.read_text("utf-8")
+    for path in re.findall(r"configs/[\w/]+\.yaml", text):
         assert (ROOT / path).is_file(), path
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", text):
+        assert (page.parent / link).exists(), link
+
+
+def run_alone(folder, *snippets):
+    """In a process, so that what they register is in no other test's way."""
+    (folder / "snippet.py").write_text("\n".join(snippets), "utf-8")
+    done = subprocess.run(
+        [sys.executable, "snippet.py"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+CHECK = """
+import torch
+assert block(torch.rand(2, 64, 9, 12)).shape == (2, 64, 9, 12)
+assert "squeeze" in dn.list_operations() and "mine" in dn.list_spaces()
+assert trained(torch.rand(2, 1, 8, 8)).shape == net(torch.rand(2, 3, 32, 32)).shape == (2, 10)
+"""
+
+
+def test_the_snippets_of_the_readme_run(tmp_path):
+    run_alone(tmp_path, *blocks(README, "python"), CHECK)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["your_code", "noise_fit"])
+def test_the_snippets_of_a_page_run(page, tmp_path):
+    """Those that need no network and no earlier run; with one epoch for many."""
+    snippets = blocks(ROOT / "docs" / f"{page}.md", "python")
+    whole = [text for text in snippets if "runs/" not in text]
+    assert whole
+    run_alone(tmp_path, *(re.sub(r"max_epochs=\d+", "max_epochs=1", text) for text in whole))

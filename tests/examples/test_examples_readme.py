@@ -1,4 +1,4 @@
-"""What the README shows of cells in other models runs as it stands."""
+"""What the docs show of cells in other models runs as it stands."""
 
 import importlib
 import re
@@ -7,7 +7,7 @@ import runpy
 import pytest
 from conftest import ROOT
 
-SECTION = (ROOT / "README.md").read_text("utf-8").split("## In other models\n")[1].split("\n## ")[0]
+SECTION = (ROOT / "docs" / "other_models.md").read_text("utf-8")
 SNIPPETS = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
 MODULES = re.findall(r"`python -m (examples\.\w+)`", SECTION)
 

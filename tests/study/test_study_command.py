@@ -138,7 +138,7 @@ def test_a_shipped_config_is_accepted(path):
 
 
 def test_the_commands_of_the_readme_are_accepted():
-    readme = (ROOT / "README.md").read_text()
+    readme = (ROOT / "docs" / "study.md").read_text()
     commands = re.findall(r"^python -m darts_noise\.study (.*)$", readme, re.MULTILINE)
     assert commands
     for arguments in map(shlex.split, commands):
