@@ -106,7 +106,8 @@ def load_pretrained(
     Args:
         source: the name of a shipped network (see `list_pretrained`), the folder of a bundle, or
             the directory of a training run.
-        features_only, out_indices: as for `create_model`.
+        features_only: as for `create_model`.
+        out_indices: likewise.
 
     Raises:
         ValueError: no such bundle, or one that is damaged or of another form than it states; one
