@@ -164,7 +164,7 @@ def spread(wanted: Sequence[float], gap: float) -> list[float]:
         placed[i] = min(placed[i], ceiling)
         ceiling = placed[i] - gap
     positions = dict(zip(order, placed, strict=True))
-    return [round(positions[i], 9) for i in range(len(wanted))]
+    return [positions[i] for i in range(len(wanted))]
 
 
 def _styles(points: Sequence[NetworkPoint]) -> list[tuple[str, str]]:
