@@ -16,7 +16,7 @@ def test_torch_hub_loads_from_a_clone(tmp_path):
     torch.save((x, net(x)), tmp_path / "xy.pt")
     code = (
         "import torch, sys\n"
-        "x, y = torch.load('xy.pt')\n"
+        "x, y = torch.load('xy.pt', weights_only=True)\n"
         f"net = torch.hub.load({str(ROOT)!r}, 'load_pretrained', 'b', source='local')\n"
         "torch.testing.assert_close(net(x), y)\n"
         f"fresh = torch.hub.load({str(ROOT)!r}, 'create_model', 'darts_v2', source='local',\n"
