@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from darts_noise.distributed.batch_norm import follow, statistics_over_processes
 from darts_noise.distributed.collectives import process_count
 from darts_noise.space.genotype import Genotype
-from darts_noise.space.macro import Value
+from darts_noise.space.macro import MACRO, Value
 from darts_noise.space.spaces import Space
 
 # ------------------------------------------------------------------------- discrete networks
@@ -166,26 +165,6 @@ def _pooled(mean: Tensor, variance: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     return m, (variance + (mean - m).square()).mean(dim, keepdim=True)
 
 
-class MixedPooling(Weighted):
-    """Σ_k weight_k · pooled_k(x); what is pooled is spread over the pixels that it came from, so
-    that all candidates have the size of x (B, C, H, W)."""
-
-    def __init__(self, candidates: Sequence[Value]) -> None:
-        super().__init__("pooling", candidates)
-
-    def forward(self, x: Tensor) -> Tensor:
-        total = torch.zeros_like(x)
-        for weight, kind in zip(self.shares, self.candidates, strict=True):
-            side, value = pooling_stride(kind), x
-            if side > 1:
-                value = F.relu(x)
-                pooled = F.avg_pool2d(value, side, ceil_mode=True, count_include_pad=False)
-                spread = pooled.repeat_interleave(side, 2).repeat_interleave(side, 3)
-                value = spread[:, :, : x.shape[2], : x.shape[3]]
-            total = total + weight * value
-        return total
-
-
 class MixedWidth(Weighted):
     """x (B, C, H, W) times the weight of all widths that a channel belongs to.
 
@@ -211,10 +190,9 @@ def mixed_width(space: Space, channels: int) -> nn.Module:
     return nn.Identity() if candidates is None else MixedWidth(candidates, channels)
 
 
-def mixed_pooling(space: Space) -> nn.Module:
-    """What the stem's states go through."""
-    candidates = dict(space.macro).get("pooling")
-    return nn.Identity() if candidates is None else MixedPooling(candidates)
+def pooling_candidates(space: Space) -> tuple[Value, ...]:
+    """Those behind the stem; DARTS's own where a space is silent."""
+    return dict(space.macro).get("pooling", MACRO["pooling"][:1])
 
 
 def mix_norms(module: nn.Module, space: Space) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from darts_noise.naming import unknown
-from darts_noise.nets.macro import mix_norms, mixed_pooling, weighing
+from darts_noise.nets.macro import mix_norms, pooling_candidates, stem_pooling, weighing
 from darts_noise.nets.mixed.shared import SharedCell
 from darts_noise.nets.mixed.stacked import module_list
 from darts_noise.nets.mixed.textbook import MixedCell
@@ -27,6 +27,10 @@ IMPLEMENTATIONS: Mapping[str, type[SharedCell] | type[MixedCell]] = MappingProxy
 
 class SuperNet(nn.Module):
     """The network that the search trains: stem → mixed cells → pool → linear.
+
+    Where the pooling behind the stem is searched too, each candidate has mixed cells of its own,
+    which work at the size that it leaves, and the pooled features are mixed: a convolution behind
+    a pooling sees as many pixels of the image as it will in the discrete network.
 
     Args:
         space: the name of a search space, or a `Space`.
@@ -70,7 +74,7 @@ class SuperNet(nn.Module):
         }
         self.stem = build_stem(stem, in_channels, channels, stem_stride)
         mix_norms(self.stem, self.space)
-        self.stem_pooling = mixed_pooling(self.space)
+        self.poolings = nn.ModuleList(map(stem_pooling, pooling_candidates(self.space)))
         self.plans = plan_cells(
             num_cells=num_cells,
             channels=channels,
@@ -79,7 +83,9 @@ class SuperNet(nn.Module):
             concat={"normal": self.space.nodes, "reduce": self.space.nodes},
         )
         cell = IMPLEMENTATIONS[implementation]
-        self.cells = module_list(cell(self.space, plan) for plan in self.plans)
+        self.cells = module_list(
+            cell(self.space, plan) for _ in self.poolings for plan in self.plans
+        )
         self.pool = nn.AdaptiveAvgPool2d(1)
         if implementation == "shared":  # a count that nothing reads, one launch each
             for norm in (m for m in self.modules() if isinstance(m, _BatchNorm)):
@@ -101,14 +107,27 @@ class SuperNet(nn.Module):
         if self.implementation == "shared":
             x = x.contiguous(memory_format=torch.channels_last)
         with weighing(self, weights):
-            first, second = (self.stem_pooling(state) for state in self.stem(x))
+            states = self.stem(x)
+            # Like cells take the same: those of the first pooling stand for all.
             arranged: dict[str, Any] = {}
-            for plan, cell in zip(self.plans, self.cells, strict=True):
+            for plan, cell in zip(self.plans, self.cells, strict=False):
                 if plan.kind not in arranged:
                     arranged[plan.kind] = cell.arrange(weights[plan.kind])
-                first, second = second, cell(first, second, arranged[plan.kind])
-        logits: Tensor = self.classifier(self.pool(second).flatten(1))
+            features = [self._features(i, states, arranged) for i in range(len(self.poolings))]
+        logits: Tensor = self.classifier(_mixed(features, weights.get("pooling")))
         return logits
+
+    def _features(
+        self, path: int, states: tuple[Tensor, Tensor], arranged: Mapping[str, Any]
+    ) -> Tensor:
+        """(B, channels) of the stem's states behind one of the poolings and its cells."""
+        first, second = (self.poolings[path](state) for state in states)
+        depth = len(self.plans)
+        own = list(self.cells)[path * depth : (path + 1) * depth]
+        for plan, cell in zip(self.plans, own, strict=True):
+            first, second = second, cell(first, second, arranged[plan.kind])
+        pooled: Tensor = self.pool(second).flatten(1)
+        return pooled
 
     def _require_weights(self, weights: Mapping[str, Tensor]) -> None:
         edges = (len(self.space.edges), len(self.space.operations))
@@ -153,6 +172,13 @@ class SuperNet(nn.Module):
             assert isinstance(own, SharedCell)
             assert isinstance(other, MixedCell)
             yield from own.pairs(other)
+
+
+def _mixed(features: list[Tensor], weights: Tensor | None) -> Tensor:
+    """Σ_k weight_k · features_k, (B, channels); weights (1, candidates), None for just one."""
+    if weights is None:
+        return features[0]
+    return torch.einsum("k,kbc->bc", weights[0], torch.stack(features))
 
 
 def require_implementation(name: str) -> None:

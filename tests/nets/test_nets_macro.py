@@ -101,6 +101,20 @@ def test_dartss_own_choices_are_the_supernet_without_macro_rows(implementation):
     torch.testing.assert_close(mixed(x, arch() | chosen), plain(x, arch()))
 
 
+@pytest.mark.parametrize("side", [1, 2, 4])
+def test_behind_a_pooling_the_cells_work_at_its_size(side):
+    """With all weight on one pooling: the cells on what it leaves, and not on the whole map."""
+    (mixed, plain), x = supernets({"pooling": MACRO["pooling"]})
+    path, depth = (1, 2, 4).index(side), len(plain.cells)
+    plain.cells.load_state_dict(mixed.cells[path * depth : (path + 1) * depth].state_dict())
+    if side > 1:
+        pool = nn.Sequential(nn.ReLU(), nn.AvgPool2d(side, ceil_mode=True, count_include_pad=False))
+        plain.stem.layers.append(pool)
+    arch = dn.Architecture(plain.space).double()
+    chosen = {"pooling": torch.eye(3, dtype=torch.float64)[path : path + 1]}
+    torch.testing.assert_close(mixed(x, arch() | chosen), plain(x, arch()))
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_a_mixed_norm_is_the_sum_of_the_libraries_norms(training):
     torch.manual_seed(0)
