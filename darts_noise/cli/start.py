@@ -35,7 +35,8 @@ def run(name: str, argv: list[str] | None = None) -> None:
     """Imports a module and runs its ``main``, with the arguments of the process by default.
 
     Raises:
-        SystemExit: what it ends with; 130 after a Ctrl-C that nothing else has answered.
+        SystemExit: what it ends with; 130 after a Ctrl-C that nothing else has answered, 1 after
+            one line where another process of the same run has ended.
     """
     # Threads that wait should sleep: on a shared machine, spinning ones slow a small network
     # tenfold.
@@ -52,6 +53,14 @@ def run(name: str, argv: list[str] | None = None) -> None:
         module.main(argv)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except RuntimeError as error:
+        from darts_noise.distributed.collectives import lost_process
+
+        message = lost_process(error)
+        if message is None:
+            raise
+        print(message, file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 def leave(signum: int, frame: FrameType | None) -> None:

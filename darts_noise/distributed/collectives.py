@@ -19,6 +19,20 @@ class SharedError(ValueError):
     """An error that every process raises at the same place, so that one of them may tell it."""
 
 
+LOST = ("closed by peer", "reset by peer", "broken pipe", "remote process exited")
+"""What gloo and NCCL say, among much else, when another process has gone."""
+
+
+def lost_process(error: RuntimeError) -> str | None:
+    """One line for a user if an error says that another process has ended; else None."""
+    if process_count() == 1 or not any(words in str(error).lower() for words in LOST):
+        return None
+    return (
+        f"process {process_rank()} of {process_count()}: another process has ended before this "
+        "one, and says why; after a start of all of them with --resume the run goes on"
+    )
+
+
 def process_count() -> int:
     """How many processes work together; 1 before they have joined."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

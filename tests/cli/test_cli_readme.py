@@ -1,5 +1,6 @@
 """Every command in README and docs is one that the programs accept, and their links lead there."""
 
+import importlib.util
 import os
 import re
 import shlex
@@ -35,6 +36,16 @@ def test_a_command_is_accepted(command, capsys, monkeypatch):
     with pytest.raises(SystemExit) as stop:
         main([*arguments, "--print_config"])
     assert stop.value.code == 0, capsys.readouterr().err
+
+
+MODULES = sorted(
+    {name for page in PAGES for name in re.findall(r"python -m ([\w.]+)", page.read_text("utf-8"))}
+)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_that_is_run_is_there(name):
+    assert importlib.util.find_spec(name) is not None
 
 
 def test_the_first_commands_are_the_two_that_do_all_the_set_up():

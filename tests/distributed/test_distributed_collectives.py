@@ -120,3 +120,21 @@ def test_alone_nothing_is_asked_of_torch_distributed() -> None:
     assert collectives.on_first_process(lambda: 3) == 3
     assert collectives.from_every_process(4) == [4]
     require_agreement({"α": [x]}, 0)
+
+
+def without_the_other() -> str | None:
+    """What the first process finds when the second has left; the second has nothing to say."""
+    total = torch.ones(1)
+    collectives.average_over_processes([total])
+    if collectives.process_rank() == 1:
+        return None
+    with pytest.raises(RuntimeError) as lost:
+        for _ in range(100):
+            collectives.average_over_processes([total])
+    return collectives.lost_process(lost.value)
+
+
+def test_a_process_that_has_ended_is_one_line_in_the_others(tmp_path: Path) -> None:
+    first, _ = in_two_processes(without_the_other, tmp_path)
+    assert first.startswith("process 0 of 2: another process has ended")
+    assert collectives.lost_process(RuntimeError("Connection closed by peer")) is None  # alone
