@@ -10,6 +10,7 @@ is one file beside this one with a class under ``@register_penalty``, imported i
         lookahead: {learning_rate: 0.1}
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar
@@ -42,7 +43,7 @@ class Trial:
     num_classes: int
 
 
-class Penalty:
+class Penalty(ABC):
     """P(α), to be made small.
 
     With several processes each is given its part of the batches, and the mean of what they return
@@ -59,9 +60,9 @@ class Penalty:
     weights: ClassVar[Literal["twin", "own"]] = "twin"
     norms: ClassVar[Literal["batch", "running"]] = "batch"
 
+    @abstractmethod
     def __call__(self, trial: Trial) -> Tensor:
         """The penalty: a scalar that can be differentiated by α and by the trial's weights."""
-        raise NotImplementedError
 
 
 class LossPenalty(Penalty):
@@ -75,9 +76,9 @@ class LossPenalty(Penalty):
 
     mixed_batches: ClassVar[bool] = False
 
+    @abstractmethod
     def of_loss(self, noise_loss: Tensor, num_classes: int) -> Tensor:
         """The penalty at a noise loss: the scalar mean cross-entropy, in nats."""
-        raise NotImplementedError
 
     def __call__(self, trial: Trial) -> Tensor:
         images, labels = trial.noise
