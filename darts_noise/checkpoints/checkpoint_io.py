@@ -16,7 +16,7 @@ from pytorch_lightning.plugins import TorchCheckpointIO
 from darts_noise.atomic import replacing
 from darts_noise.checkpoints.seal import LENGTH_BYTES, read_whole, sealed_end
 
-LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
 
 class SealedCheckpointIO(TorchCheckpointIO):
@@ -67,7 +67,8 @@ class SealedCheckpointIO(TorchCheckpointIO):
 def resumable(folder: Path) -> tuple[Path | None, str | None]:
     """The checkpoint to go on from, and what is to be said about it.
 
-    A damaged ``last.ckpt`` is replaced by ``previous.ckpt``.
+    A damaged ``last.ckpt`` is replaced by ``previous.ckpt`` or, where that is damaged too, by what
+    ``best.ckpt`` holds.
 
     Returns:
         None where there is no checkpoint at all; no words where there is nothing to say.
@@ -77,21 +78,26 @@ def resumable(folder: Path) -> tuple[Path | None, str | None]:
     """
     for unfinished in folder.glob(".*.ckpt.*"):  # of a program that was killed
         unfinished.unlink(missing_ok=True)
-    last, previous = folder / LAST, folder / PREVIOUS
+    last = folder / LAST
     reasons: list[str] = []
-    for path in (last, previous):
+    for path in (last, folder / PREVIOUS, folder / BEST):
         if not path.exists():
             continue
         try:
-            read_whole(path)
+            whole = read_whole(path)
         except (ValueError, OSError) as error:
             reasons.append(str(error))
             continue
         if path == last:
             return last, None
-        os.replace(previous, last)
+        if path.name == PREVIOUS:
+            os.replace(path, last)
+        else:
+            with replacing(last) as file:
+                file.write(whole)
         why = "; ".join(reasons) or f"{last} is missing"
-        return last, f"{why}; going on from the checkpoint before it"
+        which = {PREVIOUS: "the checkpoint before it", BEST: "that of the best epoch"}[path.name]
+        return last, f"{why}; going on from {which}"
     if reasons:
         raise ValueError(f"resume: {'; '.join(reasons)}; no other checkpoint is there")
     return None, f"{folder} holds no checkpoint yet; beginning anew"

@@ -17,6 +17,8 @@ from darts_noise.space.shown import shortened, shown
 
 GROUPS = ("model", "data", "trainer", "noise_grid")
 OPTIONS = ("-c", "--config")
+AS_TEXT = "config"
+"""Name of a config that is given as text and not as a file."""
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
@@ -43,8 +45,8 @@ def lay_over(argv: list[str]) -> list[str]:
     """The arguments, with the search variants of all config files after the last of them.
 
     Raises:
-        ValueError: a key that a file has twice, a group that is no mapping, or a class of a package
-            that is not trusted; the message names the file and the key.
+        ValueError: a file that is no mapping in YAML, a key that it has twice, a group that is no
+            mapping, or a class of a package that is not trusted; the message names file and key.
     """
     require_small(argv)
     variants: dict[str, Any] = {}
@@ -53,12 +55,18 @@ def lay_over(argv: list[str]) -> list[str]:
         end = position + 1
         name, text = _read(value)
         try:
-            _check(yaml.compose(text, Loader=yaml.SafeLoader), name)
+            root = yaml.compose(text, Loader=yaml.SafeLoader)
+            _check(root, name)
             config = _loaded(text, name)
-        except (yaml.YAMLError, RecursionError):
-            continue  # the argument parser says what is wrong
+        except (yaml.YAMLError, RecursionError) as error:
+            what = " ".join(str(error).split()).replace('in "<unicode string>", ', "")
+            raise ValueError(f"{name}: not YAML: {what}") from None
+        if not isinstance(root, yaml.MappingNode):
+            if name == AS_TEXT:
+                continue  # the argument parser says what is wrong
+            raise ValueError(f"{name}: expected a YAML file of key: value lines")
         require_trusted_names(config, name, packages)
-        model = config.get("model") if isinstance(config, dict) else None
+        model = config.get("model")
         if isinstance(model, dict) and "variants" in model:
             stated = model["variants"]
             if not isinstance(stated, dict | None):
@@ -113,7 +121,7 @@ def _read(value: str) -> tuple[str, str]:
         with Path(value).open("rb") as file:
             content = file.read(MAX_BYTES + 1)  # a device states no size
     except (OSError, ValueError):
-        return "config", value
+        return AS_TEXT, value
     try:
         return value, content.decode("utf-8")
     except UnicodeDecodeError:
@@ -130,7 +138,7 @@ def _loaded(text: str, name: str) -> Any:
 
 def _check(root: yaml.Node | None, name: str) -> None:
     if not isinstance(root, yaml.MappingNode):
-        return  # the argument parser says what is wrong
+        return
     for key, value in root.value:
         if key.value in GROUPS and not isinstance(value, yaml.MappingNode) and not _empty(value):
             raise ValueError(

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import WandbLogger
@@ -9,7 +10,13 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from darts_noise.atomic import write_text
 from darts_noise.cli.run_directory import point_latest
-from darts_noise.report.alpha_history import AlphaHistory, Moment, read_history, write_history
+from darts_noise.report.alpha_history import (
+    AlphaHistory,
+    Moment,
+    from_rows,
+    to_rows,
+    write_history,
+)
 from darts_noise.report.cells import draw_cells
 from darts_noise.report.chosen import strengths
 from darts_noise.report.curves import draw_curves
@@ -52,11 +59,22 @@ def weights_tables(arch: Architecture) -> dict[str, Table]:
 
 
 class SearchOutputs(pl.Callback):
-    """Writes what has been found: the cell and α after every epoch, the drawings at the end."""
+    """Writes what has been found: the cell and α after every epoch, the drawings at the end.
+
+    Attributes:
+        history: α so far. A checkpoint holds it too, so that nothing depends on the file.
+    """
 
     def __init__(self, run: Path) -> None:
         self.run = run
+        self.history: AlphaHistory | None = None
         self._drawn = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self.history is None else {"history": to_rows(self.history)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.history = from_rows(state_dict["history"])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, SearchModule)
@@ -104,16 +122,16 @@ class SearchOutputs(pl.Callback):
 
     def remember(self, module: SearchModule) -> None:
         """Adds the epoch that has ended to ``history.json``."""
-        file, space = self.run / HISTORY, module.arch.space
-        history = AlphaHistory(
+        space = module.arch.space
+        history = self.history or AlphaHistory(
             operations=space.operations,
             edges=tuple(space.edges),
             macro={name: tuple(map(str, values)) for name, values in space.macro},
-            moments=read_history(file).moments if file.is_file() else (),
         )
         weights = {k: w.tolist() for k, w in module.arch.expected().items()}
         moment = Moment(module.current_epoch + 1, module.genotype(), weights)
-        write_history(file, history.with_moment(moment))
+        self.history = history.with_moment(moment)
+        write_history(self.run / HISTORY, self.history)
 
     def draw(self, module: SearchModule) -> None:
         """The drawings of what there is so far."""
@@ -127,8 +145,8 @@ class SearchOutputs(pl.Callback):
                 weights, space.operations, space.edges, macro=macro, genotype=genotype
             ),
         }
-        if (self.run / HISTORY).is_file():
-            drawn["film"] = draw_film(read_history(self.run / HISTORY))
+        if self.history is not None:
+            drawn["film"] = draw_film(self.history)
         if (self.run / "metrics.csv").is_file():
             drawn["curves"] = draw_curves(self.run / "metrics.csv", module.num_classes)
         for name, figure in drawn.items():

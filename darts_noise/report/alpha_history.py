@@ -57,23 +57,48 @@ class AlphaHistory:
         return [now for was, now in pairs if was is None or was.genotype != now.genotype]
 
 
-def write_history(path: Path, history: AlphaHistory) -> None:
-    """Writes the file, a line for each epoch, in one step."""
+def to_rows(history: AlphaHistory) -> list[dict[str, Any]]:
+    """As JSON values, the epochs after a head; also what a checkpoint holds of it."""
     head = {
         "format": FORMAT,
-        "operations": history.operations,
-        "edges": history.edges,
-        "macro": history.macro,
+        "operations": list(history.operations),
+        "edges": [list(edge) for edge in history.edges],
+        "macro": {name: list(values) for name, values in history.macro.items()},
     }
-    lines = [json.dumps(head)]
+    rows: list[dict[str, Any]] = [head]
     for moment in history.moments:
         rounded = {
             kind: [[round(weight, DECIMALS) for weight in row] for row in rows]
             for kind, rows in moment.weights.items()
         }
         cell = moment.genotype.to_dict()
-        lines.append(json.dumps({"epoch": moment.epoch, "genotype": cell, "weights": rounded}))
-    write_text(path, "[" + ",\n".join(lines) + "]\n")
+        rows.append({"epoch": moment.epoch, "genotype": cell, "weights": rounded})
+    return rows
+
+
+def from_rows(rows: Any) -> AlphaHistory:
+    """What `to_rows` was given, up to the rounding.
+
+    Raises:
+        ValueError: the values are no such history.
+    """
+    try:
+        head, *moments = rows
+        if head["format"] != FORMAT:
+            raise ValueError(f"expected the format {FORMAT!r}")
+        return AlphaHistory(
+            operations=tuple(map(str, head["operations"])),
+            edges=tuple((int(p), int(node)) for p, node in head["edges"]),
+            macro={str(name): tuple(map(str, values)) for name, values in head["macro"].items()},
+            moments=tuple(map(_moment, moments)),
+        )
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(str(error)) from None
+
+
+def write_history(path: Path, history: AlphaHistory) -> None:
+    """Writes the file, a line for each epoch, in one step."""
+    write_text(path, "[" + ",\n".join(map(json.dumps, to_rows(history))) + "]\n")
 
 
 def read_history(path: Path) -> AlphaHistory:
@@ -86,18 +111,9 @@ def read_history(path: Path) -> AlphaHistory:
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"{path}: expected at most {MAX_BYTES} bytes")
     try:
-        head, *rows = json.loads(path.read_text("utf-8"))
-        if head["format"] != FORMAT:
-            raise ValueError(f"expected the format {FORMAT!r}")
-        history = AlphaHistory(
-            operations=tuple(map(str, head["operations"])),
-            edges=tuple((int(p), int(node)) for p, node in head["edges"]),
-            macro={str(name): tuple(map(str, values)) for name, values in head["macro"].items()},
-            moments=tuple(map(_moment, rows)),
-        )
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        return from_rows(json.loads(path.read_text("utf-8")))
+    except (RecursionError, ValueError) as error:
         raise ValueError(f"{path}: not the history of a search: {error}") from None
-    return history
 
 
 def _moment(row: Any) -> Moment:

@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from darts_noise.checkpoints.checkpoint_io import LAST, PREVIOUS, SealedCheckpointIO, resumable
+from darts_noise.checkpoints.checkpoint_io import (
+    BEST,
+    LAST,
+    PREVIOUS,
+    SealedCheckpointIO,
+    resumable,
+)
 from darts_noise.checkpoints.seal import read_whole
 
 
@@ -68,6 +74,20 @@ def test_a_damaged_last_falls_back_to_the_one_before_and_says_so(tmp_path: Path)
         assert said is not None
         assert str(path) in said
         assert "going on from the checkpoint before it" in said
+
+
+def test_where_both_are_damaged_the_best_epoch_is_left(tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path, number)
+    (tmp_path / LAST).replace(tmp_path / BEST)
+    (tmp_path / LAST).write_bytes(b"nonsense")
+    (tmp_path / PREVIOUS).write_bytes(b"")
+    best = (tmp_path / BEST).read_bytes()
+    path, said = resumable(tmp_path)
+    assert load(path) == 2
+    assert (tmp_path / BEST).read_bytes() == best
+    assert said is not None
+    assert said.endswith("going on from that of the best epoch")
 
 
 def test_without_a_whole_one_there_is_no_going_on(tmp_path: Path) -> None:
