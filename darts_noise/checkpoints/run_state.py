@@ -6,7 +6,8 @@ the run has ended early, and for how long it ran.
 """
 
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
@@ -15,10 +16,19 @@ from lightning_fabric.utilities.apply_func import convert_tensors_to_scalars
 from darts_noise.checkpoints.metric_state import metric_state, set_metric_state
 from darts_noise.checkpoints.random_state import random_state, set_random_state
 from darts_noise.distributed.collectives import SharedError, from_every_process
-from darts_noise.report.metrics_table import MetricsTable, Row
+from darts_noise.report.metrics_table import Row
 
 KEY = "run_state"
 """Of the checkpoint."""
+
+
+class Table(Protocol):
+    """The rows of a run's figures, such as `MetricsTable`."""
+
+    rows: list[Row]
+
+    def replace(self, rows: Sequence[Row]) -> None:
+        """Makes these the rows."""
 
 
 class RunState(pl.Callback):
@@ -32,7 +42,7 @@ class RunState(pl.Callback):
         table: of the run's figures.
     """
 
-    def __init__(self, table: MetricsTable) -> None:
+    def __init__(self, table: Table) -> None:
         self.table = table
         self.ended = False
         self._began = time.perf_counter()

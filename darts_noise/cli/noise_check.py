@@ -38,6 +38,8 @@ SAME = (
 )
 """What the quick check has from the Trainer of the clean run."""
 RUNS = "noise_runs.json"
+EPOCHS = "noise_epochs"
+"""Folder of the quick check's last epoch while it lasts."""
 
 
 def add_options(parser: LightningArgumentParser) -> None:
@@ -120,11 +122,12 @@ class NoiseCheck:
         unused = PROTOCOLS[self.protocol].unused
         for key, argument, value in (
             ("noise_controls", "controls", self.controls),
-            ("noise_runs", "path", self.earlier),
             ("noise_grid", "grid", grid),
         ):
             if value is not None and argument in unused:
                 raise ValueError(f"{key}: expected none with noise_protocol {self.protocol}")
+        if self.earlier is not None and self.protocol == "quick":
+            raise ValueError("noise_runs: expected none with noise_protocol quick")
         if self.wanted:
             self.samples = self._choose_samples(config["noise_samples"])
 
@@ -138,7 +141,8 @@ class NoiseCheck:
         runs = session.run / RUNS
         own: dict[str, Any]
         if self.protocol == "quick":
-            own = {"callbacks": session.progress("noise", FIGURES)}
+            progress = session.progress("noise", FIGURES)
+            own = {"callbacks": progress, "path": session.run / EPOCHS}
         else:
             # Where they exist, the run goes on.
             if self.earlier is not None and session.is_first and not runs.exists():

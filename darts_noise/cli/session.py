@@ -14,7 +14,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from darts_noise.checkpoints.checkpoint_io import LAST, SealedCheckpointIO, resumable
-from darts_noise.checkpoints.kept import KeptCheckpoint
+from darts_noise.checkpoints.kept import keep_checkpoints
 from darts_noise.checkpoints.run_state import RunState
 from darts_noise.cli.parser import ScriptCLI
 from darts_noise.cli.program import called
@@ -117,7 +117,7 @@ class Session:
                     self.state,
                     self.stops,
                     *callbacks(self.run),
-                    *_checkpoints(folder, monitor),
+                    *keep_checkpoints(folder, monitor),
                 ],
             )
             self.checkpoint, notice = on_first_process(lambda: self._checkpoint(resumed))
@@ -245,24 +245,3 @@ class Session:
 def cell_artifact(name: str, genotype: Path) -> tuple[str, str, list[Path]]:
     """Name, type and file of a cell in W&B: what a search makes and a training uses."""
     return f"cell-{name}", "cell", [genotype]
-
-
-def _checkpoints(folder: Path, monitor: str | None) -> list[KeptCheckpoint]:
-    """``last.ckpt`` after every epoch and, where there is a figure to judge by, ``best.ckpt``.
-
-    Two of Lightning's, because one with ``save_last`` leaves out the epochs that are not the best.
-    The last comes last, since it holds which was the best.
-    """
-
-    def keep(filename: str, figure: str | None) -> KeptCheckpoint:
-        return KeptCheckpoint(
-            dirpath=folder,
-            filename=filename,
-            monitor=figure,
-            mode="max",
-            save_top_k=1,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
-        )
-
-    return ([keep("best", monitor)] if monitor else []) + [keep(Path(LAST).stem, None)]

@@ -35,7 +35,7 @@ class Protocol(NamedTuple):
 
 
 PROTOCOLS: Mapping[str, Protocol] = {
-    "quick": Protocol(None, 10, ("grid", "controls", "path", "progress")),
+    "quick": Protocol(None, 10, ("grid", "controls", "progress")),
     "converged": Protocol(1000, 100, ("callbacks",)),
     "selectivity": Protocol(1000, 100, ("callbacks", "controls")),
 }
@@ -121,7 +121,8 @@ def noise_fit(
         grid: optimisers, learning rates, seeds and weight decay of the long protocols.
         controls: positive controls by name (``converged``); when absent torchvision's resnet18,
             ``{}`` for none. That of a search is its cell for λ = 0.
-        path: a JSON file of finished trainings, from which a second call goes on (long protocols).
+        path: from which a second call goes on: a JSON file of finished trainings (long protocols),
+            or a folder that holds the last whole epoch until the end (``quick``).
         progress: whether, or on which console, to show the trainings (long protocols); when absent
             on standard error if that is a terminal.
         root: folder that holds the data sets which `family` names.
@@ -156,7 +157,7 @@ def noise_fit(
         trainer=trainer or {},
     )
     if protocol == "quick":
-        return quick_fit(measurement, callbacks or ())
+        return quick_fit(measurement, callbacks or (), path)
     if protocol == "selectivity":
         return selectivity_fit(measurement, grid, path, progress)
     return converged_fit(measurement, grid, controls, path, progress)

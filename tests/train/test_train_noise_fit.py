@@ -1,6 +1,7 @@
 """The measurement of noise fit: on one fixed set, from scratch, and telling fit from no fit."""
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from PIL import Image
 
@@ -65,6 +66,37 @@ def test_noise_is_not_mixed(images):
         return {k: v for k, v in fit.to_dict().items() if k != "seconds"}
 
     assert record() == record(mixup=1.0, cutmix=1.0)
+
+
+class Fault(pl.Callback):
+    """Ends the training in the midst of its third epoch."""
+
+    def on_train_batch_end(self, trainer, *args):
+        if trainer.current_epoch == 2:
+            raise RuntimeError("power cut")
+
+
+def test_the_quick_measurement_goes_on_from_its_last_epoch(images, tmp_path):
+    """To the same record as the unbroken one, with random numbers drawn in every step."""
+    common = {"samples": 40, "batch_size": 10, "trainer": CPU, "epochs": 4}
+    common["recipe"] = {**RECIPE, "drop_path": 0.5}
+
+    def record(**more):
+        fit = dn.noise_fit("darts_v1", images, **common, **more)
+        return {k: v for k, v in fit.to_dict().items() if k != "seconds"}
+
+    whole, kept = record(), tmp_path / "noise"
+    with pytest.raises(RuntimeError, match="power cut"):
+        record(path=kept, callbacks=[Fault()])
+    with pytest.raises(ValueError, match=f"path: {kept} holds the epochs of .* seed 0, expected 1"):
+        record(path=kept, seed=1)
+    seen = []
+    watch = pl.callbacks.LambdaCallback(
+        on_train_epoch_start=lambda trainer, _: seen.append(trainer.current_epoch)
+    )
+    assert record(path=kept, callbacks=[watch]) == whole
+    assert seen == [2, 3]
+    assert not kept.exists()
 
 
 def test_samples_default_to_as_many_as_there_are_real_images(images):
