@@ -72,7 +72,7 @@ def add_options(parser: LightningArgumentParser) -> None:
     add(
         "--noise_controls",
         type=list[str] | None,
-        help=f"{', '.join(CONTROL_NETWORKS)} or cells; else resnet18",
+        help=f"list of {', '.join(CONTROL_NETWORKS)} or names of cells; else [resnet18]",
     )
     add(
         "--noise_runs",
@@ -164,6 +164,8 @@ class NoiseCheck:
                 trainer=self.trainer,
                 **own,
             )
+        except ValueError as error:  # of the file or folder of an earlier start
+            raise ValueError(str(error).removeprefix("path: ")) from None
         except (KeyboardInterrupt, SystemExit):  # the second is how Lightning leaves
             if runs.exists():
                 session.console.print(f"to go on with the noise: --noise_runs {runs}")

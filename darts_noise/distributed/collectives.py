@@ -29,7 +29,7 @@ def lost_process(error: RuntimeError) -> str | None:
         return None
     return (
         f"process {process_rank()} of {process_count()}: another process has ended before this "
-        "one, and says why; after a start of all of them with --resume the run goes on"
+        "one, and says why if it could; started again with --resume, all of them go on"
     )
 
 
