@@ -76,7 +76,7 @@ def find_genotype(cli: ScriptCLI) -> tuple[Genotype, str]:
     """
     named = cli.config["model"]["genotype"]
     if named is not None:
-        named = _beside_config(cli, named) or named
+        named = _beside_config(cli, named) or _by_name(cli, named) or named
         try:
             return load_genotype(named), named
         except ValueError as error:
@@ -89,6 +89,14 @@ def find_genotype(cli: ScriptCLI) -> tuple[Genotype, str]:
             "first, or name a cell, as in --model.genotype darts_v2"
         )
     return load_genotype(newest), str(newest)
+
+
+def _by_name(cli: ScriptCLI, named: str) -> str | None:
+    """The folder of the search of that name, unless it is a published cell's or a path."""
+    if str(named).lower() in list_genotypes() or Path(named).exists() or Path(named).name != named:
+        return None
+    run = Path(cli.config["runs"]) / "search" / named
+    return str(run) if (run / "genotype.json").is_file() else None
 
 
 def _beside_config(cli: ScriptCLI, named: str) -> str | None:

@@ -42,8 +42,8 @@ class TrainModule(PlainModule):
     or by a checkpoint: ``TrainModule.load_from_checkpoint(path).net`` is the trained network.
 
     Args:
-        genotype: a published name, a .json, or a run directory; null for the newest search (only
-            train.py looks for that).
+        genotype: a published name, a .json, or a run directory; for train.py also the name of a
+            search, and null for the newest.
         channels: channels of a state before the first reduction.
         num_cells: cells of the network, with reductions at one and two thirds.
         stem: small (8×8 to 28×28 images), cifar or imagenet.

@@ -233,6 +233,15 @@ def test_the_next_command_is_one_that_finds_the_cell(tmp_path, capsys):
     assert "Noise family" not in card.read_text()
 
 
+@pytest.mark.parametrize(("named", "folder"), [("s", "search/s"), ("darts_v1", None)])
+def test_a_cell_is_also_found_by_the_name_of_its_search(runs, named, folder):
+    arguments = [f"--runs={runs}", f"--model.genotype={named}"]
+    cli = train.TrainCLI(train.TrainModule, arguments)
+    genotype, where = train.find_genotype(cli)
+    assert where == (named if folder is None else str(runs / folder))
+    assert genotype == dn.load_genotype(where)
+
+
 def test_without_a_noise_check_the_card_says_so_and_without_a_bar_no_epoch(runs, tmp_path, capsys):
     train.main(
         [
