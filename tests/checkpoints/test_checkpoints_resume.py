@@ -283,7 +283,8 @@ def test_without_a_whole_checkpoint_the_run_is_refused_and_left_as_it_is(
             run("search", tmp_path)
     folder = tmp_path / "search" / "r"
     last = folder / "checkpoints" / "last.ckpt"
-    last.write_bytes(b"")
+    for checkpoint in last.parent.iterdir():
+        checkpoint.write_bytes(b"")
     before = sorted(path.name for path in folder.iterdir())
     with pytest.raises(SystemExit) as ended:
         search.main(["--resume", f"--runs={tmp_path}"])
