@@ -93,6 +93,8 @@ class SearchOutputs(pl.Callback):
         assert isinstance(pl_module, SearchModule)
         if trainer.is_global_zero:
             self.write(pl_module)
+            if self.history is not None:  # also where a resumed run had no epoch left to make
+                write_history(self.run / HISTORY, self.history)
             self.draw(pl_module)
 
     def on_exception(

@@ -274,6 +274,22 @@ def test_a_damaged_checkpoint_costs_an_epoch_and_no_bit(
     assert_same(tmp_path / kind / "r", unbroken)
 
 
+@pytest.mark.parametrize("kind", ["search"])
+def test_a_damaged_history_costs_nothing(
+    kind: str, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        at_call(patch, MetricsTable, "log_metrics", 1, killed)
+        with pytest.raises(KilledError):
+            run(kind, tmp_path)
+    resumed = tmp_path / kind / "r"
+    (resumed / "history.json").write_bytes(b"\xff")
+    search.main(["--resume", f"--runs={tmp_path}"])
+    assert_same(resumed, unbroken)
+    for name in ("history.json", "alpha.json"):
+        assert (resumed / name).read_text() == (unbroken / name).read_text(), name
+
+
 def test_without_a_whole_checkpoint_the_run_is_refused_and_left_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
