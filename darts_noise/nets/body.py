@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from darts_noise.nets.cell import Cell
 from darts_noise.nets.features import Feature, FeatureInfo, chosen_indices
+from darts_noise.nets.input_filter import input_filter
 from darts_noise.nets.macro import (
     choose_normalisation,
     pooling_stride,
     scaled_channels,
+    start_small,
     stem_pooling,
 )
 from darts_noise.nets.plan import plan_cells
@@ -60,6 +62,7 @@ class Body(nn.Module):
             "stem_stride": stem_stride,
         }
         channels = scaled_channels(genotype, channels)
+        self.input_filter = input_filter(genotype.choice("input_filter"), in_channels)
         self.stem = build_stem(stem, in_channels, channels, stem_stride)
         normalisation, pooling = genotype.choice("normalisation"), genotype.choice("pooling")
         choose_normalisation(self.stem, normalisation)
@@ -83,6 +86,8 @@ class Body(nn.Module):
         ]
         self.cells = nn.ModuleList(cells)
         self.out_channels = cells[-1].out_channels
+        if normalisation == "none":
+            start_small((self.stem, self.cells), depth=1 + 2 * num_cells)
 
         stride = self.stem.stride * pooling_stride(pooling)
         features = []
@@ -100,7 +105,7 @@ class Body(nn.Module):
         Args:
             x: images (B, in_channels, H, W).
         """
-        first, second = (self.stem_pooling(state) for state in self.stem(x))
+        first, second = (self.stem_pooling(state) for state in self.stem(self.input_filter(x)))
         yield STEM, first
         for index, cell in enumerate(self.cells):
             first, second = second, cell(first, second, self.drop_path)

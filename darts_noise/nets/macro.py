@@ -3,7 +3,7 @@
 The choices and their values are `darts_noise.space.macro.MACRO`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -53,6 +53,28 @@ def choose_normalisation(module: nn.Module, kind: Value) -> None:
     )
     if kind == "none":
         _keep_variances(module)
+
+
+SIGNAL = 0.002
+"""What is left, where a network has no norms, of a signal behind its first weights."""
+
+
+def start_small(modules: Iterable[nn.Module], depth: int) -> None:
+    """Scales the convolutions of a network without norms so that `SIGNAL` is left of a signal.
+
+    Weights that start small learn what an image shows most clearly first, and details that tell one
+    image of noise from another late or never (the rich regime: Chizat et al. 2019,
+    arXiv:1812.07956). With 3 cells this is about PyTorch's own initialisation; that of a deeper
+    network would leave nothing of a signal.
+
+    Args:
+        modules: whose convolutions keep the variance of their inputs (`choose_normalisation`).
+        depth: convolutions that a signal goes through, one after the other.
+    """
+    for leaf in (m for module in modules for m in module.modules()):
+        if isinstance(leaf, nn.Conv2d):
+            with torch.no_grad():
+                leaf.weight.mul_(SIGNAL ** (1 / depth))
 
 
 def _keep_variances(module: nn.Module) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from darts_noise.naming import unknown
+from darts_noise.nets.input_filter import mixed_input_filter
 from darts_noise.nets.macro import mix_norms, pooling_candidates, stem_pooling, weighing
 from darts_noise.nets.mixed.shared import SharedCell
 from darts_noise.nets.mixed.stacked import module_list
@@ -72,6 +73,7 @@ class SuperNet(nn.Module):
             "stem": stem,
             "stem_stride": stem_stride,
         }
+        self.input_filter = mixed_input_filter(self.space)
         self.stem = build_stem(stem, in_channels, channels, stem_stride)
         mix_norms(self.stem, self.space)
         self.poolings = nn.ModuleList(map(stem_pooling, pooling_candidates(self.space)))
@@ -107,7 +109,7 @@ class SuperNet(nn.Module):
         if self.implementation == "shared":
             x = x.contiguous(memory_format=torch.channels_last)
         with weighing(self, weights):
-            states = self.stem(x)
+            states = self.stem(self.input_filter(x))
             # Like cells take the same: those of the first pooling stand for all.
             arranged: dict[str, Any] = {}
             for plan, cell in zip(self.plans, self.cells, strict=False):

@@ -1,8 +1,8 @@
 """Macro choices: what holds for a whole network and not for one edge of a cell.
 
-A genotype that is silent on one has DARTS's own: batch norm, no pooling behind the stem, the width
-that the network is built with. A new choice is one entry in `MACRO`, and what it does in
-`nets/macro.py`.
+A genotype that is silent on one has DARTS's own: batch norm, the image as it is, no pooling behind
+the stem, the width that the network is built with. A new choice is one entry in `MACRO`, and what
+it does in `nets/macro.py` or a file of its own beside it.
 """
 
 from collections.abc import Mapping
@@ -16,6 +16,7 @@ Value = str | float
 MACRO: Mapping[str, tuple[Value, ...]] = MappingProxyType(
     {
         "normalisation": ("batch", "layer", "none"),
+        "input_filter": ("none", "blur_3x3", "blur_5x5"),
         "pooling": ("none", "average_2", "average_4"),
         "width": (1.0, 0.75, 0.5, 0.25),
     }
@@ -23,7 +24,8 @@ MACRO: Mapping[str, tuple[Value, ...]] = MappingProxyType(
 """Each choice with its values, DARTS's own first.
 
 ``normalisation``: of the stem, the cells' preprocessing and the operations; ``layer`` is over the
-channels and pixels of one image, ``none`` leaves a shift per channel. ``pooling``: a ReLU and an
+channels and pixels of one image, ``none`` leaves a shift per channel. ``input_filter``: a
+fixed low-pass filter of the image, before the stem. ``pooling``: a ReLU and an
 average over squares of 2 or 4 pixels right behind the stem. ``width``: a factor of the channels.
 """
 

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import darts_noise as dn
-from darts_noise.nets.macro import MixedNorm, Shift, stem_pooling
+from darts_noise.nets.input_filter import MixedInputFilter, input_filter
+from darts_noise.nets.macro import SIGNAL, MixedNorm, Shift, stem_pooling
 from darts_noise.space.macro import MACRO
 from darts_noise.space.spaces import Space
 
@@ -44,16 +45,16 @@ def test_without_norms_an_image_does_not_see_its_batch():
         assert torch.allclose(net(x)[:2], net(x[:2]), atol=1e-5) == alone, kind
 
 
-def test_without_norms_signals_neither_vanish_nor_explode():
+@pytest.mark.parametrize("num_cells", [3, 8, 14])
+def test_without_norms_a_network_starts_small_at_any_depth(num_cells):
+    """Less is left of a signal than it was, and more than on its longest way through."""
     torch.manual_seed(0)
-    net = dn.create_model(
-        replace(SILENT, macro={"normalisation": "none"}), channels=16, num_cells=8, stem="small"
-    )
-    values = {}
-    for name, cell in net.cells.named_children():
-        cell.register_forward_hook(lambda _, __, y, name=name: values.update({name: y.std()}))
-    net(torch.randn(8, 3, 32, 32))
-    assert all(0.05 < value < 50 for value in values.values()), values
+    genotype = replace(SILENT, macro={"normalisation": "none"})
+    net = dn.create_model(genotype, channels=16, num_cells=num_cells, stem="small")
+    x = torch.randn(8, 3, 32, 32)
+    assert SIGNAL < net.forward_features(x).std() < 2
+    alone = dn.Cell(genotype, in_channels=3, channels=16)  # in a model of somebody else's
+    assert 0.3 < alone(x).std() < 10
 
 
 def test_pooling_divides_the_maps():
@@ -171,3 +172,35 @@ def test_weights_of_a_choice_are_checked():
     arch = dn.Architecture(net.space).double()
     with pytest.raises(ValueError, match=r"weights\['width'\]: expected \(1, 2\)"):
         net(x, arch() | {"width": torch.ones(2)})
+
+
+@pytest.mark.parametrize("choice", MACRO["input_filter"])
+@pytest.mark.parametrize("shape", [(3, 3, 11, 13), (2, 1, 2, 5), (1, 2, 1, 1)])
+def test_a_mixed_input_filter_is_the_sum_of_the_filters(choice, shape):
+    """Also where an image is too small to be mirrored; and with all weight on one, that one."""
+    torch.manual_seed(0)
+    x = torch.randn(shape, dtype=torch.float64)
+    candidates = MACRO["input_filter"]
+    alone = [input_filter(kind, shape[1]).double()(x) for kind in candidates]
+    mixed = MixedInputFilter(candidates).double()
+    mixed.weights = torch.rand(3, dtype=torch.float64)
+    if min(shape[2:]) > 2:
+        expected = sum(w * term for w, term in zip(mixed.weights, alone, strict=True))
+        torch.testing.assert_close(mixed(x), expected)
+    mixed.weights = torch.tensor([float(kind == choice) for kind in candidates]).double()
+    if min(shape[2:]) > 2 or choice != "blur_3x3":
+        torch.testing.assert_close(mixed(x), alone[candidates.index(choice)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "left"), [("none", 1.0), ("blur_3x3", 0.375), ("blur_5x5", 70 / 256)]
+)
+def test_an_input_filter_leaves_little_of_noise_and_all_of_what_is_smooth(kind, left):
+    """Of independent pixels, the deviation √Σk² of its kernel; of a constant, all."""
+    torch.manual_seed(0)
+    net = network(input_filter=kind)
+    noise = net.input_filter(torch.randn(64, 1, 28, 28))[..., 4:-4, 4:-4]
+    assert noise.std().item() == pytest.approx(left, rel=0.03)
+    smooth = torch.full((1, 1, 9, 9), 3.0)
+    torch.testing.assert_close(net.input_filter(smooth), smooth)
+    assert net.state_dict().keys() == network().state_dict().keys()

@@ -14,10 +14,11 @@ MACROS = [
     {},
     {"normalisation": "layer", "pooling": "average_2"},
     {"normalisation": "none", "pooling": "average_4", "width": 0.5},
+    {"input_filter": "blur_5x5", "width": 0.5},
 ]
 
 
-@pytest.fixture(params=MACROS, ids=["darts", "layer", "none"])
+@pytest.fixture(params=MACROS, ids=["darts", "layer", "none", "blurred"])
 def genotype(request):
     return replace(DARTS, macro=request.param)
 

@@ -28,6 +28,7 @@ def test_silence_is_dartss_own():
     assert "macro" not in silent.to_dict()
     assert {name: silent.choice(name) for name in MACRO} == {
         "normalisation": "batch",
+        "input_filter": "none",
         "pooling": "none",
         "width": 1.0,
     }

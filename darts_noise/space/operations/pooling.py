@@ -3,6 +3,8 @@
 They halve or smooth, so they carry an image's low frequencies and lose what noise is made of.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,36 +24,54 @@ def avg_pool_3x3(channels: int, stride: int, affine: bool) -> nn.Module:
     return nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
 
 
-def _mirrored(x: Tensor) -> Tensor:
-    """(B, C, H, W) → (B, C, H + 2, W + 2), by a pixel on each side."""
-    return F.pad(x, (1, 1, 1, 1), mode="reflect" if min(x.shape[-2:]) > 1 else "replicate")
+def mirrored(x: Tensor, margin: int) -> Tensor:
+    """(B, C, H, W) → (B, C, H + 2m, W + 2m), by a margin of m pixels on each side.
+
+    A side of no more than m pixels has too little to mirror: its border is repeated.
+    """
+    mode = "reflect" if min(x.shape[-2:]) > margin else "replicate"
+    return F.pad(x, (margin,) * 4, mode=mode)
 
 
-torch.fx.wrap("_mirrored")  # a condition on sizes, which a symbolic trace has none of
+torch.fx.wrap("mirrored")  # a condition on sizes, which a symbolic trace has none of
+
+
+def binomial(size: int) -> Tensor:
+    """The (size, size) low-pass filter whose rows and columns are binomial coefficients; sum 1.
+
+    >>> 16 * binomial(3)[1]
+    tensor([2., 4., 2.])
+    """
+    row = torch.tensor([math.comb(size - 1, k) / 2 ** (size - 1) for k in range(size)])
+    return torch.outer(row, row)
 
 
 class BlurPool(nn.Module):
-    """Fixed binomial low-pass filter [1 2 1]ᵀ[1 2 1] / 16 per channel, then the stride.
+    """Fixed binomial low-pass filter per channel, then the stride.
 
-    (B, C, H, W) → (B, C, ⌈H/stride⌉, ⌈W/stride⌉). The border is mirrored; a side of one pixel has
-    nothing to mirror and is repeated. Source: Zhang 2019, arXiv:1904.11486.
+    (B, C, H, W) → (B, C, ⌈H/stride⌉, ⌈W/stride⌉). The border is mirrored. Source: Zhang 2019,
+    arXiv:1904.11486.
+
+    Args:
+        channels: C.
+        stride: of the output.
+        size: pixels of a side of the filter: 3, [1 2 1]ᵀ[1 2 1] / 16, or another odd number.
     """
 
     kernel: Tensor
 
-    def __init__(self, channels: int, stride: int) -> None:
+    def __init__(self, channels: int, stride: int, size: int = 3) -> None:
         super().__init__()
         self.channels = channels
         self.stride = stride
-        row = torch.tensor([1.0, 2.0, 1.0])
+        self.margin = size // 2
         # A constant: in no checkpoint, but it moves and changes its dtype with the module. Stored
         # in full, since ranks that are kept equal write into each other's buffers.
-        self.register_buffer(
-            "kernel", (torch.outer(row, row) / 16).repeat(channels, 1, 1, 1), persistent=False
-        )
+        self.register_buffer("kernel", binomial(size).repeat(channels, 1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(_mirrored(x), self.kernel, stride=self.stride, groups=self.channels)
+        x = mirrored(x, self.margin)
+        return F.conv2d(x, self.kernel, stride=self.stride, groups=self.channels)
 
 
 @register_operation("pooling", normalise_in_search=True)

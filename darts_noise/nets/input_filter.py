@@ -1,0 +1,56 @@
+"""The macro choice of a low-pass filter in front of the stem: in a network, and in the supernet.
+
+Neighbouring pixels of independent noise have nothing in common, so a binomial filter of 3×3 leaves
+3/8 of its deviation and one of 5×5 a bit more than a quarter, while an image keeps its coarse form.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from darts_noise.nets.macro import Weighted
+from darts_noise.space.macro import Value
+from darts_noise.space.operations.pooling import BlurPool, binomial, mirrored
+from darts_noise.space.spaces import Space
+
+
+def input_filter(kind: Value, in_channels: int) -> nn.Module:
+    """What an image goes through before the stem: (B, in_channels, H, W) → the same."""
+    size = filter_size(kind)
+    return nn.Identity() if size == 1 else BlurPool(in_channels, 1, size)
+
+
+def filter_size(kind: Value) -> int:
+    """The side of a filter in pixels.
+
+    >>> filter_size("blur_5x5"), filter_size("none")
+    (5, 1)
+    """
+    return 1 if kind == "none" else int(str(kind).rpartition("x")[2])
+
+
+class MixedInputFilter(Weighted):
+    """x (B, C, H, W) through Σ_k weight_k · filter_k, which is one filter, as they are linear."""
+
+    kernels: Tensor
+
+    def __init__(self, candidates: Sequence[Value]) -> None:
+        super().__init__("input_filter", candidates)
+        sizes = [filter_size(kind) for kind in candidates]
+        self.margin = max(sizes) // 2
+        kernels = [F.pad(binomial(size), ((max(sizes) - size) // 2,) * 4) for size in sizes]
+        self.register_buffer("kernels", torch.stack(kernels), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = torch.einsum("k,kij->ij", self.shares, self.kernels.to(self.shares.dtype))
+        channels = x.shape[1]
+        weight = kernel.to(x.dtype).expand(channels, 1, *kernel.shape)
+        return F.conv2d(mirrored(x, self.margin), weight, groups=channels)
+
+
+def mixed_input_filter(space: Space) -> nn.Module:
+    """What the images of a supernet go through before the stem."""
+    candidates = dict(space.macro).get("input_filter")
+    return nn.Identity() if candidates is None else MixedInputFilter(candidates)
