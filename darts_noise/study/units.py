@@ -75,27 +75,45 @@ class Unit:
 
 
 def units_of(settings: StudySettings) -> list[Unit]:
-    """All units, in the order in which one worker would make them."""
+    """All units, in the order in which one worker would make them.
+
+    First what the claim rests on: found cells and networks by hand, all that is measured of them
+    but the quick fit of those that no penalty has seen. Then the other controls.
+    """
     family = settings.noise_family
-    order = _interleaved(compared_networks(settings))
-    units = [Unit("network" if n.own.test else "noise", n, seed, family) for seed, n in order]
-    for unseen in settings.unseen_families:
-        units += [Unit("noise", n, seed, unseen) for seed, n in order]
-    if settings.quick is not None:
-        units += [Unit("noise", n, seed, family, "quick") for seed, n in order if n.own.test]
+    networks = compared_networks(settings)
+    first = [n for n in networks if n.control is None or n.control in HAND]
+    positive = [n for n in networks if n.control == POSITIVE_CONTROL]
+    rest = [n for n in networks if n not in first and n not in positive]
+    claim = [n for n in first if n.control is None and n.noise_weight]
+
+    def fits(
+        some: Iterable[Compared], families: Iterable[Family], protocol: Protocol
+    ) -> list[Unit]:
+        order = _by_seed(some)
+        return [Unit("noise", n, seed, f, protocol) for f in families for seed, n in order]
+
+    def main(some: Iterable[Compared]) -> list[Unit]:
+        return [
+            Unit("network" if n.own.test else "noise", n, seed, family)
+            for seed, n in _by_seed(some)
+        ]
+
+    def quick(some: Iterable[Compared]) -> list[Unit]:
+        tested = [n for n in some if n.own.test and settings.quick is not None]
+        return fits(tested, [family], "quick")
+
+    unseen = settings.unseen_families
+    others = [n for n in networks if n not in claim]
+    units = [*main(first), *main(positive), *quick(claim), *fits(first, unseen, "converged")]
+    units += [*main(rest), *fits([*positive, *rest], unseen, "converged"), *quick(others)]
     proposal = Compared("sample", "proposal", settings.sample.trials)
     units += [Unit("sample", proposal, number, family) for number in range(proposal.seeds)]
     return units
 
 
-def _interleaved(networks: list[Compared]) -> list[tuple[int, Compared]]:
-    """Seed by seed: what the claim rests on for every seed before the other controls."""
-    first = [n for n in networks if n.control is None or n.control in HAND]
-    rest = [n for n in networks if n not in first]
-    rest.sort(key=lambda network: network.control != POSITIVE_CONTROL)
-    return [*_by_seed(first), *_by_seed(rest)]
-
-
-def _by_seed(networks: list[Compared]) -> Iterable[tuple[int, Compared]]:
+def _by_seed(networks: Iterable[Compared]) -> list[tuple[int, Compared]]:
+    """Seed by seed, so that a study that is stopped has some of everything."""
+    networks = list(networks)
     most = max((network.seeds for network in networks), default=0)
     return [(seed, n) for seed in range(most) for n in networks if seed < n.seeds]

@@ -26,11 +26,12 @@ def test_what_tells_most_comes_first(tmp_path):
     found = keys(tmp_path)
     assert found[:4] == ["lambda_0.5/0", "lambda_2/0", "lambda_0/0", "pooled_cnn/0"]
     assert found[4:8] == ["lambda_0.5/1", "lambda_2/1", "lambda_0/1", "pooled_cnn/1"]
+    claim = ["lambda_0.5/0", "lambda_2/0", "lambda_0.5/1", "lambda_2/1"]
     assert found[8] == "resnet18/0/converged/uniform"
-    unseen = [i for i, key in enumerate(found) if key.endswith("/converged/gaussian")]
-    assert unseen[0] > max(i for i, key in enumerate(found) if key.count("/") == 1)
-    quick = [i for i, key in enumerate(found) if "/quick/" in key]
-    assert quick == list(range(len(found) - len(quick), len(found)))
+    assert found[9:13] == [f"{key}/quick/uniform" for key in claim]
+    assert all("/converged/" in key for key in found[13:21])
+    others = [i for i, key in enumerate(found) if "/quick/" in key][4:]
+    assert others == list(range(len(found) - len(others), len(found)))
 
 
 def test_every_network_seed_and_family_is_there_once(tmp_path):
