@@ -5,7 +5,7 @@ had the same there, in the colour and hatch of its operation. Where a row is emp
 did without that edge. To change the sizes, change the constants below.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -48,7 +48,7 @@ def draw_film(history: AlphaHistory, title: str | None = None) -> Figure:
         raise ValueError("history: expected at least one epoch, got none")
     bands = {name: rows for name, rows in _bands(history) if rows}
     kept = {value for kind in CELLS for row in bands.get(kind, ()) for value in row.values}
-    operations = [operation for operation in history.operations if operation in kept]
+    look = {name: of for name, of in looks(history.operations).items() if name in kept}
     tall = [ABOVE + ROW_HEIGHT * len(rows) for rows in bands.values()]
     heading = 0.24 if title else 0.0
     height = heading + max(sum(tall) + BELOW, LEAST_LEGEND_HEIGHT)
@@ -64,14 +64,14 @@ def draw_film(history: AlphaHistory, title: str | None = None) -> Figure:
             across = WIDTH - LEGEND_WIDTH - LABEL_WIDTH
             box = (LABEL_WIDTH / WIDTH, top / height, across / WIDTH, (room - ABOVE) / height)
             axes = figure.add_axes(box)
-            _paint(axes, rows, history.moments, operations if name in CELLS else (), across)
+            _paint(axes, rows, history.moments, look if name in CELLS else {}, across)
             axes.set_title(name, weight="bold", loc="left", pad=3.0)
         axes.tick_params(axis="x", length=2.0, labelbottom=True)
         axes.set_xlabel("epoch")
         legend_height = height - heading - ABOVE
         left = WIDTH - LEGEND_WIDTH + 0.05
         legend = (left / WIDTH, 0.0, (LEGEND_WIDTH - 0.05) / WIDTH, legend_height / height)
-        explain_areas(figure.add_axes(legend), operations)
+        explain_areas(figure.add_axes(legend), look)
     return figure
 
 
@@ -102,11 +102,10 @@ def _paint(
     axes: Axes,
     rows: Sequence[_Row],
     moments: Sequence[Moment],
-    operations: Sequence[str],
+    look: Mapping[str, tuple[str, str]],
     across: float,
 ) -> None:
     """Fills axes that are `across` inches wide; what is no operation is written into its bar."""
-    look = looks(operations)
     epochs = moments[-1].epoch - moments[0].epoch + 1
     for at, row in enumerate(rows):
         start = 0

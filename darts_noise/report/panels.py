@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from darts_noise.report.metrics_series import Series
-from darts_noise.report.share_areas import draw_areas, explain_areas
+from darts_noise.report.share_areas import draw_areas, explain_areas, looks
 from darts_noise.report.style import OKABE_ITO
 from darts_noise.space.macro import MACRO
 
@@ -118,7 +118,7 @@ def make_panels(series: Mapping[str, Series], num_classes: int | None = None) ->
         areas = partial(draw_areas, shares=operations)
         found.append(Panel(title, areas, operations))
         if kind in explained:
-            found.append(Panel("", partial(explain_areas, operations=operations)))
+            found.append(Panel("", partial(explain_areas, look=looks(operations))))
     return found
 
 

@@ -19,8 +19,12 @@ OTHER_COLOUR = "#A0A0A0"  # of a name that is not registered, such as one from a
 
 
 def looks(operations: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Operation → its colour and hatch, in the order of the stack."""
-    known = set(list_operations())
+    """Operation → its colour and hatch, in the order of the stack.
+
+    That of the names does not matter: a drawing of the same operations has the same looks.
+    """
+    known = list_operations()
+    operations = sorted(operations, key=lambda name: (name not in known, name))
     order = [kind.name for kind in OPERATION_KINDS.values()] + [""]
     kind = {name: operation_kind(name).name if name in known else "" for name in operations}
     colour = {k.name: k.colour for k in OPERATION_KINDS.values()}
@@ -49,12 +53,12 @@ def draw_areas(axes: Axes, shares: Mapping[str, Sequence[tuple[float, float]]]) 
     axes.set_ylim(0.0, max(map(sum, zip(*heights, strict=True))) or 1.0)
 
 
-def explain_areas(axes: Axes, operations: Iterable[str]) -> None:
-    """Fill an empty panel with the legend, from top to bottom as the areas are stacked."""
+def explain_areas(axes: Axes, look: Mapping[str, tuple[str, str]]) -> None:
+    """Fill an empty panel with the legend of `looks`, from top to bottom as they are stacked."""
     axes.set_axis_off()
     patches = [
         Patch(facecolor=colour, hatch=hatch, edgecolor="white", linewidth=0.4, label=name)
-        for name, (colour, hatch) in looks(operations).items()
+        for name, (colour, hatch) in look.items()
     ]
     axes.legend(
         handles=patches[::-1],

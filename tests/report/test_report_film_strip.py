@@ -20,8 +20,7 @@ def test_bars_are_the_genotypes_of_the_epochs(space: str) -> None:
         for moment in history.moments:
             cell = getattr(moment.genotype, kind)
             kept = {(p, node): name for node, pairs in enumerate(cell) for name, p in pairs}
-            present = {value for m in history.moments for value in _operations(m.genotype)}
-            look = looks([o for o in history.operations if o in present])
+            look = looks(history.operations)
             for row, edge in enumerate(history.edges):
                 here = [b for b in bars if _covers(b, moment.epoch, row)]
                 assert len(here) == (tuple(edge) in kept)
@@ -30,11 +29,6 @@ def test_bars_are_the_genotypes_of_the_epochs(space: str) -> None:
                     assert to_hex(here[0].get_facecolor()) == colour.lower()
                     assert (here[0].get_hatch() or "") == hatch
     assert ("whole network" in axes) == bool(history.macro)
-
-
-def _operations(genotype: object) -> set[str]:
-    cells = (genotype.normal, genotype.reduce)  # type: ignore[attr-defined]
-    return {name for cell in cells for pairs in cell for name, _ in pairs}
 
 
 def _covers(bar: Rectangle, epoch: int, row: int) -> bool:

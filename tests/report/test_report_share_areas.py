@@ -37,7 +37,7 @@ def test_heights_add_up_in_the_order_of_the_kinds() -> None:
 
 def test_legend_is_read_from_the_top_of_the_stack() -> None:
     axes = Figure().subplots()
-    explain_areas(axes, SHARES)
+    explain_areas(axes, looks(SHARES))
     legend = axes.get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == [
@@ -58,6 +58,11 @@ def test_every_operation_has_its_own_look(names: list[str]) -> None:
         assert colour == (
             OPERATION_KINDS[get_operation(name).kind].colour if known else OTHER_COLOUR
         )
+
+
+def test_a_look_does_not_depend_on_the_order_of_the_names() -> None:
+    """A table has its columns in an order of its own; its curves are drawn as the film is."""
+    assert looks(list_operations()) == looks(list_operations()[::-1])
 
 
 def test_shares_that_are_not_finite_or_all_zero() -> None:
