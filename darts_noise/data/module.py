@@ -169,7 +169,14 @@ class ImageDataModule(pl.LightningDataModule):
             ValueError: there is no validation split.
         """
         if not len(self.validation):
-            raise ValueError("data.validation_fraction: expected more than 0 to validate, got 0")
+            if not self.validation_fraction:
+                problem = "data.validation_fraction: expected more than 0 to validate, got 0"
+            else:
+                problem = (
+                    f"data.train_samples: expected 2 images of a class or more to hold one out, "
+                    f"got {len(self.train)} in all"
+                )
+            raise ValueError(problem)
         if shuffle:
             return self._shuffled(self.validation, Stream.VALIDATION)
         return self._in_order(self.validation)
