@@ -69,6 +69,7 @@ def lay_over(argv: list[str]) -> list[str]:
         model = config.get("model")
         if isinstance(model, dict) and "variants" in model:
             stated = model["variants"]
+            stated = {stated: None} if isinstance(stated, str) else stated
             if not isinstance(stated, dict | None):
                 return argv  # the argument parser says what is wrong
             variants = {} if stated is None else variants | stated

@@ -57,7 +57,7 @@ class SearchModule(SearchStep):
         noise_samples: images in the noise set.
         supernet: shared, or textbook: the same function, slower and easier to change.
         hypergradient: first_order, finite_difference, exact or neumann.
-        variants: search variants with their settings; see darts_noise.list_variants().
+        variants: a search variant, or several with settings; see darts_noise.list_variants().
         twin_steps: updates of the twin per search step.
         twin_optimiser: of v, sgd or adam; null for that of w.
         twin_learning_rate: of v at the start; null for that of w.
@@ -92,7 +92,7 @@ class SearchModule(SearchStep):
         noise_samples: int = 1000,
         supernet: str = "shared",
         hypergradient: str = "first_order",
-        variants: dict[str, dict[str, Setting] | None] | None = None,
+        variants: str | dict[str, dict[str, Setting] | None] | None = None,
         twin_steps: int = 1,
         twin_optimiser: str | None = None,
         twin_learning_rate: float | None = None,
@@ -111,6 +111,7 @@ class SearchModule(SearchStep):
     ) -> None:
         super().__init__()
         self.space = get_space(space, nodes)
+        variants = {variants: None} if isinstance(variants, str) else variants
         self.variants = make_variants(variants or {})
         self.penalty = make_penalty(penalty)
         self.save_hyperparameters()

@@ -74,8 +74,12 @@ def test_several_presets_lie_over_each_other(tmp_path):
         "pc_darts": {"parts": 4, "edge_normalisation": True},
     }
     assert hparams["channels"] == 6
+    later.write_text("model: {channels: 6, variants: gdas}\n")
+    assert SearchCLI(dn.SearchModule, argv).model.hparams["variants"]["gdas"] is None
     none = SearchCLI(dn.SearchModule, [*argv, "--model.variants=null"]).model.hparams
     assert none["variants"] is None
+    alone = SearchCLI(dn.SearchModule, ["--model.variants=gdas"]).model.hparams
+    assert alone["variants"] == {"gdas": None}
 
 
 def test_every_variant_has_a_preset():
