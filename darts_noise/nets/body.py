@@ -87,7 +87,8 @@ class Body(nn.Module):
         self.cells = nn.ModuleList(cells)
         self.out_channels = cells[-1].out_channels
         if normalisation == "none":
-            start_small((self.stem, self.cells), depth=1 + 2 * num_cells)
+            steps = [self.stem, *(step for cell in cells for step in cell.steps())]
+            start_small(steps, depth=1 + 2 * num_cells)
 
         stride = self.stem.stride * pooling_stride(pooling)
         features = []

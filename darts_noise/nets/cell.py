@@ -87,6 +87,11 @@ class Cell(nn.Module):
         )
         choose_normalisation(self, genotype.choice("normalisation"))
 
+    def steps(self) -> list[nn.Module]:
+        """What a signal goes through: the preprocessing of both inputs, and every operation."""
+        operations = [step for node in self.operations for step in node.children()]
+        return [*self.preprocess, *operations]
+
     def forward(
         self, first: Tensor, second: Tensor | None = None, drop_path: float = 0.0
     ) -> Tensor:

@@ -3,7 +3,7 @@
 The choices and their values are `darts_noise.space.macro.MACRO`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -14,6 +14,7 @@ from darts_noise.distributed.batch_norm import follow, statistics_over_processes
 from darts_noise.distributed.collectives import process_count
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.macro import MACRO, Value
+from darts_noise.space.operations.identity import FactorizedReduce
 from darts_noise.space.spaces import Space
 
 # ------------------------------------------------------------------------- discrete networks
@@ -59,22 +60,25 @@ SIGNAL = 0.002
 """What is left, where a network has no norms, of a signal behind its first weights."""
 
 
-def start_small(modules: Iterable[nn.Module], depth: int) -> None:
+def start_small(steps: Sequence[nn.Module], depth: int) -> None:
     """Scales the convolutions of a network without norms so that `SIGNAL` is left of a signal.
 
     Weights that start small learn what an image shows most clearly first, and details that tell one
     image of noise from another late or never (the rich regime: Chizat et al. 2019,
-    arXiv:1812.07956). With 3 cells this is about PyTorch's own initialisation; that of a deeper
-    network would leave nothing of a signal.
+    arXiv:1812.07956). Each step weakens a signal as much as any other, however many convolutions it
+    is made of: otherwise a separable one, which has four, would never start to learn.
 
     Args:
-        modules: whose convolutions keep the variance of their inputs (`choose_normalisation`).
-        depth: convolutions that a signal goes through, one after the other.
+        steps: modules whose convolutions keep the variance of their inputs
+            (`choose_normalisation`): a stem, a preprocessing or an operation.
+        depth: of the network, in steps one after the other.
     """
-    for leaf in (m for module in modules for m in module.modules()):
-        if isinstance(leaf, nn.Conv2d):
+    for step in steps:
+        convolutions = [module for module in step.modules() if isinstance(module, nn.Conv2d)]
+        in_a_row = 1 if isinstance(step, FactorizedReduce) else len(convolutions)
+        for convolution in convolutions:
             with torch.no_grad():
-                leaf.weight.mul_(SIGNAL ** (1 / depth))
+                convolution.weight.mul_(SIGNAL ** (1 / (depth * in_a_row)))
 
 
 def _keep_variances(module: nn.Module) -> None:

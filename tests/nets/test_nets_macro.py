@@ -46,15 +46,39 @@ def test_without_norms_an_image_does_not_see_its_batch():
 
 
 @pytest.mark.parametrize("num_cells", [3, 8, 14])
-def test_without_norms_a_network_starts_small_at_any_depth(num_cells):
-    """Less is left of a signal than it was, and more than on its longest way through."""
+def test_without_norms_a_network_starts_small_at_any_depth(num_cells, monkeypatch):
+    """Much less of a signal than where nothing is scaled, and more than on the longest way."""
+    genotype, x = replace(SILENT, macro={"normalisation": "none"}), torch.randn(8, 3, 32, 32)
+
+    def left():
+        torch.manual_seed(0)
+        net = dn.create_model(genotype, channels=16, num_cells=num_cells, stem="small")
+        return net.forward_features(x).std().item()
+
+    small = left()
+    monkeypatch.setattr("darts_noise.nets.body.start_small", lambda steps, depth: None)
+    assert SIGNAL < small / left() < 0.2
+
+
+@pytest.mark.parametrize("name", ["conv_3x3", "sep_conv_3x3", "dil_conv_3x3", "conv_7x1_1x7"])
+def test_every_step_weakens_a_signal_alike(name):
+    """One with four convolutions as one with one; else a network of the former never learns."""
+    cell = [[(name, 0), (name, 1)]]
     torch.manual_seed(0)
-    genotype = replace(SILENT, macro={"normalisation": "none"})
-    net = dn.create_model(genotype, channels=16, num_cells=num_cells, stem="small")
-    x = torch.randn(8, 3, 32, 32)
-    assert SIGNAL < net.forward_features(x).std() < 2
-    alone = dn.Cell(genotype, in_channels=3, channels=16)  # in a model of somebody else's
-    assert 0.3 < alone(x).std() < 10
+    net = dn.create_model(
+        dn.Genotype(cell, [2], cell, [2], macro={"normalisation": "none"}),
+        channels=16,
+        num_cells=3,
+        stem="small",
+    )
+    alone = dn.Cell(net.genotype, in_channels=16, channels=16)
+    choices = zip(net.cells[0].steps()[1:], alone.steps()[1:], strict=True)
+    for small, whole in choices:
+        small_, whole_ = (
+            torch.stack([m.weight.std() for m in step.modules() if isinstance(m, nn.Conv2d)]).prod()
+            for step in (small, whole)
+        )
+        assert (small_ / whole_).item() == pytest.approx(SIGNAL ** (1 / 7), rel=0.4)
 
 
 def test_pooling_divides_the_maps():
