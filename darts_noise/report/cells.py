@@ -52,7 +52,7 @@ def draw_cells(
     """Draw the normal cell above the reduction cell.
 
     Args:
-        genotype: what to draw; its macro choices stand in a line above the cells.
+        genotype: what to draw; its macro choices stand above the cells.
         title: a line above both.
         strength: for "normal" and "reduce" a weight in [0, 1] for each node's pairs, in the
             genotype's order; drawn as the width of the lines. A kind may be missing.
@@ -72,11 +72,11 @@ def draw_cells(
         operation_kind(name) for _, cell, _ in kinds.values() for node in cell for name, _ in node
     }
     legend = [kind for kind in OPERATION_KINDS.values() if kind in present] + [CONCATENATION]
-    macro = ", ".join(f"{name} {value}" for name, value in genotype.macro.items())
     heading, caption, key_row = 0.26 if title else 0.04, 0.22, 0.16
-    heading += MACRO_LINE if macro else 0.0
     with matplotlib.rc_context(RC):
         width = max(layout(cell, concat).width for _, cell, concat in kinds.values())
+        macro = _lines([f"{name} {value}" for name, value in genotype.macro.items()], width)
+        heading += MACRO_LINE * len(macro)
         plans = {kind: layout(cell, concat, width) for kind, (_, cell, concat) in kinds.items()}
         columns = len(legend)
         while columns > 1 and _legend_width([k.name for k in legend], columns) > width:
@@ -90,9 +90,9 @@ def draw_cells(
                 0.5, 1 - 0.06 / height, title, ha="center", va="top", size=9.0, weight="bold"
             )
         top = height - heading
-        if macro:
-            line = (top + MACRO_LINE - 0.02) / height
-            figure.text(0.5, line, macro, ha="center", va="top", size=LABEL_TEXT)
+        for i, line in enumerate(reversed(macro), start=1):
+            at = (top + i * MACRO_LINE - 0.02) / height
+            figure.text(0.5, at, line, ha="center", va="top", size=LABEL_TEXT)
         for kind, plan in plans.items():
             figure.text(
                 MARGIN / width, (top - 0.03) / height, kinds[kind][0], va="top", weight="bold"
@@ -136,6 +136,18 @@ def _explain(figure: Figure, legend: Sequence[OperationKind], columns: int) -> N
         borderaxespad=0.3,
         labelspacing=0.3,
     )
+
+
+def _lines(choices: Sequence[str], width: float) -> list[str]:
+    """The choices with commas between them, in as few lines as fit a figure of so many inches."""
+    lines: list[str] = []
+    for choice in choices:
+        longer = f"{lines[-1]}, {choice}" if lines else choice
+        if lines and text_width(longer, LABEL_TEXT) <= width - 2 * MARGIN:
+            lines[-1] = longer
+        else:
+            lines.append(choice)
+    return lines
 
 
 def _legend_width(names: Sequence[str], columns: int) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from darts_noise.space import Genotype, list_operations, load_genotype
+from darts_noise.space.macro import MACRO as MACRO_CHOICES
 
 NAMES = list_operations()
 
@@ -58,7 +59,15 @@ CHAIN = Genotype(  # seven nodes, each after the last
     [[("skip_connect", i + 1)] for i in range(7)],
     [8],
 )
-MACRO = replace(TWO, macro={"normalisation": "none", "pooling": "average_4", "width": 0.25})
+LONGEST = {name: max(values, key=lambda v: len(str(v))) for name, values in MACRO_CHOICES.items()}
+MACRO = replace(TWO, macro=LONGEST)
+SMALLEST = replace(  # the narrowest drawing below the longest line
+    MACRO,
+    normal=[[("skip_connect", 0), ("skip_connect", 1)]],
+    normal_concat=[2],
+    reduce=[[("skip_connect", 0), ("skip_connect", 1)]],
+    reduce_concat=[2],
+)
 PUBLISHED = {name: load_genotype(name) for name in ("darts_v1", "darts_v2")}
 GENOTYPES = {
     **PUBLISHED,
@@ -66,6 +75,7 @@ GENOTYPES = {
     "two": TWO,
     "chain": CHAIN,
     "macro": MACRO,
+    "smallest": SMALLEST,
     **{f"random {seed}": random_genotype(seed) for seed in range(6)},
 }
 each = pytest.mark.parametrize("cells", GENOTYPES.values(), ids=GENOTYPES.keys())
