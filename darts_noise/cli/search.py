@@ -21,6 +21,7 @@ from darts_noise.cli.session import Session, cell_artifact, quiet_lightning
 from darts_noise.noise.families import describe_noise
 from darts_noise.report.card import count_parameters, row
 from darts_noise.report.tracking import require_mode, set_axis
+from darts_noise.search.candidates import choose
 from darts_noise.search.module import SearchModule
 
 
@@ -79,12 +80,27 @@ def search_card(module: SearchModule, session: Session) -> dict[str, Any]:
         "validation_accuracy": figures.get("val/accuracy"),
         "twin_noise_accuracy": None if module.twin is None else figures.get("noise/accuracy"),
         "penalty": figures.get("noise/penalty"),
+        "candidates": module.genotype().meta.get("candidates"),
         "parameters": count_parameters(module.net),
         "epochs": session.trainer.current_epoch,
         "train_samples": len(data.train),
         "genotype": str(session.run / "genotype.json"),
         **session.origin(),
     }
+
+
+def choose_cell(module: SearchModule, session: Session) -> None:
+    """Measures the cells that α proposes, writes the figures and takes the best."""
+    console = session.console
+    console.print(f"measuring up to {module.hparams['candidates']} cells that α proposes")
+    try:
+        found = choose(module, session.cli.datamodule, console.print)
+    except (KeyboardInterrupt, SystemExit):
+        session.interrupted()
+    callbacks: list[Any] = session.trainer.callbacks  # type: ignore[attr-defined]
+    for outputs in callbacks:
+        if isinstance(outputs, SearchOutputs):
+            outputs.choose(module, found)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -119,6 +135,8 @@ def main(argv: list[str] | None = None) -> None:
         session.fit(module)
         if not session.is_first:
             return
+        if module.hparams["candidates"] > 1:
+            choose_cell(module, session)
         card = search_card(module, session)
         session.close(
             card,

@@ -1,6 +1,7 @@
 """What a search writes into its run's directory, besides checkpoints and the card."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from darts_noise.report.page.alternatives import edge_name
 from darts_noise.report.style import save_figure
 from darts_noise.report.tracking import Table, log_images
 from darts_noise.search.architecture import Architecture
+from darts_noise.search.candidates import Candidate
 from darts_noise.search.module import SearchModule
 from darts_noise.space.genotype import format_json
 
@@ -121,6 +123,13 @@ class SearchOutputs(pl.Callback):
             "weights": {k: w.tolist() for k, w in arch.expected().items()},
         }
         write_text(self.run / "alpha.json", format_json(alpha))
+
+    def choose(self, module: SearchModule, found: Sequence[Candidate]) -> None:
+        """``candidates.json``, and everything anew that shows the cell that has been chosen."""
+        rows = [candidate.to_dict() for candidate in found]
+        write_text(self.run / "candidates.json", format_json({"candidates": rows}))
+        self.write(module)
+        self.draw(module)
 
     def remember(self, module: SearchModule) -> None:
         """Adds the epoch that has ended to ``history.json``."""

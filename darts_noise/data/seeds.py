@@ -24,6 +24,7 @@ class Stream(enum.IntEnum):
     TWIN = 7
     STATISTICS = 8
     RANDOM_CELL = 9
+    CANDIDATES = 10
 
 
 def derive_seed(seed: int, *key: int) -> int:

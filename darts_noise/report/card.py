@@ -43,6 +43,7 @@ TITLES = {
     "positive_control": "Positive control's noise accuracy",
     "twin_noise_accuracy": "Twin's noise accuracy",
     "penalty": "Penalty P(α)",
+    "candidates": "Cells measured",
     "parameters": "Parameters",
     "multiply_adds": "Multiply-adds",
     "epochs": "Epochs",

@@ -76,6 +76,17 @@ class Architecture(nn.Module):
         with torch.no_grad():
             return discretise(self.space, self.expected(), meta)
 
+    def draw(self, generator: torch.Generator) -> Genotype:
+        """Discrete cells with each candidate as likely as α makes it: of a softmax with Gumbel
+        noise on α, the largest is a draw from the softmax without."""
+
+        def drawn(alpha: Tensor) -> Tensor:
+            exponential = torch.empty(alpha.shape).exponential_(generator=generator)
+            return softmax(alpha - exponential.log().to(alpha))
+
+        with torch.no_grad():
+            return discretise(self.space, self._relaxed(drawn))
+
     def figures(self) -> dict[str, Tensor]:
         """Entropy of the cells and macro choices, shares of candidates, by their logged names."""
         values: dict[str, Tensor] = {}

@@ -62,6 +62,10 @@ class SearchModule(SearchStep):
         twin_optimiser: of v, sgd or adam; null for that of w.
         twin_learning_rate: of v at the start; null for that of w.
         twin_restart: start the twin anew every so many epochs; 0 for never.
+        candidates: cells that α proposes at the end, measured one by one with F = L_val + λ·P; 1
+            for the strongest operations, unmeasured.
+        candidate_epochs: of each one's training on the data.
+        candidate_channels: of its network; null for `channels`.
         warmup_epochs: epochs in which w and v learn and α stands still.
         optimiser: of w and v, sgd or adam, which needs fewer steps; with a cosine schedule.
         learning_rate: of w and v at the start.
@@ -97,6 +101,9 @@ class SearchModule(SearchStep):
         twin_optimiser: str | None = None,
         twin_learning_rate: float | None = None,
         twin_restart: int = 0,
+        candidates: int = 1,
+        candidate_epochs: int = 40,
+        candidate_channels: int | None = None,
         warmup_epochs: int = 0,
         optimiser: str = "sgd",
         learning_rate: float = 0.025,
@@ -116,6 +123,7 @@ class SearchModule(SearchStep):
         self.penalty = make_penalty(penalty)
         self.save_hyperparameters()
         check_settings(self.hparams, self.penalty)
+        self.chosen: Genotype | None = None
         self.stopped_because: str | None = None
         self.symptoms = Symptoms()
 
@@ -173,7 +181,10 @@ class SearchModule(SearchStep):
         self.validation_stream = data.validation_stream(shuffle=True)
 
     def genotype(self) -> Genotype:
-        """The discrete cells that α stands for now, with where they come from."""
+        """The discrete cells that α stands for now, or those `chosen` at the end, with where they
+        come from."""
+        if self.chosen is not None:
+            return self.chosen
         hparams = self.hparams
         return self.arch.genotype(
             {

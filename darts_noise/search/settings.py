@@ -19,6 +19,8 @@ LEAST = {
     "noise_samples": 1,
     "twin_steps": 1,
     "twin_restart": 0,
+    "candidates": 1,
+    "candidate_epochs": 1,
     "warmup_epochs": 0,
     "learning_rate": 0,
     "learning_rate_min": 0,
@@ -54,6 +56,8 @@ def check_settings(settings: Mapping[str, Any], penalty: Penalty) -> None:
     for key, least in LEAST.items():
         if not least <= settings[key] < math.inf:  # written so that NaN is refused as well
             raise ValueError(f"model.{key}: expected {least} or more, got {settings[key]}")
+    if (channels := settings["candidate_channels"]) is not None and channels < 1:
+        raise ValueError(f"model.candidate_channels: expected 1 or more, or null, got {channels}")
     _check_optimisers(settings)
     if not all(0 <= beta < 1 for beta in settings["alpha_betas"]):
         raise ValueError(

@@ -21,6 +21,7 @@ from darts_noise.cli.search import check_settings as check_search
 from darts_noise.cli.train import TrainCLI
 from darts_noise.finite import NotFiniteError
 from darts_noise.nets.network import auxiliary_fits
+from darts_noise.search.candidates import choose
 from darts_noise.search.module import SearchModule
 from darts_noise.space.genotype import Genotype
 from darts_noise.study.sample import first_proposal, proposed_settings
@@ -143,6 +144,8 @@ def search_cell(cli: SearchCLI) -> tuple[Genotype, dict[str, float]]:
     module.build(cli.datamodule)
     trainer = cli.make_trainer(**SILENT)
     _run(trainer.fit, module, cli)
+    if module.hparams["candidates"] > 1:
+        choose(module, cli.datamodule)
     return module.genotype(), _figures(trainer)
 
 

@@ -1,0 +1,249 @@
+"""The choice among discrete cells by what they do themselves, trained alone.
+
+α weighs operations inside a mixture, and a mixture hides what one of its operations can memorise: a
+supernet whose twin is near chance may hold a cell that fits the noise entirely. So α proposes, and
+the objective of the search, measured on each proposed cell, decides:
+
+    F(cell) = L_val(w*) + λ · P,    P = max(0, 1 − L_noise(v*) / log C)
+
+w* and v* are the cell's own weights, trained from scratch on the data and on the noise. DARTS
+(arXiv:1806.09055, section 3.1) chooses likewise, among the cells of four searches and by validation
+accuracy; here there are draws from one α, and noise counts too. The test images have no part in it.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Adam
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from darts_noise.data.augment import Augmentation
+from darts_noise.data.batches import BatchStream
+from darts_noise.data.images import LabelledImages
+from darts_noise.data.module import ImageDataModule
+from darts_noise.data.seeds import Stream, derive_seed, generator
+from darts_noise.nets.network import create_model
+from darts_noise.noise.penalties.twin import noise_fit_penalty
+from darts_noise.search.architecture import Architecture
+from darts_noise.search.module import SearchModule
+from darts_noise.space.genotype import Genotype
+
+RATE = 5e-3
+"""Adam's learning rate on the data, which falls to 0 on a cosine."""
+NOISE_RATES = (1e-3, 3e-3)
+"""Likewise on noise, a training each: the better fit counts."""
+NOISE_EPOCHS = 100
+"""As in the `converged` measurement."""
+FITTED = 0.05
+"""A noise loss in nats below which a training may end: P is within 0.02 of 1."""
+EVALUATION_BATCH = 64
+
+
+class Reading(NamedTuple):
+    """A network on a set: mean cross-entropy in nats, and accuracy from 0 to 1."""
+
+    loss: float
+    accuracy: float
+
+    def __str__(self) -> str:
+        return f"{self.accuracy:.3f} (loss {self.loss:.3f})"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A proposed cell and what was measured of it.
+
+    Attributes:
+        genotype: the cell.
+        validation: on the images that α learns from, after a training on those of w.
+        noise: the better of the fits to the noise set; None where λ is 0, or where the validation
+            loss alone was already worse than the objective of another.
+        objective: F; None where noise has not been measured although λ is more than 0.
+    """
+
+    genotype: Genotype
+    validation: Reading
+    noise: Reading | None = None
+    objective: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        genotype = {k: v for k, v in self.genotype.to_dict().items() if k != "meta"}
+        readings = {
+            name: None if reading is None else reading._asdict()
+            for name, reading in (("validation", self.validation), ("noise", self.noise))
+        }
+        return {"genotype": genotype, **readings, "objective": self.objective}
+
+
+def propose(arch: Architecture, count: int, seed: int) -> list[Genotype]:
+    """Different cells: the one that α stands for, then draws from it.
+
+    A draw takes each operation and macro choice with the probability that α gives it: the largest
+    of α plus Gumbel noise. There are fewer than `count` where a hundred draws give nothing new.
+
+    >>> arch = Architecture(space="noise", nodes=1)
+    >>> found = propose(arch, count=3, seed=0)
+    >>> len(found), found[0].to_dict() == arch.genotype().to_dict()
+    (3, True)
+    """
+    found, random, misses = [arch.genotype()], generator(seed, Stream.CANDIDATES), 0
+    while len(found) < count and misses < 100:
+        drawn = arch.draw(random)
+        if drawn in found:
+            misses += 1
+        else:
+            found.append(drawn)
+    return found
+
+
+def choose(
+    module: SearchModule, data: ImageDataModule, told: Callable[[str], None] = lambda line: None
+) -> list[Candidate]:
+    """Measures cells that α of an ended search proposes; `module.chosen` becomes the best.
+
+    The same α gives the same candidates with the same figures; torch's generator is left as it was.
+    Of several processes one does all of this.
+
+    Args:
+        module: the search.
+        data: those of the search.
+        told: is given a line about each measurement.
+
+    Returns:
+        The best first; behind those with an objective the others by their validation loss.
+    """
+    proposed = propose(module.arch, module.hparams["candidates"], module.hparams["seed"])
+    trials, measured = Trials(module, data), []
+    for number, genotype in enumerate(proposed, 1):
+        measured.append(Candidate(genotype, trials.on_data(genotype)))
+        told(f"candidate {number}/{len(proposed)}  val {measured[-1].validation}")
+    measured.sort(key=lambda candidate: candidate.validation.loss)
+    least = math.inf
+    for place, candidate in enumerate(measured):
+        if candidate.validation.loss >= least:  # as are all that follow: P only adds to it
+            break
+        measured[place] = judged = trials.judged(candidate)
+        assert judged.objective is not None
+        least = min(least, judged.objective)
+        if judged.noise is not None:
+            told(f"val {judged.validation}  noise {judged.noise}  F {judged.objective:.4f}")
+    measured.sort(key=lambda c: math.inf if c.objective is None else c.objective)
+    best = measured[0].genotype
+    meta = {**module.genotype().meta, "space": module.space.name, "candidates": len(measured)}
+    module.chosen = replace(best, meta=meta)
+    return measured
+
+
+class Trials:
+    """Trainings of discrete cells, all with the same initial seed and order of the batches.
+
+    Args:
+        module: the search whose settings and noise they have.
+        data: its data.
+    """
+
+    def __init__(self, module: SearchModule, data: ImageDataModule) -> None:
+        self.module, self.data, self.settings = module, data, module.hparams
+        self.seed = derive_seed(module.hparams["seed"], Stream.CANDIDATES)
+
+    def on_data(self, genotype: Genotype) -> Reading:
+        """Trained on the images of w, read on those of α."""
+        data, settings = self.data, self.settings
+        stream = self._shuffled(data.train, data.augmentation)
+        net = self._trained(genotype, stream, settings["candidate_epochs"], RATE)
+        return self._read(net, data.validation, data.crop_pct)
+
+    def on_noise(self, genotype: Genotype, noise: LabelledImages) -> Reading:
+        """The better fit of `NOISE_RATES` to the search's noise, read on the same images."""
+        fits = []
+        for rate in NOISE_RATES:
+            net = self._trained(genotype, self._shuffled(noise), NOISE_EPOCHS, rate)
+            fits.append(self._read(net, noise))
+            if fits[-1].loss < FITTED:
+                break
+        return min(fits)
+
+    def judged(self, candidate: Candidate) -> Candidate:
+        """The candidate with its noise fit and its objective."""
+        noise, loss = self.module.noise_set, candidate.validation.loss
+        if noise is None:
+            return replace(candidate, objective=loss)
+        fit = self.on_noise(candidate.genotype, noise)
+        penalty = float(noise_fit_penalty(torch.tensor(fit.loss), noise.num_classes))
+        objective = loss + self.settings["noise_weight"] * penalty
+        return replace(candidate, noise=fit, objective=objective)
+
+    def _shuffled(
+        self, data: LabelledImages, augmentation: Augmentation | None = None
+    ) -> BatchStream:
+        return BatchStream(
+            data,
+            min(self.data.batch_size, len(data)),
+            self.data.normalisation,
+            seed=self.seed,
+            augmentation=augmentation,
+            device=self.module.device,
+        )
+
+    def _trained(
+        self, genotype: Genotype, stream: BatchStream, epochs: int, rate: float
+    ) -> nn.Module:
+        settings = self.settings
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            net = create_model(
+                genotype,
+                num_classes=self.module.num_classes,
+                in_channels=self.module.in_channels,
+                channels=settings["candidate_channels"] or settings["channels"],
+                num_cells=settings["num_cells"],
+                stem=settings["stem"],
+                stem_stride=settings["stem_stride"],
+            )
+        net.to(memory_format=torch.channels_last)
+        net.to(self.module.device).train()
+        optimiser = Adam(net.parameters(), rate)
+        steps = epochs * stream.batches_per_epoch
+        schedule = CosineAnnealingLR(optimiser, steps)
+        for step in range(steps):
+            images, labels = stream.batch(step)
+            loss = F.cross_entropy(net(_laid_out(images)), labels)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            if settings["gradient_clip"]:
+                nn.utils.clip_grad_norm_(net.parameters(), settings["gradient_clip"])
+            optimiser.step()
+            schedule.step()
+        return net
+
+    @torch.no_grad()
+    def _read(self, net: nn.Module, data: LabelledImages, crop_pct: float = 1.0) -> Reading:
+        stream = BatchStream(
+            data,
+            min(EVALUATION_BATCH, len(data)),
+            self.data.normalisation,
+            crop_pct=crop_pct,
+            shuffle=False,
+            drop_last=False,
+            device=self.module.device,
+        )
+        net.eval()
+        loss, right = torch.zeros(2, device=self.module.device)
+        for k in range(stream.batches_per_epoch):
+            images, labels = stream.batch(k)
+            logits = net(_laid_out(images))
+            loss += F.cross_entropy(logits, labels, reduction="sum")
+            right += (logits.argmax(1) == labels).sum()
+        mean = float(loss) / len(data)
+        # A training that diverged has learnt nothing: on the data the worst, on noise harmless.
+        return Reading(mean if math.isfinite(mean) else math.inf, float(right) / len(data))
+
+
+def _laid_out(images: Tensor) -> Tensor:
+    return images.to(memory_format=torch.channels_last)
