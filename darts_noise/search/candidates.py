@@ -61,9 +61,9 @@ class Candidate:
     Attributes:
         genotype: the cell.
         validation: on the images that α learns from, after a training on those of w.
-        noise: the better of the fits to the noise set; None where λ is 0, or where the validation
-            loss alone was already worse than the objective of another.
-        objective: F; None where noise has not been measured although λ is more than 0.
+        noise: the better of the fits to the noise set; None where λ is 0, and where the validation
+            loss alone is no less than another's objective.
+        objective: F; None where it could not become the least.
     """
 
     genotype: Genotype

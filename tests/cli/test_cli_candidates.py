@@ -1,0 +1,72 @@
+"""``search.py --model.candidates``: what is measured at the end, written, and gone on with."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import darts_noise as dn
+from darts_noise.cli import search
+from darts_noise.search import candidates
+
+SMALL = [
+    "--model.space=noise",
+    "--model.nodes=1",
+    "--model.channels=4",
+    "--model.num_cells=3",
+    "--model.stem=small",
+    "--model.noise_samples=32",
+    "--model.candidates=3",
+    "--model.candidate_epochs=1",
+    "--model.warmup_epochs=0",
+    "--data.train_samples=120",
+    "--data.batch_size=16",
+    "--trainer.max_epochs=1",
+    "--wandb=off",
+]
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidates, "NOISE_EPOCHS", 2)
+
+
+def test_the_cell_that_is_left_is_the_best_of_those_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search.main([*SMALL, f"--runs={tmp_path}", "--name=s"])
+    run = tmp_path / "search" / "s"
+    rows = json.loads((run / "candidates.json").read_text())["candidates"]
+    left = json.loads((run / "genotype.json").read_text())
+    assert {k: v for k, v in left.items() if k != "meta"} == rows[0]["genotype"]
+    assert left["meta"]["candidates"] == len(rows) == 3
+    measured = [row["objective"] for row in rows if row["objective"] is not None]
+    assert measured == sorted(measured)
+    assert json.loads((run / "card.json").read_text())["candidates"] == 3
+    assert "candidate 3/3  val " in capsys.readouterr().out
+
+
+def test_a_search_that_is_stopped_while_it_measures_ends_as_the_unbroken_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search.main([*SMALL, f"--runs={tmp_path}", "--name=whole"])
+    with monkeypatch.context() as broken:
+        count = []
+
+        def stop(self: candidates.Trials, genotype: dn.Genotype) -> candidates.Reading:
+            count.append(genotype)
+            if len(count) == 2:
+                raise KeyboardInterrupt
+            return candidates.Reading(1.0, 0.5)
+
+        broken.setattr(candidates.Trials, "on_data", stop)
+        with pytest.raises(SystemExit) as ended:
+            search.main([*SMALL, f"--runs={tmp_path}", "--name=broken"])
+    assert ended.value.code == 130
+    assert "to go on: " in capsys.readouterr().out
+    run = tmp_path / "search" / "broken"
+    assert not (run / "card.json").exists()
+    search.main(["--resume", str(run)])
+    whole = tmp_path / "search" / "whole"
+    for name in ("genotype.json", "candidates.json"):
+        assert (run / name).read_text() == (whole / name).read_text()
