@@ -8,7 +8,7 @@ the objective of the search, measured on each proposed cell, decides:
 
 w* and v* are the cell's own weights, trained from scratch on the data and on the noise. DARTS
 (arXiv:1806.09055, section 3.1) chooses likewise, among the cells of four searches and by validation
-accuracy; here there are draws from one α, and noise counts too. The test images have no part in it.
+accuracy; here one α proposes, and noise counts too. The test images have no part in it.
 """
 
 import math
@@ -31,7 +31,7 @@ from darts_noise.nets.network import create_model
 from darts_noise.noise.penalties.twin import noise_fit_penalty
 from darts_noise.search.architecture import Architecture
 from darts_noise.search.module import SearchModule
-from darts_noise.space.genotype import Genotype
+from darts_noise.space.genotype import Cell, Genotype
 
 RATE = 5e-3
 """Adam's learning rate on the data, which falls to 0 on a cosine."""
@@ -39,6 +39,8 @@ NOISE_RATES = (1e-3, 3e-3)
 """Likewise on noise, a training each: the better fit counts."""
 NOISE_EPOCHS = 100
 """As in the `converged` measurement."""
+MISSES = 100
+"""So many proposals in a row that bring nothing new end the choice."""
 FITTED = 0.05
 """A noise loss in nats below which a training may end: P is within 0.02 of 1."""
 EVALUATION_BATCH = 64
@@ -71,6 +73,17 @@ class Candidate:
     noise: Reading | None = None
     objective: float | None = None
 
+    @property
+    def score(self) -> float:
+        """The objective, and infinity where there is none."""
+        return math.inf if self.objective is None else self.objective
+
+    def __str__(self) -> str:
+        parts = [f"val {self.validation}"]
+        parts += [] if self.noise is None else [f"noise {self.noise}"]
+        parts += [] if self.objective is None else [f"F {self.objective:.4f}"]
+        return "  ".join(parts)
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
         genotype = {k: v for k, v in self.genotype.to_dict().items() if k != "meta"}
@@ -81,25 +94,33 @@ class Candidate:
         return {"genotype": genotype, **readings, "objective": self.objective}
 
 
-def propose(arch: Architecture, count: int, seed: int) -> list[Genotype]:
-    """Different cells: the one that α stands for, then draws from it.
+def propose(arch: Architecture, random: torch.Generator, best: Genotype | None) -> Genotype:
+    """A draw from α, or the best cell so far with one thing in it as such a draw has it.
 
-    A draw takes each operation and macro choice with the probability that α gives it: the largest
-    of α plus Gumbel noise. There are fewer than `count` where a hundred draws give nothing new.
-
-    >>> arch = Architecture(space="noise", nodes=1)
-    >>> found = propose(arch, count=3, seed=0)
-    >>> len(found), found[0].to_dict() == arch.genotype().to_dict()
-    (3, True)
+    A draw takes each operation and macro choice with the probability that α gives it. One thing is
+    an operation, whose predecessor stays, or a macro choice.
     """
-    found, random, misses = [arch.genotype()], generator(seed, Stream.CANDIDATES), 0
-    while len(found) < count and misses < 100:
-        drawn = arch.draw(random)
-        if drawn in found:
-            misses += 1
-        else:
-            found.append(drawn)
-    return found
+    drawn = arch.draw(random)
+    if best is None:
+        return drawn
+    changes = [
+        replace(best, macro={**best.macro, name: value})
+        for name, value in drawn.macro.items()
+        if best.choice(name) != value
+    ]
+    for kind in ("normal", "reduce"):
+        cell: Cell = getattr(best, kind)
+        for node, (pairs, others) in enumerate(zip(cell, getattr(drawn, kind), strict=True)):
+            operations = {predecessor: operation for operation, predecessor in others}
+            for place, (operation, predecessor) in enumerate(pairs):
+                new = operations.get(predecessor, operation)
+                if new != operation:
+                    changed = (*pairs[:place], (new, predecessor), *pairs[place + 1 :])
+                    cells: dict[str, Any] = {kind: (*cell[:node], changed, *cell[node + 1 :])}
+                    changes.append(replace(best, **cells))
+    if not changes:
+        return best
+    return changes[int(torch.randint(len(changes), (), generator=random))]
 
 
 def choose(
@@ -107,37 +128,38 @@ def choose(
 ) -> list[Candidate]:
     """Measures cells that α of an ended search proposes; `module.chosen` becomes the best.
 
-    The same α gives the same candidates with the same figures; torch's generator is left as it was.
-    Of several processes one does all of this.
+    First the cell that α stands for; up to a third of the candidates are draws from α, and the
+    others change one thing at a time in the best so far. The same α gives the same candidates with
+    the same figures; torch's generator is left as it was. Of several processes one does all this.
 
     Args:
         module: the search.
         data: those of the search.
-        told: is given a line about each measurement.
+        told: is given a line about each candidate.
 
     Returns:
-        The best first; behind those with an objective the others by their validation loss.
+        The best first; behind those with an objective the others by their validation loss. There
+        are fewer than ``candidates`` where a hundred proposals give nothing new.
     """
-    proposed = propose(module.arch, module.hparams["candidates"], module.hparams["seed"])
-    trials, measured = Trials(module, data), []
-    for number, genotype in enumerate(proposed, 1):
-        measured.append(Candidate(genotype, trials.on_data(genotype)))
-        told(f"candidate {number}/{len(proposed)}  val {measured[-1].validation}")
-    measured.sort(key=lambda candidate: candidate.validation.loss)
-    least = math.inf
-    for place, candidate in enumerate(measured):
-        if candidate.validation.loss >= least:  # as are all that follow: P only adds to it
-            break
-        measured[place] = judged = trials.judged(candidate)
-        assert judged.objective is not None
-        least = min(least, judged.objective)
-        if judged.noise is not None:
-            told(f"val {judged.validation}  noise {judged.noise}  F {judged.objective:.4f}")
-    measured.sort(key=lambda c: math.inf if c.objective is None else c.objective)
-    best = measured[0].genotype
-    meta = {**module.genotype().meta, "space": module.space.name, "candidates": len(measured)}
-    module.chosen = replace(best, meta=meta)
-    return measured
+    arch, count, seed = module.arch, module.hparams["candidates"], module.hparams["seed"]
+    trials, random = Trials(module, data), generator(seed, Stream.CANDIDATES)
+    best = trials.measured(arch.genotype())
+    found, misses = {best.genotype: best}, 0
+    told(f"candidate 1/{count}  {best}")
+    while len(found) < count and misses < MISSES:
+        drawing = len(found) < math.ceil(count / 3)
+        genotype = propose(arch, random, None if drawing else best.genotype)
+        if genotype in found:
+            misses += 1
+            continue
+        misses = 0
+        found[genotype] = candidate = trials.measured(genotype, best.score)
+        told(f"candidate {len(found)}/{count}  {candidate}")
+        if candidate.score < best.score:
+            best = candidate
+    meta = {**module.genotype().meta, "space": module.space.name, "candidates": len(found)}
+    module.chosen = replace(best.genotype, meta=meta)
+    return sorted(found.values(), key=lambda c: (c.score, c.validation.loss))
 
 
 class Trials:
@@ -169,15 +191,24 @@ class Trials:
                 break
         return min(fits)
 
-    def judged(self, candidate: Candidate) -> Candidate:
-        """The candidate with its noise fit and its objective."""
-        noise, loss = self.module.noise_set, candidate.validation.loss
+    def measured(self, genotype: Genotype, least: float = math.inf) -> Candidate:
+        """The cell with its figures.
+
+        Args:
+            genotype: the cell.
+            least: the smallest objective so far. Since P only adds to L_val, noise is not measured
+                where L_val is not below it.
+        """
+        validation = self.on_data(genotype)
+        if validation.loss >= least:
+            return Candidate(genotype, validation)
+        noise = self.module.noise_set
         if noise is None:
-            return replace(candidate, objective=loss)
-        fit = self.on_noise(candidate.genotype, noise)
+            return Candidate(genotype, validation, None, validation.loss)
+        fit = self.on_noise(genotype, noise)
         penalty = float(noise_fit_penalty(torch.tensor(fit.loss), noise.num_classes))
-        objective = loss + self.settings["noise_weight"] * penalty
-        return replace(candidate, noise=fit, objective=objective)
+        objective = validation.loss + self.settings["noise_weight"] * penalty
+        return Candidate(genotype, validation, fit, objective)
 
     def _shuffled(
         self, data: LabelledImages, augmentation: Augmentation | None = None
