@@ -1,6 +1,8 @@
 """``python search.py``: finds a cell; see README.md."""
 
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.cli import LightningArgumentParser
@@ -21,7 +23,7 @@ from darts_noise.cli.session import Session, cell_artifact, quiet_lightning
 from darts_noise.noise.families import describe_noise
 from darts_noise.report.card import count_parameters, row
 from darts_noise.report.tracking import require_mode, set_axis
-from darts_noise.search.candidates import choose
+from darts_noise.search.candidates import Candidate, choose
 from darts_noise.search.module import SearchModule
 
 
@@ -89,18 +91,20 @@ def search_card(module: SearchModule, session: Session) -> dict[str, Any]:
     }
 
 
-def choose_cell(module: SearchModule, session: Session) -> None:
+def choose_cell(module: SearchModule, session: Session, outputs: SearchOutputs) -> None:
     """Measures the cells that α proposes, writes the figures and takes the best."""
-    console = session.console
-    console.print(f"measuring up to {module.hparams['candidates']} cells that α proposes")
+    console, count = session.console, module.hparams["candidates"]
+    console.print(f"measuring up to {count} cells that α proposes")
+
+    def told(found: Sequence[Candidate]) -> None:
+        outputs.keep(found)
+        console.print(f"candidate {len(found)}/{count}  {found[-1]}")
+
     try:
-        found = choose(module, session.cli.datamodule, console.print)
+        outputs.keep(choose(module, session.cli.datamodule, told, outputs.kept()))
     except (KeyboardInterrupt, SystemExit):
         session.interrupted()
-    callbacks: list[Any] = session.trainer.callbacks  # type: ignore[attr-defined]
-    for outputs in callbacks:
-        if isinstance(outputs, SearchOutputs):
-            outputs.choose(module, found)
+    outputs.show(module)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -127,7 +131,13 @@ def main(argv: list[str] | None = None) -> None:
         check_settings(cli)
         cli.datamodule.setup()
         module.build(cli.datamodule)
-        session = Session(cli, lambda run: [SearchOutputs(run)], "val/accuracy", resumed)
+        made: list[SearchOutputs] = []
+
+        def outputs(run: Path) -> list[SearchOutputs]:
+            made.append(SearchOutputs(run))
+            return made
+
+        session = Session(cli, outputs, "val/accuracy", resumed)
     except (OSError, ValueError) as error:
         cli.fail(error)
     with session.one_line_errors():
@@ -136,7 +146,7 @@ def main(argv: list[str] | None = None) -> None:
         if not session.is_first:
             return
         if module.hparams["candidates"] > 1:
-            choose_cell(module, session)
+            choose_cell(module, session, made[0])
         card = search_card(module, session)
         session.close(
             card,

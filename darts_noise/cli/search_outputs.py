@@ -30,8 +30,10 @@ from darts_noise.search.architecture import Architecture
 from darts_noise.search.candidates import Candidate
 from darts_noise.search.module import SearchModule
 from darts_noise.space.genotype import format_json
+from darts_noise.space.json_file import read_json
 
 HISTORY = "history.json"
+CANDIDATES = "candidates.json"
 SPLITS = ("train", "val", "noise")
 STEPS = "search/step"
 """The figure that counts the steps of the search, over which W&B draws all others."""
@@ -124,10 +126,21 @@ class SearchOutputs(pl.Callback):
         }
         write_text(self.run / "alpha.json", format_json(alpha))
 
-    def choose(self, module: SearchModule, found: Sequence[Candidate]) -> None:
-        """``candidates.json``, and everything anew that shows the cell that has been chosen."""
+    def keep(self, found: Sequence[Candidate]) -> None:
+        """Writes ``candidates.json``."""
         rows = [candidate.to_dict() for candidate in found]
-        write_text(self.run / "candidates.json", format_json({"candidates": rows}))
+        write_text(self.run / CANDIDATES, format_json({"candidates": rows}))
+
+    def kept(self) -> list[Candidate]:
+        """What ``candidates.json`` has of a run that was stopped; nothing where it is damaged."""
+        try:
+            rows = read_json(self.run / CANDIDATES)["candidates"]
+            return [Candidate.from_dict(row) for row in rows]
+        except (KeyError, TypeError, ValueError):
+            return []
+
+    def show(self, module: SearchModule) -> None:
+        """Everything anew that shows the cell, once one has been chosen."""
         self.write(module)
         self.draw(module)
 

@@ -12,7 +12,7 @@ accuracy; here one α proposes, and noise counts too. The test images have no pa
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -32,6 +32,7 @@ from darts_noise.noise.penalties.twin import noise_fit_penalty
 from darts_noise.search.architecture import Architecture
 from darts_noise.search.module import SearchModule
 from darts_noise.space.genotype import Cell, Genotype
+from darts_noise.space.shown import shown
 
 RATE = 5e-3
 """Adam's learning rate on the data, which falls to 0 on a cosine."""
@@ -88,10 +89,33 @@ class Candidate:
         """As JSON holds it."""
         genotype = {k: v for k, v in self.genotype.to_dict().items() if k != "meta"}
         readings = {
-            name: None if reading is None else reading._asdict()
+            name: None if reading is None else [finite(reading.loss), reading.accuracy]
             for name, reading in (("validation", self.validation), ("noise", self.noise))
         }
         return {"genotype": genotype, **readings, "objective": self.objective}
+
+    @classmethod
+    def from_dict(cls, data: object) -> "Candidate":
+        """The candidate that `to_dict` has written; ``ValueError`` for anything else."""
+        keys = {"genotype", "validation", "noise", "objective"}
+        if not isinstance(data, Mapping) or data.keys() != keys or data["validation"] is None:
+            raise ValueError(f"expected a candidate, got {shown(data)}")
+        readings = [data["validation"], data["noise"], [data["objective"], 0.0]]
+        for reading in readings:
+            if reading is not None and not (
+                isinstance(reading, list)
+                and len(reading) == 2
+                and type(reading[1]) is float
+                and (reading[0] is None or type(reading[0]) is float)
+            ):
+                raise ValueError(f"expected a loss and an accuracy, got {shown(reading)}")
+        validation, noise = (
+            None if r is None else Reading(math.inf if r[0] is None else r[0], r[1])
+            for r in readings[:2]
+        )
+        assert validation is not None
+        genotype = Genotype.from_dict({**_mapping(data["genotype"]), "meta": {}})
+        return cls(genotype, validation, noise, data["objective"])
 
 
 def propose(arch: Architecture, random: torch.Generator, best: Genotype | None) -> Genotype:
@@ -124,7 +148,10 @@ def propose(arch: Architecture, random: torch.Generator, best: Genotype | None) 
 
 
 def choose(
-    module: SearchModule, data: ImageDataModule, told: Callable[[str], None] = lambda line: None
+    module: SearchModule,
+    data: ImageDataModule,
+    told: Callable[[Sequence[Candidate]], None] = lambda found: None,
+    known: Iterable[Candidate] = (),
 ) -> list[Candidate]:
     """Measures cells that α of an ended search proposes; `module.chosen` becomes the best.
 
@@ -135,17 +162,18 @@ def choose(
     Args:
         module: the search.
         data: those of the search.
-        told: is given a line about each candidate.
+        told: is given the candidates so far, in the order in which they were measured, after each.
+        known: candidates of this search that a run which was stopped has measured.
 
     Returns:
         The best first; behind those with an objective the others by their validation loss. There
         are fewer than ``candidates`` where a hundred proposals give nothing new.
     """
     arch, count, seed = module.arch, module.hparams["candidates"], module.hparams["seed"]
-    trials, random = Trials(module, data), generator(seed, Stream.CANDIDATES)
+    trials, random = Trials(module, data, known), generator(seed, Stream.CANDIDATES)
     best = trials.measured(arch.genotype())
     found, misses = {best.genotype: best}, 0
-    told(f"candidate 1/{count}  {best}")
+    told([best])
     while len(found) < count and misses < MISSES:
         drawing = len(found) < math.ceil(count / 3)
         genotype = propose(arch, random, None if drawing else best.genotype)
@@ -154,7 +182,7 @@ def choose(
             continue
         misses = 0
         found[genotype] = candidate = trials.measured(genotype, best.score)
-        told(f"candidate {len(found)}/{count}  {candidate}")
+        told(list(found.values()))
         if candidate.score < best.score:
             best = candidate
     meta = {**module.genotype().meta, "space": module.space.name, "candidates": len(found)}
@@ -168,9 +196,13 @@ class Trials:
     Args:
         module: the search whose settings and noise they have.
         data: its data.
+        known: what need not be measured again.
     """
 
-    def __init__(self, module: SearchModule, data: ImageDataModule) -> None:
+    def __init__(
+        self, module: SearchModule, data: ImageDataModule, known: Iterable[Candidate] = ()
+    ) -> None:
+        self.known = {candidate.genotype: candidate for candidate in known}
         self.module, self.data, self.settings = module, data, module.hparams
         self.seed = derive_seed(module.hparams["seed"], Stream.CANDIDATES)
 
@@ -199,6 +231,8 @@ class Trials:
             least: the smallest objective so far. Since P only adds to L_val, noise is not measured
                 where L_val is not below it.
         """
+        if genotype in self.known:
+            return self.known[genotype]
         validation = self.on_data(genotype)
         if validation.loss >= least:
             return Candidate(genotype, validation)
@@ -274,6 +308,17 @@ class Trials:
         mean = float(loss) / len(data)
         # A training that diverged has learnt nothing: on the data the worst, on noise harmless.
         return Reading(mean if math.isfinite(mean) else math.inf, float(right) / len(data))
+
+
+def finite(loss: float) -> float | None:
+    """The loss; None, which JSON can hold, where it is infinite."""
+    return loss if math.isfinite(loss) else None
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"genotype: expected an object, got {shown(value)}")
+    return value
 
 
 def _laid_out(images: Tensor) -> Tensor:

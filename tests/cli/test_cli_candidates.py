@@ -46,18 +46,26 @@ def test_the_cell_that_is_left_is_the_best_of_those_measured(
     assert "candidate 3/3  val " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("stopped_after", "damaged"), [(0, ""), (2, ""), (1, '{"candidates": [{"gen'), (1, "[1]")]
+)
 def test_a_search_that_is_stopped_while_it_measures_ends_as_the_unbroken_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    stopped_after: int,
+    damaged: str,
 ) -> None:
     search.main([*SMALL, f"--runs={tmp_path}", "--name=whole"])
+    on_data = candidates.Trials.on_data
     with monkeypatch.context() as broken:
-        count = []
+        made: list[dn.Genotype] = []
 
         def stop(self: candidates.Trials, genotype: dn.Genotype) -> candidates.Reading:
-            count.append(genotype)
-            if len(count) == 2:
+            if len(made) == stopped_after:
                 raise KeyboardInterrupt
-            return candidates.Reading(1.0, 0.5)
+            made.append(genotype)
+            return on_data(self, genotype)
 
         broken.setattr(candidates.Trials, "on_data", stop)
         with pytest.raises(SystemExit) as ended:
@@ -66,7 +74,18 @@ def test_a_search_that_is_stopped_while_it_measures_ends_as_the_unbroken_one(
     assert "to go on: " in capsys.readouterr().out
     run = tmp_path / "search" / "broken"
     assert not (run / "card.json").exists()
-    search.main(["--resume", str(run)])
+    if damaged:
+        (run / "candidates.json").write_text(damaged)
+    with monkeypatch.context() as counted:
+        again: list[dn.Genotype] = []
+
+        def count(self: candidates.Trials, genotype: dn.Genotype) -> candidates.Reading:
+            again.append(genotype)
+            return on_data(self, genotype)
+
+        counted.setattr(candidates.Trials, "on_data", count)
+        search.main(["--resume", str(run)])
+    assert len(again) == (3 if damaged else 3 - stopped_after)
     whole = tmp_path / "search" / "whole"
     for name in ("genotype.json", "candidates.json"):
         assert (run / name).read_text() == (whole / name).read_text()

@@ -1,5 +1,6 @@
 """Which cells α proposes, and which of them is taken."""
 
+import json
 import math
 import random
 from collections import Counter
@@ -10,7 +11,7 @@ import torch
 import darts_noise as dn
 from darts_noise.data.seeds import generator
 from darts_noise.search import candidates
-from darts_noise.search.candidates import Reading, Trials, choose, propose
+from darts_noise.search.candidates import Candidate, Reading, Trials, choose, propose
 
 TINY = {"space": "noise", "nodes": 1, "channels": 4, "num_cells": 3, "stem": "small"}
 FAST = {"candidate_epochs": 1, "noise_samples": 32}
@@ -152,14 +153,14 @@ def test_the_same_alpha_gives_the_same_figures_and_torchs_generator_stays(search
         module, data = searched()
         torch.manual_seed(ahead)
         before = torch.get_rng_state()
-        found = choose(module, data, lines.append)
+        found = choose(module, data, lambda so_far: lines.append(str(so_far[-1])))
         assert torch.equal(torch.get_rng_state(), before)
         records.append([c.to_dict() for c in found])
         assert module.genotype().meta["candidates"] == 4
         assert module.genotype().meta["noise_weight"] == 2.0
     assert records[0] == records[1]
     assert lines[: len(lines) // 2] == lines[len(lines) // 2 :]
-    assert lines[0].startswith("candidate 1/4  val 0.")
+    assert lines[0].startswith("val 0.")
 
 
 def test_what_can_memorise_the_noise_is_told_from_what_cannot(searched, monkeypatch):
@@ -190,6 +191,25 @@ def test_a_training_that_diverges_is_the_worst_on_data(searched, short, monkeypa
     monkeypatch.setattr(candidates, "RATE", 1e30)
     reading = Trials(module, data).on_data(module.arch.genotype())
     assert reading.loss == math.inf
+
+
+def test_a_candidate_is_read_as_it_was_written():
+    cell = dn.Architecture("noise", nodes=1).genotype()
+    for candidate in (
+        Candidate(cell, Reading(0.25, 0.9), Reading(2.25, 0.125), 0.375),
+        Candidate(cell, Reading(math.inf, 0.1)),
+    ):
+        text = json.dumps(candidate.to_dict(), allow_nan=False)
+        assert Candidate.from_dict(json.loads(text)) == candidate
+
+
+@pytest.mark.parametrize("damage", [{"validation": None}, {"noise": [1.0]}, {"objective": "x"}])
+def test_what_is_no_candidate_is_refused(damage):
+    cell = dn.Architecture("noise", nodes=1).genotype()
+    row = Candidate(cell, Reading(0.25, 0.9)).to_dict()
+    for wrong in ({**row, **damage}, {**row, "genotype": 1}, {}, []):
+        with pytest.raises(ValueError, match="expected"):
+            Candidate.from_dict(wrong)
 
 
 @pytest.mark.parametrize(
