@@ -28,6 +28,7 @@ from darts_noise.data.images import LabelledImages
 from darts_noise.data.module import ImageDataModule
 from darts_noise.data.seeds import Stream, derive_seed, generator
 from darts_noise.nets.network import create_model
+from darts_noise.nets.width import nearest_width
 from darts_noise.noise.penalties.twin import noise_fit_penalty
 from darts_noise.search.architecture import Architecture
 from darts_noise.search.module import SearchModule
@@ -36,15 +37,17 @@ from darts_noise.space.shown import shown
 
 RATE = 5e-3
 """Adam's learning rate on the data, which falls to 0 on a cosine."""
-NOISE_RATES = (1e-3, 3e-3)
+NOISE_RATES = (3e-3, 1e-3)
 """Likewise on noise, a training each: the better fit counts."""
 NOISE_EPOCHS = 100
 """As in the `converged` measurement."""
 MISSES = 100
 """So many proposals in a row that bring nothing new end the choice."""
 FITTED = 0.05
-"""A noise loss in nats below which a training may end: P is within 0.02 of 1."""
+"""A noise loss in nats below which P is within 0.02 of 1, and no training need go on."""
 EVALUATION_BATCH = 64
+WIDEST = 256
+"""Channels, where the parameters decide how many."""
 
 
 class Reading(NamedTuple):
@@ -64,9 +67,9 @@ class Candidate:
     Attributes:
         genotype: the cell.
         validation: on the images that α learns from, after a training on those of w.
-        noise: the better of the fits to the noise set; None where λ is 0, and where the validation
-            loss alone is no less than another's objective.
-        objective: F; None where it could not become the least.
+        noise: the better of the fits to the noise set, which ends where it is enough to rule the
+            cell out; None where λ is 0, and where the validation loss alone rules it out.
+        objective: F, or what it had grown to; None where noise was not measured but had to be.
     """
 
     genotype: Genotype
@@ -210,16 +213,26 @@ class Trials:
         """Trained on the images of w, read on those of α."""
         data, settings = self.data, self.settings
         stream = self._shuffled(data.train, data.augmentation)
-        net = self._trained(genotype, stream, settings["candidate_epochs"], RATE)
+        net, _ = self._trained(genotype, stream, settings["candidate_epochs"], RATE)
         return self._read(net, data.validation, data.crop_pct)
 
-    def on_noise(self, genotype: Genotype, noise: LabelledImages) -> Reading:
-        """The better fit of `NOISE_RATES` to the search's noise, read on the same images."""
+    def on_noise(
+        self, genotype: Genotype, noise: LabelledImages, enough: float = FITTED
+    ) -> Reading:
+        """The better fit of `NOISE_RATES` to the search's noise, read on the same images.
+
+        Args:
+            genotype: the cell.
+            noise: the images.
+            enough: a loss in nats; once it is reached, nothing further is trained.
+        """
         fits = []
         for rate in NOISE_RATES:
-            net = self._trained(genotype, self._shuffled(noise), NOISE_EPOCHS, rate)
-            fits.append(self._read(net, noise))
-            if fits[-1].loss < FITTED:
+            net, loss = self._trained(genotype, self._shuffled(noise), NOISE_EPOCHS, rate, enough)
+            read = self._read(net, noise)
+            # Batch norms that were stopped early have no good running statistics yet.
+            fits.append(Reading(min(loss, read.loss), read.accuracy))
+            if loss <= enough:
                 break
         return min(fits)
 
@@ -229,7 +242,8 @@ class Trials:
         Args:
             genotype: the cell.
             least: the smallest objective so far. Since P only adds to L_val, noise is not measured
-                where L_val is not below it.
+                where L_val is not below it; and since P grows with the training, that ends where
+                the objective has grown to it.
         """
         if genotype in self.known:
             return self.known[genotype]
@@ -239,9 +253,11 @@ class Trials:
         noise = self.module.noise_set
         if noise is None:
             return Candidate(genotype, validation, None, validation.loss)
-        fit = self.on_noise(genotype, noise)
+        weight, guess = self.settings["noise_weight"], math.log(noise.num_classes)
+        enough = guess * (1 - (least - validation.loss) / weight)  # of L_noise, where F is least
+        fit = self.on_noise(genotype, noise, max(enough, FITTED))
         penalty = float(noise_fit_penalty(torch.tensor(fit.loss), noise.num_classes))
-        objective = validation.loss + self.settings["noise_weight"] * penalty
+        objective = validation.loss + weight * penalty
         return Candidate(genotype, validation, fit, objective)
 
     def _shuffled(
@@ -256,26 +272,51 @@ class Trials:
             device=self.module.device,
         )
 
-    def _trained(
-        self, genotype: Genotype, stream: BatchStream, epochs: int, rate: float
-    ) -> nn.Module:
+    def _network(self, genotype: Genotype) -> nn.Module:
+        """Of as many parameters, or as wide, as the settings say; the same at each call."""
         settings = self.settings
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            net = create_model(
+
+        def make(channels: int) -> nn.Module:
+            net: nn.Module = create_model(
                 genotype,
                 num_classes=self.module.num_classes,
                 in_channels=self.module.in_channels,
-                channels=settings["candidate_channels"] or settings["channels"],
+                channels=channels,
                 num_cells=settings["num_cells"],
                 stem=settings["stem"],
                 stem_stride=settings["stem_stride"],
             )
+            return net
+
+        def count(channels: int) -> int:
+            return sum(p.numel() for p in make(channels).parameters())
+
+        with torch.random.fork_rng(devices=[]):
+            channels = settings["channels"]
+            if settings["candidate_parameters"] is not None:
+                channels = nearest_width(count, settings["candidate_parameters"], WIDEST)
+            torch.manual_seed(self.seed)
+            return make(channels)
+
+    def _trained(
+        self,
+        genotype: Genotype,
+        stream: BatchStream,
+        epochs: int,
+        rate: float,
+        enough: float = -math.inf,
+    ) -> tuple[nn.Module, float]:
+        """A network trained for so many epochs, or until the mean loss of one is `enough`; and that
+        of the last."""
+        settings = self.settings
+        net = self._network(genotype)
         net.to(memory_format=torch.channels_last)
         net.to(self.module.device).train()
         optimiser = Adam(net.parameters(), rate)
         steps = epochs * stream.batches_per_epoch
         schedule = CosineAnnealingLR(optimiser, steps)
+        losses: list[Tensor] = []
+        mean = math.inf
         for step in range(steps):
             images, labels = stream.batch(step)
             loss = F.cross_entropy(net(_laid_out(images)), labels)
@@ -285,7 +326,13 @@ class Trials:
                 nn.utils.clip_grad_norm_(net.parameters(), settings["gradient_clip"])
             optimiser.step()
             schedule.step()
-        return net
+            losses.append(loss.detach())
+            if len(losses) == stream.batches_per_epoch:
+                mean = float(torch.stack(losses).mean())
+                losses.clear()
+                if mean <= enough:
+                    break
+        return net, mean if math.isfinite(mean) else math.inf
 
     @torch.no_grad()
     def _read(self, net: nn.Module, data: LabelledImages, crop_pct: float = 1.0) -> Reading:

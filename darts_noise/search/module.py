@@ -65,7 +65,7 @@ class SearchModule(SearchStep):
         candidates: cells that α proposes at the end, measured one by one with F = L_val + λ·P; 1
             for the strongest operations, unmeasured.
         candidate_epochs: of each one's training on the data.
-        candidate_channels: of its network; null for `channels`.
+        candidate_parameters: of its network, by its width; null for a width of `channels`.
         warmup_epochs: epochs in which w and v learn and α stands still.
         optimiser: of w and v, sgd or adam, which needs fewer steps; with a cosine schedule.
         learning_rate: of w and v at the start.
@@ -103,7 +103,7 @@ class SearchModule(SearchStep):
         twin_restart: int = 0,
         candidates: int = 1,
         candidate_epochs: int = 40,
-        candidate_channels: int | None = None,
+        candidate_parameters: int | None = None,
         warmup_epochs: int = 0,
         optimiser: str = "sgd",
         learning_rate: float = 0.025,

@@ -56,8 +56,10 @@ def check_settings(settings: Mapping[str, Any], penalty: Penalty) -> None:
     for key, least in LEAST.items():
         if not least <= settings[key] < math.inf:  # written so that NaN is refused as well
             raise ValueError(f"model.{key}: expected {least} or more, got {settings[key]}")
-    if (channels := settings["candidate_channels"]) is not None and channels < 1:
-        raise ValueError(f"model.candidate_channels: expected 1 or more, or null, got {channels}")
+    if (parameters := settings["candidate_parameters"]) is not None and parameters < 1:
+        raise ValueError(
+            f"model.candidate_parameters: expected 1 or more, or null, got {parameters}"
+        )
     _check_optimisers(settings)
     if not all(0 <= beta < 1 for beta in settings["alpha_betas"]):
         raise ValueError(

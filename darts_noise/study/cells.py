@@ -6,6 +6,7 @@ from functools import partial
 import torch
 
 from darts_noise.data.seeds import Stream, generator
+from darts_noise.nets.width import nearest_width
 from darts_noise.space.genotype import Cell, Genotype
 from darts_noise.space.spaces import Space
 
@@ -72,21 +73,6 @@ def matched_cell(
         f"controls.matched: none of {DRAWS} random cells has {target:,} parameters within "
         f"{100 * TOLERANCE:.0f} % at a width of up to {WIDEST * channels} channels"
     )
-
-
-def nearest_width(count: Callable[[int], int], target: int, largest: int) -> int:
-    """The channels, at most `largest`, whose network has nearest to `target` parameters.
-
-    Args:
-        count: channels → parameters of the network, which rise with the channels.
-        target: the parameters.
-        largest: number of channels that is tried.
-    """
-    low, high = 1, largest
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (middle + 1, high) if count(middle) < target else (low, middle)
-    return min((max(low - 1, 1), low), key=lambda channels: abs(count(channels) - target))
 
 
 def all_skip_cell(nodes: int) -> Genotype:

@@ -11,6 +11,7 @@ from typing import Any
 
 from darts_noise.cli.train import TrainCLI
 from darts_noise.nets.network import create_model
+from darts_noise.nets.width import nearest_width
 from darts_noise.noise.datasets import root_of_others
 from darts_noise.report.card import (
     count_multiply_adds,
@@ -21,7 +22,7 @@ from darts_noise.report.card import (
 from darts_noise.search.module import SearchModule
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.spaces import Space
-from darts_noise.study.cells import all_skip_cell, matched_cell, nearest_width, random_cell
+from darts_noise.study.cells import all_skip_cell, matched_cell, random_cell
 from darts_noise.study.networks import Compared
 from darts_noise.study.scripts import (
     Trained,

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import darts_noise as dn
+from darts_noise.data.batches import BatchStream
 from darts_noise.data.seeds import generator
 from darts_noise.search import candidates
 from darts_noise.search.candidates import Candidate, Reading, Trials, choose, propose
@@ -94,7 +95,7 @@ def test_the_cell_of_the_least_objective_is_taken(searched, monkeypatch):
         drawn = random.Random(f"{salt[0]} {parts(genotype)}")
         return drawn.uniform(0, 3), drawn.uniform(0, 4)
 
-    def on_noise(self, genotype, noise):
+    def on_noise(self, genotype, noise, enough):
         asked.append(genotype)
         return Reading(figures(genotype)[1], 0.1)
 
@@ -166,7 +167,7 @@ def test_the_same_alpha_gives_the_same_figures_and_torchs_generator_stays(search
 def test_what_can_memorise_the_noise_is_told_from_what_cannot(searched, monkeypatch):
     """An independent reference: cells whose noise fit the `converged` protocol knows too."""
     monkeypatch.setattr(candidates, "NOISE_EPOCHS", 60)
-    module, data = searched(noise_samples=64, candidate_channels=8)
+    module, data = searched(noise_samples=64, channels=8)
     cells = {
         norm: dn.Genotype(
             [[[operation, 0], [operation, 1]]],
@@ -184,6 +185,41 @@ def test_what_can_memorise_the_noise_is_told_from_what_cannot(searched, monkeypa
     readings = {norm: trials.on_noise(cell, module.noise_set) for norm, cell in cells.items()}
     assert readings["batch"].accuracy > 0.95 > 0.5 > readings["none"].accuracy
     assert readings["batch"].loss < 0.3 < 1.5 < readings["none"].loss
+
+
+def test_networks_of_different_operations_have_the_parameters_that_are_asked_for(searched):
+    module, data = searched(candidate_parameters=6000)
+    counts = {
+        name: sum(p.numel() for p in Trials(module, data)._network(cell).parameters())
+        for name, cell in (
+            ("pools", propose_with("avg_pool_3x3")),
+            ("convolutions", propose_with("conv_3x3")),
+        )
+    }
+    assert all(abs(count - 6000) < 900 for count in counts.values()), counts
+
+
+def propose_with(operation):
+    cell = [[[operation, 0], [operation, 1]]]
+    return dn.Genotype(cell, [2], cell, [2], macro={"normalisation": "layer"})
+
+
+def test_a_fit_ends_once_it_rules_the_cell_out(searched, monkeypatch):
+    """With a bound, the decision is that of the whole training, and earlier."""
+    monkeypatch.setattr(candidates, "NOISE_EPOCHS", 40)
+    module, data = searched(noise_samples=64, channels=8)
+    cell = propose_with("sep_conv_3x3")
+    steps = []
+    batch = BatchStream.batch
+    monkeypatch.setattr(BatchStream, "batch", lambda self, k: (steps.append(k), batch(self, k))[1])
+    monkeypatch.setattr(Trials, "on_data", lambda self, g: Reading(0.5, 0.9))
+    trials = Trials(module, data)
+    whole, taken = trials.measured(cell), len(steps)
+    ruled_out = trials.measured(cell, least=0.6)
+    assert len(steps) - taken < taken / 2
+    assert whole.objective > ruled_out.objective >= 0.6
+    close = trials.measured(cell, least=whole.objective + 0.1)
+    assert close == whole
 
 
 def test_a_training_that_diverges_is_the_worst_on_data(searched, short, monkeypatch):
@@ -218,8 +254,8 @@ def test_what_is_no_candidate_is_refused(damage):
         ({"candidates": 0}, "model.candidates: expected 1 or more, got 0"),
         ({"candidate_epochs": 0}, "model.candidate_epochs: expected 1 or more, got 0"),
         (
-            {"candidate_channels": 0},
-            "model.candidate_channels: expected 1 or more, or null, got 0",
+            {"candidate_parameters": 0},
+            "model.candidate_parameters: expected 1 or more, or null, got 0",
         ),
     ],
 )
