@@ -9,6 +9,7 @@ from small_studies import SMALL, settings_of, timeless, written
 
 import darts_noise as dn
 from darts_noise.cli import search, train
+from darts_noise.search import candidates
 from darts_noise.study.networks import compared_networks
 from darts_noise.study.work import Worker
 
@@ -48,6 +49,19 @@ def test_the_cell_is_that_of_search_py(worker, tmp_path):
     card = json.loads((run / "card.json").read_text())
     assert found["validation_accuracy"] == card["validation_accuracy"]
     assert found["penalty"] == pytest.approx(card["penalty"], abs=0)
+
+
+def test_with_candidates_too_the_cell_is_that_of_search_py(tmp_path, monkeypatch):
+    monkeypatch.setattr(candidates, "NOISE_EPOCHS", 2)
+    model = {"candidates": 3, "candidate_epochs": 1}
+    own = {**SMALL["search"], "model": {**SMALL["search"]["model"], **model}}
+    file = written(tmp_path, search=own, noise_weights=[0.5], controls={"pooled_cnn": None})
+    worker = Worker(settings_of(file), tmp_path, None)
+    found = worker.cell(compared_networks(worker.settings)[0], SEED, None)
+    search.main(script_config(tmp_path, "search", noise_weight=0.5, **model))
+    cell = dn.load_genotype(tmp_path / "runs" / "search" / "run")
+    assert dn.Genotype.from_dict(found["genotype"]) == cell
+    assert found["genotype"]["meta"]["candidates"] == cell.meta["candidates"] == 3
 
 
 def test_the_test_accuracy_is_that_of_train_py(worker, tmp_path):
