@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darts_noise.nets.depthwise import depthwise_conv2d, depthwise_gradients
+from darts_noise.space.operations.pointwise import put_back, taken
 
 
 def is_pointwise(convolution: nn.Conv2d) -> bool:
@@ -28,18 +29,21 @@ class Form:
             and kernel[0] % 2 == 1
             and self.padding == (self.dilation[0] * (kernel[0] // 2),) * 2
         )
-        self.pointwise = is_pointwise(convolution) and convolution.stride == (1, 1)
+        self.pointwise = is_pointwise(convolution) and self.stride[0] == self.stride[1]
 
     def __call__(self, x: Tensor, weight: Tensor) -> Tensor:
         """x (B, G · channels, H, W) and weights of G convolutions like this one."""
         if self.depthwise and self.keeps_size:
             return depthwise_conv2d(x, weight, self.stride[0], self.dilation[0])
         groups = x.shape[1] if self.depthwise else x.shape[1] // self.channels
+        if self.pointwise:
+            return F.conv2d(taken(x, self.stride[0]), weight, groups=groups)
         return F.conv2d(x, weight, None, self.stride, self.padding, self.dilation, groups)
 
     def apply(self, x: Tensor, weight: Tensor) -> Tensor:
         """One such convolution of x (B, channels, H, W) in channels_last, without a graph."""
         if self.pointwise:
+            x = taken(x, self.stride[0])
             return _image(torch.mm(_pixels(x), weight.view(self.channels, -1).t()), x)
         groups = self.channels if self.depthwise else 1
         return F.conv2d(x, weight, None, self.stride, self.padding, self.dilation, groups)
@@ -53,8 +57,13 @@ class Form:
         """
         if self.pointwise:
             matrix, of_pixels = weight.view(self.channels, -1), _pixels(gradient)
-            dx = _image(torch.mm(of_pixels, matrix), gradient) if mask[0] else None
-            dw = torch.mm(of_pixels.t(), _pixels(x)).view_as(weight) if mask[1] else None
+            stride = self.stride[0]
+            dx, dw = None, None
+            if mask[0]:
+                dx = _image(torch.mm(of_pixels, matrix), gradient)
+                dx = put_back(dx, x.shape, stride) if stride > 1 else dx
+            if mask[1]:
+                dw = torch.mm(of_pixels.t(), _pixels(taken(x, stride))).view_as(weight)
             return dx, dw
         if self.depthwise and self.keeps_size:
             return depthwise_gradients(gradient, x, weight, self.stride[0], self.dilation[0], mask)

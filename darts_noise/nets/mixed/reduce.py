@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from darts_noise.nets.mixed.norm import EdgeNorm
 from darts_noise.nets.mixed.stacked import Pairs
 from darts_noise.space.operations.identity import FactorizedReduce
+from darts_noise.space.operations.pointwise import taken
 
 HALVES = ("straight", "shifted")
 
@@ -51,7 +52,7 @@ class StackedReduce(nn.Module):
             shifted = (F.pad(x, (0, width % 2, 0, height % 2)) if odd else x)[:, :, 1:, 1:]
             halves = []
             for image, of_state, size in zip((x, shifted), kernels, self.sizes, strict=True):
-                pixels = F.conv2d(image, of_state[s], stride=2).permute(0, 2, 3, 1)
+                pixels = F.conv2d(taken(image, 2), of_state[s]).permute(0, 2, 3, 1)
                 halves.append(pixels.reshape(*pixels.shape[:3], self.num_nodes, size))
             found.append(torch.cat(halves, -1))
         together = torch.stack(found, 3)  # (B, H', W', states, nodes, C)

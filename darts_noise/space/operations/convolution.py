@@ -7,6 +7,7 @@ end of this file.
 
 from torch import nn
 
+from darts_noise.space.operations.pointwise import PointwiseConv
 from darts_noise.space.operations.registry import register_operation
 
 
@@ -17,11 +18,12 @@ class ReluConvBn(nn.Sequential):
     """
 
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, affine: bool) -> None:
-        super().__init__(
-            nn.ReLU(),
-            nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False),
-            nn.BatchNorm2d(c_out, affine=affine),
+        convolution = (
+            PointwiseConv(c_in, c_out, stride)
+            if kernel == 1
+            else nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False)
         )
+        super().__init__(nn.ReLU(), convolution, nn.BatchNorm2d(c_out, affine=affine))
 
 
 class DepthwiseConv(nn.Sequential):

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from darts_noise.space.operations.pointwise import PointwiseConv
 from darts_noise.space.operations.registry import register_operation
 
 
@@ -34,8 +35,8 @@ class FactorizedReduce(nn.Module):
         if c_out < 2:
             raise ValueError(f"a factorised reduction needs at least 2 channels, got {c_out}")
         self.relu = nn.ReLU()
-        self.straight = nn.Conv2d(c_in, c_out // 2, 1, stride=2, bias=False)
-        self.shifted = nn.Conv2d(c_in, c_out - c_out // 2, 1, stride=2, bias=False)
+        self.straight = PointwiseConv(c_in, c_out // 2, stride=2)
+        self.shifted = PointwiseConv(c_in, c_out - c_out // 2, stride=2)
         self.norm = nn.BatchNorm2d(c_out, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:
