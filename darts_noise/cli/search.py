@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.cli import LightningArgumentParser
@@ -17,13 +16,16 @@ from darts_noise.cli.search_outputs import (
     STEPS,
     SearchOutputs,
     figure_names,
+    keep,
+    kept,
     weights_tables,
 )
 from darts_noise.cli.session import Session, cell_artifact, quiet_lightning
 from darts_noise.noise.families import describe_noise
 from darts_noise.report.card import count_parameters, row
 from darts_noise.report.tracking import require_mode, set_axis
-from darts_noise.search.candidates import Candidate, choose
+from darts_noise.search.candidate import Candidate
+from darts_noise.search.candidates import choose
 from darts_noise.search.module import SearchModule
 
 
@@ -91,20 +93,22 @@ def search_card(module: SearchModule, session: Session) -> dict[str, Any]:
     }
 
 
-def choose_cell(module: SearchModule, session: Session, outputs: SearchOutputs) -> None:
+def choose_cell(module: SearchModule, session: Session) -> None:
     """Measures the cells that α proposes, writes the figures and takes the best."""
     console, count = session.console, module.hparams["candidates"]
     console.print(f"measuring up to {count} cells that α proposes")
 
     def told(found: Sequence[Candidate]) -> None:
-        outputs.keep(found)
+        keep(session.run, found)
         console.print(f"candidate {len(found)}/{count}  {found[-1]}")
 
     try:
-        outputs.keep(choose(module, session.cli.datamodule, told, outputs.kept()))
+        keep(session.run, choose(module, session.cli.datamodule, told, kept(session.run)))
     except (KeyboardInterrupt, SystemExit):
         session.interrupted()
-    outputs.show(module)
+    outputs = SearchOutputs(session.run)
+    outputs.write(module)
+    outputs.draw(module)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -131,13 +135,7 @@ def main(argv: list[str] | None = None) -> None:
         check_settings(cli)
         cli.datamodule.setup()
         module.build(cli.datamodule)
-        made: list[SearchOutputs] = []
-
-        def outputs(run: Path) -> list[SearchOutputs]:
-            made.append(SearchOutputs(run))
-            return made
-
-        session = Session(cli, outputs, "val/accuracy", resumed)
+        session = Session(cli, lambda run: [SearchOutputs(run)], "val/accuracy", resumed)
     except (OSError, ValueError) as error:
         cli.fail(error)
     with session.one_line_errors():
@@ -146,7 +144,7 @@ def main(argv: list[str] | None = None) -> None:
         if not session.is_first:
             return
         if module.hparams["candidates"] > 1:
-            choose_cell(module, session, made[0])
+            choose_cell(module, session)
         card = search_card(module, session)
         session.close(
             card,

@@ -27,7 +27,7 @@ from darts_noise.report.page.alternatives import edge_name
 from darts_noise.report.style import save_figure
 from darts_noise.report.tracking import Table, log_images
 from darts_noise.search.architecture import Architecture
-from darts_noise.search.candidates import Candidate
+from darts_noise.search.candidate import Candidate
 from darts_noise.search.module import SearchModule
 from darts_noise.space.genotype import format_json
 from darts_noise.space.json_file import read_json
@@ -60,6 +60,20 @@ def weights_tables(arch: Architecture) -> dict[str, Table]:
         columns = choices[kind] if of_macro else arch.space.operations
         tables[f"alpha_{kind}"] = (("choice" if of_macro else "edge", *columns), rows)
     return tables
+
+
+def keep(run: Path, found: Sequence[Candidate]) -> None:
+    """Writes ``candidates.json``."""
+    rows = [candidate.to_dict() for candidate in found]
+    write_text(run / CANDIDATES, format_json({"candidates": rows}))
+
+
+def kept(run: Path) -> list[Candidate]:
+    """What ``candidates.json`` has of a run that was stopped; nothing where it is damaged."""
+    try:
+        return [Candidate.from_dict(row) for row in read_json(run / CANDIDATES)["candidates"]]
+    except (KeyError, TypeError, ValueError):
+        return []
 
 
 class SearchOutputs(pl.Callback):
@@ -125,24 +139,6 @@ class SearchOutputs(pl.Callback):
             "weights": {k: w.tolist() for k, w in arch.expected().items()},
         }
         write_text(self.run / "alpha.json", format_json(alpha))
-
-    def keep(self, found: Sequence[Candidate]) -> None:
-        """Writes ``candidates.json``."""
-        rows = [candidate.to_dict() for candidate in found]
-        write_text(self.run / CANDIDATES, format_json({"candidates": rows}))
-
-    def kept(self) -> list[Candidate]:
-        """What ``candidates.json`` has of a run that was stopped; nothing where it is damaged."""
-        try:
-            rows = read_json(self.run / CANDIDATES)["candidates"]
-            return [Candidate.from_dict(row) for row in rows]
-        except (KeyError, TypeError, ValueError):
-            return []
-
-    def show(self, module: SearchModule) -> None:
-        """Everything anew that shows the cell, once one has been chosen."""
-        self.write(module)
-        self.draw(module)
 
     def remember(self, module: SearchModule) -> None:
         """Adds the epoch that has ended to ``history.json``."""

@@ -26,6 +26,7 @@ from darts_noise.finite import FiniteCheck, Term, make_guardable
 from darts_noise.loading import PlainModule
 from darts_noise.metrics import SplitMetrics
 from darts_noise.nets.network import Network, WithAuxiliary, create_model
+from darts_noise.reading import laid_out
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.published import load_genotype
 from darts_noise.train.compilation import compile_forward
@@ -280,7 +281,7 @@ class TrainModule(PlainModule):
     def _laid_out(self, images: Tensor) -> Tensor:
         """The images in the memory format of the weights."""
         if self.hparams["channels_last"]:
-            return images.to(memory_format=torch.channels_last)
+            return laid_out(images)
         return images
 
     def _evaluate(self, split: str, batch: Batch) -> None:

@@ -20,11 +20,9 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from darts_noise.data.batches import BatchStream
 from darts_noise.data.images import LabelledImages, Normalisation
 from darts_noise.data.seeds import Stream, derive_seed
+from darts_noise.reading import EVALUATION_BATCH, laid_out, read
 from darts_noise.train.noise_grid import MOMENTUM
 from darts_noise.train.noise_record import NoiseRun
-
-EVALUATION_BATCH = 64
-"""On a CPU this takes less than half as long as batches of 256, whose maps leave the cache."""
 
 Due = Callable[[int, int], bool]
 """(steps taken, steps of an epoch) → whether the accuracy is to be read now."""
@@ -136,7 +134,7 @@ def train_from_scratch(
         losses: list[Tensor] = []  # since the last reading
         for step in range(1, task.epochs * per_epoch + 1):
             images, labels = stream.batch(step - 1)
-            loss = F.cross_entropy(net(_laid_out(images)).float(), labels)
+            loss = F.cross_entropy(net(laid_out(images)).float(), labels)
             stepper.zero_grad(set_to_none=True)
             fabric.backward(loss)
             if gradient_clip:
@@ -151,7 +149,7 @@ def train_from_scratch(
                 if diverged:
                     break
                 losses.clear()
-                best = max(best or 0.0, accuracy_on(net, same))
+                best = max(best or 0.0, read(net, same).accuracy)
                 if best >= task.target:
                     reached = step
                     break
@@ -172,23 +170,6 @@ def train_from_scratch(
         diverged=diverged,
         seconds=round(time.perf_counter() - started, 2),
     )
-
-
-def accuracy_on(net: nn.Module, stream: BatchStream) -> float:
-    """The share of a set that is answered right, in eval mode; the mode is put back."""
-    training = net.training
-    net.eval()
-    right = torch.zeros((), dtype=torch.int64, device=stream.device)
-    with torch.no_grad():
-        for k in range(stream.batches_per_epoch):
-            images, labels = stream.batch(k)
-            right += (net(_laid_out(images)).argmax(1) == labels).sum()
-    net.train(training)
-    return int(right) / len(stream.data)
-
-
-def _laid_out(images: Tensor) -> Tensor:
-    return images.to(memory_format=torch.channels_last)
 
 
 def _optimiser(name: str, net: nn.Module, rate: float, weight_decay: float) -> Optimizer:

@@ -7,7 +7,9 @@ import pytest
 
 import darts_noise as dn
 from darts_noise.cli import search
-from darts_noise.search import candidates
+from darts_noise.reading import Reading
+from darts_noise.search import trials
+from darts_noise.search.trials import Trials
 
 SMALL = [
     "--model.space=noise",
@@ -28,7 +30,7 @@ SMALL = [
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(candidates, "NOISE_EPOCHS", 2)
+    monkeypatch.setattr(trials, "NOISE_EPOCHS", 2)
 
 
 def test_the_cell_that_is_left_is_the_best_of_those_measured(
@@ -57,17 +59,17 @@ def test_a_search_that_is_stopped_while_it_measures_ends_as_the_unbroken_one(
     damaged: str,
 ) -> None:
     search.main([*SMALL, f"--runs={tmp_path}", "--name=whole"])
-    on_data = candidates.Trials.on_data
+    on_data = Trials.on_data
     with monkeypatch.context() as broken:
         made: list[dn.Genotype] = []
 
-        def stop(self: candidates.Trials, genotype: dn.Genotype) -> candidates.Reading:
+        def stop(self: Trials, genotype: dn.Genotype, channels: int) -> Reading:
             if len(made) == stopped_after:
                 raise KeyboardInterrupt
             made.append(genotype)
-            return on_data(self, genotype)
+            return on_data(self, genotype, channels)
 
-        broken.setattr(candidates.Trials, "on_data", stop)
+        broken.setattr(Trials, "on_data", stop)
         with pytest.raises(SystemExit) as ended:
             search.main([*SMALL, f"--runs={tmp_path}", "--name=broken"])
     assert ended.value.code == 130
@@ -79,11 +81,11 @@ def test_a_search_that_is_stopped_while_it_measures_ends_as_the_unbroken_one(
     with monkeypatch.context() as counted:
         again: list[dn.Genotype] = []
 
-        def count(self: candidates.Trials, genotype: dn.Genotype) -> candidates.Reading:
+        def count(self: Trials, genotype: dn.Genotype, channels: int) -> Reading:
             again.append(genotype)
-            return on_data(self, genotype)
+            return on_data(self, genotype, channels)
 
-        counted.setattr(candidates.Trials, "on_data", count)
+        counted.setattr(Trials, "on_data", count)
         search.main(["--resume", str(run)])
     assert len(again) == (3 if damaged else 3 - stopped_after)
     whole = tmp_path / "search" / "whole"

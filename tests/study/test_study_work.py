@@ -9,7 +9,7 @@ from small_studies import SMALL, settings_of, timeless, written
 
 import darts_noise as dn
 from darts_noise.cli import search, train
-from darts_noise.search import candidates
+from darts_noise.search import trials
 from darts_noise.study.networks import compared_networks
 from darts_noise.study.work import Worker
 
@@ -52,7 +52,7 @@ def test_the_cell_is_that_of_search_py(worker, tmp_path):
 
 
 def test_with_candidates_too_the_cell_is_that_of_search_py(tmp_path, monkeypatch):
-    monkeypatch.setattr(candidates, "NOISE_EPOCHS", 2)
+    monkeypatch.setattr(trials, "NOISE_EPOCHS", 2)
     model = {"candidates": 3, "candidate_epochs": 1}
     own = {**SMALL["search"], "model": {**SMALL["search"]["model"], **model}}
     file = written(tmp_path, search=own, noise_weights=[0.5], controls={"pooled_cnn": None})

@@ -11,9 +11,9 @@ from torch import nn
 
 from darts_noise.data.images import channel_statistics
 from darts_noise.data.seeds import Stream, derive_seed
+from darts_noise.reading import read
 from darts_noise.train.noise_training import (
     TrainingSet,
-    accuracy_on,
     each_epoch,
     each_tenth,
     train_from_scratch,
@@ -79,7 +79,7 @@ def test_the_weights_are_those_of_a_plain_loop(optimiser, rule):
             optimizer.step()
     for name, value in plain.state_dict().items():
         torch.testing.assert_close(net.state_dict()[name], value, rtol=1e-4, atol=1e-6)
-    assert run.accuracy >= accuracy_on(net, stream)
+    assert run.accuracy >= read(net, stream).accuracy
     assert len(set(seen)) >= 64  # every epoch goes through the set
 
 
@@ -120,7 +120,7 @@ def test_accuracy_is_read_in_eval_mode_which_is_put_back():
         net[2].bias.copy_(torch.arange(10.0))
     net.train()
     stream = a_set().stream(torch.device("cpu"), None)
-    assert accuracy_on(net, stream) == (DIGITS.labels == 9).double().mean().item()
+    assert read(net, stream).accuracy == (DIGITS.labels == 9).double().mean().item()
     assert net.training
     assert net[1].training
 
@@ -137,7 +137,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_the_next_reading():
 def test_after_the_last_step_it_is_read_in_any_case():
     run, net = train(linear, a_set(due=lambda steps, per_epoch: False))
     stream = a_set().stream(torch.device("cpu"), None)
-    assert run.accuracy == accuracy_on(net, stream)
+    assert run.accuracy == read(net, stream).accuracy
     last = BreaksAfter(linear(10, 1), 11)
     assert train(lambda c, i: last, a_set(due=lambda steps, per_epoch: False))[0].diverged
 
