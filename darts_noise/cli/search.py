@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from pytorch_lightning.cli import LightningArgumentParser
@@ -12,19 +13,18 @@ from darts_noise.cli.program import called
 from darts_noise.cli.resume import take_up
 from darts_noise.cli.run_directory import runs_option
 from darts_noise.cli.search_outputs import (
+    CANDIDATES,
     DRAWINGS,
     STEPS,
     SearchOutputs,
     figure_names,
-    keep,
-    kept,
     weights_tables,
 )
 from darts_noise.cli.session import Session, cell_artifact, quiet_lightning
 from darts_noise.noise.families import describe_noise
 from darts_noise.report.card import count_parameters, row
 from darts_noise.report.tracking import require_mode, set_axis
-from darts_noise.search.candidate import Candidate
+from darts_noise.search.candidate import Candidate, read_candidates, write_candidates
 from darts_noise.search.candidates import choose
 from darts_noise.search.module import SearchModule
 
@@ -96,14 +96,17 @@ def search_card(module: SearchModule, session: Session) -> dict[str, Any]:
 def choose_cell(module: SearchModule, session: Session) -> None:
     """Measures the cells that α proposes, writes the figures and takes the best."""
     console, count = session.console, module.hparams["candidates"]
+    file, known = session.run / CANDIDATES, []
+    with suppress(ValueError):  # of a run that was stopped; a damaged file costs only time
+        known = read_candidates(file)
     console.print(f"measuring up to {count} cells that α proposes")
 
     def told(found: Sequence[Candidate]) -> None:
-        keep(session.run, found)
+        write_candidates(file, found)
         console.print(f"candidate {len(found)}/{count}  {found[-1]}")
 
     try:
-        keep(session.run, choose(module, session.cli.datamodule, told, kept(session.run)))
+        write_candidates(file, choose(module, session.cli.datamodule, told, known))
     except (KeyboardInterrupt, SystemExit):
         session.interrupted()
     outputs = SearchOutputs(session.run)

@@ -1,7 +1,6 @@
 """What a search writes into its run's directory, besides checkpoints and the card."""
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,8 @@ from darts_noise.report.page.alternatives import edge_name
 from darts_noise.report.style import save_figure
 from darts_noise.report.tracking import Table, log_images
 from darts_noise.search.architecture import Architecture
-from darts_noise.search.candidate import Candidate
 from darts_noise.search.module import SearchModule
 from darts_noise.space.genotype import format_json
-from darts_noise.space.json_file import read_json
 
 HISTORY = "history.json"
 CANDIDATES = "candidates.json"
@@ -60,20 +57,6 @@ def weights_tables(arch: Architecture) -> dict[str, Table]:
         columns = choices[kind] if of_macro else arch.space.operations
         tables[f"alpha_{kind}"] = (("choice" if of_macro else "edge", *columns), rows)
     return tables
-
-
-def keep(run: Path, found: Sequence[Candidate]) -> None:
-    """Writes ``candidates.json``."""
-    rows = [candidate.to_dict() for candidate in found]
-    write_text(run / CANDIDATES, format_json({"candidates": rows}))
-
-
-def kept(run: Path) -> list[Candidate]:
-    """What ``candidates.json`` has of a run that was stopped; nothing where it is damaged."""
-    try:
-        return [Candidate.from_dict(row) for row in read_json(run / CANDIDATES)["candidates"]]
-    except (KeyError, TypeError, ValueError):
-        return []
 
 
 class SearchOutputs(pl.Callback):

@@ -1,12 +1,15 @@
 """A cell that α has proposed, with what was measured of it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from darts_noise.atomic import write_text
 from darts_noise.reading import Reading
-from darts_noise.space.genotype import Genotype
+from darts_noise.space.genotype import Genotype, format_json
+from darts_noise.space.json_file import read_json, shown_path
 from darts_noise.space.shown import shown
 
 KEYS = {"genotype", "validation", "noise", "objective"}
@@ -66,6 +69,24 @@ class Candidate:
             None if noise is None else _reading(noise),
             objective,
         )
+
+
+def write_candidates(path: Path, found: Sequence[Candidate]) -> None:
+    """Writes the file ``candidates.json`` of a search."""
+    rows = [candidate.to_dict() for candidate in found]
+    write_text(path, format_json({"candidates": rows}))
+
+
+def read_candidates(path: Path) -> list[Candidate]:
+    """What `write_candidates` has written; ``ValueError``, which names the file, otherwise."""
+    data = read_json(path)
+    rows = data.get("candidates") if isinstance(data, Mapping) else None
+    if not isinstance(rows, list):
+        raise ValueError(f"{shown_path(path)}: expected a list of candidates")
+    try:
+        return [Candidate.from_dict(row) for row in rows]
+    except ValueError as error:
+        raise ValueError(f"{shown_path(path)}: {error}") from None
 
 
 def _reading(value: object) -> Reading:

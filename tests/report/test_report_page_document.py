@@ -1,5 +1,6 @@
 """The page needs no network, runs nothing, can be read aloud and used by keys alone."""
 
+import math
 import re
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -8,7 +9,11 @@ from pathlib import Path
 import pytest
 from run_folders import search_run
 
+import darts_noise as dn
+from darts_noise.reading import Reading
+from darts_noise.report.alpha_history import read_history
 from darts_noise.report.page.document import make_page
+from darts_noise.search.candidate import Candidate, write_candidates
 
 
 class Page(HTMLParser):
@@ -133,6 +138,31 @@ def test_runs_and_studies_are_all_there(text: str, page: Page) -> None:
 def test_of_one_run_nothing_is_compared(tmp_path: Path) -> None:
     text = make_page([search_run(tmp_path / "search" / "one")])
     assert "Comparison" not in text
+
+
+def test_the_candidates_are_listed_as_they_were_measured(tmp_path: Path) -> None:
+    run = search_run(tmp_path / "search" / "one")
+    last = dn.Genotype.from_json(run / "genotype.json")
+    history = read_history(run / "history.json")
+    chosen = next(m.genotype for m in history.moments if m.genotype != last)
+    chosen.to_json(run / "genotype.json")
+    found = [
+        Candidate(chosen, Reading(0.1, 0.9712), Reading(2.2, 0.153), 0.25),
+        Candidate(last, Reading(math.inf, 0.1)),
+    ]
+    write_candidates(run / "candidates.json", found)
+    text = make_page([run])
+    assert "run-1-candidates" in {a["id"] for a in Page(text).all("section")}
+    assert "<td>97.12 %</td><td>15.30 %</td><td>0.2500</td>" in text
+    assert "<td>10.00 %</td><td>not measured</td><td></td>" in text
+
+
+@pytest.mark.parametrize("damaged", ["[1]", '{"candidates": [1]}', "{"])
+def test_damaged_candidates_are_named(tmp_path: Path, damaged: str) -> None:
+    run = search_run(tmp_path / "search" / "one")
+    (run / "candidates.json").write_text(damaged)
+    with pytest.raises(ValueError, match=r"candidates\.json: "):
+        make_page([run])
 
 
 def test_a_run_that_has_just_begun_has_a_page(tmp_path: Path) -> None:

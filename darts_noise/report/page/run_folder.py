@@ -8,6 +8,7 @@ from typing import Any
 
 from darts_noise.report.alpha_history import AlphaHistory, read_history
 from darts_noise.report.metrics_series import Series, read_metrics
+from darts_noise.search.candidate import Candidate, read_candidates
 from darts_noise.space.genotype import Genotype
 
 MAX_CARD_BYTES = 1 << 24
@@ -22,6 +23,7 @@ class RunFolder:
         card: the result card.
         genotype: the cell that it found or trained.
         history: α after every epoch; of a search.
+        candidates: the cells among which a search chose, the best first.
         series: column of ``metrics.csv`` → its points.
     """
 
@@ -29,6 +31,7 @@ class RunFolder:
     card: Mapping[str, Any] = field(default_factory=dict)
     genotype: Genotype | None = None
     history: AlphaHistory | None = None
+    candidates: Sequence[Candidate] = ()
     series: Mapping[str, Series] = field(default_factory=dict)
 
     @property
@@ -62,8 +65,15 @@ def read_run(path: Path) -> RunFolder:
         OSError: a file that cannot be read.
     """
     path = path.resolve()  # `latest` is a link, and the run has a name of its own
-    card, cell, history, metrics = (
-        path / name for name in ("card.json", "genotype.json", "history.json", "metrics.csv")
+    card, cell, history, metrics, candidates = (
+        path / name
+        for name in (
+            "card.json",
+            "genotype.json",
+            "history.json",
+            "metrics.csv",
+            "candidates.json",
+        )
     )
     if not (card.is_file() or cell.is_file() or metrics.is_file()):
         raise ValueError(f"{path}: expected the directory of a run, such as runs/search/latest")
@@ -72,6 +82,7 @@ def read_run(path: Path) -> RunFolder:
         card=_read_card(card) if card.is_file() else {},
         genotype=Genotype.from_json(cell) if cell.is_file() else None,
         history=read_history(history) if history.is_file() else None,
+        candidates=read_candidates(candidates) if candidates.is_file() else (),
         series=read_metrics(metrics) if metrics.is_file() else {},
     )
 

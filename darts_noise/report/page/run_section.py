@@ -22,6 +22,7 @@ from darts_noise.report.page.inline_svg import inline_svg
 from darts_noise.report.page.run_folder import RunFolder
 from darts_noise.report.panels import Panel, draw_panel, epochs_of, make_panels
 from darts_noise.report.style import RC
+from darts_noise.search.candidate import Candidate
 
 PANEL_SIZE, LEGEND_SIZE = (3.3, 2.1), (1.7, 2.1)  # inches
 MOST_FRAMES = 12
@@ -64,9 +65,9 @@ def _parts(run: RunFolder, anchor: str) -> Iterator[str]:
             history.operations,
             history.edges,
             macro=history.macro,
-            genotype=history.moments[-1].genotype,
+            genotype=run.genotype or history.moments[-1].genotype,
         )
-        caption = "Weights of α after the last epoch; frames are what the genotype took."
+        caption = "Weights of α after the last epoch; frames are what the cell has."
         tables = "\n".join(_weights_tables(history, weights))
         heat = drawing(figure, f"{anchor}-alpha", "Heat map of α; the table below says it", caption)
         body = [heat, folded("The weights as tables", tables)]
@@ -74,6 +75,8 @@ def _parts(run: RunFolder, anchor: str) -> Iterator[str]:
         film = drawing(draw_film(history), f"{anchor}-film", describe_film(history))
         frames = _frames(history, anchor)
         yield section(f"{anchor}-changes", "How the genotype changed", [film, frames], 3)
+    if run.candidates:
+        yield section(f"{anchor}-candidates", "Candidates", [_candidates(run.candidates)], 3)
     if panels := make_panels(run.series, run.num_classes):
         curves = panel_list(panels, f"{anchor}-panel")
         yield section(f"{anchor}-curves", "Curves", [curves], 3)
@@ -86,12 +89,28 @@ def _parts(run: RunFolder, anchor: str) -> Iterator[str]:
 def _cells(run: RunFolder, anchor: str) -> str:
     assert run.genotype is not None
     history, strength, caption = run.history, None, ""
-    moment = history.moments[-1] if history is not None and history.moments else None
-    if history is not None and moment is not None and moment.genotype == run.genotype:
-        strength = strengths(run.genotype, moment.weights, history.operations, history.edges)
+    if history is not None and run.weights is not None:
+        strength = strengths(run.genotype, run.weights, history.operations, history.edges)
         caption = "The wider a line, the larger the weight of its operation."
     figure = draw_cells(run.genotype, strength=strength)
     return drawing(figure, f"{anchor}-cells", describe_cells(run.genotype), caption)
+
+
+def _candidates(found: Sequence[Candidate]) -> str:
+    rows = []
+    for place, candidate in enumerate(found, start=1):
+        noise, objective = candidate.noise, candidate.objective
+        rows.append(
+            (
+                str(place),
+                f"{100 * candidate.validation.accuracy:.2f} %",
+                "not measured" if noise is None else f"{100 * noise.accuracy:.2f} %",
+                "" if objective is None else f"{objective:.4f}",
+                describe_cells(candidate.genotype),
+            )
+        )
+    head = ("Place", "Validation accuracy", "Noise accuracy", "Objective", "Cell")
+    return table("Cells that α proposed, as measured; the first was taken", head, rows)
 
 
 def _weights_tables(
