@@ -22,6 +22,7 @@ END = "<!-- end of performance -->"
 STUDY_BEGIN = "<!-- study: python -m benchmarks.readme_table -->"
 STUDY_END = "<!-- end of study -->"
 STUDY = "mnist_study.json"
+PROTOCOLS = ("converged/", "quick/")
 HEAD = ("what", "setting", "textbook or plain", "here", "ratio")
 
 Row = tuple[str, str, str, str, str]
@@ -259,8 +260,9 @@ def study(results: Path = RESULTS) -> str:
         return ""
     try:
         networks = json.loads(path.read_text("utf-8"))["networks"]
-        columns = [c for c in networks[0] if c == "test_accuracy" or c.startswith("converged/")]
-        heads = [c.replace("_", " ").replace("converged/", "noise: ") for c in columns]
+        measured = dict.fromkeys(column for of in networks for column in of)  # each once, in order
+        columns = [c for c in measured if c == "test_accuracy" or c.startswith(PROTOCOLS)]
+        heads = [heading(column) for column in columns]
         lines = [["MNIST", "n", "parameters", *heads], ["---"] * (3 + len(columns))]
         for of in networks:
             parameters = f"{of['parameters']['mean']:,.0f}"
@@ -273,6 +275,16 @@ def study(results: Path = RESULTS) -> str:
         f"{rows}\n\nAccuracies in per cent, mean ± standard deviation over n seeds; "
         f"[{path.name}](docs/results/{path.name}) has every seed, command, hardware and versions."
     )
+
+
+def heading(column: str) -> str:
+    """What a column is called.
+
+    >>> heading("converged/random_pixels"), heading("quick/uniform"), heading("test_accuracy")
+    ('noise: random pixels', 'noise, quick: uniform', 'test accuracy')
+    """
+    name = column.replace("converged/", "noise: ").replace("quick/", "noise, quick: ")
+    return name.replace("_", " ")
 
 
 def spread(figure: dict[str, Any] | None) -> str:

@@ -53,7 +53,12 @@ def test_a_study_has_a_row_for_every_network(tmp_path):
             "test_accuracy": figure,
             "converged/uniform": {**figure, "mean": 1.0},
         },
-        {"title": "ResNet-18", "seeds": [0], "parameters": {"mean": 11e6}},
+        {
+            "title": "ResNet-18",
+            "seeds": [0],
+            "parameters": {"mean": 11e6},
+            "quick/uniform": {"mean": 0.11, "sd": None, "n": 1},
+        },
     ]
     (tmp_path / readme_table.STUDY).write_text(json.dumps({"networks": networks}))
     head, _, first, second = rows(readme_table.study(tmp_path).split("\n\n")[0])
@@ -62,9 +67,10 @@ def test_a_study_has_a_row_for_every_network(tmp_path):
         "parameters",
         "test accuracy",
         "noise: uniform",
+        "noise, quick: uniform",
     ]
-    assert first == ["", "λ = 0", "3", "12,345", "97.50 ± 1.00", "100.00 ± 1.00", ""][1:-1]
-    assert second == ["ResNet-18", "1", "11,000,000", "", ""]
+    assert first == ["", "λ = 0", "3", "12,345", "97.50 ± 1.00", "100.00 ± 1.00", "", ""][1:-1]
+    assert second == ["ResNet-18", "1", "11,000,000", "", "", "11.00"]
 
 
 def test_every_row_has_every_cell_and_names_its_file():
