@@ -102,7 +102,8 @@ def choose_cell(module: SearchModule, session: Session) -> None:
     console.print(f"measuring up to {count} cells that α proposes")
 
     def told(found: Sequence[Candidate]) -> None:
-        write_candidates(file, found)
+        measured = {candidate.genotype for candidate in found}
+        write_candidates(file, [*found, *(c for c in known if c.genotype not in measured)])
         console.print(f"candidate {len(found)}/{count}  {found[-1]}")
 
     try:

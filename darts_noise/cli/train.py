@@ -148,8 +148,12 @@ def default_config(argv: list[str]) -> list[str]:
     if config not in list_configs("train"):
         config = "digits"
         carried |= stem
-    options = [f"--{key}={json.dumps(v)}" for key, v in carried.items() if v is not None]
-    return ["--config", f"train/{config}", *[o.replace('"', "") for o in options], *argv]
+    options = [
+        f"--{key}={value if isinstance(value, str) else json.dumps(value)}"
+        for key, value in carried.items()
+        if value is not None
+    ]
+    return ["--config", f"train/{config}", *options, *argv]
 
 
 def cell_name(cell: str) -> str:

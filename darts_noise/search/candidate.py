@@ -1,7 +1,7 @@
 """A cell that α has proposed, with what was measured of it."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ class Candidate:
         validation: on the images that α learns from, after a training on those of w.
         noise: the better of the fits to the noise set, which ends where it is enough to rule the
             cell out; None where λ is 0, and where the validation loss alone rules it out.
-        objective: F, or what it had grown to; None where noise was not measured but had to be.
+        objective: F, or what it had grown to; None where noise was not measured but had to be,
+            and where every training on it diverged.
     """
 
     genotype: Genotype
@@ -71,9 +72,14 @@ class Candidate:
         )
 
 
-def write_candidates(path: Path, found: Sequence[Candidate]) -> None:
-    """Writes the file ``candidates.json`` of a search."""
-    rows = [candidate.to_dict() for candidate in found]
+def ranked(found: Iterable[Candidate]) -> list[Candidate]:
+    """The best first; behind those with an objective the others by their validation loss."""
+    return sorted(found, key=lambda candidate: (candidate.score, candidate.validation.loss))
+
+
+def write_candidates(path: Path, found: Iterable[Candidate]) -> None:
+    """Writes the file ``candidates.json`` of a search, the best first."""
+    rows = [candidate.to_dict() for candidate in ranked(found)]
     write_text(path, format_json({"candidates": rows}))
 
 

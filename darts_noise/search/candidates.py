@@ -20,7 +20,7 @@ import torch
 
 from darts_noise.data.module import ImageDataModule
 from darts_noise.data.seeds import Stream, generator
-from darts_noise.search.candidate import Candidate
+from darts_noise.search.candidate import Candidate, ranked
 from darts_noise.search.module import SearchModule
 from darts_noise.search.trials import Trials
 from darts_noise.space.genotype import Cell, Genotype
@@ -48,16 +48,16 @@ def choose(
         known: candidates of this search that a run which was stopped has measured.
 
     Returns:
-        The best first; behind those with an objective the others by their validation loss. There
-        are fewer than ``candidates`` where a hundred proposals give nothing new.
+        The best first, as `ranked` has them; fewer than ``candidates`` where a hundred proposals
+        give nothing new.
     """
     arch, count, seed = module.arch, module.hparams["candidates"], module.hparams["seed"]
     trials, random = Trials(module, data, known), generator(seed, Stream.CANDIDATES)
-    best = trials.measured(arch.genotype())
+    best = trials.measured(ordered(arch.genotype()))
     found, misses = {best.genotype: best}, 0
     told([best])
     while len(found) < count and misses < MISSES:
-        genotype = arch.draw(random)
+        genotype = ordered(arch.draw(random))
         if len(found) >= math.ceil(count / 3):
             genotype = altered(best.genotype, genotype, random)
         if genotype in found:
@@ -70,7 +70,21 @@ def choose(
             best = candidate
     meta = {**module.genotype().meta, "candidates": len(found)}
     module.chosen = replace(best.genotype, meta=meta)
-    return sorted(found.values(), key=lambda c: (c.score, c.validation.loss))
+    return ranked(found.values())
+
+
+def ordered(genotype: Genotype) -> Genotype:
+    """The same cells with the operations of a node by predecessor, not by strength: one form for
+    what is one network."""
+
+    def by_predecessor(cell: Cell) -> Cell:
+        return tuple(tuple(sorted(pairs, key=lambda pair: pair[::-1])) for pairs in cell)
+
+    return replace(
+        genotype,
+        normal=by_predecessor(genotype.normal),
+        reduce=by_predecessor(genotype.reduce),
+    )
 
 
 def altered(cell: Genotype, drawn: Genotype, random: torch.Generator) -> Genotype:

@@ -268,7 +268,9 @@ class SearchModule(SearchStep):
     def _look_for_symptoms(self, values: Mapping[str, float | Tensor]) -> None:
         if self.trainer.is_global_zero:
             loss = None if self.twin is None else float(values["noise/loss"])
-            self.symptoms.epoch(self.arch.expected(), self.genotype(), loss, self.num_classes)
+            noise = self.noise_set
+            classes = self.num_classes if noise is None else noise.num_classes
+            self.symptoms.epoch(self.arch.expected(), self.genotype(), loss, classes)
 
     def _ask_variants_to_stop(self) -> None:
         for name, variant in self.variants.items():

@@ -50,6 +50,9 @@ class Trials:
         self.known = {candidate.genotype: candidate for candidate in known}
         self.module, self.data, self.settings = module, data, module.hparams
         self.seed = derive_seed(module.hparams["seed"], Stream.CANDIDATES)
+        # Lightning leaves a module on the CPU once its fit has ended.
+        trainer = data.trainer
+        self.device = module.device if trainer is None else trainer.strategy.root_device
 
     def measured(self, genotype: Genotype, least: float = math.inf) -> Candidate:
         """The cell with its figures.
@@ -72,6 +75,8 @@ class Trials:
         weight, guess = self.settings["noise_weight"], math.log(noise.num_classes)
         enough = guess * (1 - (least - validation.loss) / weight)  # of L_noise, where F is least
         fit = self.on_noise(genotype, channels, noise, max(enough, FITTED))
+        if not math.isfinite(fit.loss):  # what no training could follow says nothing
+            return Candidate(genotype, validation, fit)
         penalty = float(noise_fit_penalty(torch.tensor(fit.loss), noise.num_classes))
         objective = validation.loss + weight * penalty
         return Candidate(genotype, validation, fit, objective)
@@ -101,7 +106,7 @@ class Trials:
                 stem=settings["stem"],
                 stem_stride=settings["stem_stride"],
             )
-        return net.to(self.module.device)
+        return net.to(self.device)
 
     def on_data(self, genotype: Genotype, channels: int) -> Reading:
         """Trained on the images of w, read on those of α."""
@@ -144,7 +149,7 @@ class Trials:
             self.data.normalisation,
             seed=self.seed,
             augmentation=augmentation,
-            device=self.module.device,
+            device=self.device,
         )
 
     def _in_order(self, data: LabelledImages, crop_pct: float = 1.0) -> BatchStream:
@@ -155,7 +160,7 @@ class Trials:
             crop_pct=crop_pct,
             shuffle=False,
             drop_last=False,
-            device=self.module.device,
+            device=self.device,
         )
 
     def _train(
@@ -185,6 +190,6 @@ class Trials:
                 schedule.step()
                 losses.append(loss.detach())
             mean = float(torch.stack(losses).mean())
-            if mean <= enough:
+            if mean <= enough or not math.isfinite(mean):
                 break
         return mean if math.isfinite(mean) else math.inf

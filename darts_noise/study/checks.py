@@ -5,6 +5,7 @@ from typing import Any
 
 from darts_noise.naming import unknown
 from darts_noise.noise.families import describe_noise, require_noise
+from darts_noise.study.networks import FACTORIES
 from darts_noise.study.sample import check_sample
 from darts_noise.study.settings import CONTROLS, StudySettings
 
@@ -67,6 +68,11 @@ def _check_controls(settings: StudySettings) -> None:
         seeds = settings.control(name).seeds
         if seeds is not None and seeds < 1:
             raise ValueError(f"controls.{name}.seeds: expected 1 or more, got {seeds}")
+        if not settings.control(name).test and name not in FACTORIES:
+            raise ValueError(
+                f"controls.{name}.test: expected true for a network of cells; false is for "
+                f"{', '.join(FACTORIES)}"
+            )
         if name in FROM_SEARCH and seeds is not None and seeds > settings.seeds:
             raise ValueError(
                 f"controls.{name}.seeds: expected at most the {settings.seeds} of the searches, "

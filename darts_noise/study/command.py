@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
             check_data(settings, config.root)
             study.run()
         study.write()
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         fail(error)
     except optuna.exceptions.StorageInternalError as error:
         fail(f"storage: {error}; the same command goes on")

@@ -110,7 +110,10 @@ class Queue:
         first = min(_alive(self._trials(unit)), key=lambda trial: trial.number)
         if first.state != TrialState.WAITING:
             return None
-        if not self.storage.set_trial_state_values(first._trial_id, TrialState.RUNNING):
+        try:
+            if not self.storage.set_trial_state_values(first._trial_id, TrialState.RUNNING):
+                return None
+        except UpdateFinishedTrialError:  # claimed and ended by another since it was read
             return None
         self.storage.record_heartbeat(first._trial_id)
         # One sampler for each, so that a proposal follows from what is on file and its number.

@@ -34,14 +34,24 @@ def check_sample(settings: StudySettings) -> None:
                 f"{place}: expected noise_weight, search.<group>.<key> or train.<group>.<key>"
             )
         if isinstance(values, list) and values:
+            if key == WEIGHT and not all(_is_number(value) for value in values):
+                raise ValueError(f"{place}: expected numbers, got {values}")
             continue
         is_range = isinstance(values, Mapping) and {"low", "high"} <= set(values) <= RANGE
-        if not is_range or not values["low"] < values["high"]:
+        if (
+            not is_range
+            or not (_is_number(values["low"]) and _is_number(values["high"]))
+            or not values["low"] < values["high"]
+        ):
             raise ValueError(
                 f"{place}: expected a list of values, or low, high and perhaps log, got {values}"
             )
         if values.get("log") and values["low"] <= 0:
             raise ValueError(f"{place}: expected a low of more than 0 with log, got {values}")
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float)
 
 
 def propose(settings: StudySettings, trial: Trial) -> dict[str, Any]:

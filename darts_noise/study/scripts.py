@@ -107,7 +107,9 @@ def _check_both(settings: StudySettings, root: str | None) -> None:
         check_search(search)
     except ValueError as error:
         raise ValueError(f"search: {error}") from None
-    train_script(settings.train, 0, root)
+    train = train_script(settings.train, 0, root)
+    if train.config["trainer"]["limit_test_batches"] == 0:
+        raise ValueError("train.trainer.limit_test_batches: expected some, since a study tests")
 
 
 def _arguments(script: Script, seed: int, root: str | None, model: Mapping[str, Any]) -> list[str]:

@@ -53,7 +53,8 @@ class Control:
 
     Attributes:
         seeds: how many; those of the searches when absent, but 8 random cells.
-        test: train it on the data as well; false measures its noise fit alone.
+        test: train it on the data as well; false measures its noise fit alone, which networks of
+            cells cannot do without.
         model: keys of train.py that differ from the study's training.
         stem_stride: of resnet18.
     """

@@ -166,7 +166,10 @@ class Worker:
                 "path": self.folder / f"{file}.json",
                 "progress": False,
             }
-        return noise_fit(self._network(network, cell), data.train, **common).to_dict()
+        try:
+            return noise_fit(self._network(network, cell), data.train, **common).to_dict()
+        except SystemExit:  # how Lightning leaves after a signal
+            raise KeyboardInterrupt from None
 
     def _search(self, network: Compared, seed: int) -> tuple[Genotype, Record]:
         cli = search_script(

@@ -5,8 +5,8 @@ arXiv:1611.03530, section 2: the architecture and the recipe stay, the data are 
 """
 
 import math
-import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,13 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.loggers import Logger
 
-from darts_noise.checkpoints.checkpoint_io import SealedCheckpointIO, resumable
+from darts_noise.checkpoints.checkpoint_io import (
+    BEST,
+    LAST,
+    PREVIOUS,
+    SealedCheckpointIO,
+    resumable,
+)
 from darts_noise.checkpoints.kept import keep_checkpoints
 from darts_noise.checkpoints.run_state import RunState
 from darts_noise.data.batches import BatchStream, EpochLoader
@@ -92,7 +98,10 @@ def quick_fit(
     accuracies = [figures["val/accuracy"] for figures in history.rows]
     largest = max(accuracies, default=math.nan)
     if folder is not None and run.is_global_zero:
-        shutil.rmtree(folder)
+        for file in (LAST, PREVIOUS, BEST):
+            (folder / file).unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that holds more than ours
+            folder.rmdir()
     return m.record("quick", final, largest, state.seconds, curve=tuple(accuracies))
 
 

@@ -190,6 +190,19 @@ def test_what_a_diverged_search_raises_is_one_line(capsys, tmp_path):
     assert (tmp_path / "search" / "a" / "config.yaml").is_file()
 
 
+def test_a_path_of_any_letters_is_carried_over_from_the_search(tmp_path):
+    run = tmp_path / "search" / "old"
+    run.mkdir(parents=True)
+    (run / "genotype.json").touch()
+    (tmp_path / "search" / "latest").symlink_to("old")
+    root = '/home/josé/"mine"\\x'
+    config = {"data": {"name": "mnist", "root": root, "grey": True}, "model": {"stem": "small"}}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    found = train.default_config([f"--runs={tmp_path}"])
+    assert found[:2] == ["--config", "train/mnist"]
+    assert {"--data.name=mnist", f"--data.root={root}", "--data.grey=true"} <= {*found}
+
+
 def test_a_search_without_a_cell_is_not_the_newest(capsys, tmp_path, monkeypatch):
     def fail(*_):
         raise ValueError("image 7 cannot be read")

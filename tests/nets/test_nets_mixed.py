@@ -47,10 +47,11 @@ NAME = attrgetter("name")
 MACRO_SPACE = Space(
     "macro", ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3"), nodes=3, macro=dict(MACRO)
 )
+POINTWISE_SPACE = Space("pointwise", ("none", "conv_1x1", "sep_conv_3x3", "conv_3x3"), nodes=2)
 
 
 @pytest.mark.parametrize(
-    "space", [*dn.list_spaces(), MACRO_SPACE], ids=lambda s: getattr(s, "name", s)
+    "space", [*dn.list_spaces(), MACRO_SPACE, POINTWISE_SPACE], ids=lambda s: getattr(s, "name", s)
 )
 @pytest.mark.parametrize(
     "form",

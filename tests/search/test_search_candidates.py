@@ -4,6 +4,7 @@ import json
 import math
 import random
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from darts_noise.data.seeds import generator
 from darts_noise.reading import Reading
 from darts_noise.search import trials
 from darts_noise.search.candidate import Candidate
-from darts_noise.search.candidates import altered, choose
+from darts_noise.search.candidates import altered, choose, ordered
 from darts_noise.search.trials import Trials
 
 TINY = {"space": "noise", "nodes": 1, "channels": 4, "num_cells": 3, "stem": "small"}
@@ -75,7 +76,7 @@ def test_where_alpha_is_certain_nothing_else_is_proposed(searched, short):
         for alpha in module.arch.parameters():
             alpha.copy_(torch.randn_like(alpha).argsort(1).argsort(1) * 1000.0)
     [only] = choose(module, data)
-    assert only.genotype == module.arch.genotype()
+    assert only.genotype == ordered(module.arch.genotype())
     assert module.genotype().meta["candidates"] == 1
 
 
@@ -109,7 +110,7 @@ def test_the_cell_of_the_least_objective_is_taken(searched, monkeypatch):
     for salt[0] in range(40):
         asked.clear()
         module.chosen = None
-        strongest = module.genotype()
+        strongest = ordered(module.genotype())
         found = choose(module, data)
         of = {c.genotype: figures(c.genotype) for c in found}
         least = min(val + 2 * max(0, 1 - noise / math.log(10)) for val, noise in of.values())
@@ -234,6 +235,29 @@ def test_a_training_that_diverges_is_the_worst_on_data(searched, short, monkeypa
     monkeypatch.setattr(trials, "RATE", 1e30)
     reading = Trials(module, data).on_data(module.arch.genotype(), 4)
     assert reading.loss == math.inf
+
+
+def test_a_noise_fit_that_diverges_is_no_proof_of_a_cell(searched, short, monkeypatch):
+    module, data = searched(gradient_clip=0.0)
+    monkeypatch.setattr(trials, "NOISE_RATES", (1e30,))
+    candidate = Trials(module, data).measured(module.arch.genotype())
+    assert candidate.noise.loss == math.inf
+    assert candidate.objective is None
+
+
+def test_cells_are_trained_where_the_search_was(searched):
+    """Lightning takes the module back to the CPU at the end of a fit."""
+    module, data = searched()
+    data.trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta")))
+    made = Trials(module, data)
+    assert {p.device.type for p in made.network(module.arch.genotype(), 4).parameters()} == {"meta"}
+
+
+def test_the_order_of_the_operations_of_a_node_makes_no_second_cell():
+    pairs = [["skip_connect", 1], ["avg_pool_3x3", 0]]
+    one, other = (dn.Genotype([p], [2], [p], [2]) for p in (pairs, pairs[::-1]))
+    assert one != other
+    assert ordered(one) == ordered(other)
 
 
 def test_a_candidate_is_read_as_it_was_written():

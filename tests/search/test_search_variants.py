@@ -3,12 +3,14 @@
 import pytest
 import pytorch_lightning as pl
 import torch
+from torch import nn
 
 import darts_noise as dn
+from darts_noise.nets.macro import MixedNorm
 from darts_noise.nets.mixed.textbook import MixedOperation
 from darts_noise.search.curvature import dominant_eigenvalue
 from darts_noise.search.variants import list_variants, make_variants, register_variant
-from darts_noise.search.variants.pc_darts import PartialMixedOperation
+from darts_noise.search.variants.pc_darts import PartialMixedOperation, PcDarts
 from darts_noise.search.variants.variant import Variant
 from darts_noise.space import get_space
 
@@ -93,6 +95,21 @@ def test_pc_darts_touches_its_share_of_the_channels_and_keeps_the_rest():
     assert unshuffled.shape == x.shape
     widths = {m.in_channels for m in partial.modules() if isinstance(m, torch.nn.Conv2d)}
     assert widths == {4}
+
+
+def test_pc_darts_searches_the_normalisation_of_its_operations():
+    net = dn.SuperNet(
+        "noise",
+        nodes=1,
+        channels=8,
+        num_cells=3,
+        stem="small",
+        num_classes=10,
+        implementation="textbook",
+    )
+    PcDarts(4).change_supernet(net)
+    norms = [m for m in net.cells[0].mixed.modules() if isinstance(m, nn.BatchNorm2d | MixedNorm)]
+    assert {type(norm) for norm in norms} == {MixedNorm}
 
 
 def test_pc_darts_weighs_the_bypass_of_an_edge_with_the_edge():

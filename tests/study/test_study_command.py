@@ -46,6 +46,14 @@ def refusal(capsys, file, *options):
             "controls.alexnet: train: unknown config key 'model.drop_pat': did you mean "
             "'model.drop_path'?",
         ),
+        (
+            {"controls": {"random": {"test": False}}},
+            "controls.random.test: expected true for a network of cells",
+        ),
+        (
+            {"train": {**SMALL["train"], "trainer": {"limit_test_batches": 0}}},
+            "train.trainer.limit_test_batches: expected some",
+        ),
         ({"seeds": 0}, "seeds: expected 1 or more, got 0"),
         ({"parameters": 0}, "parameters: expected 1 or more, got 0"),
         ({"seeds": "many"}, "seeds: expected int, got 'many'"),
@@ -79,6 +87,14 @@ def refusal(capsys, file, *options):
             "sample.settings.noise_weight: expected a list of values, or low, high",
         ),
         (
+            {"sample": {"trials": 2, "settings": {"noise_weight": {"low": 0.1, "high": None}}}},
+            "sample.settings.noise_weight: expected a list of values, or low, high",
+        ),
+        (
+            {"sample": {"trials": 2, "settings": {"noise_weight": [None]}}},
+            "sample.settings.noise_weight: expected numbers",
+        ),
+        (
             {"sample": {"trials": 2, "settings": {"train.model.chanels": [4]}}},
             "sample.settings: train: unknown config key 'model.chanels': did you mean",
         ),
@@ -88,6 +104,12 @@ def refusal(capsys, file, *options):
 def test_a_wrong_setting_is_one_line_that_names_it(changes, said, tmp_path, capsys):
     assert refusal(capsys, written(tmp_path, **changes), f"--runs={tmp_path}").startswith(said)
     assert not (tmp_path / "study" / "small" / "results.json").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, capsys):
+    file = tmp_path / "taken"
+    file.touch()
+    assert str(file) in refusal(capsys, written(tmp_path), f"--runs={file}")
 
 
 def test_missing_data_stop_a_study_before_its_first_unit(tmp_path, capsys):

@@ -54,6 +54,18 @@ def test_workers_that_ask_at_the_same_time_never_get_the_same_unit(units, url):
     assert len({(number, kind) for _, number, kind in taken}) == len(units)
 
 
+def test_what_another_claimed_and_ended_meanwhile_is_not_claimed(units, url, monkeypatch):
+    queue, other = Queue(url, "study", 60, 0), Queue(url, "study", 60, 0)
+    change = queue.storage.set_trial_state_values
+
+    def late(number, state):
+        other.finish(other.claim(units[0]), [0.9, 0.1])
+        return change(number, state)
+
+    monkeypatch.setattr(queue.storage, "set_trial_state_values", late)
+    assert queue.claim(units[0]) is None
+
+
 def test_a_finished_or_running_unit_is_not_given_out(units, url):
     queue, other = Queue(url, "study", 60, 0), Queue(url, "study", 60, 0)
     trial = queue.claim(units[0])

@@ -99,6 +99,23 @@ def test_the_quick_measurement_goes_on_from_its_last_epoch(images, tmp_path):
     assert not kept.exists()
 
 
+def test_a_folder_that_holds_something_else_stays(images, tmp_path):
+    mine = tmp_path / "results" / "mine.txt"
+    mine.parent.mkdir()
+    mine.touch()
+    dn.noise_fit(
+        "darts_v1",
+        images,
+        samples=20,
+        batch_size=10,
+        trainer=CPU,
+        epochs=1,
+        recipe=RECIPE,
+        path=mine.parent,
+    )
+    assert [*mine.parent.iterdir()] == [mine]
+
+
 def test_samples_default_to_as_many_as_there_are_real_images(images):
     few = images.subset(list(range(50)))
     fit = dn.noise_fit("darts_v1", few, epochs=1, recipe=RECIPE, trainer=CPU)

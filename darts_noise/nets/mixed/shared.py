@@ -297,9 +297,14 @@ def _pool(candidate: nn.Module) -> tuple[nn.Module, nn.BatchNorm2d]:
 
 
 def _stacks(candidates: nn.ModuleList, columns: list[int]) -> list[list[int]]:
-    """Operations whose every stage ends pointwise are stacked together, others by themselves."""
+    """Operations whose every stage ends in a 1×1 convolution of the whole map are stacked together,
+    others by themselves."""
     stages = {c: chain(candidates[c]) or [] for c in columns}
-    joint = [c for c in columns if all(is_pointwise(convs[-1]) for convs, _ in stages[c])]
+
+    def joins(convolution: nn.Conv2d) -> bool:
+        return is_pointwise(convolution) and convolution.stride == (1, 1)
+
+    joint = [c for c in columns if all(joins(convs[-1]) for convs, _ in stages[c])]
     joint.sort(key=lambda c: -len(stages[c]))
     return [group for group in (joint, *([c] for c in columns if c not in joint)) if group]
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from darts_noise.nets.mixed.form import Form
 from darts_noise.nets.mixed.norm import EdgeNorm
+from darts_noise.space.operations.pointwise import PointwiseConv
 
 Chain = list[tuple[list[nn.Conv2d], nn.BatchNorm2d]]
 """Stages of an operation: convolutions, each stage ended by its batch norm."""
@@ -34,7 +35,7 @@ def chain(operation: nn.Module) -> Chain | None:
     leaves = [m for m in operation.modules() if not isinstance(m, nn.Sequential)]
     if not isinstance(operation, nn.Sequential) or not leaves:
         return None
-    runs = [(kind, list(run)) for kind, run in groupby(leaves, type)]
+    runs = [(kind, list(run)) for kind, run in groupby(leaves, _kind)]
     if len(runs) % 3 or [kind for kind, _ in runs] != [nn.ReLU, nn.Conv2d, nn.BatchNorm2d] * (
         len(runs) // 3
     ):
@@ -52,6 +53,10 @@ def chain(operation: nn.Module) -> Chain | None:
             return None
         stages.append((convolutions, norms[0]))
     return stages
+
+
+def _kind(leaf: nn.Module) -> type[nn.Module]:
+    return nn.Conv2d if type(leaf) is PointwiseConv else type(leaf)
 
 
 M = TypeVar("M")
