@@ -9,7 +9,7 @@ and writes ``docs/results/main_job_<dataset>.json``. Every run is in the file, w
 import argparse
 import tempfile
 from pathlib import Path
-from statistics import mean, pstdev
+from statistics import mean, stdev
 from typing import Any
 
 from benchmarks.commands import ROOT, card_of, measured, store, surroundings
@@ -84,7 +84,10 @@ def main() -> None:
             result["summary"][f"{noise_weight:g}"] = {
                 "n": len(rows),
                 **{
-                    key: {"mean": mean(r[key] for r in rows), "sd": pstdev(r[key] for r in rows)}
+                    key: {
+                        "mean": mean(r[key] for r in rows),
+                        "sd": stdev(r[key] for r in rows) if len(rows) > 1 else None,
+                    }
                     for key in (*FIGURES, "search_s", "train_s", "search_mib", "train_mib")
                 },
             }

@@ -23,6 +23,8 @@ STUDY_BEGIN = "<!-- study: python -m benchmarks.readme_table -->"
 STUDY_END = "<!-- end of study -->"
 STUDY = "mnist_study.json"
 PROTOCOLS = ("converged/", "quick/")
+NAMES = {"candidates": "operations"}
+"""What a size of the growth is called beside `--model.candidates`."""
 HEAD = ("what", "setting", "textbook or plain", "here", "ratio")
 
 Row = tuple[str, str, str, str, str]
@@ -109,7 +111,10 @@ def growth(name: str, found: dict[str, Any]) -> Iterator[Row]:
     """The exponents of a search step's time and memory in each of its sizes, varied alone."""
     setting = f"{described(name, 'growth_')}, {sizes(found)}, each varied alone"
     for what, figure in (("time", "time_s"), ("peak memory", "peak_mib")):
-        grown = [f"{size}^{of[figure]['exponent']:g}" for size, of in found["sizes"].items()]
+        grown = [
+            f"{NAMES.get(size, size)}^{of[figure]['exponent']:g}"
+            for size, of in found["sizes"].items()
+        ]
         yield f"search step, growth of the {what}", setting, "", "∝ " + ", ".join(grown), ""
 
 
@@ -134,7 +139,7 @@ def penalties(name: str, found: dict[str, Any]) -> Iterator[Row]:
     plain = steps.pop("none")
     for penalty, of in sorted(steps.items(), key=lambda item: item[1]["time_ratio"]):
         yield (
-            f"search step, penalty `{penalty}`",
+            f"search step, penalty `{penalty}`, processor time",
             f"CPU, {sizes(found)}; n = {len(of['seconds'])}",
             f"λ = 0: {seconds(plain['median_s'])}",
             seconds(of["median_s"]),

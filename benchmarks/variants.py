@@ -19,7 +19,16 @@ from benchmarks.commands import RESULTS, ROOT, card_of, measured, store, surroun
 from darts_noise.data.datasets import load_dataset
 
 CONFIGS = ROOT / "configs"
-SEARCH = ["--data.train_samples=4000", "--trainer.max_epochs=8"]
+SEARCH = [
+    "--data.train_samples=4000",
+    "--trainer.max_epochs=8",
+    "--trainer.limit_train_batches=1.0",
+    "--trainer.limit_val_batches=1.0",
+    "--model.candidates=1",
+    "--model.optimiser=sgd",  # second order is through a step of SGD
+    "--model.learning_rate=0.025",
+]
+WEIGHT = "--model.noise_weight=1"
 TRAIN = ["--data.train_samples=10000", "--trainer.max_epochs=5", "--model.channels=16"]
 NOISE = {"samples": 1000, "epochs": 20}
 NOISE_RECIPE = {
@@ -36,15 +45,16 @@ NOISE_RECIPE = {
 def methods() -> dict[str, list[str]]:
     """Name → what is added to the search's command."""
     preset = {
-        path.stem: [f"--config={path}"] for path in sorted((CONFIGS / "variants").glob("*.yaml"))
+        path.stem: [f"--config={path}", WEIGHT]
+        for path in sorted((CONFIGS / "variants").glob("*.yaml"))
     }
     # Its usual window of 5 epochs could not act within this budget.
     preset["robust_darts"] += ["--model.variants={robust_darts: {window: 2}}"]
     return {
         "darts, λ = 0": ["--model.noise_weight=0"],
-        "darts, first order": [],
-        "darts, finite difference": ["--model.hypergradient=finite_difference"],
-        "darts, exact": ["--model.hypergradient=exact"],
+        "darts, first order": [WEIGHT],
+        "darts, finite difference": [WEIGHT, "--model.hypergradient=finite_difference"],
+        "darts, exact": [WEIGHT, "--model.hypergradient=exact"],
         **preset,
     }
 
