@@ -45,6 +45,7 @@ class SearchModule(SearchStep):
     Args:
         space: which operations compete; see darts_noise.list_spaces().
         nodes: nodes of a cell; null for the space's own number.
+        macro: candidates of some macro choices of the space, in place of all; one alone is decided.
         channels: channels of a state before the first reduction.
         num_cells: cells of the supernet, with reductions at one and two thirds.
         stem: small (8×8 to 28×28 images), cifar or imagenet.
@@ -86,6 +87,7 @@ class SearchModule(SearchStep):
         self,
         space: str = "darts",
         nodes: int | None = None,
+        macro: dict[str, list[str | float]] | None = None,
         channels: int = 16,
         num_cells: int = 8,
         stem: str = "cifar",
@@ -118,6 +120,11 @@ class SearchModule(SearchStep):
     ) -> None:
         super().__init__()
         self.space = get_space(space, nodes)
+        if macro:
+            try:
+                self.space = self.space.narrowed(macro)
+            except ValueError as error:
+                raise ValueError(f"model.{error}") from None
         variants = {variants: None} if isinstance(variants, str) else variants
         self.variants = make_variants(variants or {})
         self.penalty = make_penalty(penalty)

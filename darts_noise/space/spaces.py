@@ -75,6 +75,32 @@ class Space:
         """
         return [(p, node) for node in range(self.nodes) for p in range(node + 2)]
 
+    def narrowed(self, macro: Mapping[str, Sequence[Value]]) -> "Space":
+        """The space with these candidates alone for some macro choices; with one it is decided.
+
+        Raises:
+            ValueError: a choice or a candidate that this space has not; the message lists its own.
+
+        >>> space = get_space("noise").narrowed({"width": [1.0]})
+        >>> dict(space.macro)["width"], len(space.macro)
+        ((1.0,), 4)
+        """
+        own = dict(self.macro)
+        for name, values in macro.items():
+            if name not in own:
+                raise ValueError(
+                    f"macro: expected choices of space {self.name!r} "
+                    f"({', '.join(own) or 'which has none'}), got {shown(name)}"
+                )
+            wrong = [value for value in values if value not in own[name]]
+            if wrong or not values:
+                raise ValueError(
+                    f"macro[{name!r}]: expected some of {', '.join(map(repr, own[name]))}, got "
+                    f"{shown(wrong[0] if wrong else values)}"
+                )
+        rows = {**own, **{name: tuple(values) for name, values in macro.items()}}
+        return replace(self, macro=tuple(rows.items()))
+
 
 _SPACES: dict[str, Space] = {}
 

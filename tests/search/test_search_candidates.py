@@ -253,6 +253,16 @@ def test_cells_are_trained_where_the_search_was(searched):
     assert {p.device.type for p in made.network(module.arch.genotype(), 4).parameters()} == {"meta"}
 
 
+def test_what_is_decided_is_not_searched(searched, short):
+    macro = {"width": [1.0], "pooling": ["average_2", "average_4"]}
+    module, data = searched(macro=macro, candidates=6)
+    assert module.arch.macro["width"].shape == (1, 1)
+    assert len(module.net.poolings) == 2
+    found = choose(module, data)
+    assert {candidate.genotype.macro["width"] for candidate in found} == {1.0}
+    assert {c.genotype.macro["pooling"] for c in found} <= {"average_2", "average_4"}
+
+
 def test_the_order_of_the_operations_of_a_node_makes_no_second_cell():
     pairs = [["skip_connect", 1], ["avg_pool_3x3", 0]]
     one, other = (dn.Genotype([p], [2], [p], [2]) for p in (pairs, pairs[::-1]))
@@ -282,6 +292,17 @@ def test_what_is_no_candidate_is_refused(damage):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
+        (
+            {"macro": {"widht": [1.0]}},
+            r"model.macro: expected choices of space 'noise' \(normalisation, input_filter, "
+            r"pooling, width\), got 'widht'",
+        ),
+        (
+            {"macro": {"pooling": ["average_3"]}},
+            r"model.macro\['pooling'\]: expected some of 'none', 'average_2', 'average_4', got "
+            "'average_3'",
+        ),
+        ({"macro": {"pooling": []}}, r"model.macro\['pooling'\]: expected some of"),
         ({"candidates": 0}, "model.candidates: expected 1 or more, got 0"),
         ({"candidate_epochs": 0}, "model.candidate_epochs: expected 1 or more, got 0"),
         (
