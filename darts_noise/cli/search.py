@@ -160,4 +160,6 @@ def main(argv: list[str] | None = None) -> None:
         session.console.print(module.stopped_because)
     session.console.print(row(card))
     session.console.print(f"cell: {session.run / 'genotype.json'}")
-    session.console.print(f"next: {called('train')}{runs_option(cli.config['runs'])}")
+    size = module.hparams["candidate_parameters"]
+    options = f" --model.parameters {size}" if size and module.hparams["candidates"] > 1 else ""
+    session.console.print(f"next: {called('train')}{options}{runs_option(cli.config['runs'])}")

@@ -15,7 +15,7 @@ from darts_noise.data.images import LabelledImages
 from darts_noise.data.module import ImageDataModule
 from darts_noise.data.seeds import Stream, derive_seed
 from darts_noise.nets.network import create_model
-from darts_noise.nets.width import nearest_width
+from darts_noise.nets.width import channels_for
 from darts_noise.noise.penalties.twin import noise_fit_penalty
 from darts_noise.reading import EVALUATION_BATCH, Reading, laid_out, read
 from darts_noise.search.candidate import Candidate
@@ -31,8 +31,6 @@ NOISE_EPOCHS = 100
 """As in the `converged` measurement."""
 FITTED = 0.05
 """A noise loss in nats below which P is within 0.02 of 1, and no training need go on."""
-WIDEST = 256
-"""Channels, where the parameters decide how many."""
 
 
 class Trials:
@@ -53,6 +51,11 @@ class Trials:
         # Lightning leaves a module on the CPU once its fit has ended.
         trainer = data.trainer
         self.device = module.device if trainer is None else trainer.strategy.root_device
+        self._form = {
+            "num_classes": module.num_classes,
+            "in_channels": module.in_channels,
+            **{key: module.hparams[key] for key in ("num_cells", "stem", "stem_stride")},
+        }
 
     def measured(self, genotype: Genotype, least: float = math.inf) -> Candidate:
         """The cell with its figures.
@@ -83,29 +86,16 @@ class Trials:
 
     def channels(self, genotype: Genotype) -> int:
         """The width of the network: that of ``candidate_parameters``, or that of the supernet."""
-        target = self.settings["candidate_parameters"]
-        if target is None:
+        parameters = self.settings["candidate_parameters"]
+        if parameters is None:
             return int(self.settings["channels"])
-
-        def count(channels: int) -> int:
-            return sum(p.numel() for p in self.network(genotype, channels).parameters())
-
-        return nearest_width(count, target, WIDEST)
+        return channels_for(genotype, parameters, **self._form)
 
     def network(self, genotype: Genotype, channels: int) -> nn.Module:
         """The same weights at each call; torch's generator is left as it was."""
-        settings = self.settings
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            net: nn.Module = create_model(
-                genotype,
-                num_classes=self.module.num_classes,
-                in_channels=self.module.in_channels,
-                channels=channels,
-                num_cells=settings["num_cells"],
-                stem=settings["stem"],
-                stem_stride=settings["stem_stride"],
-            )
+            net: nn.Module = create_model(genotype, channels=channels, **self._form)
         return net.to(self.device)
 
     def on_data(self, genotype: Genotype, channels: int) -> Reading:

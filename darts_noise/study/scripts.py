@@ -108,6 +108,8 @@ def _check_both(settings: StudySettings, root: str | None) -> None:
     except ValueError as error:
         raise ValueError(f"search: {error}") from None
     train = train_script(settings.train, 0, root)
+    if settings.parameters is None and train.config["model"]["parameters"] is not None:
+        raise ValueError("train.model.parameters: expected it as a key of the study itself")
     if train.config["trainer"]["limit_test_batches"] == 0:
         raise ValueError("train.trainer.limit_test_batches: expected some, since a study tests")
 

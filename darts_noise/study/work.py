@@ -11,7 +11,7 @@ from typing import Any
 
 from darts_noise.cli.train import TrainCLI
 from darts_noise.nets.network import create_model
-from darts_noise.nets.width import nearest_width
+from darts_noise.nets.width import channels_for
 from darts_noise.noise.datasets import root_of_others
 from darts_noise.report.card import (
     count_multiply_adds,
@@ -52,8 +52,6 @@ FIGURES = {
     "penalty": "noise/penalty",
 }
 """What is kept of a search."""
-WIDEST = 1024
-"""Channels of a network that is to have so many parameters, at most."""
 DEVICE = ("accelerator", "devices", "precision")
 RECIPE = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
 """Keys of the Trainer that the noise measurements share with the training: the quick one all."""
@@ -96,8 +94,8 @@ class Worker:
             else:
                 genotype, figures = self._search(network, seed)
             if self.settings.parameters is not None and network.control != "matched":
-                count = partial(self._counted(network, seed), genotype)
-                model["channels"] = nearest_width(count, self.settings.parameters, WIDEST)
+                form = self._form(network, seed)
+                model["channels"] = channels_for(genotype, self.settings.parameters, **form)
         return {
             "genotype": genotype.to_dict(),
             "model": model,
@@ -195,16 +193,20 @@ class Worker:
 
     def _counted(self, network: Compared, seed: int) -> Callable[[Genotype, int], int]:
         """(cell, channels) → parameters of its network on the study's data."""
+        form = self._form(network, seed)
+
+        def count(cell: Genotype, channels: int) -> int:
+            return count_parameters(create_model(cell, **form, channels=channels))
+
+        return count
+
+    def _form(self, network: Compared, seed: int) -> dict[str, Any]:
+        """What `create_model` makes the study's networks of cells with, besides the channels."""
         cli = self._training(network, seed, None)
         data = cli.datamodule
         data.setup()
-        form = {key: cli.model.hparams[key] for key in FORM}
-        form |= {"num_classes": data.num_classes, "in_channels": data.in_channels}
-
-        def count(cell: Genotype, channels: int) -> int:
-            return count_parameters(create_model(cell, **{**form, "channels": channels}))
-
-        return count
+        form = {key: cli.model.hparams[key] for key in FORM if key != "channels"}
+        return {**form, "num_classes": data.num_classes, "in_channels": data.in_channels}
 
     def _trained(
         self,
@@ -232,7 +234,7 @@ class Worker:
         }
 
     def _training(self, network: Compared, seed: int, cell: Record | None) -> TrainCLI:
-        model = {**self._own(network), **(cell["model"] if cell else {})}
+        model = {**self._own(network), **(cell["model"] if cell else {}), "parameters": None}
         cli = train_script(self.settings.train, seed, self.root, **model)
         assert isinstance(cli.model, TrainModule)
         return cli

@@ -26,6 +26,7 @@ from darts_noise.finite import FiniteCheck, Term, make_guardable
 from darts_noise.loading import PlainModule
 from darts_noise.metrics import SplitMetrics
 from darts_noise.nets.network import Network, WithAuxiliary, create_model
+from darts_noise.nets.width import channels_for
 from darts_noise.reading import laid_out
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.published import load_genotype
@@ -46,6 +47,8 @@ class TrainModule(PlainModule):
         genotype: a published name, a .json, or a run directory; for train.py also the name of a
             search, and null for the newest.
         channels: channels of a state before the first reduction.
+        parameters: those of the network, without auxiliary head; the channels that come nearest
+            stand in place of ``channels``. Null leaves them.
         num_cells: cells of the network, with reductions at one and two thirds.
         stem: small (8×8 to 28×28 images), cifar or imagenet.
         stem_stride: 1, 2 or 4, of the small or cifar stem.
@@ -75,6 +78,7 @@ class TrainModule(PlainModule):
         self,
         genotype: str | None = None,
         channels: int = 36,
+        parameters: int | None = None,
         num_cells: int = 20,
         stem: str = "cifar",
         stem_stride: int = 1,
@@ -106,16 +110,12 @@ class TrainModule(PlainModule):
             ValueError: a stem or a size that does not exist.
         """
         hparams = self.hparams
-        net = create_model(
-            genotype,
-            num_classes=num_classes,
-            in_channels=in_channels,
-            channels=hparams["channels"],
-            num_cells=hparams["num_cells"],
-            stem=hparams["stem"],
-            stem_stride=hparams["stem_stride"],
-            auxiliary=hparams["auxiliary_weight"] > 0,
-        )
+        form = {key: hparams[key] for key in ("num_cells", "stem", "stem_stride")}
+        form |= {"num_classes": num_classes, "in_channels": in_channels}
+        if hparams["parameters"] is not None:
+            hparams["channels"] = channels_for(genotype, hparams["parameters"], **form)
+        auxiliary = hparams["auxiliary_weight"] > 0
+        net = create_model(genotype, channels=hparams["channels"], auxiliary=auxiliary, **form)
         return self.use(net, num_classes, in_channels)
 
     def use(self, net: nn.Module, num_classes: int, in_channels: int) -> "TrainModule":

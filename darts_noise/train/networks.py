@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from darts_noise.nets.network import create_model
+from darts_noise.nets.width import channels_for
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.published import load_genotype
 
@@ -57,9 +58,11 @@ def make_network(
     """
     if isinstance(network, Genotype):
         form = {key: recipe[key] for key in FORM if key in recipe}
-        cells: nn.Module = create_model(
-            network, num_classes=num_classes, in_channels=in_channels, **form
-        )
+        form |= {"num_classes": num_classes, "in_channels": in_channels}
+        if (parameters := recipe.get("parameters")) is not None:
+            form.pop("channels", None)
+            form["channels"] = channels_for(network, parameters, **form)
+        cells: nn.Module = create_model(network, **form)
         return cells
     net = network(num_classes, in_channels)
     if not isinstance(net, nn.Module):

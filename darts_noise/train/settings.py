@@ -29,6 +29,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"model.{key}: expected 0 or more and less than 1, got {settings[key]}"
             )
+    if (parameters := settings["parameters"]) is not None and parameters < 1:
+        raise ValueError(f"model.parameters: expected 1 or more, or null, got {parameters}")
     decay = settings["learning_rate_decay"]
     if decay is not None and not 0 < decay <= 1:
         raise ValueError(

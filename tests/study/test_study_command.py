@@ -54,6 +54,10 @@ def refusal(capsys, file, *options):
             {"train": {**SMALL["train"], "trainer": {"limit_test_batches": 0}}},
             "train.trainer.limit_test_batches: expected some",
         ),
+        (
+            {"train": {**SMALL["train"], "model": {"parameters": 3000}}},
+            "train.model.parameters: expected it as a key of the study itself",
+        ),
         ({"seeds": 0}, "seeds: expected 1 or more, got 0"),
         ({"parameters": 0}, "parameters: expected 1 or more, got 0"),
         ({"seeds": "many"}, "seeds: expected int, got 'many'"),

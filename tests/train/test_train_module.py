@@ -4,11 +4,20 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from small_runs import assert_equal_weights, small_module, small_trainer, weights
+from small_runs import (
+    ONE_NODE,
+    SMALL,
+    assert_equal_weights,
+    small_module,
+    small_trainer,
+    weights,
+)
 from torch import nn
 
 import darts_noise as dn
 from darts_noise.nets.network import WithAuxiliary
+from darts_noise.report.card import count_parameters
+from darts_noise.train.networks import make_network
 
 
 def fitted(data, epochs=2, callbacks=(), **settings):
@@ -103,6 +112,18 @@ def test_two_half_batches_accumulated_are_one_whole_batch(digits):
     assert rates == pytest.approx([0.1] * 6 + [0.075] * 6 + [0.025] * 6)
     assert_equal_weights(whole, halves, rtol=1e-9, atol=1e-9)
     assert not torch.allclose(start["classifier.weight"].double(), whole["classifier.weight"])
+
+
+@pytest.mark.parametrize("cell", ["darts_v1", ONE_NODE], ids=["darts_v1", "one node"])
+def test_the_parameters_decide_the_channels(cell):
+    """In the training and in the measurement of noise alike; the weights are that width's."""
+    module = small_module(cell, parameters=20_000, channels=4)
+    channels = module.hparams["channels"]
+    counts = [count_parameters(small_module(cell, channels=channels + d).net) for d in (-1, 0, 1)]
+    assert min(counts, key=lambda count: abs(count - 20_000)) == count_parameters(module.net)
+    assert_equal_weights(weights(module), weights(small_module(cell, channels=channels)))
+    measured = make_network(dn.load_genotype(cell), 10, 1, {**SMALL, "parameters": 20_000})
+    assert count_parameters(measured) == counts[1]
 
 
 def test_channels_last_changes_the_memory_and_not_the_logits():
