@@ -247,14 +247,15 @@ def _write_labels(
 
 
 def _label(point: NetworkPoint) -> str:
-    """``λ = 1: 97.5 ± 0.2, 33 ± 4 (n = 3)``: test and noise accuracy in per cent."""
-    test = _shown(point.test_accuracy, point.test_deviation)
-    noise = _shown(point.noise_accuracy, point.noise_deviation)
+    """``λ = 1: 98.27 ± 0.04, 33.1 ± 4.0 (n = 3)``: test and noise accuracy in per cent."""
+    test = _shown(point.test_accuracy, point.test_deviation, 2)
+    noise = _shown(point.noise_accuracy, point.noise_deviation, 1)
     return f"{point.name}: {test}, {noise} (n = {point.n})"
 
 
-def _shown(mean: float, deviation: float | None) -> str:
-    return f"{100 * mean:.1f}" + ("" if deviation is None else f" ± {100 * deviation:.1f}")
+def _shown(mean: float, deviation: float | None, digits: int) -> str:
+    spread = "" if deviation is None else f" ± {100 * deviation:.{digits}f}"
+    return f"{100 * mean:.{digits}f}{spread}"
 
 
 def _mean(values: Sequence[float]) -> float:

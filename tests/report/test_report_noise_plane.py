@@ -53,7 +53,7 @@ def test_every_network_is_drawn_where_it_is_and_curves_join_means_in_the_order_g
         assert [seed] in lines
         assert [[85, 70], seed] in lines
     assert [[0, 10], [1, 10]] in lines  # chance
-    assert "control: 99.0, 100.0 (n = 1)" in [text.get_text() for text in axes.texts]
+    assert "control: 99.00, 100.0 (n = 1)" in [text.get_text() for text in axes.texts]
 
 
 def test_names_of_many_networks_at_one_point_can_all_be_read() -> None:
