@@ -120,6 +120,14 @@ class Queue:
         study.sampler = TPESampler(seed=derive_seed(self.seed, unit.seed))
         return Trial(study, first._trial_id)
 
+    def restore(self, unit: Unit, parts: Parts, values: Sequence[float] | None) -> None:
+        """Takes in parts that were made elsewhere; with values, the unit is finished."""
+        state = TrialState.FAIL if values is None else TrialState.COMPLETE
+        attributes = {UNIT: unit.key, **parts}
+        self.studies[unit.kind].add_trial(
+            optuna.trial.create_trial(state=state, values=values, user_attrs=attributes)
+        )
+
     def _trials(self, unit: Unit) -> list[FrozenTrial]:
         trials = self.studies[unit.kind].get_trials(deepcopy=False)
         return [trial for trial in trials if trial.user_attrs[UNIT] == unit.key]

@@ -14,6 +14,7 @@ from darts_noise.report.duration import readable_duration
 from darts_noise.study.fixed import fixed_settings, require_same
 from darts_noise.study.networks import Compared, searched
 from darts_noise.study.queue import Parts, Queue
+from darts_noise.study.restored import written_parts, written_settings
 from darts_noise.study.results import write_results
 from darts_noise.study.sample import propose, proposed_settings
 from darts_noise.study.settings import StudySettings
@@ -36,7 +37,8 @@ class Study:
         command: by which it was started.
 
     Raises:
-        ValueError: the folder holds a study with other settings; the message names the key.
+        ValueError: the folder holds a study with other settings; the message names the key. Or,
+            where the study goes on from results and records, one that is none.
     """
 
     def __init__(
@@ -51,8 +53,14 @@ class Study:
         url = settings.storage or f"sqlite:///{self.folder / 'study.db'}"
         self.queue = Queue(url, settings.name, settings.heartbeat, settings.sample.seed)
         now = fixed_settings(settings)
-        require_same(settings.name, self.queue.settings, now)
-        self.queue.settings = {**self.queue.settings, **now}
+        of_queue = self.queue.settings
+        before = of_queue or written_settings(self.folder)
+        require_same(settings.name, before, now)
+        if before and not of_queue:
+            for unit, found in written_parts(self.folder, self.units):
+                whole = all(part in found for part in unit.parts)
+                self.queue.restore(unit, found, _values(found) if whole else None)
+        self.queue.settings = {**before, **now}
         write_config(self.folder, asdict(settings))
 
     def run(self) -> None:

@@ -85,6 +85,57 @@ def test_a_second_start_makes_nothing(least, monkeypatch):
     assert results(least) == before
 
 
+@pytest.fixture
+def copied(least, tmp_path):
+    """Results and records of the study of three parts, without its database."""
+    folder = tmp_path / "study" / "small"
+    shutil.copytree(least.folder, folder, ignore=shutil.ignore_patterns("study.db", "noise_runs"))
+    return folder
+
+
+def test_it_goes_on_from_results_and_records_alone(least, copied, tmp_path, monkeypatch):
+    monkeypatch.setattr("darts_noise.study.run.Worker", None)
+    small_study(tmp_path, **LEAST).run()
+    assert json.loads((copied / "results.json").read_text()) | {"command": ""} == json.loads(
+        (least.folder / "results.json").read_text()
+    ) | {"command": ""}
+
+
+def test_what_the_records_lack_is_made(least, copied, tmp_path, monkeypatch):
+    [file] = (copied / "records").iterdir()
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps({**record, "converged": {}}))
+    calls = [count(monkeypatch, name) for name in ("search_cell", "train_network", "noise_fit")]
+    study = small_study(tmp_path, **LEAST)
+    study.run()
+    assert [len(made) for made in calls] == [0, 0, 1]
+    assert results(study) == results(least)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda record: "{", r"-seed0\.json: not JSON"),
+        (lambda record: "[]", r"-seed0\.json: expected a record"),
+        (lambda record: json.dumps({**record, "test": {}}), r"-seed0\.json: test: expected an"),
+        (
+            lambda record: json.dumps({**record, "cell": {"genotype": 1, "model": {}}}),
+            r"-seed0\.json: cell: expected an object, got 1",
+        ),
+    ],
+)
+def test_a_damaged_record_is_named(damage, said, copied, tmp_path):
+    [file] = (copied / "records").iterdir()
+    file.write_text(damage(json.loads(file.read_text())))
+    with pytest.raises(ValueError, match=said):
+        small_study(tmp_path, **LEAST)
+
+
+def test_records_of_other_settings_are_not_taken(copied, tmp_path):
+    with pytest.raises(ValueError, match=r"converged\.samples: 'small' was begun with 20, got 30"):
+        small_study(tmp_path, **LEAST, converged={"samples": 30})
+
+
 def goes_on_after_every_part(tmp_path, monkeypatch, whole, **changes):
     """Kills the worker after each part; the results and the number of trainings are the same."""
     searches, trainings = (count(monkeypatch, name) for name in ("search_cell", "train_network"))
