@@ -21,7 +21,8 @@ BEGIN = "<!-- performance: python -m benchmarks.readme_table -->"
 END = "<!-- end of performance -->"
 STUDY_BEGIN = "<!-- study: python -m benchmarks.readme_table -->"
 STUDY_END = "<!-- end of study -->"
-STUDY = "mnist_study.json"
+STUDY = "mnist_study"
+"""The folder of a study, but its database."""
 PROTOCOLS = ("converged/", "quick/")
 NAMES = {"candidates": "operations"}
 """What a size of the growth is called beside `--model.candidates`."""
@@ -260,7 +261,7 @@ def study(results: Path = RESULTS) -> str:
     Raises:
         ValueError: results that lack a figure; the message names both.
     """
-    path = results / STUDY
+    path = results / STUDY / "results.json"
     if not path.is_file():
         return ""
     try:
@@ -277,8 +278,10 @@ def study(results: Path = RESULTS) -> str:
         raise ValueError(f"{path}: there is no {missing} in it") from None
     rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return (
-        f"{rows}\n\nAccuracies in per cent, mean ± standard deviation over n seeds; "
-        f"[{path.name}](docs/results/{path.name}) has every seed, command, hardware and versions."
+        f"{rows}\n\nAccuracies in per cent, mean ± standard deviation over n seeds. Noise: the largest "
+        "training accuracy of a few trainings on a small fixed set of it; quick: of one on as many "
+        f"images as the data have, with their recipe. [{STUDY}](docs/results/{STUDY}/results.json) "
+        "has every seed, command, hardware and versions."
     )
 
 

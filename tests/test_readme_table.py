@@ -60,7 +60,8 @@ def test_a_study_has_a_row_for_every_network(tmp_path):
             "quick/uniform": {"mean": 0.11, "sd": None, "n": 1},
         },
     ]
-    (tmp_path / readme_table.STUDY).write_text(json.dumps({"networks": networks}))
+    (tmp_path / readme_table.STUDY).mkdir()
+    (tmp_path / readme_table.STUDY / "results.json").write_text(json.dumps({"networks": networks}))
     head, _, first, second = rows(readme_table.study(tmp_path).split("\n\n")[0])
     assert [cell for cell in head if cell][1:] == [
         "n",
