@@ -278,10 +278,11 @@ def study(results: Path = RESULTS) -> str:
         raise ValueError(f"{path}: there is no {missing} in it") from None
     rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return (
-        f"{rows}\n\nAccuracies in per cent, mean ± standard deviation over n seeds. Noise: the largest "
-        "training accuracy of a few trainings on a small fixed set of it; quick: of one on as many "
-        f"images as the data have, with their recipe. [{STUDY}](docs/results/{STUDY}/results.json) "
-        "has every seed, command, hardware and versions."
+        f"{rows}\n\nAccuracies in per cent, mean ± standard deviation over n seeds. Noise: the "
+        "largest training accuracy of a few trainings on a small fixed set of it; quick: of one on "
+        "as many images as the data have, with their recipe. "
+        f"[{STUDY}](docs/results/{STUDY}/results.json) has every seed, command, hardware and "
+        "versions."
     )
 
 
