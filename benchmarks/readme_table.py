@@ -271,7 +271,8 @@ def study(results: Path = RESULTS) -> str:
         heads = [heading(column) for column in columns]
         lines = [["MNIST", "n", "parameters", *heads], ["---"] * (3 + len(columns))]
         for of in networks:
-            parameters = f"{of['parameters']['mean']:,.0f}"
+            # A network that is measured on noise alone has no training to state them.
+            parameters = f"{of['parameters']['mean']:,.0f}" if "parameters" in of else ""
             shown = [spread(of.get(column)) for column in columns]
             lines.append([of["title"], str(len(of["seeds"])), parameters, *shown])
     except KeyError as missing:
