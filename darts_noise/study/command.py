@@ -44,13 +44,6 @@ def main(argv: list[str] | None = None) -> None:
     """
     argv = sys.argv[1:] if argv is None else argv
     quiet_lightning()
-    try:
-        import optuna
-    except ImportError:
-        fail("a study needs Optuna: pip install 'optuna>=5'")
-    from darts_noise.study.run import Study
-    from darts_noise.study.scripts import check_data, check_scripts
-
     parser = make_parser()
     given = argv if not argv or argv[0].startswith("-") else ["--config", *argv]
     try:
@@ -59,6 +52,13 @@ def main(argv: list[str] | None = None) -> None:
     except ValueError as error:
         fail(error)
     config = parser.parse_args(given)
+    try:
+        import optuna
+    except ImportError:
+        fail("a study needs Optuna: pip install 'optuna>=5'")
+    from darts_noise.study.run import Study
+    from darts_noise.study.scripts import check_data, check_scripts
+
     files = [Path(file.absolute) for file in config.config or []]
     if len(files) != 1:
         fail(f"expected one config, as in {PROGRAM} digits")

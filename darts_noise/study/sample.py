@@ -6,11 +6,12 @@ images and by its noise fit. The test set has no say in it and is not looked at.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
-
-from optuna.trial import Trial
+from typing import TYPE_CHECKING, Any
 
 from darts_noise.study.settings import StudySettings
+
+if TYPE_CHECKING:  # an extra, without which a study says so itself
+    from optuna.trial import Trial
 
 WEIGHT = "noise_weight"
 RANGE = {"low", "high", "log"}
@@ -54,7 +55,7 @@ def _is_number(value: object) -> bool:
     return type(value) in (int, float)
 
 
-def propose(settings: StudySettings, trial: Trial) -> dict[str, Any]:
+def propose(settings: StudySettings, trial: "Trial") -> dict[str, Any]:
     """The proposal of a trial by key; the same each time that it is asked for."""
     return {
         key: trial.suggest_categorical(key, values)
@@ -72,7 +73,7 @@ def first_proposal(settings: StudySettings) -> dict[str, Any]:
     }
 
 
-def _number(trial: Trial, key: str, values: Mapping[str, Any]) -> float:
+def _number(trial: "Trial", key: str, values: Mapping[str, Any]) -> float:
     low, high, log = values["low"], values["high"], bool(values.get("log"))
     if isinstance(low, int) and isinstance(high, int) and key != WEIGHT:
         return trial.suggest_int(key, low, high, log=log)

@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -108,6 +110,23 @@ def refusal(capsys, file, *options):
 def test_a_wrong_setting_is_one_line_that_names_it(changes, said, tmp_path, capsys):
     assert refusal(capsys, written(tmp_path, **changes), f"--runs={tmp_path}").startswith(said)
     assert not (tmp_path / "study" / "small" / "results.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("argument", "status", "said"),
+    [("--help", 0, "usage: darts-noise study"), ("digits", 2, "a study needs Optuna: pip install")],
+)
+def test_without_optuna_it_says_what_to_install(argument, status, said):
+    code = "import sys; sys.modules['optuna'] = None; from darts_noise.study import command; "
+    found = subprocess.run(
+        [sys.executable, "-c", f"{code}command.main([{argument!r}])"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert found.returncode == status
+    assert said in found.stdout + found.stderr
+    assert "Traceback" not in found.stderr
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, capsys):
