@@ -1,4 +1,4 @@
-"""The tables of performance and of the MNIST study, made from the files in ``docs/results``.
+"""The tables of performance and of the studies, made from the files in ``docs/results``.
 
     python -m benchmarks.readme_table
 
@@ -19,10 +19,10 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
 BEGIN = "<!-- performance: python -m benchmarks.readme_table -->"
 END = "<!-- end of performance -->"
-STUDY_BEGIN = "<!-- study: python -m benchmarks.readme_table -->"
-STUDY_END = "<!-- end of study -->"
-STUDY = "mnist_study"
-"""The folder of a study, but its database."""
+STUDY_BEGIN = "<!-- studies: python -m benchmarks.readme_table -->"
+STUDY_END = "<!-- end of studies -->"
+STUDIES = {"MNIST": "mnist_study", "CIFAR-10 (JPEG)": "cifar10_study"}
+"""The data of a study → its folder, without the database, below docs/results."""
 PROTOCOLS = ("converged/", "quick/")
 NAMES = {"candidates": "operations"}
 """What a size of the growth is called beside `--model.candidates`."""
@@ -255,21 +255,42 @@ def table(results: Path = RESULTS) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def study(results: Path = RESULTS) -> str:
-    """The networks of the MNIST study, controls among them; empty without its results.
+def studies(results: Path = RESULTS) -> str:
+    """The networks of every study, controls among them; empty without results.
 
     Raises:
         ValueError: results that lack a figure; the message names both.
     """
-    path = results / STUDY / "results.json"
-    if not path.is_file():
+    found = {data: folder for data, folder in STUDIES.items() if (results / folder).is_dir()}
+    if not found:
         return ""
+    files = ", ".join(f"[{f}](docs/results/{f}/results.json)" for f in found.values())
+    how = (
+        "Accuracies in per cent, mean ± standard deviation over n seeds. Noise: the largest "
+        "training accuracy of a few trainings on a small fixed set of it; quick: of one on as many "
+        f"images as the data have, with their recipe. Every seed, command, hardware and versions: "
+        f"{files}."
+    )
+    tables = [study(data, results / folder / "results.json") for data, folder in found.items()]
+    return "\n\n".join([*tables, how])
+
+
+def study(data: str, path: Path) -> str:
+    """The table of one study.
+
+    Args:
+        data: what its networks have learnt, the head of their column.
+        path: of its results.
+
+    Raises:
+        ValueError: as `studies`.
+    """
     try:
         networks = json.loads(path.read_text("utf-8"))["networks"]
         measured = dict.fromkeys(column for of in networks for column in of)  # each once, in order
         columns = [c for c in measured if c == "test_accuracy" or c.startswith(PROTOCOLS)]
         heads = [heading(column) for column in columns]
-        lines = [["MNIST", "n", "parameters", *heads], ["---"] * (3 + len(columns))]
+        lines = [[data, "n", "parameters", *heads], ["---"] * (3 + len(columns))]
         for of in networks:
             # A network that is measured on noise alone has no training to state them.
             parameters = f"{of['parameters']['mean']:,.0f}" if "parameters" in of else ""
@@ -277,14 +298,7 @@ def study(results: Path = RESULTS) -> str:
             lines.append([of["title"], str(len(of["seeds"])), parameters, *shown])
     except KeyError as missing:
         raise ValueError(f"{path}: there is no {missing} in it") from None
-    rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return (
-        f"{rows}\n\nAccuracies in per cent, mean ± standard deviation over n seeds. Noise: the "
-        "largest training accuracy of a few trainings on a small fixed set of it; quick: of one on "
-        "as many images as the data have, with their recipe. "
-        f"[{STUDY}](docs/results/{STUDY}/results.json) has every seed, command, hardware and "
-        "versions."
-    )
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def heading(column: str) -> str:
@@ -326,7 +340,7 @@ def filled(text: str, rows: str, begin: str = BEGIN, end: str = END) -> str:
 def main() -> None:
     for path, rows, begin, end in (
         (ROOT / "docs" / "performance.md", table(), BEGIN, END),
-        (ROOT / "README.md", study(), STUDY_BEGIN, STUDY_END),
+        (ROOT / "README.md", studies(), STUDY_BEGIN, STUDY_END),
     ):
         write_text(path, filled(path.read_text("utf-8"), rows, begin, end))
         print(rows)

@@ -36,14 +36,14 @@ def test_the_docs_have_the_table_of_the_files():
     assert page == readme_table.filled(page, readme_table.table()), AGAIN
 
 
-def test_the_readme_has_the_table_of_the_study():
+def test_the_readme_has_the_tables_of_the_studies():
     readme = (ROOT / "README.md").read_text("utf-8")
     between = (readme_table.STUDY_BEGIN, readme_table.STUDY_END)
-    assert readme == readme_table.filled(readme, readme_table.study(), *between), AGAIN
+    assert readme == readme_table.filled(readme, readme_table.studies(), *between), AGAIN
 
 
 def test_a_study_has_a_row_for_every_network(tmp_path):
-    assert readme_table.study(tmp_path) == ""
+    assert readme_table.studies(tmp_path) == ""
     figure = {"mean": 0.975, "sd": 0.01, "n": 3}
     networks = [
         {
@@ -59,9 +59,14 @@ def test_a_study_has_a_row_for_every_network(tmp_path):
             "quick/uniform": {"mean": 0.11, "sd": None, "n": 1},
         },
     ]
-    (tmp_path / readme_table.STUDY).mkdir()
-    (tmp_path / readme_table.STUDY / "results.json").write_text(json.dumps({"networks": networks}))
-    head, _, first, second = rows(readme_table.study(tmp_path).split("\n\n")[0])
+    for folder, written in (("mnist_study", networks), ("cifar10_study", networks[:1])):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "results.json").write_text(json.dumps({"networks": written}))
+    of_mnist, of_cifar, said = readme_table.studies(tmp_path).split("\n\n")
+    head, _, first, second = rows(of_mnist)
+    assert head[0] == "MNIST"
+    assert [row[0] for row in rows(of_cifar)] == ["CIFAR-10 (JPEG)", "---", "λ = 0"]
+    assert "](docs/results/cifar10_study/results.json)." in said
     assert [cell for cell in head if cell][1:] == [
         "n",
         "parameters",
