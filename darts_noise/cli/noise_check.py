@@ -23,6 +23,7 @@ from darts_noise.train.noise_fit import (
 )
 from darts_noise.train.noise_grid import NoiseGrid
 from darts_noise.train.noise_record import NoiseFit
+from darts_noise.train.run_file import RunFile
 
 FIGURES = {"train/loss": "loss", "val/accuracy": "noise acc"}
 """In the quick check, what is validated on is the noise itself."""
@@ -205,6 +206,12 @@ def _controls(names: list[str] | None, cli: ScriptCLI) -> dict[str, NetworkLike]
 
 
 def _earlier_runs(named: str | None) -> Path | None:
-    if named is not None and not Path(named).is_file():
+    if named is None:
+        return None
+    if not Path(named).is_file():
         raise ValueError(f"noise_runs: expected the {RUNS} of a run, got {named!r}")
-    return None if named is None else Path(named)
+    try:
+        RunFile(named, {})
+    except ValueError as error:
+        raise ValueError(f"noise_runs: {str(error).removeprefix('path: ')}") from None
+    return Path(named)

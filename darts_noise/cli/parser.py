@@ -172,7 +172,7 @@ def _nearest(key: str, keys: list[str], prefix: str = "") -> str:
 
 def _expectation(text: str) -> str:
     """``expected int, got 'abc'`` out of a validator's report on one value."""
-    got = re.search(r"(?:Got value|Given value): (.*)$", text)
+    got = re.search(r"(?:Got value|Given value): (.*?)(?: - Expected .*)?$", text)
     groups = re.findall(r"Literal\[([^\]]*)\]", text)
     literals = [v.strip("'\"") for group in groups for v in group.split(", ")]
     types = re.findall(r"<class '(?:\w+\.)*(\w+)'>", text.split("Given value type")[0])

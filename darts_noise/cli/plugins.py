@@ -6,10 +6,12 @@ the command line can name such a file: a config or a checkpoint, which may be an
 
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from shlex import quote
 
 from darts_noise.cli.parser import UserError
 
 OPTION = "--plugins"
+_IMPORTED: list[Path] = []
 
 
 def import_plugins(argv: list[str]) -> list[str]:
@@ -30,7 +32,13 @@ def import_plugins(argv: list[str]) -> list[str]:
             continue
         named = value if equals else next(given, "")
         _run(Path(named))
+        _IMPORTED.append(Path(named))
     return others
+
+
+def plugin_options() -> str:
+    """The options with which another command has the same plugins; empty without any."""
+    return "".join(f" {OPTION} {quote(str(file))}" for file in dict.fromkeys(_IMPORTED))
 
 
 def _run(file: Path) -> None:

@@ -17,6 +17,7 @@ from darts_noise.checkpoints.checkpoint_io import LAST, SealedCheckpointIO, resu
 from darts_noise.checkpoints.kept import keep_checkpoints
 from darts_noise.checkpoints.run_state import RunState
 from darts_noise.cli.parser import ScriptCLI
+from darts_noise.cli.plugins import plugin_options
 from darts_noise.cli.program import called
 from darts_noise.cli.run_directory import CONFIG, create_run, write_config
 from darts_noise.cli.run_lock import RunLock
@@ -204,7 +205,8 @@ class Session:
         """Says where things are and how to go on, and ends the program."""
         finish(self.wandb)
         self.console.print(f"interrupted; what was found so far is in {self.run}")
-        self.console.print(f"to go on: {called(self.cli.kind)} --resume {quote(str(self.run))}")
+        how = f"--resume {quote(str(self.run))}{plugin_options()}"
+        self.console.print(f"to go on: {called(self.cli.kind)} {how}")
         raise SystemExit(self.stops.status if self.is_first else 0)
 
     def origin(self) -> dict[str, Any]:

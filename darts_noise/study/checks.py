@@ -68,6 +68,9 @@ def _check_controls(settings: StudySettings) -> None:
         seeds = settings.control(name).seeds
         if seeds is not None and seeds < 1:
             raise ValueError(f"controls.{name}.seeds: expected 1 or more, got {seeds}")
+        stride = settings.control(name).stem_stride
+        if stride < 1:
+            raise ValueError(f"controls.{name}.stem_stride: expected 1 or more, got {stride}")
         if not settings.control(name).test and name not in FACTORIES:
             raise ValueError(
                 f"controls.{name}.test: expected true for a network of cells; false is for "

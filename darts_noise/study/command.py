@@ -1,9 +1,13 @@
 """``darts-noise study``: the command line of a study; see docs/study.md."""
 
 import shlex
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
+from types import FrameType
 
 from jsonargparse import Namespace
 
@@ -40,7 +44,8 @@ def main(argv: list[str] | None = None) -> None:
         argv: the arguments; those of the process by default.
 
     Raises:
-        SystemExit: 2 after one line about what the user can put right; 130 after a Ctrl-C.
+        SystemExit: 2 after one line about what the user can put right; 130 after a Ctrl-C and 143
+            after a SIGTERM.
     """
     argv = sys.argv[1:] if argv is None else argv
     quiet_lightning()
@@ -63,13 +68,15 @@ def main(argv: list[str] | None = None) -> None:
     if len(files) != 1:
         fail(f"expected one config, as in {PROGRAM} digits")
     command = shlex.join(argument for argument in argv if argument != "--table")
+    stopped: list[int] = []
     try:
         settings = read_settings(parser, config, files[0])
         check_scripts(settings, config.root)
         study = Study(settings, config.runs, config.root, f"{PROGRAM} {command}")
         if not config.table:
             check_data(settings, config.root)
-            study.run()
+            with interrupting(signal.SIGTERM) as stopped:
+                study.run()
         study.write()
     except (OSError, ValueError) as error:
         fail(error)
@@ -77,8 +84,24 @@ def main(argv: list[str] | None = None) -> None:
         fail(f"storage: {error}; the same command goes on")
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on", file=sys.stderr)
-        raise SystemExit(130) from None
+        raise SystemExit(143 if stopped else 130) from None
     print(f"table: {study.folder / 'table.md'}")
+
+
+@contextmanager
+def interrupting(signum: int) -> Iterator[list[int]]:
+    """Within it a signal does what a Ctrl-C does, and is added to the list."""
+    seen: list[int] = []
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        seen.append(signum)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signum, interrupt)
+    try:
+        yield seen
+    finally:
+        signal.signal(signum, before)
 
 
 def read_settings(parser: StudyParser, config: Namespace, file: Path) -> StudySettings:

@@ -2,9 +2,11 @@
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from darts_noise.noise.families import describe_noise
+from darts_noise.space.json_file import read_json
 from darts_noise.study.networks import Compared
 from darts_noise.study.settings import POSITIVE_CONTROL, StudySettings
 from darts_noise.study.units import Unit
@@ -36,6 +38,22 @@ def records_of(units: Iterable[Unit], parts: Mapping[str, Mapping[str, Any]]) ->
         if "noise" in found:
             record[unit.protocol][describe_noise(unit.family)] = found["noise"]
     return list(records.values())
+
+
+def with_earlier(record: Record, file: Path) -> Record:
+    """The record with what its file has besides: of families that this start does not ask for."""
+    if not file.is_file():
+        return record
+    earlier = read_json(file)
+    if not isinstance(earlier, Mapping):
+        return record
+    joined = dict(record)
+    for part in ("cell", "test"):
+        joined[part] = record[part] or earlier.get(part)
+    for protocol in ("converged", "quick"):
+        fits = earlier.get(protocol)
+        joined[protocol] = {**(fits if isinstance(fits, Mapping) else {}), **record[protocol]}
+    return joined
 
 
 def figures_of(record: Record) -> Record:

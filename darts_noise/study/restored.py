@@ -25,10 +25,15 @@ def written_settings(folder: Path) -> dict[str, Any]:
     """The settings that the results in a study's folder were made with; empty without results.
 
     Raises:
-        ValueError: results that are none; the message names the file.
+        ValueError: results that are none, or records without results; the message names the file.
     """
     file = folder / "results.json"
     if not file.is_file():
+        if any((folder / "records").glob("*.json")):
+            raise ValueError(
+                f"{shown_path(file)}: expected beside records/, since it says with what settings "
+                "they were made; copy it there or take another name"
+            )
         return {}
     results = read_json(file)
     settings = results.get("settings") if isinstance(results, Mapping) else None

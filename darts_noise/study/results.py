@@ -20,6 +20,7 @@ from darts_noise.study.records import (
     proposals_of,
     records_of,
     summary_of,
+    with_earlier,
 )
 from darts_noise.study.settings import StudySettings
 from darts_noise.study.table import markdown
@@ -47,7 +48,9 @@ def write_results(
     records = records_of(units, parts)
     for record in records:
         name = f"{record['network']}-seed{record['seed']}.json"
-        write_text(folder / "records" / name, _json(record))
+        write_text(
+            folder / "records" / name, _json(with_earlier(record, folder / "records" / name))
+        )
     summaries = [summary_of(network, records) for network in compared_networks(settings)]
     result: Record = {
         "command": command,

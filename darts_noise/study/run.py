@@ -46,22 +46,31 @@ class Study:
     ) -> None:
         assert settings.name is not None
         self.settings, self.root, self.command = settings, root, command
-        self.folder = Path(runs).resolve() / "study" / settings.name
+        self.name = settings.name
+        self.folder = Path(runs).resolve() / "study" / self.name
         self.folder.mkdir(parents=True, exist_ok=True)
         self.units = units_of(settings)
         self.console = Console(soft_wrap=True, highlight=False, markup=False)
         url = settings.storage or f"sqlite:///{self.folder / 'study.db'}"
-        self.queue = Queue(url, settings.name, settings.heartbeat, settings.sample.seed)
-        now = fixed_settings(settings)
+        self.queue = Queue(url, self.name, settings.heartbeat, settings.sample.seed)
+        self.fixed = fixed_settings(settings)
         of_queue = self.queue.settings
         before = of_queue or written_settings(self.folder)
-        require_same(settings.name, before, now)
+        require_same(self.name, before, self.fixed)
+        if before:
+            self._take_in_records()
         if before and not of_queue:
-            for unit, found in written_parts(self.folder, self.units):
+            self.queue.settings = before
+        write_config(self.folder, asdict(settings))
+
+    def _take_in_records(self) -> None:
+        """What the records have and the storage has not: another's, or of a start that knew more
+        networks or families than those since."""
+        parts, _ = self.queue.parts()
+        for unit, found in written_parts(self.folder, self.units):
+            if found.keys() - parts.get(unit.key, {}).keys():
                 whole = all(part in found for part in unit.parts)
                 self.queue.restore(unit, found, _values(found) if whole else None)
-        self.queue.settings = {**before, **now}
-        write_config(self.folder, asdict(settings))
 
     def run(self) -> None:
         """Works until every unit is finished, here or by other workers.
@@ -74,6 +83,7 @@ class Study:
         waiting = False
         while True:
             self.queue.release_dead()
+            require_same(self.name, self.queue.settings, self.fixed)
             parts, finished = self.queue.parts()
             left = [unit for unit in self.units if unit.key not in finished]
             possible = _possible(left, failed)
@@ -130,6 +140,8 @@ class Study:
                 found[part] = make(part, found.get("cell"), origin)
                 taken = readable_duration(time.perf_counter() - started)
                 self.console.print(f"{_shown(part, found[part])}{taken}")
+            # From the first part on the settings are fixed; one that was wrong can be put right.
+            self.queue.settings = {**self.queue.settings, **self.fixed}
             # Also those that a worker before this one had finished: they are the trial's own now.
             trial.set_user_attr(part, found[part])
             self.write()

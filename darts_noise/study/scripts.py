@@ -21,6 +21,8 @@ from darts_noise.cli.search import check_settings as check_search
 from darts_noise.cli.train import TrainCLI
 from darts_noise.finite import NotFiniteError
 from darts_noise.nets.network import auxiliary_fits
+from darts_noise.noise.datasets import root_of_others
+from darts_noise.noise.families import make_noise
 from darts_noise.search.candidates import choose
 from darts_noise.search.module import SearchModule
 from darts_noise.space.genotype import Genotype
@@ -93,12 +95,31 @@ def check_scripts(settings: StudySettings, root: str | None) -> None:
 
 
 def check_data(settings: StudySettings, root: str | None) -> None:
-    """Raises the ``ValueError`` of data that cannot be read, before the first unit needs them."""
-    for key, script in (("search", search_script), ("train", train_script)):
+    """Raises the ``ValueError`` of data that cannot be read or are too few, and of noise that
+    cannot be made of them, before the first unit needs them."""
+    try:
+        search = search_script(settings.search, 0, root, noise_family=settings.noise_family)
+        module, data = search.model, search.datamodule
+        assert isinstance(module, SearchModule)
+        data.setup()
+        module.build(data)
+        data.train_stream()
+        data.validation_stream(shuffle=True)
+    except ValueError as error:
+        raise ValueError(f"search: {str(error).removeprefix('search: ')}") from None
+    try:
+        data = train_script(settings.train, 0, root).datamodule
+        data.setup()
+        data.train_stream()
+    except ValueError as error:
+        raise ValueError(f"train: {str(error).removeprefix('train: ')}") from None
+    for family in settings.unseen_families:
         try:
-            script(getattr(settings, key), 0, root).datamodule.setup()
+            place = root_of_others(data.name, data.root)
+            make_noise(family, settings.converged.samples, data.train, 0, place)
         except ValueError as error:
-            raise ValueError(f"{key}: {error}") from None
+            reason = str(error).removeprefix("noise_family: ")
+            raise ValueError(f"unseen_families: {reason}") from None
 
 
 def _check_both(settings: StudySettings, root: str | None) -> None:

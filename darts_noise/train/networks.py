@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import nn
@@ -32,6 +33,10 @@ FORM = ("channels", "num_cells", "stem", "stem_stride")
 """Those arguments of `TrainModule` that a network of cells is made from."""
 
 
+_MADE: WeakSet[nn.Module] = WeakSet()
+"""The modules that factories have made and that are still there."""
+
+
 def loaded(network: NetworkLike) -> Genotype | Factory:
     """The genotype that is named, or the factory.
 
@@ -40,7 +45,7 @@ def loaded(network: NetworkLike) -> Genotype | Factory:
     """
     if isinstance(network, str | Path | Genotype):
         return load_genotype(network)
-    if not callable(network):
+    if isinstance(network, nn.Module) or not callable(network):
         raise ValueError(
             "network: expected a genotype, its name or file, or a function "
             f"(num_classes, in_channels) → module, got {type(network).__name__}"
@@ -67,6 +72,12 @@ def make_network(
     net = network(num_classes, in_channels)
     if not isinstance(net, nn.Module):
         raise ValueError(f"network: expected its function to make a module, got {net!r:.80}")
+    if net in _MADE:  # which would go on from where its last training left it
+        raise ValueError(
+            f"network: expected its function to make a new module at every call, got the same "
+            f"{type(net).__name__} again"
+        )
+    _MADE.add(net)
     return net
 
 

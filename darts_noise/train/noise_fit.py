@@ -5,6 +5,7 @@ network, from scratch, on a fixed noise set, read on that same set. A protocol i
 file of its own, with an entry in `PROTOCOLS` and one in `noise_fit`.
 """
 
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from darts_noise.noise.datasets import largest_noise
 from darts_noise.noise.families import describe_noise, make_noise
 from darts_noise.noise.mixture import Mixture
 from darts_noise.train.converged import converged_fit
+from darts_noise.train.module import TrainModule
 from darts_noise.train.networks import NetworkLike, loaded
 from darts_noise.train.noise_grid import NoiseGrid
 from darts_noise.train.noise_measurement import Measurement
@@ -140,8 +142,16 @@ def noise_fit(
     for key, value in {"callbacks": callbacks, **given}.items():
         if value is not None and key in PROTOCOLS[protocol].unused:
             raise ValueError(f"{key}: expected none with the protocol {protocol!r}, got {value!r}")
-    if epochs is not None and epochs < 1:
-        raise ValueError(f"epochs: expected 1 or more, got {epochs}")
+    _require_numbers(samples=samples, epochs=epochs, batch_size=batch_size, seed=seed)
+    _require_kinds(
+        images=(images, LabelledImages),
+        grid=(grid, NoiseGrid),
+        controls=(controls, Mapping),
+        recipe=(recipe, Mapping),
+        trainer=(trainer, Mapping),
+    )
+    _require_keys("recipe", recipe or {}, TrainModule)
+    _require_keys("trainer", trainer or {}, pl.Trainer)
     if samples is None:
         samples = default_samples(protocol, family, images, root)
     require_samples(protocol, samples, images)
@@ -161,3 +171,25 @@ def noise_fit(
     if protocol == "selectivity":
         return selectivity_fit(measurement, grid, path, progress)
     return converged_fit(measurement, grid, controls, path, progress)
+
+
+def _require_numbers(**numbers: object) -> None:
+    """Each a whole number, or None for the protocol's own."""
+    for key, value in numbers.items():
+        lowest = 0 if key == "seed" else 1
+        if value is not None and (type(value) is not int or value < lowest):
+            raise ValueError(f"{key}: expected a whole number from {lowest}, got {value!r}")
+
+
+def _require_kinds(**values: tuple[object, type]) -> None:
+    for key, (value, kind) in values.items():
+        if value is not None and not isinstance(value, kind):
+            raise ValueError(f"{key}: expected {kind.__name__}, got {type(value).__name__}")
+
+
+def _require_keys(name: str, given: Mapping[str, Any], taker: type) -> None:
+    """Raises the ``ValueError`` of the first key that is no argument of a class."""
+    valid = inspect.signature(taker).parameters
+    for key in given:
+        if key not in valid:
+            raise ValueError(f"{name}: {unknown(f'argument of {taker.__name__}', key, valid)}")

@@ -92,10 +92,10 @@ def quick_fit(
     try:
         data = _NoiseData(m, key, identify(m.network, module.net), folder)
         run.fit(module, datamodule=data, ckpt_path=kept, weights_only=True)
-        final = history.rows[-1]["val/accuracy"]
+        final = _share(history.rows[-1]["val/accuracy"], len(m.noise))
     except NotFiniteError:
         final = math.nan
-    accuracies = [figures["val/accuracy"] for figures in history.rows]
+    accuracies = [_share(figures["val/accuracy"], len(m.noise)) for figures in history.rows]
     largest = max(accuracies, default=math.nan)
     if folder is not None and run.is_global_zero:
         for file in (LAST, PREVIOUS, BEST):
@@ -103,6 +103,12 @@ def quick_fit(
         with suppress(OSError):  # a folder that holds more than ours
             folder.rmdir()
     return m.record("quick", final, largest, state.seconds, curve=tuple(accuracies))
+
+
+def _share(accuracy: float, count: int) -> float:
+    """The share of so many images that an accuracy in float32 means, as exact as `chance` is."""
+    exact = round(accuracy * count) / count
+    return exact if math.isclose(exact, accuracy, rel_tol=1e-6) else accuracy
 
 
 class _NoiseData(pl.LightningDataModule):

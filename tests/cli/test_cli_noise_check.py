@@ -170,6 +170,7 @@ def test_where_every_training_diverged_the_card_says_so(tmp_path):
         ([*CONVERGED, "--noise_controls=[resnet19]"], "noise_controls: expected resnet18, "),
         ([*CONVERGED, "--noise_controls=[pooled_cnn]"], "pooled_cnn: cannot take images of (1, 8"),
         ([*CONVERGED, "--noise_runs=nowhere"], "noise_runs: expected the noise_runs.json of a r"),
+        ([*CONVERGED, f"--noise_runs={__file__}"], "noise_runs: expected runs of a noise fit"),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_one_line_before_the_training(

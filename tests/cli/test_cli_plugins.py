@@ -7,7 +7,7 @@ from conftest import ROOT
 
 from darts_noise.cli import search, train
 from darts_noise.cli.parser import UserError
-from darts_noise.cli.plugins import import_plugins
+from darts_noise.cli.plugins import import_plugins, plugin_options
 from darts_noise.space.operations import list_operations
 from darts_noise.space.spaces import list_spaces
 
@@ -39,6 +39,14 @@ def test_other_arguments_stay_in_their_order(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("")
     given = ["--seed", "1", "--plugins", str(tmp_path / "a.py"), "--name=x"]
     assert import_plugins(given) == ["--seed", "1", "--name=x"]
+
+
+def test_a_command_to_go_on_has_the_plugins_too(tmp_path: Path) -> None:
+    file = tmp_path / "my own.py"
+    file.write_text("")
+    for _ in range(2):
+        import_plugins([f"--plugins={file}"])
+    assert plugin_options().count(f" --plugins '{file}'") == 1
 
 
 @pytest.mark.parametrize(

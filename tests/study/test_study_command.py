@@ -60,6 +60,20 @@ def refusal(capsys, file, *options):
             {"train": {**SMALL["train"], "model": {"parameters": 3000}}},
             "train.model.parameters: expected it as a key of the study itself",
         ),
+        (
+            {"controls": {"resnet18": {"stem_stride": 0}}},
+            "controls.resnet18.stem_stride: expected 1 or more, got 0",
+        ),
+        (
+            {"search": {**SMALL["search"], "data": {"train_samples": 100, "batch_size": 64}}},
+            "search: data.batch_size: expected at least 64 images for batches of 64, got 50",
+        ),
+        (
+            {"train": {**SMALL["train"], "data": {"train_samples": 40}}},
+            "train: data.batch_size: expected at least 64 images",
+        ),
+        ({"unseen_families": ["dataset:nope"]}, "unseen_families: "),
+        ({"noise_family": "dataset:nope"}, "search: noise_family: "),
         ({"seeds": 0}, "seeds: expected 1 or more, got 0"),
         ({"parameters": 0}, "parameters: expected 1 or more, got 0"),
         ({"seeds": "many"}, "seeds: expected int, got 'many'"),
@@ -146,7 +160,8 @@ def test_missing_data_stop_a_study_before_its_first_unit(tmp_path, capsys):
 
 
 def test_a_study_with_other_settings_takes_another_name(tmp_path, capsys):
-    small_study(tmp_path)
+    study = small_study(tmp_path)
+    study.queue.settings = study.fixed  # as once a part has been made
     runs = f"--runs={tmp_path}"
     changed = written(tmp_path / "changed", train={**SMALL["train"], "trainer": {"max_epochs": 2}})
     assert refusal(capsys, changed, runs) == (

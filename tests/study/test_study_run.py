@@ -11,7 +11,7 @@ import time
 import pytest
 import sqlalchemy
 from conftest import ROOT
-from small_studies import results, small_study, timeless, written
+from small_studies import SMALL, results, small_study, timeless, written
 
 from darts_noise.study import command, work
 from darts_noise.study.run import Study
@@ -99,6 +99,52 @@ def test_it_goes_on_from_results_and_records_alone(least, copied, tmp_path, monk
     assert json.loads((copied / "results.json").read_text()) | {"command": ""} == json.loads(
         (least.folder / "results.json").read_text()
     ) | {"command": ""}
+
+
+def test_a_smaller_start_keeps_what_a_larger_one_has_measured(small, tmp_path, monkeypatch):
+    """Whether the storage is the larger one's or has been lost."""
+    monkeypatch.setattr("darts_noise.study.run.Worker", None)
+    folder = tmp_path / "study" / "small"
+    shutil.copytree(small.folder, folder, ignore=shutil.ignore_patterns("study.db", "noise_runs"))
+    for _ in range(2):
+        small_study(tmp_path, noise_weights=[0], unseen_families=[], controls={}).write()
+    small_study(tmp_path).run()
+    assert [r.name for r in sorted((folder / "records").iterdir())] == [
+        r.name for r in sorted((small.folder / "records").iterdir())
+    ]
+    for file in (folder / "records").iterdir():
+        assert json.loads(file.read_text()) == json.loads(
+            (small.folder / "records" / file.name).read_text()
+        )
+    assert (
+        json.loads((folder / "results.json").read_text())["networks"]
+        == json.loads((small.folder / "results.json").read_text())["networks"]
+    )
+
+
+def test_settings_are_fixed_by_the_first_part_and_not_before(tmp_path):
+    small_study(tmp_path, **LEAST).write()
+    changed = {**LEAST, "converged": {**SMALL["converged"], "epochs": 1}}
+    small_study(tmp_path, **changed).write()
+    with pytest.raises(Killed):
+        killed_after_each_part(small_study(tmp_path, **changed)).run()
+    with pytest.raises(ValueError, match=r"converged\.epochs: 'small' was begun with 1, got 2"):
+        small_study(tmp_path, **LEAST)
+
+
+def test_a_worker_with_other_settings_ends_before_it_makes_anything(tmp_path):
+    late = small_study(tmp_path, **LEAST)
+    first = small_study(tmp_path, **LEAST, converged={**SMALL["converged"], "epochs": 1})
+    first.queue.settings = first.fixed
+    with pytest.raises(ValueError, match=r"converged\.epochs: 'small' was begun with 1, got 2"):
+        late.run()
+    assert late.queue.parts() == ({}, set())
+
+
+def test_records_without_results_are_refused(copied, tmp_path):
+    (copied / "results.json").unlink()
+    with pytest.raises(ValueError, match=r"results\.json: expected beside records/"):
+        small_study(tmp_path, **LEAST)
 
 
 def test_what_the_records_lack_is_made(least, copied, tmp_path, monkeypatch):
@@ -312,7 +358,9 @@ def test_two_workers_share_the_work(small, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("how", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("how", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
 def test_a_signal_at_any_moment_ends_it_and_the_next_start_goes_on(how, status, small, tmp_path):
     folder = tmp_path / "study" / "small"
     for records in (1, 3):
@@ -323,7 +371,7 @@ def test_a_signal_at_any_moment_ends_it_and_the_next_start_goes_on(how, status, 
         os.kill(worker.pid, how)
         out, err = worker.communicate(timeout=100)
         assert worker.returncode == status, out + err
-        if how == signal.SIGINT:
+        if how != signal.SIGKILL:
             assert err.strip() == "interrupted; the same command goes on"
     worker = start(tmp_path, heartbeat=1)
     out, err = worker.communicate(timeout=500)

@@ -112,7 +112,7 @@ def test_samples_default_to_a_thousand_or_as_many_as_there_are():
         ({"protocol": "convergd"}, "noise_protocol: .*did you mean 'converged'"),
         ({"callbacks": [None]}, "callbacks: expected none with the protocol 'converged'"),
         ({"protocol": "quick"}, "grid: expected none with the protocol 'quick'"),
-        ({"epochs": 0}, "epochs: expected 1 or more, got 0"),
+        ({"epochs": 0}, "epochs: expected a whole number from 1, got 0"),
     ],
 )
 def test_what_a_protocol_cannot_use_is_refused_in_one_line(settings, message):

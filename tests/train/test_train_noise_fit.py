@@ -1,9 +1,12 @@
 """The measurement of noise fit: on one fixed set, from scratch, and telling fit from no fit."""
 
+import re
+
 import pytest
 import pytorch_lightning as pl
 import torch
 from PIL import Image
+from torch import nn
 
 import darts_noise as dn
 from darts_noise.data import load_dataset
@@ -55,6 +58,13 @@ def test_it_does_not_depend_on_what_was_random_before(images):
         fit = dn.noise_fit("darts_v1", images, samples=30, epochs=2, recipe=RECIPE, trainer=CPU)
         records.append({k: v for k, v in fit.to_dict().items() if k != "seconds"})
     assert records[0] == records[1]
+
+
+def test_its_accuracies_are_shares_of_the_images_as_chance_is(images):
+    """An accuracy at chance is not a hair below it."""
+    fit = dn.noise_fit("darts_v1", images, samples=30, epochs=2, recipe=RECIPE, trainer=CPU)
+    counts = [30 * value for value in (*fit.curve, fit.accuracy, fit.chance)]
+    assert [count / 30 for count in map(round, counts)] == [*fit.curve, fit.accuracy, fit.chance]
 
 
 def test_noise_is_not_mixed(images):
@@ -144,3 +154,46 @@ def test_any_family_is_measured_and_named(images, tmp_path):
         )
         assert (fit.samples, fit.family) == (samples, name)
         assert fit.fingerprint == fingerprint(dn.make_noise(family, samples, few, seed=4))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"samples": 2.5}, "samples: expected a whole number from 1, got 2.5"),
+        ({"epochs": "two"}, "epochs: expected a whole number from 1, got 'two'"),
+        ({"batch_size": 0}, "batch_size: expected a whole number from 1, got 0"),
+        ({"seed": -1}, "seed: expected a whole number from 0, got -1"),
+        ({"protocol": "converged", "grid": {"seeds": 1}}, "grid: expected NoiseGrid, got dict"),
+        ({"protocol": "converged", "controls": "resnet18"}, "controls: expected Mapping, got str"),
+        ({"recipe": {"channles": 3}}, "recipe: unknown argument of TrainModule 'channles': did yo"),
+        ({"trainer": {"precison": 1}}, "trainer: unknown argument of Trainer 'precison': did you"),
+    ],
+)
+@pytest.mark.parametrize("protocol", ["quick", "converged"])
+def test_what_a_caller_mistypes_is_named(images, protocol, changes, said):
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}"):
+        dn.noise_fit("darts_v1", images, **{"protocol": protocol, "recipe": RECIPE, **changes})
+
+
+def test_images_and_networks_of_other_kinds_are_refused(images):
+    with pytest.raises(ValueError, match=r"images: expected LabelledImages, got ImageDataModule"):
+        dn.noise_fit("darts_v1", dn.ImageDataModule("digits"))
+    with pytest.raises(ValueError, match="got Linear"):
+        dn.noise_fit(nn.Linear(1, 1), images)
+
+
+@pytest.mark.parametrize("protocol", ["quick", "converged"])
+def test_a_function_that_makes_the_same_module_again_is_refused(images, protocol):
+    """Its second training would go on from the first and fit what that had not."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+    def same(num_classes, in_channels):
+        return net
+
+    settings = {"samples": 20, "epochs": 1, "trainer": CPU}
+    if protocol == "quick":
+        dn.noise_fit(same, images, **settings)
+    else:
+        settings["controls"] = {}
+    with pytest.raises(ValueError, match="to make a new module at every call, got the same Seq"):
+        dn.noise_fit(same, images, protocol=protocol, **settings)
