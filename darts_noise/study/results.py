@@ -47,10 +47,8 @@ def write_results(
     """
     records = records_of(units, parts)
     for record in records:
-        name = f"{record['network']}-seed{record['seed']}.json"
-        write_text(
-            folder / "records" / name, _json(with_earlier(record, folder / "records" / name))
-        )
+        file = folder / "records" / f"{record['network']}-seed{record['seed']}.json"
+        write_text(file, _json(with_earlier(record, file)))
     summaries = [summary_of(network, records) for network in compared_networks(settings)]
     result: Record = {
         "command": command,
