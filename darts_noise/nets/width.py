@@ -1,6 +1,6 @@
 """The width at which a network has so many parameters."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -20,17 +20,39 @@ def channels_for(genotype: Genotype, parameters: int, **form: Any) -> int:
         parameters: the number, without an auxiliary head.
         form: the other arguments of `darts_noise.create_model`.
 
+    Raises:
+        ValueError: less than half of what it has with one channel, or more than twice of what it
+            has with `WIDEST`.
+
     >>> from darts_noise import load_genotype
     >>> channels_for(load_genotype("darts_v2"), 50_000, num_cells=3)
     23
     """
+    channels = nearest_channels(genotype, parameters, **form)
+    if channels in (1, WIDEST):
+        count = _counter(genotype, form)
+        if not parameters / 2 <= count(channels) <= 2 * parameters:
+            raise ValueError(
+                f"parameters: expected about {count(1):,} to {count(WIDEST):,}, as this cell has "
+                f"with 1 to {WIDEST:,} channels, got {parameters:,}"
+            )
+    return channels
+
+
+def nearest_channels(genotype: Genotype, parameters: int, **form: Any) -> int:
+    """As `channels_for`; 1 or `WIDEST` where the parameters are out of reach."""
+    return nearest_width(_counter(genotype, form), parameters, WIDEST)
+
+
+def _counter(genotype: Genotype, form: Mapping[str, Any]) -> Callable[[int], int]:
+    """Channels → parameters; torch's generator is left as it was."""
 
     def count(channels: int) -> int:
-        net = create_model(genotype, **form, channels=channels)
+        with torch.random.fork_rng(devices=[]):
+            net = create_model(genotype, **form, channels=channels)
         return sum(p.numel() for p in net.parameters())
 
-    with torch.random.fork_rng(devices=[]):
-        return nearest_width(count, parameters, WIDEST)
+    return count
 
 
 def nearest_width(count: Callable[[int], int], target: int, largest: int) -> int:

@@ -132,7 +132,7 @@ def _read_part(entry: str, value: Any, known: Mapping[str, Callable[..., Any]]) 
     if colon:
         if not allowed:
             raise ValueError(
-                f"{KEY}: expected {name!r} alone, which has no settings, got {entry!r}"
+                f"{KEY}: expected {name!r} alone, which takes nothing behind a colon, got {entry!r}"
             )
         given = {next(iter(allowed)): first, **given}
     for key, setting in given.items():

@@ -15,7 +15,7 @@ from darts_noise.data.images import LabelledImages
 from darts_noise.data.module import ImageDataModule
 from darts_noise.data.seeds import Stream, derive_seed
 from darts_noise.nets.network import create_model
-from darts_noise.nets.width import channels_for
+from darts_noise.nets.width import nearest_channels
 from darts_noise.noise.penalties.twin import noise_fit_penalty
 from darts_noise.reading import EVALUATION_BATCH, Reading, laid_out, read
 from darts_noise.search.candidate import Candidate
@@ -89,7 +89,7 @@ class Trials:
         parameters = self.settings["candidate_parameters"]
         if parameters is None:
             return int(self.settings["channels"])
-        return channels_for(genotype, parameters, **self._form)
+        return nearest_channels(genotype, parameters, **self._form)
 
     def network(self, genotype: Genotype, channels: int) -> nn.Module:
         """The same weights at each call; torch's generator is left as it was."""

@@ -103,7 +103,10 @@ def test_what_a_card_says(family, description):
         ({}, "expected a weight above 0 .* got no family"),
         (["uniform"], r"expected a name, or names with a weight .* got \['uniform'\]"),
         (None, "expected a name, or names with a weight .* got None"),
-        ("uniform:3", "expected 'uniform' alone, which has no settings, got 'uniform:3'"),
+        (
+            "uniform:3",
+            "expected 'uniform' alone, which takes nothing behind a colon, got 'uniform:3'",
+        ),
         ("dataset", "expected the name of 'dataset' as in dataset:NAME"),
         ("random_pixels:mine", "expected random or own for labels of 'random_pixels', got 'mine'"),
         ({"dataset:mnist": {"lables": "own"}}, "'lables': did you mean 'labels'"),

@@ -126,6 +126,12 @@ def test_the_parameters_decide_the_channels(cell):
     assert count_parameters(measured) == counts[1]
 
 
+@pytest.mark.parametrize("parameters", [3, 10**11])
+def test_parameters_out_of_reach_are_refused(parameters):
+    with pytest.raises(ValueError, match=f"parameters: expected about .*, got {parameters:,}"):
+        small_module(ONE_NODE, parameters=parameters)
+
+
 def test_channels_last_changes_the_memory_and_not_the_logits():
     x, y = torch.randn(4, 3, 32, 32), torch.arange(4)
     results = []
