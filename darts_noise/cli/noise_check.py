@@ -169,7 +169,7 @@ class NoiseCheck:
             raise ValueError(str(error).removeprefix("path: ")) from None
         except (KeyboardInterrupt, SystemExit):  # the second is how Lightning leaves
             if runs.exists():
-                session.console.print(f"to go on with the noise: --noise_runs {runs}")
+                session.console.print(f"noise so far, also for another run: --noise_runs {runs}")
             session.interrupted()
 
     def _choose_samples(self, given: int | None) -> int:
