@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from darts_noise.atomic import write_text
+from darts_noise.study.table import mean_of_seeds
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -268,7 +269,7 @@ def studies(results: Path = RESULTS) -> str:
     how = (
         "Accuracies in per cent, mean ± standard deviation over n seeds. Noise: the largest "
         "training accuracy of a few trainings on a small fixed set of it; quick: of one on as many "
-        f"images as the data have, with their recipe. Every seed, command, hardware and versions: "
+        "images as the data have, with their recipe. Every seed, command, hardware and versions: "
         f"{files}."
     )
     tables = [study(data, results / folder / "results.json") for data, folder in found.items()]
@@ -294,7 +295,7 @@ def study(data: str, path: Path) -> str:
         for of in networks:
             # A network that is measured on noise alone has no training to state them.
             parameters = f"{of['parameters']['mean']:,.0f}" if "parameters" in of else ""
-            shown = [spread(of.get(column)) for column in columns]
+            shown = [mean_of_seeds(of.get(column), len(of["seeds"])) for column in columns]
             lines.append([of["title"], str(len(of["seeds"])), parameters, *shown])
     except KeyError as missing:
         raise ValueError(f"{path}: there is no {missing} in it") from None
@@ -309,18 +310,6 @@ def heading(column: str) -> str:
     """
     name = column.replace("converged/", "noise: ").replace("quick/", "noise, quick: ")
     return name.replace("_", " ")
-
-
-def spread(figure: dict[str, Any] | None) -> str:
-    """A figure over its seeds, in per cent.
-
-    >>> spread({"mean": 0.98123, "sd": 0.001, "n": 3}), spread({"mean": 0.5, "sd": None, "n": 1})
-    ('98.12 ± 0.10', '50.00')
-    """
-    if figure is None or figure["mean"] is None:
-        return ""
-    deviation = "" if figure["sd"] is None else f" ± {100 * figure['sd']:.2f}"
-    return f"{100 * figure['mean']:.2f}{deviation}"
 
 
 def filled(text: str, rows: str, begin: str = BEGIN, end: str = END) -> str:

@@ -51,7 +51,7 @@ def test_a_study_has_a_row_for_every_network(tmp_path):
             "seeds": [0, 1, 2],
             "parameters": {"mean": 12345.0},
             "test_accuracy": figure,
-            "converged/uniform": {**figure, "mean": 1.0},
+            "converged/uniform": {"mean": 1.0, "sd": None, "n": 1},
         },
         {
             "title": "ResNet-18",
@@ -74,7 +74,7 @@ def test_a_study_has_a_row_for_every_network(tmp_path):
         "noise: uniform",
         "noise, quick: uniform",
     ]
-    assert first == ["", "λ = 0", "3", "12,345", "97.50 ± 1.00", "100.00 ± 1.00", "", ""][1:-1]
+    assert first == ["", "λ = 0", "3", "12,345", "97.50 ± 1.00", "100.00 (n = 1)", "", ""][1:-1]
     assert second == ["ResNet-18", "1", "", "", "", "11.00"]
 
 

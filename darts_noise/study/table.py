@@ -39,7 +39,7 @@ def _networks(settings: StudySettings, result: Record) -> Iterable[str]:
         seeds = len(summary["seeds"])
         parameters = summary.get("parameters", {}).get("mean")
         shown = "" if parameters is None else f"{parameters:,.0f}"
-        figures = [_shown(summary.get(column), seeds) for column in columns]
+        figures = [mean_of_seeds(summary.get(column), seeds) for column in columns]
         yield _row([summary["title"], str(seeds), shown, *figures])
 
 
@@ -91,7 +91,14 @@ def _per_cent(value: float | None) -> str:
     return "diverged" if value is None else f"{100 * value:.2f} %"
 
 
-def _shown(figure: Mapping[str, Any] | None, seeds: int) -> str:
+def mean_of_seeds(figure: Mapping[str, Any] | None, seeds: int) -> str:
+    """A figure of a network in per cent, with its n where that is not all of the seeds.
+
+    >>> mean_of_seeds({"mean": 0.98123, "sd": 0.001, "n": 3}, 3)
+    '98.12 ± 0.10'
+    >>> mean_of_seeds({"mean": 0.5, "sd": None, "n": 1}, 2)
+    '50.00 (n = 1)'
+    """
     if figure is None:
         return ""
     if figure["mean"] is None:

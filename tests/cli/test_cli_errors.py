@@ -24,6 +24,11 @@ def run(script, argv, capsys):
         (search, ["--channels=3"], "did you mean '--model.channels'?"),
         (search, ["mnist"], "unexpected argument 'mnist'"),
         (search, ["--model.channels", "abc"], "model.channels: expected int, got 'abc'"),
+        (
+            search,
+            ["--model.space=noise", "--model.macro", "{pooling: none}"],
+            "model.macro: expected null or list, got 'none'",
+        ),
         (search, ["--model.space", "drats"], "did you mean 'darts'?"),
         (search, ["--model.stem", "smal"], "did you mean 'small'?"),
         (search, ["--model.noise_family", "unifrm"], "did you mean 'uniform'?"),

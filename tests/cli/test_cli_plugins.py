@@ -7,7 +7,8 @@ from conftest import ROOT
 
 from darts_noise.cli import search, train
 from darts_noise.cli.parser import UserError
-from darts_noise.cli.plugins import import_plugins, plugin_options
+from darts_noise.cli.plugins import import_plugins
+from darts_noise.cli.session import Session
 from darts_noise.space.operations import list_operations
 from darts_noise.space.spaces import list_spaces
 
@@ -41,12 +42,17 @@ def test_other_arguments_stay_in_their_order(tmp_path: Path) -> None:
     assert import_plugins(given) == ["--seed", "1", "--name=x"]
 
 
-def test_a_command_to_go_on_has_the_plugins_too(tmp_path: Path) -> None:
+def test_the_command_to_go_on_has_each_plugin_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "my own.py"
     file.write_text("")
-    for _ in range(2):
-        import_plugins([f"--plugins={file}"])
-    assert plugin_options().count(f" --plugins '{file}'") == 1
+    monkeypatch.setattr("darts_noise.cli.plugins._IMPORTED", [])
+    monkeypatch.setattr(Session, "fit", lambda session, module: session.interrupted())
+    with pytest.raises(SystemExit):
+        search.main([*(f"--plugins={file}",) * 2, f"--runs={tmp_path}", "--name=x", "--wandb=off"])
+    line = next(line for line in capsys.readouterr().out.splitlines() if "to go on: " in line)
+    assert line.endswith(f"--resume {tmp_path / 'search' / 'x'} --plugins '{file}'")
 
 
 @pytest.mark.parametrize(
