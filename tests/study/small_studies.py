@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 from conftest import ROOT
 
+from darts_noise.study import work
 from darts_noise.study.command import make_parser, read_settings
 from darts_noise.study.run import Study
 
@@ -36,6 +37,8 @@ SMALL = {
     },
     "heartbeat": 60,
 }
+LEAST = {"noise_weights": [1], "controls": {}, "unseen_families": [], "quick": None}
+"""A study of three parts, with the changes to the small one."""
 TIMES = ("seconds", "command")
 """Keys that differ between two runs of the same."""
 
@@ -59,9 +62,24 @@ def small_study(folder: Path, **changes) -> Study:
     return Study(settings_of(written(folder, **changes)), folder, None, "command")
 
 
+def ended_study(folder: Path, **changes) -> Study:
+    """A study in this folder, which ran to its end."""
+    study = small_study(folder, **changes)
+    study.run()
+    return study
+
+
 def results(study: Study):
     """What is in ``results.json``, without times."""
     return timeless(json.loads((study.folder / "results.json").read_text()))
+
+
+def count(monkeypatch, name):
+    """Counts the calls of a function of `darts_noise.study.work`."""
+    calls = []
+    real = getattr(work, name)
+    monkeypatch.setattr(work, name, lambda *a, **k: calls.append(a) or real(*a, **k))
+    return calls
 
 
 def timeless(value):

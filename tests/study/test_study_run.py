@@ -11,15 +11,12 @@ import time
 import pytest
 import sqlalchemy
 from conftest import ROOT
-from small_studies import SMALL, results, small_study, timeless, written
+from small_studies import LEAST, SMALL, count, ended_study, results, small_study, timeless, written
 
 from darts_noise.study import command, work
 from darts_noise.study.run import Study
 from darts_noise.study.units import units_of
 from darts_noise.train import noise_runs
-
-LEAST = {"noise_weights": [1], "controls": {}, "unseen_families": [], "quick": None}
-"""A study of three parts, with the changes to the small one."""
 
 
 class Killed(BaseException):
@@ -54,28 +51,14 @@ def let_time_pass(study):
         )
 
 
-def count(monkeypatch, name):
-    """Counts the calls of a function of `darts_noise.study.work`."""
-    calls = []
-    real = getattr(work, name)
-    monkeypatch.setattr(work, name, lambda *a, **k: calls.append(a) or real(*a, **k))
-    return calls
-
-
 @pytest.fixture(scope="module")
 def least(tmp_path_factory):
-    """The study of three parts, which ran to its end."""
-    study = small_study(tmp_path_factory.mktemp("least"), **LEAST)
-    study.run()
-    return study
+    return ended_study(tmp_path_factory.mktemp("least"), **LEAST)
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """The small study, which ran to its end."""
-    study = small_study(tmp_path_factory.mktemp("small"))
-    study.run()
-    return study
+    return ended_study(tmp_path_factory.mktemp("small"))
 
 
 def test_a_second_start_makes_nothing(least, monkeypatch):
@@ -83,43 +66,6 @@ def test_a_second_start_makes_nothing(least, monkeypatch):
     monkeypatch.setattr("darts_noise.study.run.Worker", None)
     Study(least.settings, least.folder.parents[1], None, "command").run()
     assert results(least) == before
-
-
-@pytest.fixture
-def copied(least, tmp_path):
-    """Results and records of the study of three parts, without its database."""
-    folder = tmp_path / "study" / "small"
-    shutil.copytree(least.folder, folder, ignore=shutil.ignore_patterns("study.db", "noise_runs"))
-    return folder
-
-
-def test_it_goes_on_from_results_and_records_alone(least, copied, tmp_path, monkeypatch):
-    monkeypatch.setattr("darts_noise.study.run.Worker", None)
-    small_study(tmp_path, **LEAST).run()
-    assert json.loads((copied / "results.json").read_text()) | {"command": ""} == json.loads(
-        (least.folder / "results.json").read_text()
-    ) | {"command": ""}
-
-
-def test_a_smaller_start_keeps_what_a_larger_one_has_measured(small, tmp_path, monkeypatch):
-    """Whether the storage is the larger one's or has been lost."""
-    monkeypatch.setattr("darts_noise.study.run.Worker", None)
-    folder = tmp_path / "study" / "small"
-    shutil.copytree(small.folder, folder, ignore=shutil.ignore_patterns("study.db", "noise_runs"))
-    for _ in range(2):
-        small_study(tmp_path, noise_weights=[0], unseen_families=[], controls={}).write()
-    small_study(tmp_path).run()
-    assert [r.name for r in sorted((folder / "records").iterdir())] == [
-        r.name for r in sorted((small.folder / "records").iterdir())
-    ]
-    for file in (folder / "records").iterdir():
-        assert json.loads(file.read_text()) == json.loads(
-            (small.folder / "records" / file.name).read_text()
-        )
-    assert (
-        json.loads((folder / "results.json").read_text())["networks"]
-        == json.loads((small.folder / "results.json").read_text())["networks"]
-    )
 
 
 def test_settings_are_fixed_by_the_first_part_and_not_before(tmp_path):
@@ -139,47 +85,6 @@ def test_a_worker_with_other_settings_ends_before_it_makes_anything(tmp_path):
     with pytest.raises(ValueError, match=r"converged\.epochs: 'small' was begun with 1, got 2"):
         late.run()
     assert late.queue.parts() == ({}, set())
-
-
-def test_records_without_results_are_refused(copied, tmp_path):
-    (copied / "results.json").unlink()
-    with pytest.raises(ValueError, match=r"results\.json: expected beside records/"):
-        small_study(tmp_path, **LEAST)
-
-
-def test_what_the_records_lack_is_made(least, copied, tmp_path, monkeypatch):
-    [file] = (copied / "records").iterdir()
-    record = json.loads(file.read_text())
-    file.write_text(json.dumps({**record, "converged": {}}))
-    calls = [count(monkeypatch, name) for name in ("search_cell", "train_network", "noise_fit")]
-    study = small_study(tmp_path, **LEAST)
-    study.run()
-    assert [len(made) for made in calls] == [0, 0, 1]
-    assert results(study) == results(least)
-
-
-@pytest.mark.parametrize(
-    ("damage", "said"),
-    [
-        (lambda record: "{", r"-seed0\.json: not JSON"),
-        (lambda record: "[]", r"-seed0\.json: expected a record"),
-        (lambda record: json.dumps({**record, "test": {}}), r"-seed0\.json: test: expected an"),
-        (
-            lambda record: json.dumps({**record, "cell": {"genotype": 1, "model": {}}}),
-            r"-seed0\.json: cell: expected an object, got 1",
-        ),
-    ],
-)
-def test_a_damaged_record_is_named(damage, said, copied, tmp_path):
-    [file] = (copied / "records").iterdir()
-    file.write_text(damage(json.loads(file.read_text())))
-    with pytest.raises(ValueError, match=said):
-        small_study(tmp_path, **LEAST)
-
-
-def test_records_of_other_settings_are_not_taken(copied, tmp_path):
-    with pytest.raises(ValueError, match=r"converged\.samples: 'small' was begun with 20, got 30"):
-        small_study(tmp_path, **LEAST, converged={"samples": 30})
 
 
 def goes_on_after_every_part(tmp_path, monkeypatch, whole, **changes):
