@@ -33,6 +33,10 @@ def test_it_goes_on_from_results_and_records_alone(least, copied, tmp_path, monk
     ) | {"command": ""}
 
 
+def records(folder):
+    return {file.name: json.loads(file.read_text()) for file in (folder / "records").iterdir()}
+
+
 @pytest.mark.parametrize("lost", [["study.db"], []], ids=["without database", "with database"])
 def test_a_smaller_start_keeps_what_a_larger_one_has_measured(lost, small, tmp_path, monkeypatch):
     monkeypatch.setattr("darts_noise.study.run.Worker", None)
@@ -40,18 +44,11 @@ def test_a_smaller_start_keeps_what_a_larger_one_has_measured(lost, small, tmp_p
     shutil.copytree(small.folder, folder, ignore=shutil.ignore_patterns(*lost))
     for _ in range(2):
         small_study(tmp_path, noise_weights=[0], unseen_families=[], controls={}).write()
+        assert records(folder) == records(small.folder)
     small_study(tmp_path).run()
-    assert [r.name for r in sorted((folder / "records").iterdir())] == [
-        r.name for r in sorted((small.folder / "records").iterdir())
-    ]
-    for file in (folder / "records").iterdir():
-        assert json.loads(file.read_text()) == json.loads(
-            (small.folder / "records" / file.name).read_text()
-        )
-    assert (
-        json.loads((folder / "results.json").read_text())["networks"]
-        == json.loads((small.folder / "results.json").read_text())["networks"]
-    )
+    assert records(folder) == records(small.folder)
+    again, before = (json.loads((f / "results.json").read_text()) for f in (folder, small.folder))
+    assert again["networks"] == before["networks"]
 
 
 def test_records_without_results_are_refused(copied, tmp_path):
