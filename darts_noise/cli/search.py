@@ -60,8 +60,14 @@ def check_settings(cli: ScriptCLI) -> None:
         )
 
 
-def search_card(module: SearchModule, session: Session) -> dict[str, Any]:
-    """What the search says of itself; the found cell's own figures come from its training."""
+def search_card(
+    module: SearchModule, session: Session, best: Candidate | None = None
+) -> dict[str, Any]:
+    """What the search says of itself.
+
+    Its figures are the supernet's; the found cell's own come from its training, and `best`, where
+    candidates were measured, has them on the images of the search.
+    """
     data = session.cli.datamodule
     hparams = module.hparams
     family = describe_noise(hparams["noise_family"])
@@ -88,13 +94,22 @@ def search_card(module: SearchModule, session: Session) -> dict[str, Any]:
         "parameters": count_parameters(module.net),
         "epochs": session.trainer.current_epoch,
         "train_samples": len(data.train),
+        **({} if best is None else cell_figures(best)),
         "genotype": str(session.run / "genotype.json"),
         **session.origin(),
     }
 
 
-def choose_cell(module: SearchModule, session: Session) -> None:
-    """Measures the cells that α proposes, writes the figures and takes the best."""
+def cell_figures(best: Candidate) -> dict[str, float]:
+    """The accuracies of the chosen cell, trained alone on the data and, where λ > 0, on noise."""
+    figures = {"cell_validation_accuracy": best.validation.accuracy}
+    if best.noise is not None:
+        figures["cell_noise_accuracy"] = best.noise.accuracy
+    return figures
+
+
+def choose_cell(module: SearchModule, session: Session) -> Candidate:
+    """Measures the cells that α proposes, writes the figures, and takes and returns the best."""
     console, count = session.console, module.hparams["candidates"]
     file, known = session.run / CANDIDATES, []
     with suppress(ValueError):  # of a run that was stopped; a damaged file costs only time
@@ -107,12 +122,14 @@ def choose_cell(module: SearchModule, session: Session) -> None:
         console.print(f"candidate {len(found)}/{count}  {found[-1]}")
 
     try:
-        write_candidates(file, choose(module, session.cli.datamodule, told, known))
+        found = choose(module, session.cli.datamodule, told, known)
     except (KeyboardInterrupt, SystemExit):
         session.interrupted()
+    write_candidates(file, found)
     outputs = SearchOutputs(session.run)
     outputs.write(module)
     outputs.draw(module)
+    return found[0]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -147,9 +164,8 @@ def main(argv: list[str] | None = None) -> None:
         session.fit(module)
         if not session.is_first:
             return
-        if module.hparams["candidates"] > 1:
-            choose_cell(module, session)
-        card = search_card(module, session)
+        best = choose_cell(module, session) if module.hparams["candidates"] > 1 else None
+        card = search_card(module, session, best)
         session.close(
             card,
             {name: session.run / f"{name}.png" for name in DRAWINGS},

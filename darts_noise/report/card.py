@@ -44,6 +44,8 @@ TITLES = {
     "twin_noise_accuracy": "Twin's noise accuracy",
     "penalty": "Penalty P(α)",
     "candidates": "Cells measured",
+    "cell_validation_accuracy": "Validation accuracy of the best, alone",
+    "cell_noise_accuracy": "Noise accuracy of the best, alone",
     "parameters": "Parameters",
     "multiply_adds": "Multiply-adds",
     "epochs": "Epochs",
@@ -57,6 +59,8 @@ TITLES = {
 ROW = (
     "test_accuracy",
     "validation_accuracy",
+    "cell_validation_accuracy",
+    "cell_noise_accuracy",
     "noise_accuracy",
     "selectivity",
     "parameters",

@@ -44,7 +44,10 @@ def test_the_cell_that_is_left_is_the_best_of_those_measured(
     assert left["meta"]["candidates"] == len(rows) == 3
     measured = [row["objective"] for row in rows if row["objective"] is not None]
     assert measured == sorted(measured)
-    assert json.loads((run / "card.json").read_text())["candidates"] == 3
+    card = json.loads((run / "card.json").read_text())
+    assert card["candidates"] == 3
+    assert card["cell_validation_accuracy"] == rows[0]["validation"][1]
+    assert card["cell_noise_accuracy"] == rows[0]["noise"][1]
     assert "candidate 3/3  val " in capsys.readouterr().out
 
 
