@@ -5,6 +5,7 @@ from typing import Any
 
 from darts_noise.naming import unknown
 from darts_noise.noise.families import describe_noise, require_noise
+from darts_noise.space.published import load_genotype
 from darts_noise.study.networks import FACTORIES
 from darts_noise.study.sample import check_sample
 from darts_noise.study.settings import CONTROLS, StudySettings
@@ -16,12 +17,11 @@ OWN_KEYS = ("noise_family", "noise_weight")
 
 def check_settings(settings: StudySettings) -> None:
     """Raises ``ValueError`` for the first setting that is out of bounds or an unknown name."""
-    name = settings.name or ""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        raise ValueError(f"name: expected letters, digits, '.', '_' and '-', got {name!r}")
+    _check_name("name", settings.name or "")
     _check_numbers(settings)
     _check_controls(settings)
     _check_families(settings)
+    _check_cells(settings)
     for key in OWN_KEYS:
         if key in settings.search.model:
             raise ValueError(f"search.model.{key}: expected it as a key of the study itself")
@@ -30,6 +30,24 @@ def check_settings(settings: StudySettings) -> None:
     except ValueError as error:
         raise ValueError(f"converged.{error}") from None
     check_sample(settings)
+
+
+def _check_name(key: str, name: str) -> None:
+    """A name that files are called by."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ValueError(f"{key}: expected letters, digits, '.', '_' and '-', got {name!r}")
+
+
+def _check_cells(settings: StudySettings) -> None:
+    for name, cells in settings.cells.items():
+        _check_name("cells", name)
+        if not cells:
+            raise ValueError(f"cells.{name}: expected a cell, or a list with one for each seed")
+        for source in [cells] if isinstance(cells, str) else cells:
+            try:
+                load_genotype(source)
+            except ValueError as error:
+                raise ValueError(f"cells.{name}: {error}") from None
 
 
 def _check_numbers(settings: StudySettings) -> None:

@@ -15,6 +15,7 @@ from darts_noise.cli.config_files import require_small, with_shipped
 from darts_noise.cli.parser import OneLineParser, fail
 from darts_noise.cli.session import quiet_lightning
 from darts_noise.cli.shipped_configs import list_configs, shipped_config
+from darts_noise.space.published import list_genotypes
 from darts_noise.study.checks import check_settings
 from darts_noise.study.settings import StudySettings
 
@@ -110,8 +111,8 @@ def read_settings(parser: StudyParser, config: Namespace, file: Path) -> StudySe
     Args:
         parser: that parsed them.
         config: what it found.
-        file: from whose folder the configs of search.py and train.py are found; else the shipped
-            ones of those names.
+        file: from whose folder the configs of search.py and train.py are found, else the shipped
+            ones of those names; and the files of cells, else from the present folder.
 
     Raises:
         ValueError: a setting that is wrong; the message names its key.
@@ -127,9 +128,20 @@ def read_settings(parser: StudyParser, config: Namespace, file: Path) -> StudySe
         if not path.is_file():
             raise ValueError(f"{key}.config: no such file: {path}")
         scripts[key] = replace(script, config=str(path))
-    settings = replace(settings, name=settings.name or file.stem, **scripts)
+    cells = {name: _found(cell, file.parent) for name, cell in settings.cells.items()}
+    settings = replace(settings, name=settings.name or file.stem, cells=cells, **scripts)
     check_settings(settings)
     return settings
+
+
+def _found(cells: str | list[str], folder: Path) -> str | list[str]:
+    """The same with absolute paths in place of those that are there."""
+    if not isinstance(cells, str):
+        return [str(_found(cell, folder)) for cell in cells]
+    for path in (folder / cells, Path(cells)):
+        if cells.lower() not in list_genotypes() and path.exists():
+            return str(path.resolve())
+    return cells
 
 
 def make_parser() -> StudyParser:

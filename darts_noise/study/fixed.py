@@ -1,6 +1,6 @@
 """What must stay as it is while a study goes on: whatever decides a result on file.
 
-Seeds, noise weights, families and controls may be added or left out between two starts.
+Seeds, noise weights, families, controls and cells may be added or left out between two starts.
 """
 
 import json
@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from darts_noise.space.published import load_genotype
+from darts_noise.study.networks import compared_networks
 from darts_noise.study.settings import CONTROLS, Script, StudySettings
 
 
@@ -33,6 +35,10 @@ def fixed_settings(settings: StudySettings) -> dict[str, Any]:
             "model": {**CONTROLS[name], **own.model},
             "stem_stride": own.stem_stride,
         }
+    for network in compared_networks(settings):
+        for seed, source in enumerate(network.sources):
+            genotype = load_genotype(source).to_dict()
+            fixed[f"cells.{network.title}.{seed}"] = {**genotype, "meta": None}
     plain: dict[str, Any] = json.loads(json.dumps(fixed))
     return plain
 

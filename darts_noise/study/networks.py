@@ -7,6 +7,8 @@ from darts_noise.study.settings import RANDOM_CELLS, Control, StudySettings
 HAND = ("pooled_cnn", "pooled_cnn_wide")
 FACTORIES = ("resnet18", "alexnet", *HAND)
 """Controls that are not made of cells."""
+GIVEN = "given"
+"""In place of a control's name: a cell that the config names."""
 TITLES = {
     "random": "random cells",
     "all_skip": "all-skip cell",
@@ -28,8 +30,9 @@ class Compared:
         seeds: how many.
         noise_weight: λ of the search that it is from, or whose cell it takes or matches; None for
             a network that has nothing of a search.
-        control: the name of the control; None for a searched cell.
+        control: the name of the control, or `GIVEN`; None for a searched cell.
         own: the settings of a control.
+        sources: of a given cell, where that of each seed is.
     """
 
     key: str
@@ -38,6 +41,7 @@ class Compared:
     noise_weight: float | None = None
     control: str | None = None
     own: Control = field(default_factory=Control)
+    sources: tuple[str, ...] = ()
 
     @property
     def has_cell(self) -> bool:
@@ -63,11 +67,18 @@ def searched(noise_weight: float, seeds: int) -> Compared:
 
 
 def compared_networks(settings: StudySettings) -> list[Compared]:
-    """All networks: found cells, λ = 0, those by hand, the other controls."""
+    """All networks: found cells, λ = 0, those by hand, the other controls, given cells."""
     weights = sorted(settings.noise_weights, key=lambda weight: weight == 0)
     found = [searched(weight, settings.seeds) for weight in weights]
     controls = [network for name in settings.controls for network in _control(settings, name)]
-    return found + sorted(controls, key=lambda network: network.control not in HAND)
+    controls.sort(key=lambda network: network.control not in HAND)
+    return found + controls + [_given(settings, name) for name in settings.cells]
+
+
+def _given(settings: StudySettings, name: str) -> Compared:
+    cells = settings.cells[name]
+    sources = (cells,) * settings.seeds if isinstance(cells, str) else tuple(cells)
+    return Compared(f"cell_{name}", name, len(sources), control=GIVEN, sources=sources)
 
 
 def _control(settings: StudySettings, name: str) -> list[Compared]:

@@ -13,6 +13,7 @@ from darts_noise.noise.families import describe_noise
 from darts_noise.report.card import describe_hardware, versions
 from darts_noise.report.noise_plane import NetworkPoint, draw_noise_plane
 from darts_noise.report.style import save_figure
+from darts_noise.space.genotype import Genotype
 from darts_noise.study.networks import compared_networks
 from darts_noise.study.records import (
     Record,
@@ -35,7 +36,7 @@ def write_results(
     parts: Mapping[str, Mapping[str, Any]],
     kept: Mapping[str, Any],
 ) -> None:
-    """Writes ``records/``, ``results.json``, ``table.md`` and ``plane.png`` into the folder.
+    """Writes the files of the results into the folder of the study; docs/study.md lists them.
 
     Args:
         folder: of the study.
@@ -49,6 +50,8 @@ def write_results(
     for record in records:
         file = folder / "records" / f"{record['network']}-seed{record['seed']}.json"
         write_text(file, _json(with_earlier(record, file)))
+        if record["cell"] is not None:
+            Genotype.from_dict(record["cell"]["genotype"]).to_json(folder / "cells" / file.name)
     summaries = [summary_of(network, records) for network in compared_networks(settings)]
     result: Record = {
         "command": command,

@@ -145,6 +145,8 @@ class StudySettings:
         noise_family: what the searches are against, and what is measured first.
         unseen_families: what is measured too, of which no search knew.
         controls: by name, with what is their own.
+        cells: by name, cells that are compared too, such as one found on other data: a published
+            name, a .json or a run directory, or a list with one for each seed.
         converged: how the noise fit is measured.
         quick: the quick measurement as well, on noise_family; null for none.
         sample: proposals of settings, after everything else.
@@ -162,6 +164,7 @@ class StudySettings:
     noise_family: Family = "uniform"
     unseen_families: list[Family] = field(default_factory=list)
     controls: dict[str, Control | None] = field(default_factory=dict)
+    cells: dict[str, str | list[str]] = field(default_factory=dict)
     converged: Converged = field(default_factory=Converged)
     quick: Quick | None = field(default_factory=Quick)
     sample: Sample = field(default_factory=Sample)

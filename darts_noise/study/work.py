@@ -21,9 +21,10 @@ from darts_noise.report.card import (
 )
 from darts_noise.search.module import SearchModule
 from darts_noise.space.genotype import Genotype
+from darts_noise.space.published import load_genotype
 from darts_noise.space.spaces import Space
 from darts_noise.study.cells import all_skip_cell, matched_cell, random_cell
-from darts_noise.study.networks import Compared
+from darts_noise.study.networks import GIVEN, Compared
 from darts_noise.study.scripts import (
     Trained,
     search_cell,
@@ -87,6 +88,8 @@ class Worker:
                 genotype = Genotype.from_dict(origin["genotype"])
                 if network.control == "matched":
                     genotype, model["channels"] = self._match(origin, network, seed)
+            elif network.control == GIVEN:
+                genotype = load_genotype(network.sources[seed])
             elif network.control == "random":
                 genotype = random_cell(self._space(), seed)
             elif network.control == "all_skip":
@@ -241,7 +244,7 @@ class Worker:
 
     def _own(self, network: Compared) -> dict[str, Any]:
         """What a control's training has of its own."""
-        if network.control is None:
+        if network.control in (None, GIVEN):
             return {}
         return {**CONTROLS[network.control], **network.own.model}
 
