@@ -1,6 +1,8 @@
 """``search.py --model.candidates``: what is measured at the end, written, and gone on with."""
 
+import io
 import json
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -33,11 +35,18 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trials, "NOISE_EPOCHS", 2)
 
 
-def test_the_cell_that_is_left_is_the_best_of_those_measured(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    search.main([*SMALL, f"--runs={tmp_path}", "--name=s"])
-    run = tmp_path / "search" / "s"
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a search that nobody stopped, and what it printed."""
+    runs, said = tmp_path_factory.mktemp("runs"), io.StringIO()
+    with pytest.MonkeyPatch.context() as once, redirect_stdout(said):
+        once.setattr(trials, "NOISE_EPOCHS", 2)
+        search.main([*SMALL, f"--runs={runs}", "--name=whole"])
+    return runs / "search" / "whole", said.getvalue()
+
+
+def test_the_cell_that_is_left_is_the_best_of_those_measured(whole: tuple[Path, str]) -> None:
+    run, said = whole
     rows = json.loads((run / "candidates.json").read_text())["candidates"]
     left = json.loads((run / "genotype.json").read_text())
     assert {k: v for k, v in left.items() if k != "meta"} == rows[0]["genotype"]
@@ -48,20 +57,20 @@ def test_the_cell_that_is_left_is_the_best_of_those_measured(
     assert card["candidates"] == 3
     assert card["cell_validation_accuracy"] == rows[0]["validation"][1]
     assert card["cell_noise_accuracy"] == rows[0]["noise"][1]
-    assert "candidate 3/3  val " in capsys.readouterr().out
+    assert "candidate 3/3  val " in said
 
 
 @pytest.mark.parametrize(
     ("stopped_after", "damaged"), [(0, ""), (2, ""), (1, '{"candidates": [{"gen'), (1, "[1]")]
 )
 def test_a_search_that_is_stopped_while_it_measures_ends_as_the_unbroken_one(
+    whole: tuple[Path, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     stopped_after: int,
     damaged: str,
 ) -> None:
-    search.main([*SMALL, f"--runs={tmp_path}", "--name=whole"])
     on_data = Trials.on_data
     with monkeypatch.context() as broken:
         made: list[dn.Genotype] = []
@@ -91,6 +100,5 @@ def test_a_search_that_is_stopped_while_it_measures_ends_as_the_unbroken_one(
         counted.setattr(Trials, "on_data", count)
         search.main(["--resume", str(run)])
     assert len(again) == (3 if damaged else 3 - stopped_after)
-    whole = tmp_path / "search" / "whole"
     for name in ("genotype.json", "candidates.json"):
-        assert (run / name).read_text() == (whole / name).read_text()
+        assert (run / name).read_text() == (whole[0] / name).read_text()
