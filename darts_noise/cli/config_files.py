@@ -13,6 +13,7 @@ from jsonargparse import get_loader
 
 from darts_noise.cli.named_classes import require_trusted_names, trusted
 from darts_noise.cli.shipped_configs import shipped_config
+from darts_noise.naming import unknown
 from darts_noise.space.shown import shortened, shown
 
 GROUPS = ("model", "data", "trainer", "noise_grid")
@@ -145,6 +146,9 @@ def _check(root: yaml.Node | None, name: str) -> None:
             raise ValueError(
                 f"{name}: {key.value}: expected lines of key: value below it, got {_shown(value)}"
             )
+        if key.value not in GROUPS and isinstance(value, yaml.MappingNode) and not value.value:
+            # The argument parser overlooks what has no value below it.
+            raise ValueError(f"{name}: {unknown('config key', shortened(key.value), GROUPS)}")
     _refuse_twice(root, name, "", set())
 
 

@@ -23,6 +23,7 @@ from darts_noise.cli.program import program
 from darts_noise.data.module import ImageDataModule
 from darts_noise.distributed.collectives import SharedError, process_rank
 from darts_noise.nets.synchronised import SynchronisedNorms
+from darts_noise.space.shown import shown
 
 TRAINER_KEYS = {
     "max_epochs": "passes over the training images",
@@ -42,6 +43,9 @@ HELP = {
 }
 WIDTH, MARGIN = 100, 31
 """Columns of ``--help`` on every terminal, and those of them before the texts."""
+
+LARGEST_SEED = 2**32 - 1
+"""NumPy takes no larger one."""
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "num_sanity_val_steps": 0,
@@ -269,8 +273,9 @@ class ScriptCLI(LightningCLI):
         parser.link_arguments("seed", "data.seed")
 
     def _set_seed(self) -> None:
-        if self.config["seed"] < 0:
-            raise ValueError(f"seed: expected 0 or more, got {self.config['seed']}")
+        if not 0 <= self.config["seed"] <= LARGEST_SEED:
+            got = self.config["seed"]
+            raise ValueError(f"seed: expected 0 to {LARGEST_SEED}, got {shown(got)}")
         pl.seed_everything(self.config["seed"], workers=True, verbose=False)
 
     def _add_instantiators(self) -> None:
@@ -280,6 +285,8 @@ class ScriptCLI(LightningCLI):
         epochs = self.config["trainer"]["max_epochs"]
         if epochs is None or epochs < 1:
             raise ValueError(f"trainer.max_epochs: expected 1 or more, got {epochs}")
+        if self.config["resume"] is not None:
+            raise ValueError("resume: expected on the command line, and not in a config file")
         if self.config["trainer"]["limit_train_batches"] == 0:
             raise ValueError("trainer.limit_train_batches: expected more than 0, got 0")
         self.config_init = self.parser.instantiate(self.config)
@@ -311,7 +318,7 @@ class ScriptCLI(LightningCLI):
             settings["plugins"].append(SynchronisedNorms())
         try:
             trainer = pl.Trainer(**{**settings, **more})
-        except (ValueError, MisconfigurationException) as error:
+        except (ImportError, TypeError, ValueError, MisconfigurationException) as error:
             raise UserError(f"trainer: {error}") from None
         half = str(settings["precision"]) in ("16", "16-mixed")
         if half and trainer.strategy.root_device.type == "cpu":

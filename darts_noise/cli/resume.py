@@ -36,7 +36,7 @@ def take_up(argv: list[str], kind: str) -> tuple[list[str], Path | None]:
             )
         root = value if option == "--runs" else root
     run = _find(Path(root) / kind, named, kind)
-    if (run / "card.md").is_file():  # the last that a run writes
+    if all((run / name).is_file() for name in ("card.json", "card.md")):  # the last that it writes
         print(f"{run} has ended; its card is {run / 'card.md'}")
         raise SystemExit(0)
     others |= {"--runs": str(run.parent.parent), "--name": run.name}

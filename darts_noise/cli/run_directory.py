@@ -11,6 +11,7 @@ import yaml
 
 from darts_noise.atomic import write_text
 from darts_noise.cli.parser import UserError
+from darts_noise.space.shown import shown
 
 CONFIG = "config.yaml"
 """Of a run: all its settings."""
@@ -38,7 +39,8 @@ def create_run(root: str | Path, kind: str, name: str | None, dataset: str) -> P
             name = f"{stem}-{count}"
     elif not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or name == "latest":
         raise UserError(
-            f"name: expected letters, digits, '.', '_' and '-' (and not 'latest'), got {name!r}"
+            "name: expected at most 100 letters, digits, '.', '_' and '-', the first a letter or a "
+            f"digit (and not 'latest'), got {shown(name)}"
         )
     run = folder / name
     try:

@@ -163,7 +163,9 @@ class Session:
         if resumed is None:
             return None, None
         self.lock.take()
-        return resumable(resumed / "checkpoints")
+        folder = resumed / "checkpoints"
+        folder.mkdir(exist_ok=True)
+        return resumable(folder)
 
     @contextmanager
     def one_line_errors(self) -> Iterator[None]:
@@ -185,6 +187,14 @@ class Session:
             self.trainer.fit(module, datamodule=data, ckpt_path=self.checkpoint, weights_only=True)
         except (SIGTERMException, SystemExit):  # the second is how Lightning answers a Ctrl-C
             self.interrupted()
+        except RuntimeError as error:
+            title, *details = str(error).splitlines()
+            if not title.startswith("Error(s) in loading state_dict"):
+                raise
+            raise ValueError(
+                f"{self.run / CONFIG}: expected the settings that {self.checkpoint} was made with; "
+                f"{' '.join(details[0].split())}"
+            ) from None
         if not self.state.ended:
             callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
             for callback in callbacks:

@@ -292,12 +292,12 @@ def main(argv: list[str] | None = None) -> None:
         rows = noise_rows(noise, check.grid, unfit)
         card = train_card(module, session, cell, test, rows)
         card = without_diverged(card, ["noise_accuracy"] if unfit else [])
+        bundle = write_bundle(run, module, data, card)
         files = ["genotype.json", "checkpoints/best.ckpt", "card.json", "card.md", "config.yaml"]
         session.close(
             card,
             {name: run / f"{name}.png" for name in ("cells", "curves")},
             (f"model-{run.name}", "model", [run / name for name in files]),
         )
-        bundle = write_bundle(run, module, data, card)
     session.console.print(row(card))
     session.console.print(f"card: {run / 'card.md'}\n{bundle}")

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from darts_noise.data import memory
 from darts_noise.data.file_images import FileImages
 from darts_noise.data.images import LabelledImages
 
@@ -24,10 +25,19 @@ def resize(images: Tensor, size: int) -> Tensor:
 
     Returns:
         (N, C, size, size), uint8.
+
+    Raises:
+        ValueError: more than there is memory for.
     """
     N, C, H, W = images.shape
     if H == W == size:
         return images
+    needed = N * C * size * size
+    if needed > (available := memory.available_memory()):
+        raise ValueError(
+            f"data.image_size: expected images that fit into the {memory.describe(available)} of "
+            f"memory available, got {size}, which needs {memory.describe(needed)}"
+        )
     side = min(H, W)
     top, left = (H - side) // 2, (W - side) // 2
     square = images[:, :, top : top + side, left : left + side]

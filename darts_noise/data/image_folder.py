@@ -115,8 +115,11 @@ def images_by_class(folder: Path) -> dict[str, list[Path]]:
             if file.suffix.lower() in SUFFIXES
             and not any(map(_hidden, file.relative_to(path).parents))
             and not _hidden(file)
-            and file.is_file()
+            and (file.is_file() or file.is_symlink())
         )
+        for file in found[path.name]:
+            if not file.exists():
+                raise ValueError(f"{file}: expected an image, got a link to a file that is missing")
         if not found[path.name]:
             raise ValueError(f"{path}: expected images ({', '.join(sorted(SUFFIXES))}), got none")
     return found

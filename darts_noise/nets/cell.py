@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import stochastic_depth
 
+from darts_noise.nets.integers import require_integers
 from darts_noise.nets.macro import choose_normalisation
 from darts_noise.nets.plan import CellPlan
 from darts_noise.space.genotype import Genotype
@@ -68,8 +69,9 @@ class Cell(nn.Module):
     ) -> None:
         super().__init__()
         genotype = load_genotype(genotype)
-        if isinstance(in_channels, int):
+        if not isinstance(in_channels, tuple):
             in_channels = (in_channels, in_channels)
+        require_integers(in_channels=in_channels[0], channels=channels)
         for name, least in (("in_channels", min(in_channels)), ("channels", channels)):
             if least < 1:
                 raise ValueError(f"{name}: expected at least 1, got {least}")

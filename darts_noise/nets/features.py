@@ -1,7 +1,10 @@
 """Where in a network the maps of each size come from: what feature pyramids ask for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+from darts_noise.nets.integers import require_integers
+from darts_noise.space.shown import shown
 
 
 class Feature(NamedTuple):
@@ -52,7 +55,10 @@ def chosen_indices(out_indices: Sequence[int] | None, count: int) -> tuple[int, 
     """
     if out_indices is None:
         return tuple(range(count))
+    if not isinstance(out_indices, Iterable):
+        raise ValueError(f"out_indices: expected a sequence of integers, got {shown(out_indices)}")
     given = tuple(out_indices)
+    require_integers(**{f"out_indices[{place}]": index for place, index in enumerate(given)})
     chosen = tuple(sorted({i + count if i < 0 else i for i in given}))
     if not given or len(chosen) != len(given) or chosen[0] < 0 or chosen[-1] >= count:
         raise ValueError(

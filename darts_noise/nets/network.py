@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from darts_noise.nets.auxiliary import AuxiliaryHead, smallest_map
 from darts_noise.nets.body import Body, FeatureNetwork
+from darts_noise.nets.integers import require_integers
 from darts_noise.nets.macro import choose_normalisation, pooling_stride
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.macro import MACRO, Value
@@ -238,6 +239,9 @@ def create_model(
     >>> create_model("darts_v2", features_only=True, stem="imagenet").feature_info.reduction()
     [4, 8, 16, 32]
     """
+    require_integers(
+        num_classes=num_classes, in_channels=in_channels, channels=channels, num_cells=num_cells
+    )
     form: dict[str, Any] = {
         "in_channels": in_channels,
         "channels": channels,

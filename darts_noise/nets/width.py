@@ -45,10 +45,10 @@ def nearest_channels(genotype: Genotype, parameters: int, **form: Any) -> int:
 
 
 def _counter(genotype: Genotype, form: Mapping[str, Any]) -> Callable[[int], int]:
-    """Channels → parameters; torch's generator is left as it was."""
+    """Channels → parameters, of networks that take no memory; torch's generator is left alone."""
 
     def count(channels: int) -> int:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
             net = create_model(genotype, **form, channels=channels)
         return sum(p.numel() for p in net.parameters())
 

@@ -41,7 +41,7 @@ def save_pretrained(
     images: BundleImages | None = None,
     card: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Writes a network as a bundle; what is in the folder by these names is replaced.
+    """Writes a network as a bundle, in place of the one that is in the folder.
 
     Without its auxiliary head, which only a training uses.
 
@@ -55,7 +55,8 @@ def save_pretrained(
         The folder.
 
     Raises:
-        ValueError: no `Network`, or images of another number of channels or classes.
+        ValueError: no `Network`, images of another number of channels or classes, or a folder with
+            files of these names that are no bundle's.
         OSError: the folder cannot be written to.
     """
     from safetensors.torch import save
@@ -63,6 +64,7 @@ def save_pretrained(
     if not isinstance(net, Network):
         raise ValueError(f"net: expected a Network of create_model, got {type(net).__name__}")
     folder = Path(folder)
+    _require_free(folder)
     weights = {
         name: tensor.detach().cpu().contiguous()
         for name, tensor in net.state_dict().items()
@@ -78,6 +80,19 @@ def save_pretrained(
     write_text(folder / CARD, model_card(config, net.genotype, card or {}))
     write_text(folder / CONFIG, content + "\n")  # last: its checksums say that all is there
     return folder
+
+
+def _require_free(folder: Path) -> None:
+    """Refuses to replace files that are not of a bundle, such as a project's own README.md."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{shown_path(folder)}: expected a folder, got a file")
+    names = {path.name for path in folder.glob("[!.]*")}
+    lost = sorted(names & {GENOTYPE, WEIGHTS, CONFIG, CARD})
+    if lost and not (names <= set(SEALED) or set(SEALED) <= names):
+        raise ValueError(
+            f"{shown_path(folder)}: expected a new folder or that of a bundle, got one with "
+            f"another {lost[0]}"
+        )
 
 
 @overload

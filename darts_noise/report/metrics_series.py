@@ -13,24 +13,31 @@ def read_metrics(metrics_csv: Path) -> dict[str, Series]:
     Without a column `epoch` (or where its cell is empty) the row's number stands for it.
 
     Raises:
-        ValueError: a cell that is not a number.
+        ValueError: no CSV text, or a cell that is not a number; the message names the file.
     """
     columns: dict[str, dict[float, float]] = {}
-    with Path(metrics_csv).open(newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.DictReader(file)):
-            values: dict[str, float] = {}
-            for name, cell in row.items():
-                # A cut-off line gives None, surplus cells stand under the name None.
-                if not isinstance(name, str) or not isinstance(cell, str) or not cell.strip():
-                    continue
-                try:
-                    values[name] = float(cell)
-                except ValueError:
-                    raise ValueError(
-                        f"{metrics_csv}, row {number + 1}, column {name!r}: "
-                        f"expected a number, got {cell!r}"
-                    ) from None
-            epoch = values.pop("epoch", float(number)) + 1
-            for name, value in values.items():
-                columns.setdefault(name, {})[epoch] = value
+    for number, row in enumerate(_rows(Path(metrics_csv))):
+        values: dict[str, float] = {}
+        for name, cell in row.items():
+            # A cut-off line gives None, surplus cells stand under the name None.
+            if not isinstance(name, str) or not isinstance(cell, str) or not cell.strip():
+                continue
+            try:
+                values[name] = float(cell)
+            except ValueError:
+                raise ValueError(
+                    f"{metrics_csv}, row {number + 1}, column {name!r}: "
+                    f"expected a number, got {cell!r}"
+                ) from None
+        epoch = values.pop("epoch", float(number)) + 1
+        for name, value in values.items():
+            columns.setdefault(name, {})[epoch] = value
     return {name: sorted(points.items()) for name, points in columns.items()}
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    try:
+        with file.open(newline="", encoding="utf-8") as lines:
+            return list(csv.DictReader(lines))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{file}: not CSV: {error}") from None

@@ -319,6 +319,8 @@ class SearchModule(SearchStep):
         checkpoint["symptoms"] = self.symptoms.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "positions" not in checkpoint:
+            raise ValueError("the checkpoint is not of a search")
         self.search_step = checkpoint["positions"]["search"]
         self.twin_step = checkpoint["positions"]["twin"]
         for name, state in checkpoint["variants"].items():

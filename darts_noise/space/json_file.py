@@ -31,7 +31,8 @@ def read_json(path: Path) -> Any:
     except UnicodeDecodeError:
         reason = "not UTF-8 text"
     except ValueError as error:
-        reason = str(error)
+        long = "integer string conversion" in str(error)
+        reason = "a number of too many digits" if long else str(error)
     raise ValueError(f"{shown_path(path)}: {reason}")
 
 

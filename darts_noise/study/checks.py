@@ -6,6 +6,7 @@ from typing import Any
 from darts_noise.naming import unknown
 from darts_noise.noise.families import describe_noise, require_noise
 from darts_noise.space.published import load_genotype
+from darts_noise.space.shown import shown
 from darts_noise.study.networks import FACTORIES
 from darts_noise.study.sample import check_sample
 from darts_noise.study.settings import CONTROLS, StudySettings
@@ -35,7 +36,10 @@ def check_settings(settings: StudySettings) -> None:
 def _check_name(key: str, name: str) -> None:
     """A name that files are called by."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        raise ValueError(f"{key}: expected letters, digits, '.', '_' and '-', got {name!r}")
+        raise ValueError(
+            f"{key}: expected at most 100 letters, digits, '.', '_' and '-', the first a letter or "
+            f"a digit, got {shown(name)}"
+        )
 
 
 def _check_cells(settings: StudySettings) -> None:

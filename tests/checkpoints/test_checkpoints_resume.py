@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import re
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from darts_noise.checkpoints.checkpoint_io import resumable
+from darts_noise.checkpoints.checkpoint_io import SealedCheckpointIO, resumable
 from darts_noise.cli import search, train
 from darts_noise.cli.session import Session
 from darts_noise.report.metrics_table import MetricsTable
@@ -288,6 +290,60 @@ def test_a_damaged_history_costs_nothing(
     assert_same(resumed, unbroken)
     for name in ("history.json", "alpha.json"):
         assert (resumed / name).read_text() == (unbroken / name).read_text(), name
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            "settings",
+            "config.yaml: expected the settings that .*last.ckpt was made with; size",
+        ),
+        ("checkpoint", "error: the checkpoint is not of a search"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_told_in_one_line(
+    change: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with monkeypatch.context() as patch:
+        at_call(patch, Session, "close", 0, killed)
+        with pytest.raises(KilledError):
+            run("search", tmp_path, "--trainer.max_epochs=1")
+    folder = tmp_path / "search" / "r"
+    config = folder / "config.yaml"
+    if change == "settings":
+        settings = config.read_text()
+        assert "  channels: 2\n" in settings
+        config.write_text(settings.replace("  channels: 2\n", "  channels: 4\n"))
+    else:
+        last = folder / "checkpoints" / "last.ckpt"
+        content = torch.load(last, weights_only=True)
+        del content["positions"]
+        SealedCheckpointIO(last.parent).save_checkpoint(content, last)
+    with pytest.raises(SystemExit) as ended:
+        search.main(["--resume", f"--runs={tmp_path}"])
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert re.search(said, error)
+
+
+def test_without_its_folder_of_checkpoints_a_run_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        at_call(patch, Session, "close", 0, killed)
+        with pytest.raises(KilledError):
+            run("search", tmp_path, "--trainer.max_epochs=1")
+    folder = tmp_path / "search" / "r"
+    shutil.rmtree(folder / "checkpoints")
+    search.main(["--resume", f"--runs={tmp_path}"])
+    assert (folder / "card.json").is_file()
+    assert (folder / "checkpoints" / "last.ckpt").is_file()
 
 
 def test_without_a_whole_checkpoint_the_run_is_refused_and_left_as_it_is(

@@ -65,6 +65,8 @@ def test_what_cannot_be_taken_up_is_said_in_one_line(
 
 def test_a_run_that_has_ended_is_no_error(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "search" / "b" / "card.md").write_text("")
+    assert take_up(["--resume", f"--runs={root}"], "search")[1] == root / "search" / "b"
+    (root / "search" / "b" / "card.json").write_text("")
     with pytest.raises(SystemExit) as ended:
         take_up(["--resume", f"--runs={root}"], "search")
     assert ended.value.code == 0

@@ -151,6 +151,16 @@ def test_missing_and_empty_folders_are_named(root: Path, tmp_path: Path) -> None
         load(root)
 
 
+def test_a_link_to_what_is_not_there_is_named(root: Path) -> None:
+    before = load(root).train.images.shape[0]
+    link = root / "train" / "dog" / "7.png"
+    link.symlink_to(root / "gone.png")
+    with pytest.raises(ValueError, match="expected an image, got a link to a file that is missing"):
+        load(root)
+    write(root / "gone.png", pixels(7))
+    assert load(root).train.images.shape[0] == before + 1
+
+
 @pytest.mark.parametrize("damage", ["empty", "text", "truncated", "16 bits"])
 def test_a_file_that_is_no_readable_image_is_named(root: Path, damage: str) -> None:
     bad = root / "train" / "dog" / "0.png"

@@ -117,6 +117,14 @@ def test_reset_classifier_reaches_the_auxiliary_head():
         ({"features_only": True, "auxiliary": True}, "auxiliary: expected false"),
         ({"out_indices": (0,)}, "out_indices: expected features_only=True"),
         ({"num_classes": 0, "auxiliary": True}, "num_classes: expected at least 1"),
+        ({"num_classes": "10"}, "num_classes: expected an integer, got '10'"),
+        ({"in_channels": 3.0}, r"in_channels: expected an integer, got 3\.0"),
+        (
+            {"features_only": True, "out_indices": 0},
+            "out_indices: expected a sequence of integers, got 0",
+        ),
+        ({"features_only": True, "out_indices": (True,)}, "expected an integer, got True"),
+        ({"features_only": True, "out_indices": (0.5,)}, r"out_indices\[0\]: expected an integer"),
     ],
 )
 def test_what_cannot_be_given_is_refused(settings, message):
@@ -136,6 +144,12 @@ def test_a_cell_is_a_block(genotype, reduction):
     assert norms == {"batch": {nn.BatchNorm2d}, "layer": {nn.GroupNorm}, "none": set()}[kind]
     after = dn.Cell(genotype, (6, 10), 4, reduction_last=True)
     assert after(torch.randn(2, 6, 17, 8), torch.randn(2, 10, 9, 4)).shape[2:] == (9, 4)
+
+
+@pytest.mark.parametrize(("channels", "name"), [(("3", 4), "in_channels"), ((4, 2.0), "channels")])
+def test_a_cell_of_no_whole_channels_is_refused(channels, name):
+    with pytest.raises(ValueError, match=f"{name}: expected an integer, got"):
+        dn.Cell(DARTS, *channels)
 
 
 @pytest.mark.parametrize(("channels", "name"), [((0, 4), "in_channels"), ((4, 0), "channels")])

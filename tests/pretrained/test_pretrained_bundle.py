@@ -81,6 +81,25 @@ def test_a_second_network_takes_the_place_of_the_first(bundle):
     assert sorted(p.name for p in bundle.iterdir()) == sorted([CARD, CONFIG, GENOTYPE, WEIGHTS])
 
 
+def test_what_a_crash_has_left_of_one_is_replaced(bundle):
+    for name in (CONFIG, CARD):
+        (bundle / name).unlink()
+    dn.save_pretrained(trained(), bundle)
+    assert dn.load_pretrained(bundle).num_classes == 3
+
+
+@pytest.mark.parametrize("name", [CARD, CONFIG])
+def test_files_that_are_no_bundles_are_not_replaced(name, tmp_path):
+    (tmp_path / name).write_text("my own")
+    (tmp_path / GENOTYPE).write_text("{}")
+    with pytest.raises(ValueError, match="expected a new folder or that of a bundle, got one with"):
+        dn.save_pretrained(trained(), tmp_path)
+    assert (tmp_path / name).read_text() == "my own"
+    assert (tmp_path / GENOTYPE).read_text() == "{}"
+    with pytest.raises(ValueError, match=f"{name}: expected a folder, got a file"):
+        dn.save_pretrained(trained(), tmp_path / name)
+
+
 def test_images_that_do_not_suit_the_network_are_refused(tmp_path):
     with pytest.raises(ValueError, match="images: expected 1 channels and 4 classes"):
         dn.save_pretrained(trained(num_classes=4), tmp_path, images=IMAGES)

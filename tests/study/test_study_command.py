@@ -80,7 +80,7 @@ def refusal(capsys, file, *options):
         ({"cells": {"mine": "darts_v3"}}, "cells.mine: unknown genotype 'darts_v3': did you mean"),
         ({"cells": {"mine": ["darts_v2", "no.json"]}}, "cells.mine: no.json: "),
         ({"cells": {"mine": []}}, "cells.mine: expected a cell, or a list with one for each seed"),
-        ({"cells": {"a/b": "darts_v2"}}, "cells: expected letters, digits"),
+        ({"cells": {"a/b": "darts_v2"}}, "cells: expected at most 100 letters"),
         ({"cells": {"mine": 3}}, "cells: expected str or list, got '3'"),
         ({"noise_weights": [1, 1]}, "noise_weights: expected distinct numbers from 0"),
         ({"noise_weights": [-1]}, "noise_weights: expected distinct numbers from 0"),
@@ -88,7 +88,7 @@ def refusal(capsys, file, *options):
         ({"unseen_families": ["uniform"]}, "unseen_families: expected distinct ones other than"),
         ({"converged": {"enough": 2}}, "converged.enough: expected more than 0 and at most 1"),
         ({"storage": "foo://x"}, "storage: cannot open 'foo://x'"),
-        ({"name": "a/b"}, "name: expected letters, digits"),
+        ({"name": "a/b"}, "name: expected at most 100 letters"),
         ({"search": {**SMALL["search"], "config": "no.yaml"}}, "search.config: no such file"),
         (
             {"search": {**SMALL["search"], "model": {"chanels": 3}}},

@@ -1,0 +1,17 @@
+"""The check of sizes that a caller states."""
+
+from numbers import Integral
+
+from darts_noise.space.shown import shown
+
+
+def require_integers(**values: object) -> None:
+    """Raises the ``ValueError`` that names the first argument that is no integer.
+
+    >>> require_integers(channels="8")
+    Traceback (most recent call last):
+    ValueError: channels: expected an integer, got '8'
+    """
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise ValueError(f"{name}: expected an integer, got {shown(value)}")
