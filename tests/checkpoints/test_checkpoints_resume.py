@@ -169,6 +169,15 @@ def killed() -> None:
     raise KilledError
 
 
+def killed_before_its_card(
+    monkeypatch: pytest.MonkeyPatch, kind: str, root: Path, *more: str
+) -> None:
+    with monkeypatch.context() as patch:
+        at_call(patch, Session, "close", 0, killed)
+        with pytest.raises(KilledError):
+            run(kind, root, *more)
+
+
 @pytest.mark.parametrize(
     ("kind", "owner", "name", "number"),
     [
@@ -265,10 +274,7 @@ def test_a_damaged_checkpoint_costs_an_epoch_and_no_bit(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with monkeypatch.context() as patch:
-        at_call(patch, Session, "close", 0, killed)
-        with pytest.raises(KilledError):
-            run(kind, tmp_path)
+    killed_before_its_card(monkeypatch, kind, tmp_path)
     last = tmp_path / kind / "r" / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:-1000])
     search.main(["--resume", f"--runs={tmp_path}"])
@@ -309,10 +315,7 @@ def test_a_checkpoint_of_another_run_is_told_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with monkeypatch.context() as patch:
-        at_call(patch, Session, "close", 0, killed)
-        with pytest.raises(KilledError):
-            run("search", tmp_path, "--trainer.max_epochs=1")
+    killed_before_its_card(monkeypatch, "search", tmp_path, "--trainer.max_epochs=1")
     folder = tmp_path / "search" / "r"
     config = folder / "config.yaml"
     if change == "settings":
@@ -335,10 +338,7 @@ def test_a_checkpoint_of_another_run_is_told_in_one_line(
 def test_without_its_folder_of_checkpoints_a_run_begins_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        at_call(patch, Session, "close", 0, killed)
-        with pytest.raises(KilledError):
-            run("search", tmp_path, "--trainer.max_epochs=1")
+    killed_before_its_card(monkeypatch, "search", tmp_path, "--trainer.max_epochs=1")
     folder = tmp_path / "search" / "r"
     shutil.rmtree(folder / "checkpoints")
     search.main(["--resume", f"--runs={tmp_path}"])
