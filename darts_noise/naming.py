@@ -1,11 +1,24 @@
-"""The message for a name that no registry knows.
+"""Names: what a file may be called, and the message for a name that no registry knows.
 
 Every registry (data sets, operations, spaces, noise families, genotypes) raises the error made
 here, so that a misspelt name is answered the same way everywhere. Change the wording here only.
 """
 
 import difflib
+import re
 from collections.abc import Iterable
+
+PLAIN = "at most 100 letters, digits, '.', '_' and '-', the first a letter or a digit"
+"""What `is_plain` asks for, in words."""
+
+
+def is_plain(name: str) -> bool:
+    """Whether a file or a folder of that name is one, in its place, on every system.
+
+    >>> is_plain("mnist-1"), is_plain("../mnist")
+    (True, False)
+    """
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) is not None
 
 
 def unknown(kind: str, name: str, valid: Iterable[str]) -> ValueError:

@@ -1,7 +1,6 @@
 """Where a run's files go: ``runs/<kind>/<name>/``, and ``runs/<kind>/latest``."""
 
 import os
-import re
 import shlex
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +10,7 @@ import yaml
 
 from darts_noise.atomic import write_text
 from darts_noise.cli.parser import UserError
+from darts_noise.naming import PLAIN, is_plain
 from darts_noise.space.shown import shown
 
 CONFIG = "config.yaml"
@@ -37,11 +37,8 @@ def create_run(root: str | Path, kind: str, name: str | None, dataset: str) -> P
         while (folder / name).exists():
             count += 1
             name = f"{stem}-{count}"
-    elif not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or name == "latest":
-        raise UserError(
-            "name: expected at most 100 letters, digits, '.', '_' and '-', the first a letter or a "
-            f"digit (and not 'latest'), got {shown(name)}"
-        )
+    elif not is_plain(name) or name == "latest":
+        raise UserError(f"name: expected {PLAIN} (and not 'latest'), got {shown(name)}")
     run = folder / name
     try:
         run.mkdir(parents=True)

@@ -1,9 +1,8 @@
 """What the settings of a study may be; each refusal is one line that names the key."""
 
-import re
 from typing import Any
 
-from darts_noise.naming import unknown
+from darts_noise.naming import PLAIN, is_plain, unknown
 from darts_noise.noise.families import describe_noise, require_noise
 from darts_noise.space.published import load_genotype
 from darts_noise.space.shown import shown
@@ -35,11 +34,8 @@ def check_settings(settings: StudySettings) -> None:
 
 def _check_name(key: str, name: str) -> None:
     """A name that files are called by."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        raise ValueError(
-            f"{key}: expected at most 100 letters, digits, '.', '_' and '-', the first a letter or "
-            f"a digit, got {shown(name)}"
-        )
+    if not is_plain(name):
+        raise ValueError(f"{key}: expected {PLAIN}, got {shown(name)}")
 
 
 def _check_cells(settings: StudySettings) -> None:
