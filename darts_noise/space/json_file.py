@@ -32,7 +32,7 @@ def read_json(path: Path) -> Any:
         reason = "not UTF-8 text"
     except ValueError as error:
         long = "integer string conversion" in str(error)
-        reason = "a number of too many digits" if long else str(error)
+        reason = "an integer of too many digits" if long else str(error)
     raise ValueError(f"{shown_path(path)}: {reason}")
 
 

@@ -51,7 +51,7 @@ def test_a_module_that_is_run_is_there(name):
 def test_the_first_commands_are_the_two_that_do_all_the_set_up():
     bash = [text.strip() for text in blocks(README, "bash")]
     assert bash[0] == "pip install -e . && python search.py"
-    assert "pip install -e '.[dev]' && pytest" in bash
+    assert "pip install -e '.[dev]' && pytest -n auto" in bash
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 import darts_noise as dn
 from darts_noise.finite import NotFiniteError
 
-TINY = {"space": "noise", "nodes": 1, "channels": 4, "num_cells": 3, "stem": "small"}
+TINY = {"space": "darts", "nodes": 1, "channels": 4, "num_cells": 3, "stem": "small"}
 BATCHES = 3
 
 

@@ -20,9 +20,10 @@ def one(name, **settings):
 
 
 @pytest.mark.parametrize("name", list_variants())
-def test_it_searches_to_a_valid_genotype(name, digits):
+@pytest.mark.parametrize("space", ["darts", pytest.param("noise", marks=pytest.mark.slow)])
+def test_it_searches_to_a_valid_genotype(space, name, digits):
     module = dn.SearchModule(
-        space="noise",
+        space=space,
         nodes=2,
         channels=4,
         num_cells=3,
