@@ -61,7 +61,13 @@ def test_the_cell_that_is_left_is_the_best_of_those_measured(whole: tuple[Path, 
 
 
 @pytest.mark.parametrize(
-    ("stopped_after", "damaged"), [(0, ""), (2, ""), (1, '{"candidates": [{"gen'), (1, "[1]")]
+    ("stopped_after", "damaged"),
+    [
+        (2, ""),
+        (1, '{"candidates": [{"gen'),
+        pytest.param(0, "", marks=pytest.mark.slow),
+        pytest.param(1, "[1]", marks=pytest.mark.slow),
+    ],
 )
 def test_a_search_that_is_stopped_while_it_measures_ends_as_the_unbroken_one(
     whole: tuple[Path, str],

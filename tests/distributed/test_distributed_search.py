@@ -90,7 +90,7 @@ CASES: dict[str, dict[str, Any]] = {
     "neumann": {"hypergradient": "neumann"},
     "lookahead": {"penalty": "lookahead"},
     "shared": {"penalty": "shared"},
-    "macro rows": {"space": "noise"},
+    "macro rows": {"space": "noise", "nodes": 1},
     "textbook": {"supernet": "textbook", "noise_weight": 0.0},
     "gdas": {"variants": {"gdas": {}}},
     "smooth": {"variants": {"smooth_darts_adversarial": {"steps": 2}}},
