@@ -13,7 +13,7 @@ PLAIN = "at most 100 letters, digits, '.', '_' and '-', the first a letter or a 
 
 
 def is_plain(name: str) -> bool:
-    """Whether a file or a folder of that name is one, in its place, on every system.
+    """Whether a file or a folder may have that name: one part of a path, of plain characters.
 
     >>> is_plain("mnist-1"), is_plain("../mnist")
     (True, False)

@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 import darts_noise as dn
 from darts_noise.finite import NotFiniteError
 
-TINY = {"space": "darts", "nodes": 1, "channels": 4, "num_cells": 3, "stem": "small"}
+TINY = {"nodes": 1, "channels": 4, "num_cells": 3, "stem": "small"}
 BATCHES = 3
 
 
@@ -52,15 +52,16 @@ class Spoil:
         ("v", "gradient", "the gradient of v"),
     ],
 )
+@pytest.mark.parametrize("space", ["darts", pytest.param("noise", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("at", "read"), [(1, "at once"), (BATCHES + 1, "at once"), (1, "late")])
 def test_no_update_from_what_is_not_finite(
-    group, field, named, at, read, digits, tmp_path, monkeypatch
+    group, field, named, at, read, space, digits, tmp_path, monkeypatch
 ):
     """Read late, as CUDA's answers are, the steps that follow until then must be none as well."""
     if read == "late":
         monkeypatch.setattr("darts_noise.finite.reads_at_once", lambda device: False)
     torch.manual_seed(0)
-    module = dn.SearchModule(**TINY, noise_samples=32)
+    module = dn.SearchModule(**TINY, space=space, noise_samples=32)
     spoil = Spoil(group, field, at)
     spoil(monkeypatch, module)
     keep = ModelCheckpoint(tmp_path, filename="last", save_on_train_epoch_end=True)

@@ -154,10 +154,11 @@ def test_one_pass_over_noise_serves_alpha_and_the_twin(digits):
         assert torch.equal(buffer, dict(expected.named_buffers())[name]), name
 
 
+@pytest.mark.parametrize("space", ["darts", pytest.param("noise", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("method", ["finite_difference", "exact", "neumann"])
-def test_every_hypergradient_searches_through_w_and_v(digits, method):
-    first, _ = searched(digits(), space="darts")
-    module, _ = searched(digits(), space="darts", hypergradient=method)
+def test_every_hypergradient_searches_through_w_and_v(digits, method, space):
+    first, _ = searched(digits(), space=space)
+    module, _ = searched(digits(), space=space, hypergradient=method)
     assert torch.isfinite(module.arch.normal).all()
     assert not torch.equal(module.arch.normal, first.arch.normal)
 
