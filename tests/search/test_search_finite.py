@@ -27,9 +27,11 @@ class Spoil:
 
         def look(terms, optimiser):
             names = [name for name, _ in terms]
-            own = f"the gradient of {self.group}" in names
+            gradient = f"the gradient of {self.group}"
+            own = gradient in names
             if own:
                 self.step += 1
+                assert len(dict(terms)[gradient]) == len(module.trained()[self.group])
             if own and self.step == self.at:
                 self.before = {k: p.detach().clone() for k, p in module.named_parameters()}
                 chosen = next(tensors for name, tensors in terms if self.field in name)

@@ -11,7 +11,7 @@ from small_runs import SMALL, small_module, small_trainer, weights
 import darts_noise as dn
 from darts_noise.finite import NotFiniteError
 
-TRAIN = {"train/loss": "the training loss", "gradient": "a gradient"}
+TRAIN = {"loss": "the training loss", "first": "a gradient", "last": "a gradient"}
 
 
 @pytest.mark.parametrize("term", TRAIN)
@@ -26,17 +26,18 @@ def test_a_training_ends_before_the_update(term, step, read, digits, tmp_path, m
     seen = []
 
     def spoil(gradient):
-        return gradient * math.nan if term == "gradient" and len(seen) == step + 1 else gradient
+        return gradient * math.nan if len(seen) == step + 1 else gradient
 
     def before(net, inputs):
         if net.training:
             seen.append(weights(module))
-            if term != "gradient" and len(seen) == step + 1:
+            if term == "loss" and len(seen) == step + 1:
                 return (inputs[0] * math.nan,)
         return None
 
     module.net.register_forward_pre_hook(before)
-    next(module.net.parameters()).register_hook(spoil)
+    if term != "loss":
+        list(module.net.parameters())[0 if term == "first" else -1].register_hook(spoil)
     keep = ModelCheckpoint(tmp_path, filename="last", save_on_train_epoch_end=True)
     trainer = small_trainer(callbacks=[keep])
     data = digits(train_samples=96, batch_size=16)
