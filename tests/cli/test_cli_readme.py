@@ -4,11 +4,14 @@ import importlib.util
 import os
 import re
 import shlex
+import struct
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from conftest import ROOT
+from PIL import Image
 
 from darts_noise.cli import search, train
 
@@ -96,3 +99,31 @@ def test_the_snippets_of_a_page_run(page, tmp_path):
     whole = [text for text in snippets if "runs/" not in text]
     assert whole
     run_alone(tmp_path, *(re.sub(r"max_epochs=\d+", "max_epochs=1", text) for text in whole))
+
+
+def made_data(folder, images):
+    """MNIST's four files and an image folder of CIFAR-10's form, of random pixels."""
+    random = np.random.default_rng(0)
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for half, name in [("train", "train"), ("test", "t10k")]:
+        pixels, labels = random.integers(0, 256, (images, 28, 28)), np.arange(images) % 10
+        for kind, values in [("images-idx3", pixels), ("labels-idx1", labels)]:
+            head = struct.pack(f">2H{values.ndim}I", 0, 0x0800 + values.ndim, *values.shape)
+            (raw / f"{name}-{kind}-ubyte").write_bytes(head + values.astype("u1").tobytes())
+        for number, label in enumerate(labels):
+            file = folder / "cifar10" / half / f"class{label}" / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(random.integers(0, 256, (32, 32, 3), "u1")).save(file)
+
+
+@pytest.mark.slow
+def test_the_snippet_of_what_must_not_be_learnt_runs(tmp_path):
+    made_data(tmp_path / "data", 640)
+    [snippet] = blocks(ROOT / "docs" / "not_learnt.md", "python")
+    shorter = {"train_samples=4000": "train_samples=640", "noise_samples=900": "noise_samples=96"}
+    shorter |= {"max_epochs=8": "max_epochs=1", "recipe=recipe)": "recipe=recipe, epochs=1)"}
+    for long, short in shorter.items():
+        assert snippet.count(long) == 1
+        snippet = snippet.replace(long, short)
+    run_alone(tmp_path, snippet)
