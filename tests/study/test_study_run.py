@@ -285,6 +285,7 @@ def test_a_signal_at_any_moment_ends_it_and_the_next_start_goes_on(how, status, 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_the_shipped_study_of_digits_runs_to_the_end(tmp_path):
     config = str(ROOT / "configs" / "study" / "digits.yaml")
     command.main([config, f"--runs={tmp_path}", "--threads=1"])
