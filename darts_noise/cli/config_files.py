@@ -14,7 +14,7 @@ from jsonargparse import get_loader
 from darts_noise.cli.named_classes import require_trusted_names, trusted
 from darts_noise.cli.shipped_configs import shipped_config
 from darts_noise.naming import unknown
-from darts_noise.space.shown import shortened, shown
+from darts_noise.space.shown import printable, shortened, shown
 
 GROUPS = ("model", "data", "trainer", "noise_grid")
 OPTIONS = ("-c", "--config")
@@ -61,7 +61,7 @@ def lay_over(argv: list[str]) -> list[str]:
             config = _loaded(text, name)
         except (yaml.YAMLError, RecursionError) as error:
             what = " ".join(str(error).split()).replace('in "<unicode string>", ', "")
-            raise ValueError(f"{name}: not YAML: {what}") from None
+            raise ValueError(f"{name}: not YAML: {printable(what)}") from None
         if not isinstance(root, yaml.MappingNode):
             if name == AS_TEXT:
                 continue  # the argument parser says what is wrong

@@ -23,9 +23,12 @@ def shown(value: object) -> str:
     except Exception:
         # An integer of thousands of digits, a nesting too deep to print, a broken __repr__.
         text = f"<{type(value).__name__}>"
-    if not text.isprintable():
-        text = repr(text)[1:-1]
-    return shortened(text)
+    return shortened(printable(text))
+
+
+def printable(text: str) -> str:
+    """The text itself, or with escapes where it has characters that cannot be printed."""
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def shortened(text: str) -> str:

@@ -145,6 +145,7 @@ def test_one_line_and_status_two(script, argv, message, capsys, tmp_path):
         ("model: " + "9" * 5000 + "\n", "key: value below it, got '99"),
         ('"a\\a": 1\n"a\\a": 2\n', r"bad.yaml: 'a\x07' is there twice"),
         ("model: [1\n", "bad.yaml: not YAML: while"),
+        ("model: {stem: \ue000 a: 1}\n", r": model: {stem: \ue000 a: 1}"),
         ("- 1\n", "bad.yaml: expected a YAML file"),
         ("", "bad.yaml: expected a YAML file"),
         ("!!python/object/apply:os.system ['true']\n", "bad.yaml: expected plain values, got the"),
@@ -158,7 +159,7 @@ def test_one_line_and_status_two(script, argv, message, capsys, tmp_path):
 )
 def test_a_bad_config_file(text, message, capsys, tmp_path):
     path = tmp_path / "bad.yaml"
-    path.write_text(text)
+    path.write_text(text, "utf-8")
     status, error = run(search, ["--config", str(path)], capsys)
     assert (status, error.count("\n")) == (2, 1)
     assert message in error
