@@ -33,8 +33,6 @@ from darts_noise.report.card import (
     write_card,
 )
 from darts_noise.report.metrics_table import MetricsTable
-from darts_noise.report.progress import RunProgress
-from darts_noise.report.progress_line import FIGURES
 from darts_noise.report.tracking import (
     Table,
     finish,
@@ -44,6 +42,7 @@ from darts_noise.report.tracking import (
     log_tables,
     start_tracking,
 )
+from darts_noise.train.progress import FIGURES, RunProgress
 
 
 def quiet_lightning() -> None:

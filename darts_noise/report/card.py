@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from darts_noise.atomic import write_text
-from darts_noise.report.duration import readable_duration
+from darts_noise.train.progress import readable_duration
 
 TITLES = {
     "dataset": "Data set",
