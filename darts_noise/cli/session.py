@@ -32,7 +32,7 @@ from darts_noise.report.card import (
     versions,
     write_card,
 )
-from darts_noise.report.metrics_table import MetricsTable
+from darts_noise.report.metrics import MetricsTable
 from darts_noise.report.tracking import (
     Table,
     finish,

@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
-from darts_noise.report.metrics_series import read_metrics
+from darts_noise.report.metrics import read_metrics
 from darts_noise.report.panels import draw_panel, epochs_of, make_panels
 from darts_noise.report.style import RC
 

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from darts_noise.report.metrics_series import Series
+from darts_noise.report.metrics import Series
 from darts_noise.report.share_areas import draw_areas, explain_areas, looks
 from darts_noise.report.style import OKABE_ITO
 from darts_noise.space.macro import MACRO

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from darts_noise.report.alpha_history import AlphaHistory
-from darts_noise.report.metrics_series import Series
+from darts_noise.report.metrics import Series
 from darts_noise.space.genotype import Cell, Genotype
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from darts_noise.report.alpha_history import AlphaHistory, read_history
-from darts_noise.report.metrics_series import Series, read_metrics
+from darts_noise.report.metrics import Series, read_metrics
 from darts_noise.search.candidate import Candidate, read_candidates
 from darts_noise.space.genotype import Genotype
 
