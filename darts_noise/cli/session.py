@@ -25,7 +25,6 @@ from darts_noise.cli.stops import Stops
 from darts_noise.distributed.collectives import on_first_process
 from darts_noise.distributed.launch import start_processes
 from darts_noise.report.card import (
-    TITLES,
     describe_hardware,
     finite,
     shown_figures,
@@ -245,7 +244,7 @@ class Session:
         """
         write_card(self.run, card)
         log_images(self.wandb, images)
-        shown = [(TITLES[key], text) for key, text in shown_figures(finite(card)).items()]
+        shown = list(shown_figures(finite(card)).items())
         log_tables(self.wandb, {**(tables or {}), "card": (("figure", "value"), shown)})
         figures = {key: v for key, v in card.items() if isinstance(v, int | float | str)}
         log_summary(self.wandb, figures)

@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from darts_noise.report.card import TITLES, shown_figures
+from darts_noise.report.card import FIGURES, shown_figures
 from darts_noise.report.page.elements import section, table
 from darts_noise.report.page.run_folder import RunFolder, read_run
 from darts_noise.report.page.run_section import panel_list, run_section
@@ -74,9 +74,9 @@ def _comparison(runs: Mapping[str, RunFolder]) -> str:
     names = _distinct({anchor: run.title for anchor, run in runs.items()})
     figures = {anchor: shown_figures(run.card) for anchor, run in runs.items()}
     rows: list[Sequence[str]] = [
-        (title, *(found.get(key, ALIKE) for found in figures.values()))
-        for key, title in TITLES.items()
-        if any(key in found for found in figures.values())
+        (figure.title, *(found.get(figure.title, ALIKE) for found in figures.values()))
+        for figure in FIGURES
+        if any(figure.title in found for found in figures.values())
     ]
     panels = make_comparison({names[anchor]: run.series for anchor, run in runs.items()})
     parts = [table("Figures of the cards, a column for each run", ("", *names.values()), rows)]

@@ -6,7 +6,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from darts_noise.report.alpha_history import AlphaHistory, Moment
-from darts_noise.report.card import TITLES, shown_figures
+from darts_noise.report.card import shown_figures
 from darts_noise.report.cells import draw_cells
 from darts_noise.report.chosen import strengths
 from darts_noise.report.film_strip import draw_film
@@ -81,8 +81,9 @@ def _parts(run: RunFolder, anchor: str) -> Iterator[str]:
         curves = panel_list(panels, f"{anchor}-panel")
         yield section(f"{anchor}-curves", "Curves", [curves], 3)
     if run.card:
-        rows = [(TITLES[key], text) for key, text in shown_figures(run.card).items()]
-        card = table(f"Result card of {run.title}", ("Figure", "Value"), rows)
+        card = table(
+            f"Result card of {run.title}", ("Figure", "Value"), shown_figures(run.card).items()
+        )
         yield section(f"{anchor}-card", "Card", [card], 3)
 
 
