@@ -1,8 +1,8 @@
 """What a figure shows in words, for readers who cannot see it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from darts_noise.report.alpha_history import AlphaHistory
+from darts_noise.report.alpha_history import AlphaHistory, source_name
 from darts_noise.report.metrics import Series
 from darts_noise.space.genotype import Cell, Genotype
 
@@ -46,25 +46,6 @@ def describe_film(history: AlphaHistory) -> str:
 
 def _describe_cell(cell: Cell) -> str:
     return "; ".join(
-        f"node {i} is {' plus '.join(f'{name} of {state(p)}' for name, p in pairs)}"
+        f"node {i} is {' plus '.join(f'{name} of {source_name(p)}' for name, p in pairs)}"
         for i, pairs in enumerate(cell)
     )
-
-
-def state(predecessor: int) -> str:
-    """A predecessor in words.
-
-    >>> [state(p) for p in (0, 1, 2)]
-    ['input c(k−2)', 'input c(k−1)', 'node 0']
-    """
-    return f"input c(k−{2 - predecessor})" if predecessor < 2 else f"node {predecessor - 2}"
-
-
-def edge_name(edge: Sequence[int]) -> str:
-    """An edge in plain text.
-
-    >>> edge_name((1, 0))
-    'input c(k−1) → node 0'
-    """
-    predecessor, node = edge
-    return f"{state(predecessor)} → node {node}"

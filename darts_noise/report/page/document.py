@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from darts_noise.report.card import FIGURES, shown_figures
+from darts_noise.report.curves import make_comparison
 from darts_noise.report.page.elements import section, table
 from darts_noise.report.page.run_folder import RunFolder, read_run
 from darts_noise.report.page.run_section import panel_list, run_section
 from darts_noise.report.page.study_section import is_study, study_section
 from darts_noise.report.page.stylesheet import STYLESHEET
-from darts_noise.report.panels import make_comparison
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """No request leaves the page, and nothing in it can run."""

@@ -5,22 +5,20 @@ from collections.abc import Iterator, Mapping, Sequence
 import matplotlib
 from matplotlib.figure import Figure
 
-from darts_noise.report.alpha_history import AlphaHistory, Moment
+from darts_noise.report.alpha_history import AlphaHistory, Moment, edge_name, strengths
 from darts_noise.report.card import shown_figures
 from darts_noise.report.cells import draw_cells
-from darts_noise.report.chosen import strengths
+from darts_noise.report.curves import Panel, draw_panel, epochs_of, make_panels
 from darts_noise.report.film_strip import draw_film
 from darts_noise.report.heatmap import draw_alpha
 from darts_noise.report.page.alternatives import (
     describe_cells,
     describe_film,
     describe_lines,
-    edge_name,
 )
 from darts_noise.report.page.elements import drawing, folded, scrolling, section, table
 from darts_noise.report.page.inline_svg import inline_svg
 from darts_noise.report.page.run_folder import RunFolder
-from darts_noise.report.panels import Panel, draw_panel, epochs_of, make_panels
 from darts_noise.report.style import RC
 from darts_noise.search.candidate import Candidate
 
