@@ -20,7 +20,7 @@ COMMANDS = {
 
 MODULES = {
     "study": "darts_noise.study.command",
-    "report": "darts_noise.report.command",
+    "report": "darts_noise.report.__main__",
     "bundle": "darts_noise.pretrained.__main__",
 }
 """Of the commands that are not scripts: those have a stored help; see `start`."""
