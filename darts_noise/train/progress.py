@@ -183,7 +183,7 @@ class NoiseProgress:
     def begin(self, label: str, epochs: int) -> None:
         """Show that a training of at most so many epochs begins."""
         self._text, self._epochs = f"noise fit, {label}", epochs
-        self._line.restart()
+        self._line.reset(self._line.task_ids[0])
         self._line.show(self._text, 0, epochs, f"epoch 0/{epochs}")
 
     def epoch(self, epoch: int, accuracy: float) -> None:
@@ -203,61 +203,52 @@ class NoiseProgress:
             )
 
 
-class _Line:
-    """The line that moves; a console that is no terminal has none.
+class _Line(Progress):
+    """The line that moves on a terminal; on any other console nothing is seen of it.
 
     Attributes:
-        moves: whether there is one.
+        moves: whether it is seen.
     """
 
     def __init__(self, console: Console, transient: bool = False) -> None:
         self.moves = console.is_terminal and not console.is_dumb_terminal and not console.quiet
-        if self.moves:
-            self._bar = _OneLine(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(12, complete_style="green", finished_style="green"),
-                _CutText("{task.fields[figures]}", markup=False, table_column=Column()),
-                TimeElapsedColumn(table_column=Column(no_wrap=True)),
-                TextColumn("{task.fields[left]}", style="dim"),
-                console=console,
-                transient=transient,
-                refresh_per_second=1 / REFRESH,
-            )
-            self._task = self._bar.add_task("", visible=False, figures="", left="")
-            self._bar.start()
+        super().__init__(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(12, complete_style="green", finished_style="green"),
+            _CutText("{task.fields[figures]}", markup=False, table_column=Column()),
+            TimeElapsedColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[left]}", style="dim"),
+            console=console,
+            transient=transient,
+            refresh_per_second=1 / REFRESH,
+            disable=not self.moves,
+        )
+        self._task = self.add_task("", visible=False, figures="", left="")
+        self.start()
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        if self.tasks:  # rich asks for the first time when it has no console yet
+            # Two columns stay free for the "^C" that a terminal writes, which would begin a line.
+            yield Constrain(self.make_tasks_table(self.tasks), max(1, self.console.width - 2))
 
     def show(
         self, text: str, done: float, total: int | None, figures: str, left: float | None = None
     ) -> None:
         """Show a text, a bar over `total`, the figures and the seconds left."""
-        if self.moves:
-            self._bar.update(
-                self._task,
-                description=text,
-                total=total,
-                completed=done,
-                visible=True,
-                figures=figures,
-                left="" if left is None else f"{timedelta(seconds=round(left))} left",
-            )
-
-    def restart(self) -> None:
-        """Begin to count the time anew."""
-        if self.moves:
-            self._bar.reset(self._task)
+        self.update(
+            self._task,
+            description=text,
+            total=total,
+            completed=done,
+            visible=True,
+            figures=figures,
+            left="" if left is None else f"{timedelta(seconds=round(left))} left",
+        )
 
     def stop(self) -> None:
         """Give the terminal back."""
-        if self.moves:
-            self._bar.stop()
-
-
-class _OneLine(Progress):
-    """Leaves two columns free for the "^C" that a terminal writes, which would begin a new line."""
-
-    def get_renderables(self) -> Iterator[RenderableType]:
-        if self.tasks:  # rich asks for the first time when it has no console yet
-            yield Constrain(self.make_tasks_table(self.tasks), max(1, self.console.width - 2))
+        if self.moves:  # rich would end a line that it has not begun
+            super().stop()
 
 
 class _CutText(TextColumn):

@@ -133,7 +133,7 @@ def test_terminal_shows_running_losses_within_its_width(
     class Watched(Module):
         def on_train_batch_end(self, *_: Any) -> None:  # runs after the callback's own hook
             assert callback._line is not None
-            callback._line._bar.refresh()
+            callback._line.refresh()
 
     fit(callback, Watched())
     shown = frames(written(console))
