@@ -168,7 +168,13 @@ class PlainLoop:
             self.net.parameters(), lr=0.025, momentum=0.9, weight_decay=3e-4
         )
         images = OneByOne(data, channel_statistics(data.images))
-        self.loader = DataLoader(images, args.batch, shuffle=True)
+        self.loader = DataLoader(
+            images,
+            args.batch,
+            shuffle=True,
+            num_workers=args.workers,
+            persistent_workers=args.workers > 0,
+        )
         self.batches = self._endless()
 
     def _endless(self) -> Iterator[Batch]:
@@ -257,6 +263,7 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=16)
     parser.add_argument("--cells", type=int, default=8)
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--workers", type=int, default=0, help="of the plain loop's DataLoader")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     quiet()
@@ -272,7 +279,7 @@ def main() -> None:
     seconds = {"plain": plain[1:], "package": turns.seconds[1:]}
     images = args.steps * args.batch
     ratios = [p / q for p, q in zip(*seconds.values(), strict=True)]
-    setting = ("compile", "channels", "cells", "batch", "steps", "threads")
+    setting = ("compile", "channels", "cells", "batch", "steps", "workers", "threads")
     result = {
         "command": (
             f"python -m benchmarks.retrain --device {args.device} --precision {args.precision}"
