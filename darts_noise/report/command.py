@@ -1,4 +1,4 @@
-"""``darts-noise report RUN...``: the runs as one HTML page; see docs/looking.md."""
+"""``darts-noise report RUN...``: the runs as one HTML page; see docs/reports.md."""
 
 import argparse
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""The README's picture: the cells of the digits network that comes with the package.
+"""The picture of the start page: the cells of the digits network that comes with the package.
 
-    python -m benchmarks.readme_picture
+    python -m benchmarks.cells_picture
 
 writes ``docs/images/digits_cells.svg`` and ``.png``.
 """
