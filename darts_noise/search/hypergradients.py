@@ -31,7 +31,7 @@ from torch.func import functional_call
 from torch.optim import SGD, Optimizer
 
 from darts_noise.distributed.collectives import average_over_processes
-from darts_noise.naming import unknown
+from darts_noise.errors import SettingError, unknown
 from darts_noise.search.gradients import gradients, still_statistics
 
 Objective = Callable[[Sequence[Tensor]], Tensor]
@@ -147,7 +147,7 @@ def hypergradient(
 def require_method(method: str) -> None:
     """Raises the ``ValueError`` that lists the valid methods unless ``method`` is one."""
     if method not in METHODS:
-        raise unknown("hypergradient", method, METHODS)
+        raise SettingError("hypergradient", unknown("method", method, METHODS))
 
 
 def objective(net: nn.Module, loss: Callable[[Callable[..., Tensor]], Tensor]) -> Objective:

@@ -32,6 +32,7 @@ from darts_noise.search.gradients import assign
 from darts_noise.search.hypergradients import InnerStep, hypergradient, objective
 from darts_noise.search.passes import Pass, batch_loss, mixed_pass, probing_loss, weights_pass
 from darts_noise.search.penalty_gradient import noise_gradient
+from darts_noise.search.settings import SearchConfig
 from darts_noise.search.variants.variant import Variant, Weights
 
 LOSSES = {
@@ -41,7 +42,7 @@ LOSSES = {
 ADVICE = "try a smaller model.learning_rate, or model.gradient_clip above 0"
 
 
-class SearchStep(PlainModule):
+class SearchStep(PlainModule[SearchConfig]):
     """The three updates. What they work on is made by `SearchModule`, which has the settings.
 
     Attributes:
@@ -77,11 +78,11 @@ class SearchStep(PlainModule):
         """α (after the warm-up), then w, then v."""
         alpha, weights, *twin = self._optimisers()
         of_twin = None
-        if self.current_epoch >= self.hparams["warmup_epochs"]:
+        if self.current_epoch >= self.config.warmup_epochs:
             of_twin = self._step_alpha(alpha, batch)
         self._step_weights(weights, batch)
         if twin:
-            for _ in range(self.hparams["twin_steps"]):
+            for _ in range(self.config.twin_steps):
                 self._step_twin(twin[0], of_twin)
                 of_twin = None
         if self.trainer.is_last_batch:
@@ -101,7 +102,7 @@ class SearchStep(PlainModule):
             the twin's pass over noise, where it gave v its own gradient as well.
         """
         validation = self.validation_stream.batch(self.search_step)
-        method = self.hparams["hypergradient"]
+        method = self.config.hypergradient
         of_weights, *of_twin = self._inner_steps()
         of_real = hypergradient(
             objective(self.net, batch_loss(self.arch, validation)),
@@ -127,7 +128,7 @@ class SearchStep(PlainModule):
                 step=of_twin[0] if of_twin else None,
             )
             self.mean_penalty.update(found.loss)
-            weight = self.hparams["noise_weight"]
+            weight = self.config.noise_weight
             values = [v + weight * n for v, n in zip(values, found.gradients, strict=True)]
             terms.append(("P, the penalty", [found.loss]))
         self._require_finite([*terms, ("the gradient of α", values)], alpha)
@@ -136,7 +137,7 @@ class SearchStep(PlainModule):
 
     def _inner_steps(self) -> list[InnerStep | None]:
         """The next steps of w and v; no first-order method looks at them."""
-        if self.hparams["hypergradient"] == "first_order":
+        if self.config.hypergradient == "first_order":
             return [None for _ in self._optimisers()[1:]]
         return [InnerStep.of(optimiser.optimizer) for optimiser in self._optimisers()[1:]]
 
@@ -150,7 +151,7 @@ class SearchStep(PlainModule):
             self._descend(optimiser, self.net, weights_pass(self.net, relaxed, batch), "train")
             return
 
-        weight: float = self.hparams["noise_weight"]
+        weight: float = self.config.noise_weight
 
         def weighted(loss: Tensor) -> Tensor:
             return weight * penalty.of_loss(loss, noise.num_classes)
@@ -182,7 +183,7 @@ class SearchStep(PlainModule):
         name = "v" if net is self.twin else "w"
         terms = [(LOSSES[split], [done.loss]), (f"the gradient of {name}", done.gradients)]
         self._require_finite(terms, optimiser)
-        clip = self.hparams["gradient_clip"]
+        clip = self.config.gradient_clip
         self._update(optimiser, list(net.parameters()), done.gradients, clip)
         self.metrics.record(split, done.logits, done.labels, done.loss)
         # For the progress bar while the epoch lasts; the epoch's mean takes its place at the end.

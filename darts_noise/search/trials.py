@@ -46,15 +46,15 @@ class Trials:
         self, module: SearchModule, data: ImageDataModule, known: Iterable[Candidate] = ()
     ) -> None:
         self.known = {candidate.genotype: candidate for candidate in known}
-        self.module, self.data, self.settings = module, data, module.hparams
-        self.seed = derive_seed(module.hparams["seed"], Stream.CANDIDATES)
+        self.module, self.data, self.config = module, data, module.config
+        self.seed = derive_seed(module.config.seed, Stream.CANDIDATES)
         # Lightning leaves a module on the CPU once its fit has ended.
         trainer = data.trainer
         self.device = module.device if trainer is None else trainer.strategy.root_device
         self._form = {
             "num_classes": module.num_classes,
             "in_channels": module.in_channels,
-            **{key: module.hparams[key] for key in ("num_cells", "stem", "stem_stride")},
+            **{key: getattr(module.config, key) for key in ("num_cells", "stem", "stem_stride")},
         }
 
     def measured(self, genotype: Genotype, least: float = math.inf) -> Candidate:
@@ -75,7 +75,7 @@ class Trials:
         noise = self.module.noise_set
         if noise is None:
             return Candidate(genotype, validation, None, validation.loss)
-        weight, guess = self.settings["noise_weight"], math.log(noise.num_classes)
+        weight, guess = self.config.noise_weight, math.log(noise.num_classes)
         enough = guess * (1 - (least - validation.loss) / weight)  # of L_noise, where F is least
         fit = self.on_noise(genotype, channels, noise, max(enough, FITTED))
         if not math.isfinite(fit.loss):  # what no training could follow says nothing
@@ -86,9 +86,9 @@ class Trials:
 
     def channels(self, genotype: Genotype) -> int:
         """The width of the network: that of ``candidate_parameters``, or that of the supernet."""
-        parameters = self.settings["candidate_parameters"]
+        parameters = self.config.candidate_parameters
         if parameters is None:
-            return int(self.settings["channels"])
+            return self.config.channels
         return nearest_channels(genotype, parameters, **self._form)
 
     def network(self, genotype: Genotype, channels: int) -> nn.Module:
@@ -104,8 +104,8 @@ class Trials:
         net = self.network(genotype, channels)
         optimiser = SGD(net.parameters(), RATE, MOMENTUM, weight_decay=DECAY)
         stream = self._shuffled(data.train, data.augmentation)
-        self._train(net, optimiser, stream, self.settings["candidate_epochs"])
-        return read(net, self._in_order(data.validation, data.crop_pct))
+        self._train(net, optimiser, stream, self.config.candidate_epochs)
+        return read(net, self._in_order(data.validation, data.config.crop_pct))
 
     def on_noise(
         self, genotype: Genotype, channels: int, noise: LabelledImages, enough: float = FITTED
@@ -135,7 +135,7 @@ class Trials:
     ) -> BatchStream:
         return BatchStream(
             data,
-            min(self.data.batch_size, len(data)),
+            min(self.data.config.batch_size, len(data)),
             self.data.normalisation,
             seed=self.seed,
             augmentation=augmentation,
@@ -164,7 +164,7 @@ class Trials:
         """The last epoch's mean loss, after so many epochs or once it is `enough`; infinite where
         the training diverged."""
         net.train()
-        clip = self.settings["gradient_clip"]
+        clip = self.config.gradient_clip
         schedule = CosineAnnealingLR(optimiser, epochs * stream.batches_per_epoch)
         mean = math.inf
         for epoch in range(epochs):

@@ -12,7 +12,7 @@ from darts_noise.search.curvature import dominant_eigenvalue
 from darts_noise.search.variants import list_variants, make_variants, register_variant
 from darts_noise.search.variants.pc_darts import PartialMixedOperation, PcDarts
 from darts_noise.search.variants.variant import Variant
-from darts_noise.space import get_space
+from darts_noise.space.spaces import get_space
 
 
 def one(name, **settings):

@@ -9,8 +9,8 @@ from PIL import Image
 from torch import nn
 
 import darts_noise as dn
-from darts_noise.data import load_dataset
-from darts_noise.noise import fingerprint
+from darts_noise.data.datasets import load_dataset
+from darts_noise.noise.families import fingerprint
 
 RECIPE = {
     "channels": 8,

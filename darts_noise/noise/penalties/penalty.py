@@ -21,6 +21,7 @@ from torch import Tensor
 from darts_noise.configured import configured
 from darts_noise.data.batches import Batch
 from darts_noise.distributed.collectives import average_over_processes
+from darts_noise.errors import SettingError
 
 
 @dataclass(frozen=True)
@@ -118,9 +119,10 @@ def penalty_name(setting: str | Mapping[str, Any]) -> str:
     if isinstance(setting, str):
         return setting
     if not isinstance(setting, Mapping) or len(setting) != 1:
-        raise ValueError(
-            "model.penalty: expected the name of a penalty, or one with its settings as in "
-            f"{{twin: {{form: log}}}}, got {setting!r}"
+        raise SettingError(
+            "penalty",
+            "expected the name of a penalty, or one with its settings as in "
+            f"{{twin: {{form: log}}}}, got {setting!r}",
         )
     return str(next(iter(setting)))
 
@@ -135,7 +137,7 @@ def make_penalty(setting: str | Mapping[str, Any]) -> Penalty:
     name = penalty_name(setting)
     given = None if isinstance(setting, str) else setting[name]
     if not isinstance(given, Mapping | None):
-        raise ValueError(
-            f"model.penalty.{name}: expected settings, as in {{form: log}}, got {given!r}"
+        raise SettingError(
+            f"penalty.{name}", f"expected settings, as in {{form: log}}, got {given!r}"
         )
-    return configured("penalty", "model.penalty", _PENALTIES, name, given)
+    return configured("penalty", "penalty", _PENALTIES, name, given)

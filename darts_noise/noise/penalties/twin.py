@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor
 
-from darts_noise.naming import unknown
+from darts_noise.errors import SettingError, unknown
 from darts_noise.noise.penalties.penalty import LossPenalty, register_penalty
 
 FLOOR = 1e-3
@@ -57,7 +57,7 @@ class Twin(LossPenalty):
 
     def __init__(self, form: str = "gap") -> None:
         if form not in FORMS:
-            raise unknown("form", form, FORMS)
+            raise SettingError("form", unknown("form", form, FORMS))
         self.form = form
 
     def of_loss(self, noise_loss: Tensor, num_classes: int) -> Tensor:
