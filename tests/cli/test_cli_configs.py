@@ -51,8 +51,8 @@ def test_a_variant_lies_over_a_search_config_and_states_every_setting(path: Path
     digits = ROOT / "configs" / "search" / "digits.yaml"
     cli = SearchCLI(dn.SearchModule, ["--config", str(digits), "--config", str(path)])
     assert list(cli.model.variants) == [path.stem]
-    assert cli.model.hparams["channels"] == 8
-    stated = cli.model.hparams["variants"][path.stem]
+    assert cli.model.config.channels == 8
+    stated = cli.model.config.variants[path.stem]
     signature = inspect.signature(type(cli.model.variants[path.stem]))
     default = {k: p.default for k, p in signature.parameters.items()}
     assert stated == default
@@ -68,17 +68,17 @@ def test_several_presets_lie_over_each_other(tmp_path):
     later.write_text("model: {channels: 6, variants: {gdas: {temperature: 5e0}}}\n")
     argv = ["--model.channels=4", "--config", str(presets["gdas"])]
     argv += [f"--config={presets['pc_darts']}", "-c", str(later)]
-    hparams = SearchCLI(dn.SearchModule, argv).model.hparams
-    assert hparams["variants"] == {
+    config = SearchCLI(dn.SearchModule, argv).model.config
+    assert config.variants == {
         "gdas": {"temperature": 5.0},
         "pc_darts": {"parts": 4, "edge_normalisation": True},
     }
-    assert hparams["channels"] == 6
+    assert config.channels == 6
     later.write_text("model: {channels: 6, variants: gdas}\n")
-    assert SearchCLI(dn.SearchModule, argv).model.hparams["variants"]["gdas"] is None
-    none = SearchCLI(dn.SearchModule, [*argv, "--model.variants=null"]).model.hparams
+    assert SearchCLI(dn.SearchModule, argv).model.config.variants["gdas"] is None
+    none = SearchCLI(dn.SearchModule, [*argv, "--model.variants=null"]).model.config
     assert none["variants"] is None
-    alone = SearchCLI(dn.SearchModule, ["--model.variants=gdas"]).model.hparams
+    alone = SearchCLI(dn.SearchModule, ["--model.variants=gdas"]).model.config
     assert alone["variants"] == {"gdas": None}
 
 
@@ -90,7 +90,7 @@ def test_every_variant_has_a_preset():
 def test_a_penalty_lies_over_a_search_config_and_states_every_setting(path: Path):
     digits = ROOT / "configs" / "search" / "digits.yaml"
     cli = SearchCLI(dn.SearchModule, ["--config", str(digits), "--config", str(path)])
-    [(name, stated)] = cli.model.hparams["penalty"].items()
+    [(name, stated)] = cli.model.config.penalty.items()
     assert path.stem in (name, *(f"{name}_{word}" for word in stated.values()))
     allowed = inspect.signature(type(cli.model.penalty)).parameters
     assert {k: type(v) for k, v in stated.items()} == {
@@ -117,7 +117,7 @@ def test_every_penalty_has_a_preset():
 )
 def test_an_option_takes_the_place_of_a_files_penalty(given, expected):
     preset = ["--config", str(PENALTIES[0]), f"--model.penalty={given}", "--model.twin_restart=0"]
-    found = SearchCLI(dn.SearchModule, preset).model.hparams["penalty"]
+    found = SearchCLI(dn.SearchModule, preset).model.config.penalty
     assert found == expected
     if isinstance(expected, dict):
         [(name, settings)] = expected.items()

@@ -47,7 +47,7 @@ def run(script, argv, capsys):
             ["--model.penalty", "twni"],
             "model.penalty: unknown penalty 'twni': did you mean",
         ),
-        (search, ["--model.penalty={twin: {form: lg}}"], "model.penalty.twin.form: unknown form 'lg'"),
+        (search, ["--model.penalty={twin: {form: lg}}"], "penalty.twin.form: unknown form 'lg'"),
         (search, ["--model.penalty={twin: {frm: log}}"], "did you mean 'form'?"),
         (search, ["--model.penalty={gram: {samples: 2.5}}"], "samples: expected a whole number"),
         (search, ["--model.penalty={twin: null, gram: null}"], "expected the name of a penalty"),
