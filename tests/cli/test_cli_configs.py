@@ -26,7 +26,7 @@ def test_it_builds(path: Path, tmp_path):
     }[path.parent.name]
     cli = cli_class(module_class, ["--config", str(path)])
     trainer = cli.make_trainer()
-    assert trainer.max_epochs > 4 + cli.model.hparams.get("warmup_epochs", 0)
+    assert trainer.max_epochs > 4 + getattr(cli.model.config, "warmup_epochs", 0)
     data = cli.datamodule
     assert data.name == {"imagenet": "image_folder"}.get(path.stem, path.stem)
     module = cli.model
@@ -77,9 +77,9 @@ def test_several_presets_lie_over_each_other(tmp_path):
     later.write_text("model: {channels: 6, variants: gdas}\n")
     assert SearchCLI(dn.SearchModule, argv).model.config.variants["gdas"] is None
     none = SearchCLI(dn.SearchModule, [*argv, "--model.variants=null"]).model.config
-    assert none["variants"] is None
+    assert none.variants is None
     alone = SearchCLI(dn.SearchModule, ["--model.variants=gdas"]).model.config
-    assert alone["variants"] == {"gdas": None}
+    assert alone.variants == {"gdas": None}
 
 
 def test_every_variant_has_a_preset():
