@@ -128,7 +128,6 @@ def test_an_option_takes_the_place_of_a_files_penalty(given, expected):
 
 def test_paper_presets_are_the_defaults():
     """DARTS, section 3.1 and appendix A.1: the figures of the search and of the retraining."""
-
     search = dn.SearchConfig()
     assert (search.channels, search.num_cells) == (16, 8)
     assert (search.learning_rate, search.learning_rate_min) == (0.025, 0.001)
@@ -139,7 +138,7 @@ def test_paper_presets_are_the_defaults():
     assert (train.channels, train.num_cells) == (36, 20)
     assert (train.auxiliary_weight, train.drop_path) == (0.4, 0.2)
     assert (train.learning_rate, train.momentum, train.weight_decay) == (0.025, 0.9, 3e-4)
-    assert defaults(dn.ImageDataModule)["validation_fraction"] == 0.5
+    assert dn.DataConfig().validation_fraction == 0.5
     assert (SearchCLI.max_epochs, TrainCLI.max_epochs) == (50, 600)
 
 
