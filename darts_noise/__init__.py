@@ -53,7 +53,7 @@ MODULES = {
     "load_pretrained": "pretrained.bundle",
     "make_noise": "noise.families",
     "noise_fit": "train.noise_fit",
-    "noise_fit_penalty": "noise.penalties.twin",
+    "noise_fit_penalty": "noise.penalties.penalty",
     "objective": "search.hypergradients",
     "pretrained_config": "pretrained.bundle",
     "register_dataset": "data.datasets",
@@ -86,8 +86,8 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test holds the two 
     from darts_noise.noise.families import make_noise as make_noise
     from darts_noise.noise.families import register_noise as register_noise
     from darts_noise.noise.penalties.penalty import list_penalties as list_penalties
+    from darts_noise.noise.penalties.penalty import noise_fit_penalty as noise_fit_penalty
     from darts_noise.noise.penalties.penalty import register_penalty as register_penalty
-    from darts_noise.noise.penalties.twin import noise_fit_penalty as noise_fit_penalty
     from darts_noise.pretrained.bundle import load_pretrained as load_pretrained
     from darts_noise.pretrained.bundle import pretrained_config as pretrained_config
     from darts_noise.pretrained.bundle import save_pretrained as save_pretrained

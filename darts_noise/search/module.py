@@ -1,13 +1,23 @@
-"""The search as a LightningModule: its settings, what is made of them, epochs and checkpoints.
+"""The search as a LightningModule: what it trains, its step, epochs and checkpoints.
 
-What happens in an epoch's steps is `darts_noise.search.step`.
+One step is three updates (the design's bilevel problem):
+
+    α ← α − Adam(d/dα [L_val(w'(α), α) + λ · P(v'(α), α)])
+    w ← w − SGD(∂/∂w L_train(w, α))
+    v ← v − SGD(∂/∂v L_noise(v, α))
+
+w' and v' are the weights that the next step would lead to, or w and v themselves (first order).
+Each group has its own optimiser, and no group's update leaves a gradient in another. P is
+`darts_noise.noise.penalties`; with one that looks at w itself there is no v. No update is made from
+a loss or a gradient that is not finite; see `darts_noise.finite`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch.nn.functional as F
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -20,7 +30,8 @@ from darts_noise.data.module import ImageDataModule
 from darts_noise.data.seeds import Stream, derive_seed
 from darts_noise.distributed.agreement import Agreement
 from darts_noise.errors import SettingError, within
-from darts_noise.finite import make_guardable
+from darts_noise.finite import FiniteCheck, Term, make_guardable
+from darts_noise.loading import PlainModule
 from darts_noise.metrics import SplitMetrics
 from darts_noise.nets.supernet import SuperNet, require_implementation
 from darts_noise.noise.datasets import root_of_others
@@ -28,18 +39,37 @@ from darts_noise.noise.families import fingerprint, make_noise, require_noise
 from darts_noise.noise.penalties.penalty import make_penalty, penalty_name
 from darts_noise.search.architecture import Architecture
 from darts_noise.search.curvature import curvature_in_alpha
-from darts_noise.search.hypergradients import require_method
+from darts_noise.search.facing import FacingNoise
+from darts_noise.search.gradients import (
+    Pass,
+    assign,
+    first_order_gradient,
+    mixed_pass,
+    probing_loss,
+    weights_pass,
+)
+from darts_noise.search.hypergradients import (
+    InnerStep,
+    batch_objective,
+    hypergradient,
+    require_method,
+)
 from darts_noise.search.lag import LAG_STEPS, twin_lag
 from darts_noise.search.networks import make_optimisers, make_supernet, make_twin, restart_twin
 from darts_noise.search.settings import SearchConfig, require_no_twin_settings
-from darts_noise.search.step import SearchStep
 from darts_noise.search.symptoms import Symptoms
-from darts_noise.search.variants.variant import make_variants
+from darts_noise.search.variants.variant import Weights, make_variants
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.spaces import get_space
 
+LOSSES = {
+    "train": "L_train, the loss of w on training",
+    "noise": "L_noise, the loss of v on noise",
+}
+ADVICE = "try a smaller model.learning_rate, or model.gradient_clip above 0"
 
-class SearchModule(SearchStep):
+
+class SearchModule(PlainModule[SearchConfig]):
     """Searches a cell; the `ImageDataModule` that the Trainer is given says on which data.
 
     After `setup`: `net` (the supernet with weights w), `twin` (the same with weights v, or None
@@ -56,6 +86,10 @@ class SearchModule(SearchStep):
 
     config_class = SearchConfig
 
+    arch: Architecture
+    net: SuperNet
+    twin: SuperNet | None
+
     @within("model")
     def __init__(self, config: SearchConfig | str | None = None, **settings: Any) -> None:
         super().__init__()
@@ -71,6 +105,10 @@ class SearchModule(SearchStep):
         require_implementation(c.supernet)
         if c.noise_weight > 0 and self.penalty.weights == "own":
             require_no_twin_settings(c, penalty_name(c.penalty))
+        self.automatic_optimization = False
+        self.search_step = 0  # how many steps were made
+        self.twin_step = 0  # how many updates of the twin
+        self.finite = FiniteCheck(ADVICE)
         self.chosen: Genotype | None = None
         self.stopped_because: str | None = None
         self.symptoms = Symptoms()
@@ -172,6 +210,145 @@ class SearchModule(SearchStep):
     def configure_callbacks(self) -> list[pl.Callback]:
         """The check that several processes hold the same α, w and v."""
         return [Agreement(self.trained)]
+
+    # ---------------------------------------------------------------- the step
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """α (after the warm-up) on validation data and noise, w on training data, v on noise."""
+        alpha, weights, *twin = self._optimisers()
+        of_twin = None
+        if self.current_epoch >= self.config.warmup_epochs:
+            of_twin = self._step_alpha(alpha, batch)
+        self._step_weights(weights, batch)
+        for optimiser in twin * self.config.twin_steps:
+            self._step_twin(optimiser, of_twin)
+            of_twin = None
+        if self.trainer.is_last_batch:
+            self._require_finite(list(self.trained().items()), weights)
+            self.finite.read()
+        self.search_step += 1
+
+    def _step_alpha(self, alpha: LightningOptimizer, batch: Batch) -> Pass | None:
+        """α ← α − Adam(d/dα [L_val(w'(α), α) + λ · P(v'(α), α)]).
+
+        Returns:
+            the twin's pass over noise, where it gave v its own gradient as well: α's noise gradient
+            and v's step then belong to the same batch and to the α of before the update.
+        """
+        c = self.config
+        validation = self.validation_stream.batch(self.search_step)
+        of_weights, *of_twin = self._inner_steps()
+        if c.hypergradient == "first_order":
+            real = first_order_gradient(self.net, self.arch, validation)
+        else:
+            real = hypergradient(
+                batch_objective(self.net, self.arch, validation),
+                batch_objective(self.net, self.arch, batch),
+                list(self.net.parameters()),
+                list(self.arch.parameters()),
+                method=c.hypergradient,
+                step=of_weights,
+            )
+        values, done = real.gradients, None
+        alphas = list(self.arch.parameters())
+        terms: list[Term] = [("α", alphas), ("L_val, the loss of w on validation", [real.loss])]
+        if self.noise_set is not None:
+            noise, done = self.penalty.gradient(
+                FacingNoise(
+                    self.net if self.twin is None else self.twin,
+                    self.arch,
+                    self._noise_batch(),
+                    validation,
+                    self.noise_set.num_classes,
+                    c.hypergradient,
+                    *of_twin,
+                )
+            )
+            values = [r + c.noise_weight * n for r, n in zip(values, noise.gradients, strict=True)]
+            self.mean_penalty.update(noise.loss)
+            terms.append(("P, the penalty", [noise.loss]))
+        self._require_finite([*terms, ("the gradient of α", values)], alpha)
+        self._update(alpha, alphas, values)
+        return done
+
+    def _step_weights(self, weights: LightningOptimizer, batch: Batch) -> None:
+        """w ← w − SGD(∂/∂w L_train(w, α)), with λ · P beside it where the penalty asks for that."""
+        relaxed = self._fixed_alpha()
+        for variant in self.variants.values():
+            relaxed = variant.perturb(relaxed, probing_loss(self.net, batch))
+        noise, weight = self.noise_set, self.config.noise_weight
+        if noise is None or not self.penalty.mixed_batches:
+            self._descend(weights, self.net, weights_pass(self.net, relaxed, batch), "train")
+            return
+
+        def weighted(loss: Tensor) -> Tensor:
+            return weight * self.penalty.of_fit(loss, noise.num_classes)
+
+        done, of_noise = mixed_pass(self.net, relaxed, batch, self._noise_batch(), weighted)
+        self._descend(weights, self.net, done, "train")
+        self.metrics.record("noise", of_noise.logits, of_noise.labels, of_noise.loss)
+
+    def _step_twin(self, twin: LightningOptimizer, done: Pass | None) -> None:
+        """v ← v − SGD(∂/∂v L_noise(v, α)), by the pass that α's noise gradient came from or by one
+        of its own."""
+        assert self.twin is not None
+        if done is None:
+            done = weights_pass(self.twin, self._fixed_alpha(), self._noise_batch())
+        self._descend(twin, self.twin, done, "noise")
+        self.twin_step += 1
+
+    def trained(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters of α, w and (where there is a twin) v, by these names."""
+        nets = {"α": self.arch, "w": self.net, **({"v": self.twin} if self.twin else {})}
+        return {name: list(net.parameters()) for name, net in nets.items()}
+
+    def _inner_steps(self) -> list[InnerStep | None]:
+        """The next steps of w and v. First order ignores these steps."""
+        if self.config.hypergradient == "first_order":
+            return [None for _ in self._optimisers()[1:]]
+        return [InnerStep.of(optimiser.optimizer) for optimiser in self._optimisers()[1:]]
+
+    def _noise_batch(self, ahead: int = 0) -> Batch:
+        """The batch of noise that is next, or so many after it: each step of v takes another."""
+        number = self.search_step if self.twin is None else self.twin_step
+        return self.noise_stream.batch(number + ahead)
+
+    def _fixed_alpha(self) -> Weights:
+        return {kind: weights.detach() for kind, weights in self.arch().items()}
+
+    def _descend(
+        self, optimiser: LightningOptimizer, net: SuperNet, done: Pass, split: str
+    ) -> None:
+        """One step of w or v."""
+        name = "v" if net is self.twin else "w"
+        terms = [(LOSSES[split], [done.loss]), (f"the gradient of {name}", done.gradients)]
+        self._require_finite(terms, optimiser)
+        self._update(optimiser, list(net.parameters()), done.gradients, self.config.gradient_clip)
+        self.metrics.record(split, done.logits, done.labels, done.loss)
+        # For the progress bar while the epoch lasts; the epoch's mean takes its place at the end.
+        self.log(f"{split}/loss", done.loss.detach(), on_step=True, on_epoch=False, logger=False)
+
+    def _require_finite(self, terms: Sequence[Term], optimiser: LightningOptimizer) -> None:
+        """Ends the search unless the terms of the optimiser's update are finite."""
+        rate: float = optimiser.param_groups[0]["lr"]
+        self.finite.look(terms, step=self.search_step, epoch=self.current_epoch, rate=rate)
+
+    def _update(
+        self,
+        optimiser: LightningOptimizer,
+        parameters: list[nn.Parameter],
+        values: list[Tensor],
+        clip: float = 0.0,
+    ) -> None:
+        assign(parameters, values, clip)
+        self.finite.guard(optimiser.optimizer)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+    def _optimisers(self) -> list[LightningOptimizer]:
+        optimisers = self.optimizers()
+        assert isinstance(optimisers, list)
+        return optimisers
 
     # ---------------------------------------------------------------- epochs
 

@@ -9,8 +9,7 @@ import torch
 from conftest import wave
 
 import darts_noise as dn
-from darts_noise.search.architecture import entropy
-from darts_noise.search.discretise import discretise
+from darts_noise.search.architecture import discretise, entropy
 from darts_noise.space.spaces import get_space
 
 
