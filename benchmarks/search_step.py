@@ -29,9 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import darts_noise as dn
 from benchmarks.commands import store, surroundings
-from darts_noise.search.gradients import assign
-from darts_noise.search.hypergradients import hypergradient, objective
-from darts_noise.search.passes import batch_loss, noise_pass, weights_pass
+from darts_noise.search.gradients import assign, first_order_gradient, noise_pass, weights_pass
 
 SIDES = ("textbook", "shared", "shared, noise-aware")
 Batch = tuple[Tensor, Tensor]
@@ -70,15 +68,12 @@ class Step:
         """Seconds of one step."""
         started = time.perf_counter()
         with self.precision():
-            found = hypergradient(
-                objective(self.net, batch_loss(self.arch, self.validation)),
-                objective(self.net, batch_loss(self.arch, self.train)),
-                list(self.net.parameters()),
-                list(self.arch.parameters()),
-            ).gradients
+            found = first_order_gradient(self.net, self.arch, self.validation).gradients
             of_twin = None
             if self.twin is not None:
-                noise, of_twin = noise_pass(self.twin, self.arch, self.noise, 10)
+                noise, of_twin = noise_pass(
+                    self.twin, self.arch, self.noise, 10, dn.noise_fit_penalty
+                )
                 found = [f + n for f, n in zip(found, noise.gradients, strict=True)]
             self._update(self.of_alpha, list(self.arch.parameters()), found)
             relaxed = {k: w.detach() for k, w in self.arch().items()}

@@ -1,20 +1,46 @@
-"""An object of a registered class, made with the settings that a config gives it.
+"""Objects made from settings: a config from keywords, and one of a registry from its name.
 
-The keyword arguments of a class's constructor are its settings. Search variants and penalties are
-made here, so that a wrong name, setting or type is answered the same way for both.
+The keyword arguments of a registered class's constructor are its settings. Search variants and
+penalties are made here, so that a wrong name, setting or type is answered the same way for both.
 """
 
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from dataclasses import fields, replace
+from typing import Any, TypeVar
 
-from darts_noise.naming import unknown
+from darts_noise.errors import SettingError, unknown
 
 Setting = bool | int | float | str
 """In this order: the command line takes the first type that fits, and 4 must not become 4.0."""
 
 T = TypeVar("T")
+
+
+def config_of(cls: type[T], given: object, settings: Mapping[str, Any]) -> T:
+    """The config that a module's arguments stand for.
+
+    Args:
+        cls: the dataclass.
+        given: a config; the first field of one; or None for the defaults.
+        settings: further fields by name; they replace those of a given config.
+
+    Raises:
+        SettingError: no such field, or a value that it does not accept.
+    """
+    names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+    for key in settings:
+        if key not in names:
+            raise SettingError(key, unknown("setting", key, names))
+    if isinstance(given, cls):
+        return replace(given, **settings)  # type: ignore[type-var]
+    return cls(**settings) if given is None else cls(given, **settings)  # type: ignore[call-arg]
+
+
+def fields_of(config: Any) -> dict[str, Any]:
+    """The fields of a config by name, as they are."""
+    return {field.name: getattr(config, field.name) for field in fields(config)}
 
 
 def configured(
@@ -34,22 +60,23 @@ def configured(
         given: its settings; the others keep their defaults.
 
     Raises:
-        ValueError: no such name or setting, or a value that it does not accept; one line that names
-            the key.
+        SettingError: no such name or setting, or a value that it does not accept.
     """
     if name not in registry:
-        raise ValueError(f"{key}: {unknown(kind, name, registry)}")
+        raise SettingError(key, unknown(kind, name, registry))
     cls, given = registry[name], given or {}
     allowed = inspect.signature(cls).parameters
     for setting in given:
         if setting not in allowed:
-            raise ValueError(f"{key}: {unknown(f'setting of {name!r}', setting, allowed)}")
+            raise SettingError(key, unknown(f"setting of {name!r}", setting, allowed))
     for setting, value in given.items():
         _require_type(f"{key}.{name}.{setting}", value, allowed[setting].annotation)
     try:
         return cls(**given)
+    except SettingError as error:
+        raise error.within(f"{key}.{name}") from None
     except ValueError as error:
-        raise ValueError(f"{key}.{name}: {error}") from None
+        raise SettingError(f"{key}.{name}", error) from None
 
 
 def _require_type(key: str, value: object, expected: type) -> None:
@@ -64,4 +91,4 @@ def _require_type(key: str, value: object, expected: type) -> None:
             bool: "true or false",
             str: "a word",
         }
-        raise ValueError(f"{key}: expected {name.get(expected, expected)}, got {value!r}")
+        raise SettingError(key, f"expected {name.get(expected, expected)}, got {value!r}")

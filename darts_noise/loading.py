@@ -1,20 +1,34 @@
 """Checkpoints from elsewhere are data: reading one runs nothing of what it says."""
 
-import inspect
-from typing import Any, Self
+from dataclasses import fields
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import pytorch_lightning as pl
 import torch
 
+from darts_noise.configured import fields_of
 from darts_noise.space.shown import shown
 
+C = TypeVar("C")
 
-class PlainModule(pl.LightningModule):
-    """A module that is loaded from tensors, plain values and its own settings alone.
+
+class PlainModule(pl.LightningModule, Generic[C]):
+    """A module with a config, that is loaded from tensors, plain values and its config alone.
 
     Lightning would also take from a checkpoint's settings a function that is to make the module
     (``_instantiator``) and the class to be made (``_class_path``). Ours never have either.
+
+    Attributes:
+        config: the settings. A checkpoint holds its fields.
     """
+
+    config_class: ClassVar[type]
+    config: C
+
+    def configure(self, config: C) -> None:
+        """Makes this the config, also of the checkpoints to come."""
+        self.config = config
+        self.save_hyperparameters(fields_of(config))
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, **settings: Any) -> Self:  # type: ignore[override]
@@ -29,7 +43,7 @@ class PlainModule(pl.LightningModule):
                 values, or settings that the module does not have; the message names the file.
         """
         stated = _settings(checkpoint_path, cls.CHECKPOINT_HYPER_PARAMS_KEY)
-        allowed = inspect.signature(cls).parameters
+        allowed = [field.name for field in fields(cls.config_class)]
         for key in stated:
             if key not in allowed:
                 raise ValueError(

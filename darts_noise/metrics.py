@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
-from darts_noise.noise import noise_fit_penalty
+from darts_noise.noise.penalties.penalty import noise_fit_penalty
 
 
 class NoiseFitMetric(Metric):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import darts_noise as dn
-from darts_noise.data import ImageDataModule
+from darts_noise.data.module import ImageDataModule
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -13,7 +13,7 @@ from jsonargparse import get_loader
 
 from darts_noise.cli.named_classes import require_trusted_names, trusted
 from darts_noise.cli.shipped_configs import shipped_config
-from darts_noise.naming import unknown
+from darts_noise.errors import unknown
 from darts_noise.space.shown import printable, shortened, shown
 
 GROUPS = ("model", "data", "trainer", "noise_grid")

@@ -3,8 +3,8 @@
 import math
 from typing import Any
 
-from darts_noise.train.noise_grid import NoiseGrid
 from darts_noise.train.noise_record import NoiseFit
+from darts_noise.train.settings import NoiseGrid
 
 
 def noise_rows(noise: NoiseFit | None, grid: NoiseGrid, diverged: bool) -> dict[str, Any]:

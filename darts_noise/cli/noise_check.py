@@ -8,6 +8,7 @@ from pytorch_lightning.cli import LightningArgumentParser
 
 from darts_noise.cli.parser import ScriptCLI
 from darts_noise.cli.session import Session
+from darts_noise.errors import SettingError, within
 from darts_noise.nets.synchronised import SynchronisedNorms
 from darts_noise.noise.datasets import root_of_others
 from darts_noise.noise.families import make_noise, require_noise
@@ -15,15 +16,13 @@ from darts_noise.train.control_networks import CONTROL_NETWORKS
 from darts_noise.train.module import TrainModule
 from darts_noise.train.networks import NetworkLike, loaded, suited_network
 from darts_noise.train.noise_fit import (
-    PROTOCOLS,
     default_samples,
     noise_fit,
-    require_protocol,
     require_samples,
 )
-from darts_noise.train.noise_grid import NoiseGrid
 from darts_noise.train.noise_record import NoiseFit
 from darts_noise.train.run_file import RunFile
+from darts_noise.train.settings import PROTOCOLS, NoiseGrid, TrainConfig, require_protocol
 
 FIGURES = {"train/loss": "loss", "val/accuracy": "noise acc"}
 """In the quick check, what is validated on is the noise itself."""
@@ -86,8 +85,9 @@ def add_options(parser: LightningArgumentParser) -> None:
 
 def check_names(config: Any) -> None:
     """Raises ``ValueError`` for a protocol or a family that does not exist; needs no data."""
-    require_protocol(config["noise_protocol"])
-    require_noise(config["noise_family"])
+    with within("noise_"):
+        require_protocol(config["noise_protocol"])
+        require_noise(config["noise_family"])
 
 
 class NoiseCheck:
@@ -107,7 +107,7 @@ class NoiseCheck:
         self.wanted: bool = config["noise_check"]
         self.protocol: str = config["noise_protocol"]
         self.family = config["noise_family"]
-        self.root = root_of_others(data.name, data.root)
+        self.root = root_of_others(data.name, data.config.root)
         self.trainer = {key: config["trainer"][key] for key in SAME}
         if config["trainer"]["sync_batchnorm"]:
             self.trainer["plugins"] = [SynchronisedNorms()]
@@ -115,7 +115,7 @@ class NoiseCheck:
         if self.protocol == "quick" and self.epochs is None:
             self.epochs = config["trainer"]["max_epochs"]
         if self.epochs is not None and self.epochs < 1:
-            raise ValueError(f"noise_epochs: expected 1 or more, got {self.epochs}")
+            raise SettingError("noise_epochs", f"expected 1 or more, got {self.epochs}")
         self.grid = _grid(config)
         self.controls = _controls(config["noise_controls"], cli)
         self.earlier = _earlier_runs(config["noise_runs"])
@@ -126,11 +126,12 @@ class NoiseCheck:
             ("noise_grid", "grid", grid),
         ):
             if value is not None and argument in unused:
-                raise ValueError(f"{key}: expected none with noise_protocol {self.protocol}")
+                raise SettingError(key, f"expected none with noise_protocol {self.protocol}")
         if self.earlier is not None and self.protocol == "quick":
-            raise ValueError("noise_runs: expected none with noise_protocol quick")
+            raise SettingError("noise_runs", "expected none with noise_protocol quick")
         if self.wanted:
-            self.samples = self._choose_samples(config["noise_samples"])
+            with within("noise_"):
+                self.samples = self._choose_samples(config["noise_samples"])
 
     def measure(self, session: Session, module: TrainModule) -> NoiseFit:
         """Trains the cell of a trained module on noise, from scratch.
@@ -159,14 +160,16 @@ class NoiseCheck:
                 samples=self.samples,
                 root=self.root,
                 epochs=self.epochs,
-                batch_size=self.data.batch_size,
+                batch_size=self.data.config.batch_size,
                 seed=self.seed,
-                recipe={k: v for k, v in module.hparams.items() if k != "genotype"},
+                recipe=module.config,
                 trainer=self.trainer,
                 **own,
             )
-        except ValueError as error:  # of the file or folder of an earlier start
-            raise ValueError(str(error).removeprefix("path: ")) from None
+        except SettingError as error:
+            if error.key != "path":
+                raise
+            raise ValueError(error.problem) from None  # of an earlier start's file, which it names
         except (KeyboardInterrupt, SystemExit):  # the second is how Lightning leaves
             if runs.exists():
                 session.console.print(f"noise so far, also for another run: --noise_runs {runs}")
@@ -182,26 +185,24 @@ class NoiseCheck:
 
 
 def _grid(config: Any) -> NoiseGrid:
-    try:
+    with within("noise_grid"):
         return NoiseGrid(**vars(config["noise_grid"]))
-    except ValueError as error:
-        raise ValueError(f"noise_grid.{error}") from None
 
 
 def _controls(names: list[str] | None, cli: ScriptCLI) -> dict[str, NetworkLike] | None:
     """The networks of these names, for images like the data's."""
     if names is None:
         return None
-    data, form = cli.datamodule, dict(cli.config["model"])
+    data, recipe = cli.datamodule, TrainConfig(**vars(cli.config["model"]))
     controls: dict[str, NetworkLike] = {}
     for name in names:
         try:
             network = CONTROL_NETWORKS.get(name) or loaded(name)
-            suited_network(name, network, data.num_classes, data.image_shape, form)
+            suited_network(name, network, data.num_classes, data.image_shape, recipe)
             controls[name] = network
         except ValueError as error:
             valid = ", ".join(CONTROL_NETWORKS)
-            raise ValueError(f"noise_controls: expected {valid} or a cell: {error}") from None
+            raise SettingError("noise_controls", f"expected {valid} or a cell: {error}") from None
     return controls
 
 
@@ -209,9 +210,9 @@ def _earlier_runs(named: str | None) -> Path | None:
     if named is None:
         return None
     if not Path(named).is_file():
-        raise ValueError(f"noise_runs: expected the {RUNS} of a run, got {named!r}")
+        raise SettingError("noise_runs", f"expected the {RUNS} of a run, got {named!r}")
     try:
         RunFile(named, {})
-    except ValueError as error:
-        raise ValueError(f"noise_runs: {str(error).removeprefix('path: ')}") from None
+    except SettingError as error:
+        raise SettingError("noise_runs", error.problem) from None
     return Path(named)

@@ -6,10 +6,10 @@ model and the data are the arguments of their classes. What a message looks like
 
 import argparse
 import difflib
-import inspect
 import re
 import sys
 import textwrap
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -21,9 +21,15 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from darts_noise.cli.config_files import lay_over, with_shipped
 from darts_noise.cli.program import program
 from darts_noise.data.module import ImageDataModule
+from darts_noise.data.settings import DataConfig
 from darts_noise.distributed.collectives import SharedError, process_rank
+from darts_noise.errors import SettingError
+from darts_noise.loading import PlainModule
 from darts_noise.nets.synchronised import SynchronisedNorms
+from darts_noise.runs.settings import LARGEST_SEED
+from darts_noise.search.settings import SearchConfig
 from darts_noise.space.shown import shown
+from darts_noise.train.settings import TrainConfig
 
 TRAINER_KEYS = {
     "max_epochs": "passes over the training images",
@@ -43,9 +49,6 @@ HELP = {
 }
 WIDTH, MARGIN = 100, 31
 """Columns of ``--help`` on every terminal, and those of them before the texts."""
-
-LARGEST_SEED = 2**32 - 1
-"""NumPy takes no larger one."""
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "num_sanity_val_steps": 0,
@@ -153,15 +156,12 @@ def readable(message: str, keys: list[str], kind: str = "") -> str:
 
 def _elsewhere(key: str, keys: list[str], kind: str) -> str:
     """Says so where only the other script has this key of the model."""
-    from darts_noise.search.module import SearchModule
-    from darts_noise.train.module import TrainModule
-
-    others = {"search": ("train.py", TrainModule), "train": ("search.py", SearchModule)}
+    others = {"search": ("train.py", TrainConfig), "train": ("search.py", SearchConfig)}
     group, _, name = key.rpartition(".")
     if kind not in others or group not in ("", "model") or f"model.{name}" in keys:
         return ""
-    script, module = others[kind]
-    return f": it is a key of {script}" if name in inspect.signature(module).parameters else ""
+    script, config = others[kind]
+    return f": it is a key of {script}" if name in (f.name for f in fields(config)) else ""
 
 
 def _nearest(key: str, keys: list[str], prefix: str = "") -> str:
@@ -197,7 +197,8 @@ class ScriptCLI(LightningCLI):
     description: ClassVar[str]
     max_epochs: ClassVar[int]
 
-    def __init__(self, model: type[pl.LightningModule], argv: list[str] | None) -> None:
+    def __init__(self, model: type[PlainModule[Any]], argv: list[str] | None) -> None:
+        self.module_class = model
         argv = sys.argv[1:] if argv is None else argv
         # A config states only what differs from the classes' defaults, so the default config is
         # not mixed into one that the user names.
@@ -232,17 +233,20 @@ class ScriptCLI(LightningCLI):
             sys.argv = original
 
     def fail(self, error: object, more: str = "") -> NoReturn:
-        """As the function, with its group before a key of the model that is named without it.
+        """As the function.
 
         What every process finds wrong is told by the first. The others leave without a failure, at
         which a launcher would kill the first before it has put its files away.
         """
         if isinstance(error, SharedError) and process_rank() > 0:
             raise SystemExit(0)
-        assert isinstance(self.parser, OneLineParser)
-        key, keys = str(error).partition(":")[0], self.parser.keys()
-        known = key not in keys and f"model.{key}" in keys
-        fail(f"{'model.' if known else ''}{error}{more}")
+        fail(f"{error}{more}")
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_lightning_class_args(pl.Trainer, "trainer")
+        parser.set_defaults({f"trainer.{k}": v for k, v in self.trainer_defaults.items()})
+        parser.add_class_arguments(self.module_class.config_class, "model", instantiate=False)
+        parser.add_class_arguments(DataConfig, "data", instantiate=False)
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         assert isinstance(parser, OneLineParser)
@@ -275,7 +279,7 @@ class ScriptCLI(LightningCLI):
     def _set_seed(self) -> None:
         if not 0 <= self.config["seed"] <= LARGEST_SEED:
             got = self.config["seed"]
-            raise ValueError(f"seed: expected 0 to {LARGEST_SEED}, got {shown(got)}")
+            raise SettingError("seed", f"expected 0 to {LARGEST_SEED}, got {shown(got)}")
         pl.seed_everything(self.config["seed"], workers=True, verbose=False)
 
     def _add_instantiators(self) -> None:
@@ -284,14 +288,14 @@ class ScriptCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         epochs = self.config["trainer"]["max_epochs"]
         if epochs is None or epochs < 1:
-            raise ValueError(f"trainer.max_epochs: expected 1 or more, got {epochs}")
+            raise SettingError("trainer.max_epochs", f"expected 1 or more, got {epochs}")
         if self.config["resume"] is not None:
-            raise ValueError("resume: expected on the command line, and not in a config file")
+            raise SettingError("resume", "expected on the command line, and not in a config file")
         if self.config["trainer"]["limit_train_batches"] == 0:
-            raise ValueError("trainer.limit_train_batches: expected more than 0, got 0")
+            raise SettingError("trainer.limit_train_batches", "expected more than 0, got 0")
         self.config_init = self.parser.instantiate(self.config)
-        self.datamodule = self.config_init["data"]
-        self.model = self.config_init["model"]
+        self.datamodule = ImageDataModule(**vars(self.config["data"]))
+        self.model = self.module_class(**vars(self.config["model"]))
 
     def resolved_config(self, run: Path) -> dict[str, Any]:
         """The whole configuration with all defaults, as it goes to the run's ``config.yaml``."""

@@ -10,7 +10,7 @@ import yaml
 
 from darts_noise.atomic import write_text
 from darts_noise.cli.parser import UserError
-from darts_noise.naming import PLAIN, is_plain
+from darts_noise.runs.settings import PLAIN, is_plain
 from darts_noise.space.shown import shown
 
 CONFIG = "config.yaml"

@@ -69,8 +69,8 @@ def search_card(
     candidates were measured, has them on the images of the search.
     """
     data = session.cli.datamodule
-    hparams = module.hparams
-    family = describe_noise(hparams["noise_family"])
+    config = module.config
+    family = describe_noise(config.noise_family)
     figures = session.table.figures
     return {
         "kind": "search",
@@ -78,14 +78,14 @@ def search_card(
         "num_classes": data.num_classes,
         "space": module.space.name,
         "macro": dict(module.genotype().macro) or None,
-        "channels": hparams["channels"],
-        "num_cells": hparams["num_cells"],
-        "hypergradient": hparams["hypergradient"],
-        "variants": hparams["variants"] or None,
-        "noise_weight": hparams["noise_weight"],
-        "noise_penalty": hparams["penalty"] if hparams["noise_weight"] else None,
-        "noise_family": family if hparams["noise_weight"] else None,
-        "noise_samples": hparams["noise_samples"],
+        "channels": config.channels,
+        "num_cells": config.num_cells,
+        "hypergradient": config.hypergradient,
+        "variants": config.variants or None,
+        "noise_weight": config.noise_weight,
+        "noise_penalty": config.penalty if config.noise_weight else None,
+        "noise_family": family if config.noise_weight else None,
+        "noise_samples": config.noise_samples,
         "noise_fingerprint": module.noise_fingerprint,
         "validation_accuracy": figures.get("val/accuracy"),
         "twin_noise_accuracy": None if module.twin is None else figures.get("noise/accuracy"),
@@ -110,7 +110,7 @@ def cell_figures(best: Candidate) -> dict[str, float]:
 
 def choose_cell(module: SearchModule, session: Session) -> Candidate:
     """Measures the cells that α proposes, writes the figures, and takes and returns the best."""
-    console, count = session.console, module.hparams["candidates"]
+    console, count = session.console, module.config.candidates
     file, known = session.run / CANDIDATES, []
     with suppress(ValueError):  # of a run that was stopped; a damaged file costs only time
         known = read_candidates(file)
@@ -164,7 +164,7 @@ def main(argv: list[str] | None = None) -> None:
         session.fit(module)
         if not session.is_first:
             return
-        best = choose_cell(module, session) if module.hparams["candidates"] > 1 else None
+        best = choose_cell(module, session) if module.config.candidates > 1 else None
         card = search_card(module, session, best)
         session.close(
             card,
@@ -176,6 +176,6 @@ def main(argv: list[str] | None = None) -> None:
         session.console.print(module.stopped_because)
     session.console.print(row(card))
     session.console.print(f"cell: {session.run / 'genotype.json'}")
-    size = module.hparams["candidate_parameters"]
-    options = f" --model.parameters {size}" if size and module.hparams["candidates"] > 1 else ""
+    size = module.config.candidate_parameters
+    options = f" --model.parameters {size}" if size and module.config.candidates > 1 else ""
     session.console.print(f"next: {called('train')}{options}{runs_option(cli.config['runs'])}")

@@ -20,7 +20,6 @@ from darts_noise.cli.run_directory import newest_run, point_latest, runs_option
 from darts_noise.cli.session import Session, cell_artifact, quiet_lightning
 from darts_noise.cli.shipped_configs import list_configs
 from darts_noise.data.module import ImageDataModule
-from darts_noise.nets.network import auxiliary_fits
 from darts_noise.pretrained.bundle import OF_A_RUN, save_pretrained
 from darts_noise.pretrained.training import trained_images
 from darts_noise.report.card import (
@@ -198,8 +197,8 @@ def train_card(
         "num_classes": data.num_classes,
         "genotype": genotype.to_dict(),
         "macro": dict(genotype.macro) or None,
-        "channels": module.hparams["channels"],
-        "num_cells": module.hparams["num_cells"],
+        "channels": module.config.channels,
+        "num_cells": module.config.num_cells,
         "noise_weight": genotype.meta.get("noise_weight"),
         "noise_family": genotype.meta.get("noise_family")
         if genotype.meta.get("noise_weight")
@@ -248,25 +247,18 @@ def main(argv: list[str] | None = None) -> None:
     cli = TrainCLI(TrainModule, argv)
     module, data = cli.model, cli.datamodule
     assert isinstance(module, TrainModule)
-    hparams = module.hparams
     try:
         require_mode(cli.config["wandb"])
         check_names(cli.config)
         genotype, cell = find_genotype(cli)
         data.setup()
         check = NoiseCheck(cli)
-        head = hparams["auxiliary_weight"] > 0
-        if head and not auxiliary_fits(
-            data.image_shape[1:],
-            hparams["stem"],
-            hparams["stem_stride"],
-            genotype.choice("pooling"),
-        ):
-            hparams["auxiliary_weight"] = 0.0
+        head = module.config.auxiliary_weight > 0
+        module.leave_out_head(genotype, data.image_shape)
         module.build(genotype, data.num_classes, data.in_channels)
         monitor = "val/accuracy" if len(data.validation) else None
         session = Session(cli, lambda run: [], monitor, resumed)
-        if head and not hparams["auxiliary_weight"]:
+        if head and not module.config.auxiliary_weight:
             session.console.print(
                 f"no auxiliary head: images of {data.image_shape[1:]} pixels are too small"
             )

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from darts_noise.data.colour import color_jitter
 from darts_noise.data.crops import Crop, random_crops
+from darts_noise.errors import SettingError
 
 
 def random_crop(
@@ -127,13 +128,14 @@ class Augmentation:
     def __post_init__(self) -> None:
         for name, pixels in (("crop_padding", self.crop_padding), ("cutout", self.cutout)):
             if pixels < 0:
-                raise ValueError(f"{name}: expected 0 or more pixels, got {pixels}")
+                raise SettingError(name, f"expected 0 or more pixels, got {pixels}")
         if not 0 <= self.color_jitter <= 1:
-            raise ValueError(f"color_jitter: expected 0 to 1, got {self.color_jitter}")
+            raise SettingError("color_jitter", f"expected 0 to 1, got {self.color_jitter}")
         if self.random_resized_crop and self.crop_padding:
-            raise ValueError(
-                "crop_padding: expected 0 with random_resized_crop, which takes its place, "
-                f"got {self.crop_padding}"
+            raise SettingError(
+                "crop_padding",
+                "expected 0 with random_resized_crop, which takes its place, "
+                f"got {self.crop_padding}",
             )
 
     def crops(self, n: int, generator: torch.Generator) -> list[Crop] | None:

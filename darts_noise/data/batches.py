@@ -18,6 +18,7 @@ from darts_noise.data.decoding import Decoding
 from darts_noise.data.file_images import FileImages, ReadAhead
 from darts_noise.data.images import LabelledImages, Normalisation
 from darts_noise.data.seeds import Stream, generator
+from darts_noise.errors import SettingError
 
 Batch = tuple[Tensor, Tensor]
 """Images, float32 (B, C, H, W), normalised; and labels, int64 (B,)."""
@@ -73,22 +74,22 @@ class BatchStream:
         world_size: int = 1,
     ) -> None:
         if not 0 <= rank < world_size:
-            raise ValueError(f"rank: expected 0 to {world_size - 1}, got {rank}")
+            raise SettingError("rank", f"expected 0 to {world_size - 1}, got {rank}")
         if batch_size < 1 or batch_size % world_size:
-            raise ValueError(
-                f"data.batch_size: expected a positive multiple of the {world_size} processes, "
-                f"got {batch_size}"
+            raise SettingError(
+                "batch_size",
+                f"expected a positive multiple of the {world_size} processes, got {batch_size}",
             )
         needed = batch_size if drop_last else world_size
         if len(data) < needed:
-            raise ValueError(
-                f"data.batch_size: expected at least {needed} images for batches of {batch_size}, "
-                f"got {len(data)}"
+            raise SettingError(
+                "batch_size",
+                f"expected at least {needed} images for batches of {batch_size}, got {len(data)}",
             )
         if seed < 0:
-            raise ValueError(f"seed: expected 0 or more, got {seed}")
+            raise SettingError("seed", f"expected 0 or more, got {seed}")
         if not 0 < crop_pct <= 1:
-            raise ValueError(f"data.crop_pct: expected more than 0 and at most 1, got {crop_pct}")
+            raise SettingError("crop_pct", f"expected more than 0 and at most 1, got {crop_pct}")
         self.data = data.to(device)
         self.device = torch.device(device)
         self.batch_size = batch_size
@@ -204,7 +205,7 @@ class EpochLoader:
 
     def __init__(self, stream: BatchStream, limit: int | None = None, given: int = 0) -> None:
         if limit is not None and limit < 1:
-            raise ValueError(f"limit: expected 1 batch or more, got {limit}")
+            raise SettingError("limit", f"expected 1 batch or more, got {limit}")
         self.stream = stream
         self._length = min(stream.batches_per_epoch, limit or stream.batches_per_epoch)
         self._position = given  # batches given so far, counting a pass left early as whole

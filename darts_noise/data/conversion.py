@@ -11,6 +11,7 @@ from torch import Tensor
 from darts_noise.data import memory
 from darts_noise.data.file_images import FileImages
 from darts_noise.data.images import LabelledImages
+from darts_noise.errors import SettingError
 
 _CHUNK = 4096
 """Images converted at once, which bounds the memory for intermediate results."""
@@ -34,9 +35,10 @@ def resize(images: Tensor, size: int) -> Tensor:
         return images
     needed = N * C * size * size
     if needed > (available := memory.available_memory()):
-        raise ValueError(
-            f"data.image_size: expected images that fit into the {memory.describe(available)} of "
-            f"memory available, got {size}, which needs {memory.describe(needed)}"
+        raise SettingError(
+            "image_size",
+            f"expected images that fit into the {memory.describe(available)} of "
+            f"memory available, got {size}, which needs {memory.describe(needed)}",
         )
     side = min(H, W)
     top, left = (H - side) // 2, (W - side) // 2

@@ -1,6 +1,6 @@
 """The registry of data sets: a name gives an `ImageDataset`, in memory if it fits.
 
-To add one, write a function in a file beside this one and import that file in `__init__.py`:
+To add one, write a function in a file beside this one and import that file at the end of this one:
 
     @register_dataset
     def my_images(root: Path, image_size: int | None, grey: bool | None) -> ImageDataset:
@@ -20,7 +20,7 @@ from darts_noise.data import memory
 from darts_noise.data.conversion import convert
 from darts_noise.data.file_images import FileImages
 from darts_noise.data.images import ImageDataset, LabelledImages
-from darts_noise.naming import unknown
+from darts_noise.errors import SettingError, unknown
 
 Loader = Callable[[Path, int | None, bool | None], ImageDataset]
 """(root, image_size, grey) → the data set; the last two are wishes that the loader may ignore."""
@@ -49,7 +49,7 @@ def list_datasets() -> list[str]:
 def require_dataset(name: str) -> None:
     """Raise a ValueError with the valid names unless `name` is registered."""
     if name not in _LOADERS:
-        raise unknown("data set", name, _LOADERS)
+        raise SettingError("name", unknown("data set", name, _LOADERS))
 
 
 def load_dataset(
@@ -76,7 +76,7 @@ def load_dataset(
     """
     require_dataset(name)
     if image_size is not None and image_size < 1:
-        raise ValueError(f"data.image_size: expected 1 pixel or more, got {image_size}")
+        raise SettingError("image_size", f"expected 1 pixel or more, got {image_size}")
     dataset = _LOADERS[name](Path(root), image_size, grey)
     train, test = (convert(half, image_size, grey) for half in (dataset.train, dataset.test))
     if not _stays_on_disk(dataset, in_memory):
@@ -89,9 +89,10 @@ def _stays_on_disk(dataset: ImageDataset, in_memory: bool | None) -> bool:
     needed = sum(images.nbytes for images in halves if isinstance(images, FileImages))
     if not needed:
         if in_memory is False:
-            raise ValueError(
-                f"data.in_memory: expected true or null for {dataset.name!r}, which has no image "
-                "files to leave on disk, got false"
+            raise SettingError(
+                "in_memory",
+                f"expected true or null for {dataset.name!r}, which has no image "
+                "files to leave on disk, got false",
             )
         return False
     if in_memory is False:
@@ -99,9 +100,10 @@ def _stays_on_disk(dataset: ImageDataset, in_memory: bool | None) -> bool:
     available = memory.available_memory()
     amount = f"{sum(map(len, halves)):,} images take {memory.describe(needed)}"
     if in_memory and needed > available:
-        raise ValueError(
-            f"data.in_memory: expected false or null, since {amount} and "
-            f"{memory.describe(available)} of memory are available, got true"
+        raise SettingError(
+            "in_memory",
+            f"expected false or null, since {amount} and "
+            f"{memory.describe(available)} of memory are available, got true",
         )
     if in_memory or needed <= available / 2:
         return False
@@ -117,3 +119,7 @@ def _decoded(data: LabelledImages) -> LabelledImages:
     if not isinstance(data.images, FileImages):
         return data
     return replace(data, images=data.images.contiguous())
+
+
+# The package's own data sets, which register themselves.
+from darts_noise.data import digits, image_folder, torchvision_datasets  # noqa: E402, F401

@@ -10,6 +10,8 @@ import enum
 import numpy as np
 import torch
 
+from darts_noise.errors import SettingError
+
 
 class Stream(enum.IntEnum):
     """What the randomness is for: equal seeds in different streams are unrelated."""
@@ -34,7 +36,7 @@ def derive_seed(seed: int, *key: int) -> int:
         ValueError: a negative seed.
     """
     if seed < 0:
-        raise ValueError(f"seed: expected 0 or more, got {seed}")
+        raise SettingError("seed", f"expected 0 or more, got {seed}")
     return int(np.random.SeedSequence([seed, *key]).generate_state(1)[0])
 
 

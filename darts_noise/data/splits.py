@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from darts_noise.data.seeds import Stream, generator
+from darts_noise.errors import SettingError
 
 
 def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -28,7 +29,7 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
         ValueError: a fraction that is not between 0 and 1, or a negative seed.
     """
     if not 0 < fraction < 1:
-        raise ValueError(f"fraction: expected more than 0 and less than 1, got {fraction}")
+        raise SettingError("fraction", f"expected more than 0 and less than 1, got {fraction}")
     counts = torch.bincount(labels.cpu())
     quotas = _apportion(
         counts,
@@ -56,7 +57,7 @@ def stratified_subset(labels: Tensor, size: int, seed: int) -> Tensor:
         ValueError: a size outside 1 to N, or a negative seed.
     """
     if not 1 <= size <= len(labels):
-        raise ValueError(f"size: expected 1 to {len(labels)}, got {size}")
+        raise SettingError("size", f"expected 1 to {len(labels)}, got {size}")
     counts = torch.bincount(labels.cpu())
     present = (counts > 0).long()
     lower = present if size >= int(present.sum()) else torch.zeros_like(counts)

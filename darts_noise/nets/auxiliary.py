@@ -3,15 +3,18 @@
 import torch
 from torch import Tensor, nn
 
+from darts_noise.errors import SettingError
+
 STRIDE = {"cifar": 3, "small": 3, "imagenet": 2}
 WINDOW = 5
 
 
 def _require_map(x: Tensor, smallest: int) -> Tensor:
     if min(x.shape[-2:]) < smallest:
-        raise ValueError(
-            f"auxiliary: expected images that leave a map of {smallest}×{smallest} pixels or more "
-            f"for the auxiliary head, got one of {x.shape[-2]}×{x.shape[-1]}"
+        raise SettingError(
+            "auxiliary",
+            f"expected images that leave a map of {smallest}×{smallest} pixels or more "
+            f"for the auxiliary head, got one of {x.shape[-2]}×{x.shape[-1]}",
         )
     return x
 

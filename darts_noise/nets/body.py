@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from darts_noise.errors import SettingError
 from darts_noise.nets.cell import Cell
 from darts_noise.nets.features import Feature, FeatureInfo, chosen_indices
 from darts_noise.nets.input_filter import input_filter
@@ -51,7 +52,9 @@ class Body(nn.Module):
     ) -> None:
         super().__init__()
         if not 0 <= drop_path < 1:
-            raise ValueError(f"drop_path: expected 0 up to but not including 1, got {drop_path}")
+            raise SettingError(
+                "drop_path", f"expected 0 up to but not including 1, got {drop_path}"
+            )
         self.genotype = genotype
         self.drop_path = drop_path
         self.form: dict[str, int | str] = {

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from darts_noise.errors import SettingError
 from darts_noise.nets.integers import require_integers
 from darts_noise.space.shown import shown
 
@@ -56,12 +57,14 @@ def chosen_indices(out_indices: Sequence[int] | None, count: int) -> tuple[int, 
     if out_indices is None:
         return tuple(range(count))
     if not isinstance(out_indices, Iterable):
-        raise ValueError(f"out_indices: expected a sequence of integers, got {shown(out_indices)}")
+        raise SettingError(
+            "out_indices", f"expected a sequence of integers, got {shown(out_indices)}"
+        )
     given = tuple(out_indices)
     require_integers(**{f"out_indices[{place}]": index for place, index in enumerate(given)})
     chosen = tuple(sorted({i + count if i < 0 else i for i in given}))
     if not given or len(chosen) != len(given) or chosen[0] < 0 or chosen[-1] >= count:
-        raise ValueError(
-            f"out_indices: expected distinct indices from {-count} to {count - 1}, got {given}"
+        raise SettingError(
+            "out_indices", f"expected distinct indices from {-count} to {count - 1}, got {given}"
         )
     return chosen

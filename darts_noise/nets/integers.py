@@ -2,6 +2,7 @@
 
 from numbers import Integral
 
+from darts_noise.errors import SettingError
 from darts_noise.space.shown import shown
 
 
@@ -14,4 +15,4 @@ def require_integers(**values: object) -> None:
     """
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, Integral):
-            raise ValueError(f"{name}: expected an integer, got {shown(value)}")
+            raise SettingError(name, f"expected an integer, got {shown(value)}")

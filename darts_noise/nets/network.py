@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, overload
 
 from torch import Tensor, nn
 
+from darts_noise.errors import SettingError
 from darts_noise.nets.auxiliary import AuxiliaryHead, smallest_map
 from darts_noise.nets.body import Body, FeatureNetwork
 from darts_noise.nets.integers import require_integers
@@ -135,7 +136,7 @@ def _linear(num_features: int, num_classes: int) -> nn.Module:
 def _require_classes(num_classes: int, auxiliary: bool) -> None:
     if num_classes < (1 if auxiliary else 0):
         wanted = "1 for an auxiliary head" if auxiliary else "0, which is no classifier"
-        raise ValueError(f"num_classes: expected at least {wanted}, got {num_classes}")
+        raise SettingError("num_classes", f"expected at least {wanted}, got {num_classes}")
 
 
 def auxiliary_fits(
@@ -253,8 +254,8 @@ def create_model(
     loaded = load_genotype(genotype)
     if features_only:
         if auxiliary:
-            raise ValueError("auxiliary: expected false with features_only, which has no head")
+            raise SettingError("auxiliary", "expected false with features_only, which has no head")
         return FeatureNetwork(loaded, out_indices, **form)
     if out_indices is not None:
-        raise ValueError("out_indices: expected features_only=True with it")
+        raise SettingError("out_indices", "expected features_only=True with it")
     return Network(loaded, num_classes=num_classes, auxiliary=auxiliary, **form)

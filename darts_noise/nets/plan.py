@@ -6,6 +6,8 @@ the same surroundings when it is retrained. Pure arithmetic: no module is made h
 
 from dataclasses import dataclass
 
+from darts_noise.errors import SettingError
+
 
 @dataclass(frozen=True)
 class CellPlan:
@@ -61,7 +63,7 @@ def plan_cells(
         ValueError: fewer than one cell.
     """
     if num_cells < 1:
-        raise ValueError(f"num_cells: expected at least 1, got {num_cells}")
+        raise SettingError("num_cells", f"expected at least 1, got {num_cells}")
     plans = []
     before_last, last = stem_channels
     reduction_last = stem_reduces

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from torch import Tensor, nn
 
-from darts_noise.naming import unknown
+from darts_noise.errors import SettingError, unknown
 
 
 class Stem(nn.Module):
@@ -83,9 +83,11 @@ def _small(in_channels: int, channels: int, stride: int) -> Stem:
 
 def _imagenet(in_channels: int, channels: int, stride: int) -> Stem:
     if stride != 1:
-        raise ValueError(f"stem_stride: the imagenet stem has its own; expected 1, got {stride}")
+        raise SettingError(
+            "stem_stride", f"the imagenet stem has its own; expected 1, got {stride}"
+        )
     if channels < 2:
-        raise ValueError(f"channels: the imagenet stem needs at least 2, got {channels}")
+        raise SettingError("channels", f"the imagenet stem needs at least 2, got {channels}")
     return ImageNetStem(in_channels, channels)
 
 
@@ -107,11 +109,11 @@ def build_stem(name: str, in_channels: int, channels: int, stride: int = 1) -> S
         ValueError: no such stem, or a setting that it cannot have.
     """
     if name not in STEMS:
-        raise unknown("stem", name, STEMS)
+        raise SettingError("stem", unknown("stem", name, STEMS))
     if in_channels < 1:
-        raise ValueError(f"in_channels: expected at least 1, got {in_channels}")
+        raise SettingError("in_channels", f"expected at least 1, got {in_channels}")
     if channels < 1:
-        raise ValueError(f"channels: expected at least 1, got {channels}")
+        raise SettingError("channels", f"expected at least 1, got {channels}")
     if stride not in (1, 2, 4):
-        raise ValueError(f"stem_stride: expected 1, 2 or 4, got {stride}")
+        raise SettingError("stem_stride", f"expected 1, 2 or 4, got {stride}")
     return STEMS[name](in_channels, channels, stride)

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from darts_noise.errors import SettingError
 from darts_noise.nets.network import create_model
 from darts_noise.space.genotype import Genotype
 
@@ -32,9 +33,10 @@ def channels_for(genotype: Genotype, parameters: int, **form: Any) -> int:
     if channels in (1, WIDEST):
         count = _counter(genotype, form)
         if not parameters / 2 <= count(channels) <= 2 * parameters:
-            raise ValueError(
-                f"parameters: expected about {count(1):,} to {count(WIDEST):,}, as this cell has "
-                f"with 1 to {WIDEST:,} channels, got {parameters:,}"
+            raise SettingError(
+                "parameters",
+                f"expected about {count(1):,} to {count(WIDEST):,}, as this cell has "
+                f"with 1 to {WIDEST:,} channels, got {parameters:,}",
             )
     return channels
 

@@ -16,7 +16,7 @@ from darts_noise.data.datasets import list_datasets, load_dataset
 from darts_noise.data.file_images import FileImages
 from darts_noise.data.image_folder import SUFFIXES, images_by_class
 from darts_noise.data.images import LabelledImages
-from darts_noise.naming import unknown
+from darts_noise.errors import SettingError, unknown
 from darts_noise.noise.draws import Labels, drawn_labels
 from darts_noise.noise.families import noise_parts, register_noise
 from darts_noise.noise.mixture import Mixture, shares
@@ -59,7 +59,7 @@ def dataset(
     """
     source = open_source(like, name, labels, root)
     if size > len(source):
-        raise ValueError(f"noise_samples: 'dataset:{name}' has {len(source)} images, got {size}")
+        raise SettingError("samples", f"'dataset:{name}' has {len(source)} images, got {size}")
     chosen = torch.randperm(len(source), generator=generator)[:size]
     images = _like(source.images[chosen], like.shape)
     if labels == "own":
@@ -72,7 +72,7 @@ def open_source(
 ) -> LabelledImages:
     """All that `dataset` chooses from; see there. Of files, none is decoded yet."""
     names = [known for known in list_datasets() if known != _FOLDER]
-    setting = f"noise_family: 'dataset:{name}'"
+    setting = f"'dataset:{name}'"
     try:
         if name in names:
             source = load_dataset(name, root).train
@@ -81,12 +81,13 @@ def open_source(
         else:
             raise ValueError(f"no such folder, and {unknown('data set', name, names)}")
     except ValueError as error:
-        raise ValueError(f"{setting}: {error}") from error
+        raise SettingError("family", f"{setting}: {error}") from error
     if labels == "own" and not 2 <= source.num_classes <= like.num_classes:
-        raise ValueError(
+        raise SettingError(
+            "family",
             f"{setting}: expected 2 to {like.num_classes} classes, as the network has, for its own "
             f"labels, got {source.num_classes}; random labels are "
-            f"{{dataset:{name}: {{labels: random}}}}"
+            f"{{dataset:{name}: {{labels: random}}}}",
         )
     return source
 
@@ -147,7 +148,7 @@ def _like(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
     C, H, W = shape
     images = recolour(images, C == 1)
     if images.shape[1] != C:
-        raise ValueError(f"noise_family: 'dataset' makes images of 1 or 3 channels, got {C}")
+        raise SettingError("family", f"'dataset' makes images of 1 or 3 channels, got {C}")
     height, width = images.shape[2:]
     box = central_box((H, W), 1.0, height, width)
     if box == (0, 0, H, W) == (0, 0, height, width):

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from darts_noise.data.images import LabelledImages
+from darts_noise.errors import SettingError
 from darts_noise.noise.draws import real_images
 from darts_noise.noise.families import register_noise
 
@@ -69,9 +70,8 @@ def label_permutation(
         ValueError: fewer than two classes, or more images than there are real ones.
     """
     if like.num_classes < 2:
-        raise ValueError(
-            f"noise_family: expected 2 classes or more for 'label_permutation', "
-            f"got {like.num_classes}"
+        raise SettingError(
+            "family", f"expected 2 classes or more for 'label_permutation', got {like.num_classes}"
         )
     identity = torch.arange(like.num_classes)
     renamed = identity

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from darts_noise.data.images import LabelledImages
+from darts_noise.errors import SettingError
 
 Labels = Literal["random", "own"]
 """Uniform over the network's classes, or those that the images have."""
@@ -25,9 +26,7 @@ def real_images(
         ValueError: there are fewer than `size`; names the family.
     """
     if size > len(like):
-        raise ValueError(
-            f"noise_samples: family {family!r} has {len(like)} real images, got {size}"
-        )
+        raise SettingError("samples", f"family {family!r} has {len(like)} real images, got {size}")
     chosen = torch.randperm(len(like), generator=generator)[:size]
     images = like.images[chosen.to(like.images.device)].cpu()
     return LabelledImages(images, like.labels.cpu()[chosen], like.classes)

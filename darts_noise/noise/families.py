@@ -2,9 +2,9 @@
 
 A family is one function under ``@register_noise``: (size, real images, generator) → images and
 labels, with what it can be told as keyword-only arguments of type str or Literal. It goes into the
-file of its group or a new one, which ``__init__`` imports. A set is made once, from a seed, and
-stays as it is for the whole run: it is never redrawn and never augmented, because the question is
-whether *this* set can be memorised.
+file of its group or a new one, which is imported at the end of this file. A set is made once, from
+a seed, and stays as it is for the whole run: it is never redrawn and never augmented, because the
+question is whether *this* set can be memorised.
 """
 
 import hashlib
@@ -114,3 +114,7 @@ def fingerprint(data: LabelledImages) -> str:
 def _with_root(family: Family, settings: dict[str, str], root: str | Path) -> dict[str, str]:
     takes_root = "root" in inspect.signature(family).parameters
     return {"root": str(root), **settings} if takes_root else settings
+
+
+# The package's own families, which register themselves.
+from darts_noise.noise import datasets, deficits, random_images, randomised  # noqa: E402, F401

@@ -18,9 +18,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, get_args
 
-from darts_noise.naming import unknown
+from darts_noise.errors import SettingError, unknown
 
-KEY = "noise_family"
+KEY = "family"
 WEIGHT = "weight"
 
 Mixture = str | Mapping[str, Any]
@@ -71,14 +71,15 @@ def read_mixture(family: Mixture, known: Mapping[str, Callable[..., Any]]) -> li
     if isinstance(family, str):
         family = {family: None}
     if not isinstance(family, Mapping):
-        raise ValueError(
-            f"{KEY}: expected a name, or names with a weight each as in "
-            f"{{uniform: 2, random_pixels: 1}}, got {family!r}"
+        raise SettingError(
+            KEY,
+            f"expected a name, or names with a weight each as in "
+            f"{{uniform: 2, random_pixels: 1}}, got {family!r}",
         )
     parts = [_read_part(str(entry), value, known) for entry, value in family.items()]
     if not any(part.weight for part in parts):
         given = ", ".join(map(str, parts)) or "no family"
-        raise ValueError(f"{KEY}: expected a weight above 0 for one family or more, got {given}")
+        raise SettingError(KEY, f"expected a weight above 0 for one family or more, got {given}")
     ordered = sorted(parts, key=lambda part: (str(part), sorted(part.settings.items())))
     return [part for part in ordered if part.weight]
 
@@ -92,7 +93,7 @@ def shares(parts: list[Part], size: int) -> list[int]:
         ValueError: a part that gets none.
     """
     if size < 1:
-        raise ValueError(f"noise_samples: expected at least 1, got {size}")
+        raise SettingError("samples", f"expected at least 1, got {size}")
     weights = [Fraction(part.weight) for part in parts]
     exact = [weight * size / sum(weights) for weight in weights]
     counts = [math.floor(share) for share in exact]
@@ -101,9 +102,10 @@ def shares(parts: list[Part], size: int) -> list[int]:
         counts[i] += 1
     for part, count in zip(parts, counts, strict=True):
         if not count:
-            raise ValueError(
-                f"noise_samples: expected enough for an image of each family, got {size}, of which "
-                f"{part} has none with a weight of {part.weight:g}"
+            raise SettingError(
+                "samples",
+                f"expected enough for an image of each family, got {size}, of which "
+                f"{part} has none with a weight of {part.weight:g}",
             )
     return counts
 
@@ -119,30 +121,30 @@ def describe(parts: list[Part]) -> str:
 def _read_part(entry: str, value: Any, known: Mapping[str, Callable[..., Any]]) -> Part:
     name, colon, first = entry.partition(":")
     if name not in known:
-        raise ValueError(f"{KEY}: {unknown('noise family', name, known)}")
+        raise SettingError(KEY, f"{unknown('noise family', name, known)}")
     parameters = inspect.signature(known[name]).parameters.values()
     allowed = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
     given: dict[str, Any] = dict(value) if isinstance(value, Mapping) else {WEIGHT: value}
     weight = given.pop(WEIGHT, None)
     weight = 1.0 if weight is None else weight
     if not _is_weight(weight):
-        raise ValueError(
-            f"{KEY}: expected a finite weight of 0 or more for {entry!r}, got {weight!r}"
+        raise SettingError(
+            KEY, f"expected a finite weight of 0 or more for {entry!r}, got {weight!r}"
         )
     if colon:
         if not allowed:
-            raise ValueError(
-                f"{KEY}: expected {name!r} alone, which takes nothing behind a colon, got {entry!r}"
+            raise SettingError(
+                KEY, f"expected {name!r} alone, which takes nothing behind a colon, got {entry!r}"
             )
         given = {next(iter(allowed)): first, **given}
     for key, setting in given.items():
         if key not in allowed:
             kind = f"setting of noise family {name!r}"
-            raise ValueError(f"{KEY}: {unknown(kind, str(key), [*allowed, WEIGHT])}")
+            raise SettingError(KEY, f"{unknown(kind, str(key), [*allowed, WEIGHT])}")
         _check(name, key, setting, get_args(allowed[key].annotation))
     for key, parameter in allowed.items():
         if key not in given and parameter.default is parameter.empty:
-            raise ValueError(f"{KEY}: expected the {key} of {name!r} as in {name}:{key.upper()}")
+            raise SettingError(KEY, f"expected the {key} of {name!r} as in {name}:{key.upper()}")
     return Part(name, given, float(weight))
 
 
@@ -155,6 +157,6 @@ def _check(family: str, key: str, value: object, choices: tuple[object, ...]) ->
     """A setting is one of the choices of its annotation or, where that has none, a text."""
     if choices and value not in choices:
         listed = " or ".join(map(str, choices))
-        raise ValueError(f"{KEY}: expected {listed} for {key} of {family!r}, got {value!r}")
+        raise SettingError(KEY, f"expected {listed} for {key} of {family!r}, got {value!r}")
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{KEY}: expected a text for {key} of {family!r}, got {value!r}")
+        raise SettingError(KEY, f"expected a text for {key} of {family!r}, got {value!r}")

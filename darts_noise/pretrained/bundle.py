@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from darts_noise.atomic import replacing, write_text
-from darts_noise.naming import unknown
+from darts_noise.errors import unknown
 from darts_noise.nets.body import Body, FeatureNetwork
 from darts_noise.nets.network import Network, create_model
 from darts_noise.pretrained.config import BundleConfig, BundleImages, network_form

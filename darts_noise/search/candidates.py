@@ -51,7 +51,7 @@ def choose(
         The best first, as `ranked` has them; fewer than ``candidates`` where a hundred proposals
         give nothing new.
     """
-    arch, count, seed = module.arch, module.hparams["candidates"], module.hparams["seed"]
+    arch, count, seed = module.arch, module.config.candidates, module.config.seed
     trials, random = Trials(module, data, known), generator(seed, Stream.CANDIDATES)
     best = trials.measured(ordered(arch.genotype()))
     found, misses = {best.genotype: best}, 0

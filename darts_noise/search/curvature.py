@@ -10,7 +10,7 @@ from darts_noise.data.batches import Batch
 from darts_noise.distributed.collectives import average_over_processes
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.search.architecture import Architecture
-from darts_noise.search.hypergradients import objective
+from darts_noise.search.gradients import constant
 
 
 def dominant_eigenvalue(loss: Tensor, parameters: Sequence[Tensor], iterations: int = 20) -> float:
@@ -56,8 +56,6 @@ def dominant_eigenvalue(loss: Tensor, parameters: Sequence[Tensor], iterations: 
 def curvature_in_alpha(net: SuperNet, arch: Architecture, batch: Batch) -> float:
     """`dominant_eigenvalue` of a batch's loss in α, at fixed w and the expected relaxation."""
     images, labels = batch
-    with torch.enable_grad():
-        loss = objective(net, lambda call: F.cross_entropy(call(images, arch.expected()), labels))(
-            [p.detach() for p in net.parameters()]
-        )
+    with torch.enable_grad(), constant(net):
+        loss = F.cross_entropy(net(images, arch.expected()), labels)
         return dominant_eigenvalue(loss, list(arch.parameters()))

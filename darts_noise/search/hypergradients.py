@@ -26,13 +26,16 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim import SGD, Optimizer
 
+from darts_noise.data.batches import Batch
 from darts_noise.distributed.collectives import average_over_processes
-from darts_noise.naming import unknown
-from darts_noise.search.gradients import gradients, still_statistics
+from darts_noise.errors import SettingError, unknown
+from darts_noise.nets.supernet import SuperNet
+from darts_noise.search.gradients import AlphaGradient, gradients, still_statistics, unrounded
 
 Objective = Callable[[Sequence[Tensor]], Tensor]
 """A scalar loss as a function of the lower-level weights; α enters it by closure."""
@@ -76,15 +79,6 @@ class InnerStep:
 
 
 @dataclass(frozen=True)
-class HyperGradient:
-    """``loss``: the outer loss where it was differentiated, in this process; ``gradients``: one per
-    α, averaged over processes."""
-
-    loss: Tensor
-    gradients: list[Tensor]
-
-
-@dataclass(frozen=True)
 class Problem:
     """What a method is given; see `hypergradient`. The weights are leaves that want a gradient."""
 
@@ -107,7 +101,7 @@ def hypergradient(
     step: InnerStep | None = None,
     epsilon: float = 0.01,
     terms: int = 5,
-) -> HyperGradient:
+) -> AlphaGradient:
     """The gradient of the outer loss in α, at the weights that one inner step leads to.
 
     Nothing is changed: not the weights, not an optimiser, not a ``.grad``; random numbers are drawn
@@ -147,7 +141,7 @@ def hypergradient(
 def require_method(method: str) -> None:
     """Raises the ``ValueError`` that lists the valid methods unless ``method`` is one."""
     if method not in METHODS:
-        raise unknown("hypergradient", method, METHODS)
+        raise SettingError("hypergradient", unknown("method", method, METHODS))
 
 
 def objective(net: nn.Module, loss: Callable[[Callable[..., Tensor]], Tensor]) -> Objective:
@@ -172,14 +166,22 @@ def objective(net: nn.Module, loss: Callable[[Callable[..., Tensor]], Tensor]) -
     return at
 
 
-def first_order(p: Problem) -> HyperGradient:
+def batch_objective(
+    net: SuperNet, arch: Callable[[], Mapping[str, Tensor]], batch: Batch
+) -> Objective:
+    """The cross-entropy of a supernet on a batch as a function of its weights; α by ``arch``."""
+    images, labels = batch
+    return objective(net, lambda call: F.cross_entropy(unrounded(call(images, arch())), labels))
+
+
+def first_order(p: Problem) -> AlphaGradient:
     loss = p.outer([w.detach() for w in p.weights])
     if not loss.requires_grad:  # α acts through the weights alone
-        return HyperGradient(loss, [torch.zeros_like(a) for a in p.architecture])
-    return HyperGradient(loss.detach(), gradients(loss, p.architecture))
+        return AlphaGradient(loss, [torch.zeros_like(a) for a in p.architecture])
+    return AlphaGradient(loss.detach(), gradients(loss, p.architecture))
 
 
-def finite_difference(p: Problem) -> HyperGradient:
+def finite_difference(p: Problem) -> AlphaGradient:
     with torch.no_grad():
         stepped = p.step.apply(p.weights, _gradients_at(p.inner, p.weights))
     stepped = [w.requires_grad_() for w in stepped]
@@ -197,15 +199,15 @@ def finite_difference(p: Problem) -> HyperGradient:
         d - p.step.learning_rate * (plus - minus) / (2 * scale)
         for d, plus, minus in zip(direct, *sides, strict=True)
     ]
-    return HyperGradient(loss.detach(), found)
+    return AlphaGradient(loss.detach(), found)
 
 
-def exact(p: Problem) -> HyperGradient:
+def exact(p: Problem) -> AlphaGradient:
     loss = p.outer(p.step.apply(p.weights, _gradients_at(p.inner, p.weights, create_graph=True)))
-    return HyperGradient(loss.detach(), gradients(loss, p.architecture))
+    return AlphaGradient(loss.detach(), gradients(loss, p.architecture))
 
 
-def neumann(p: Problem) -> HyperGradient:
+def neumann(p: Problem) -> AlphaGradient:
     loss = p.outer(p.weights)
     both = gradients(loss, [*p.architecture, *p.weights])
     direct, vector = both[: len(p.architecture)], both[len(p.architecture) :]
@@ -223,10 +225,10 @@ def neumann(p: Problem) -> HyperGradient:
         total = [s + t for s, t in zip(total, term, strict=True)]
     mixed = _vector_product(inner_gradients, p.architecture, total)
     found = [d - p.step.learning_rate * m for d, m in zip(direct, mixed, strict=True)]
-    return HyperGradient(loss.detach(), found)
+    return AlphaGradient(loss.detach(), found)
 
 
-Method = Callable[[Problem], HyperGradient]
+Method = Callable[[Problem], AlphaGradient]
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         "first_order": first_order,

@@ -4,7 +4,6 @@ import copy
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -13,8 +12,7 @@ from darts_noise.distributed.collectives import average_over_processes
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.search.architecture import Architecture
 from darts_noise.search.gradients import assign, gradients
-from darts_noise.search.hypergradients import objective
-from darts_noise.search.passes import unrounded
+from darts_noise.search.hypergradients import batch_objective
 
 LAG_STEPS = 1
 """How far the search looks ahead after each epoch. It costs half of a search step, two would cost a
@@ -56,10 +54,7 @@ def twin_lag(
         relaxed = {kind: w.detach() for kind, w in arch().items()}
 
         def loss(batch: Batch) -> Tensor:
-            images, labels = batch
-            return objective(
-                twin, lambda call: F.cross_entropy(unrounded(call(images, relaxed)), labels)
-            )(weights)
+            return batch_objective(twin, lambda: relaxed, batch)(weights)
 
         before: Tensor | None = None
         for batch in batches:

@@ -1,7 +1,6 @@
 """The networks of a search and their optimisers, made from its settings."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,35 +10,30 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 from darts_noise.data.seeds import Stream, derive_seed
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.search.architecture import Architecture
+from darts_noise.search.settings import SearchConfig
 from darts_noise.search.variants.variant import Variant
 from darts_noise.space.spaces import Space
 
 
-def _sgd(weights: Iterable[Tensor], rate: float, settings: Mapping[str, Any]) -> Optimizer:
-    momentum, decay = settings["momentum"], settings["weight_decay"]
+def _sgd(weights: Iterable[Tensor], rate: float, config: SearchConfig) -> Optimizer:
+    momentum, decay = config.momentum, config.weight_decay
     return SGD(weights, rate, momentum=momentum, weight_decay=decay)
 
 
-def _adam(weights: Iterable[Tensor], rate: float, settings: Mapping[str, Any]) -> Optimizer:
+def _adam(weights: Iterable[Tensor], rate: float, config: SearchConfig) -> Optimizer:
     """Without weight decay, as the measurement of noise fit uses it."""
     return Adam(weights, rate)
 
 
 WEIGHT_OPTIMISERS: Mapping[str, Callable[..., Optimizer]] = {"sgd": _sgd, "adam": _adam}
-"""What may train w and v, by its name in the settings: (weights, rate, settings) → optimiser."""
-
-
-def twin_setting(settings: Mapping[str, Any], key: str) -> Any:
-    """A setting of the twin: its own, or that of w where it has none."""
-    own = settings[f"twin_{key}"]
-    return settings[key] if own is None else own
+"""What may train w and v, by its name in the settings: (weights, rate, config) → optimiser."""
 
 
 def make_supernet(
     space: Space,
     num_classes: int,
     in_channels: int,
-    settings: Mapping[str, Any],
+    config: SearchConfig,
     variants: Sequence[Variant],
 ) -> SuperNet:
     """A supernet with new weights, changed by the variants.
@@ -48,7 +42,7 @@ def make_supernet(
         space: which operations compete.
         num_classes: C of its logits.
         in_channels: channels of the images.
-        settings: those of `SearchModule`.
+        config: the settings.
         variants: one of them may need the textbook's arrangement.
 
     Raises:
@@ -59,11 +53,11 @@ def make_supernet(
         space,
         num_classes,
         in_channels,
-        settings["channels"],
-        settings["num_cells"],
-        settings["stem"],
-        stem_stride=settings["stem_stride"],
-        implementation="textbook" if textbook else settings["supernet"],
+        config.channels,
+        config.num_cells,
+        config.stem,
+        stem_stride=config.stem_stride,
+        implementation="textbook" if textbook else config.supernet,
     )
     for variant in variants:
         variant.change_supernet(net)
@@ -90,29 +84,29 @@ def restart_twin(twin: SuperNet, optimiser: Optimizer, fresh: SuperNet) -> None:
 
 
 def make_optimisers(
-    arch: Architecture, nets: Sequence[SuperNet], settings: Mapping[str, Any], epochs: int
+    arch: Architecture, nets: Sequence[SuperNet], config: SearchConfig, epochs: int
 ) -> tuple[list[Optimizer], list[LRScheduler]]:
     """Optimisers of α, w and, where there is a second net, v; cosine schedules of w and v.
 
     Args:
         arch: α.
         nets: the supernet and perhaps its twin.
-        settings: those of `SearchModule`.
+        config: the settings.
         epochs: length of the schedules.
     """
     alpha = Adam(
         arch.parameters(),
-        lr=settings["alpha_learning_rate"],
-        betas=settings["alpha_betas"],
-        weight_decay=settings["alpha_weight_decay"],
+        lr=config.alpha_learning_rate,
+        betas=config.alpha_betas,
+        weight_decay=config.alpha_weight_decay,
     )
-    rates = (settings["learning_rate"], twin_setting(settings, "learning_rate"))
-    kinds = (settings["optimiser"], twin_setting(settings, "optimiser"))
+    rates = (config.learning_rate, config.rate_of_twin)
+    kinds = (config.optimiser, config.optimiser_of_twin)
     weights = [
-        WEIGHT_OPTIMISERS[kind](net.parameters(), rate, settings)
+        WEIGHT_OPTIMISERS[kind](net.parameters(), rate, config)
         for net, rate, kind in zip(nets, rates, kinds, strict=False)
     ]
     schedules: list[LRScheduler] = [
-        CosineAnnealingLR(optimiser, epochs, settings["learning_rate_min"]) for optimiser in weights
+        CosineAnnealingLR(optimiser, epochs, config.learning_rate_min) for optimiser in weights
     ]
     return [alpha, *weights], schedules

@@ -1,18 +1,161 @@
-"""What the settings of a search may be; each refusal is one line that names the key.
+"""The settings of a search. Nothing heavy is imported here.
 
-A new key of `SearchModule` whose values have bounds gets them here.
+Bounds are checked when a setting is stated. Names of a registry (the space, the penalty, the
+variants, the noise families, the hypergradient) are checked where the object is made.
 """
 
 import math
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from darts_noise.naming import unknown
-from darts_noise.nets.supernet import require_implementation
-from darts_noise.noise.families import require_noise
-from darts_noise.noise.penalties.penalty import Penalty, penalty_name
-from darts_noise.search.hypergradients import require_method
-from darts_noise.search.networks import WEIGHT_OPTIMISERS
+from darts_noise.configured import Setting
+from darts_noise.errors import SettingError, unknown
+
+OPTIMISERS = ("sgd", "adam")
+"""What may train w and v."""
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """What a search chooses from, what it must not learn, and how it is trained.
+
+    α are the architecture weights, w the supernet's weights, and v those of its twin, which trains
+    on noise alone.
+
+    Args:
+        space: which operations compete; see darts_noise.list_spaces().
+        nodes: nodes of a cell; null for the space's own number.
+        macro: candidates of some macro choices of the space, in place of all; a single candidate
+            decides the choice.
+        channels: channels of a state before the first reduction.
+        num_cells: cells of the supernet, with reductions at one and two thirds.
+        stem: small (images of 8×8 to 28×28 pixels), cifar or imagenet.
+        stem_stride: 1, 2 or 4, of the small or cifar stem.
+        noise_weight: λ, the weight of the noise-fit penalty; 0 trains no twin.
+        penalty: measures how well α can be trained to fit noise; see darts_noise.list_penalties().
+            With settings: {twin: {form: log}}.
+        noise_family: what must not be learnt; see darts_noise.list_noise(). Several with a weight
+            each: {uniform: 2, random_pixels: 1}.
+        noise_samples: images in the noise set.
+        supernet: shared, or textbook: the same function, slower and easier to change.
+        hypergradient: first_order, finite_difference, exact or neumann.
+        variants: a search variant, or several with settings; see darts_noise.list_variants().
+        twin_steps: updates of the twin per search step.
+        twin_optimiser: optimiser of the twin: sgd or adam. null: the same as optimiser.
+        twin_learning_rate: learning rate of the twin at the start. null: the same as learning_rate.
+        twin_restart: give the twin new weights every this many epochs; 0 for never.
+        candidates: how many discrete cells that α proposes are trained at the end, to choose among
+            them by F = L_val + λ·P; 1 takes the strongest operations without training.
+        candidate_epochs: epochs for which each candidate is trained on the data.
+        candidate_parameters: parameters of a candidate's network, reached by its width; null for a
+            width of ``channels``.
+        warmup_epochs: epochs at the start in which w and v are trained and α is fixed.
+        optimiser: optimiser of w and v: sgd or adam, with a cosine schedule. adam needs fewer
+            steps.
+        learning_rate: learning rate of w and v at the start.
+        learning_rate_min: learning rate of w and v at the end.
+        momentum: of w and v with sgd.
+        weight_decay: of w and v with sgd.
+        gradient_clip: largest gradient norm of w and of v; 0 for none.
+        alpha_learning_rate: learning rate of α (Adam).
+        alpha_betas: betas of α's Adam.
+        alpha_weight_decay: weight decay of α.
+        seed: of everything that the search draws.
+
+    Raises:
+        SettingError: a value out of range.
+    """
+
+    space: str = "darts"
+    nodes: int | None = None
+    macro: dict[str, list[str | float]] | None = None
+    channels: int = 16
+    num_cells: int = 8
+    stem: str = "cifar"
+    stem_stride: int = 1
+    noise_weight: float = 1.0
+    penalty: dict[str, dict[str, Setting] | None] | str = "twin"
+    noise_family: dict[str, Any] | str = "uniform"
+    noise_samples: int = 1000
+    supernet: str = "shared"
+    hypergradient: str = "first_order"
+    variants: str | dict[str, dict[str, Setting] | None] | None = None
+    twin_steps: int = 1
+    twin_optimiser: str | None = None
+    twin_learning_rate: float | None = None
+    twin_restart: int = 0
+    candidates: int = 1
+    candidate_epochs: int = 40
+    candidate_parameters: int | None = None
+    warmup_epochs: int = 0
+    optimiser: str = "sgd"
+    learning_rate: float = 0.025
+    learning_rate_min: float = 0.001
+    momentum: float = 0.9
+    weight_decay: float = 3e-4
+    gradient_clip: float = 5.0
+    alpha_learning_rate: float = 3e-4
+    alpha_betas: tuple[float, float] = (0.5, 0.999)
+    alpha_weight_decay: float = 1e-3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.variants, str):
+            object.__setattr__(self, "variants", {self.variants: None})
+        for key, least in LEAST.items():
+            value = getattr(self, key)
+            if not least <= value < math.inf:  # written so that NaN is refused as well
+                raise SettingError(key, f"expected {least} or more, got {value}")
+        parameters = self.candidate_parameters
+        if parameters is not None and parameters < 1:
+            raise SettingError(
+                "candidate_parameters", f"expected 1 or more, or null, got {parameters}"
+            )
+        if not all(0 <= beta < 1 for beta in self.alpha_betas):
+            raise SettingError(
+                "alpha_betas", f"expected two numbers from 0 to 1, got {self.alpha_betas}"
+            )
+        self._check_rates()
+        self._check_optimisers()
+
+    @property
+    def rate_of_twin(self) -> float:
+        """The twin's learning rate at the start: its own or, where it has none, that of w."""
+        own = self.twin_learning_rate
+        return self.learning_rate if own is None else own
+
+    @property
+    def optimiser_of_twin(self) -> str:
+        """Likewise its optimiser."""
+        return self.optimiser if self.twin_optimiser is None else self.twin_optimiser
+
+    def _check_rates(self) -> None:
+        rate = self.twin_learning_rate
+        if rate is not None and not rate >= 0:
+            raise SettingError("twin_learning_rate", f"expected 0 or more, or null, got {rate}")
+        rates = {"learning_rate": self.learning_rate, "twin_learning_rate": self.rate_of_twin}
+        for key, rate in rates.items():
+            if self.learning_rate_min > rate:
+                raise SettingError(
+                    "learning_rate_min",
+                    f"expected at most {key}, {rate:g}, from which the rate falls, got "
+                    f"{self.learning_rate_min:g}",
+                )
+
+    def _check_optimisers(self) -> None:
+        for key in ("optimiser", "twin_optimiser"):
+            kind = getattr(self, key)
+            if kind is None:
+                continue
+            if kind not in OPTIMISERS:
+                raise SettingError(key, unknown("optimiser", kind, OPTIMISERS))
+            if kind != "sgd" and self.hypergradient != "first_order":
+                raise SettingError(
+                    key,
+                    f"expected 'sgd' with hypergradient {self.hypergradient!r}, which looks "
+                    f"through a step of SGD, got {kind!r}",
+                )
+
 
 LEAST = {
     "noise_weight": 0,
@@ -32,60 +175,20 @@ LEAST = {
     "seed": 0,
     "num_cells": 3,  # two are reductions, and α of the normal cell needs one too
 }
-
-WITHOUT_TWIN = {
-    "hypergradient": "first_order",
-    "twin_steps": 1,
-    "twin_optimiser": None,
-    "twin_learning_rate": None,
-    "twin_restart": 0,
-}
-"""What is left to be said of a twin that there is not, and of the step that it would make."""
+"""The smallest value of each number."""
 
 
-def check_settings(settings: Mapping[str, Any], penalty: Penalty) -> None:
-    """Raises ``ValueError`` for the first setting that is out of bounds or an unknown name.
-
-    Args:
-        settings: those of `SearchModule`.
-        penalty: what ``model.penalty`` stands for.
-    """
-    require_noise(settings["noise_family"])
-    require_method(settings["hypergradient"])
-    require_implementation(settings["supernet"])
-    for key, least in LEAST.items():
-        if not least <= settings[key] < math.inf:  # written so that NaN is refused as well
-            raise ValueError(f"model.{key}: expected {least} or more, got {settings[key]}")
-    if (parameters := settings["candidate_parameters"]) is not None and parameters < 1:
-        raise ValueError(
-            f"model.candidate_parameters: expected 1 or more, or null, got {parameters}"
-        )
-    _check_optimisers(settings)
-    if not all(0 <= beta < 1 for beta in settings["alpha_betas"]):
-        raise ValueError(
-            f"model.alpha_betas: expected two numbers from 0 to 1, got {settings['alpha_betas']}"
-        )
-    if settings["noise_weight"] > 0 and penalty.weights == "own":
-        for key, only in WITHOUT_TWIN.items():
-            if settings[key] != only:
-                raise ValueError(
-                    f"model.{key}: expected {only} with penalty "
-                    f"{penalty_name(settings['penalty'])!r}, which has no twin, got {settings[key]}"
-                )
-
-
-def _check_optimisers(settings: Mapping[str, Any]) -> None:
-    rate, method = settings["twin_learning_rate"], settings["hypergradient"]
-    if rate is not None and not rate >= 0:
-        raise ValueError(f"model.twin_learning_rate: expected 0 or more, or null, got {rate}")
-    for key in ("optimiser", "twin_optimiser"):
-        kind = settings[key]
-        if kind is None:
-            continue
-        if kind not in WEIGHT_OPTIMISERS:
-            raise ValueError(f"model.{key}: {unknown('optimiser', kind, WEIGHT_OPTIMISERS)}")
-        if kind != "sgd" and method != "first_order":
-            raise ValueError(
-                f"model.{key}: expected 'sgd' with hypergradient {method!r}, which looks through "
-                f"a step of SGD, got {kind!r}"
+def require_no_twin_settings(config: SearchConfig, penalty: str) -> None:
+    """Raises the `SettingError` of a setting that a penalty without a twin would ignore."""
+    without_twin = {
+        "hypergradient": "first_order",
+        "twin_steps": 1,
+        "twin_optimiser": None,
+        "twin_learning_rate": None,
+        "twin_restart": 0,
+    }
+    for key, only in without_twin.items():
+        if (value := getattr(config, key)) != only:
+            raise SettingError(
+                key, f"expected {only} with penalty {penalty!r}, which has no twin, got {value}"
             )

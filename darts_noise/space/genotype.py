@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from darts_noise.atomic import write_text
+from darts_noise.errors import SettingError
 from darts_noise.space.json_file import MAX_BYTES, read_json, shown_path
 from darts_noise.space.macro import MACRO, Value, check_macro
 from darts_noise.space.operations import get_operation
@@ -67,7 +68,7 @@ class Genotype:
             object.__setattr__(self, kind, cell)
             object.__setattr__(self, f"{kind}_concat", concat)
         if not isinstance(self.macro, Mapping):
-            raise ValueError(f"macro: expected an object, got {shown(self.macro)}")
+            raise SettingError("macro", f"expected an object, got {shown(self.macro)}")
         macro = dict(check_macro(name, value) for name, value in self.macro.items())
         object.__setattr__(self, "macro", macro)
         if not isinstance(self.meta, Mapping):

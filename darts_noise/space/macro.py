@@ -8,7 +8,7 @@ it does in `nets/macro.py` or a file of its own beside it.
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from darts_noise.naming import unknown
+from darts_noise.errors import SettingError, unknown
 from darts_noise.space.shown import shortened, shown
 
 Value = str | float
@@ -37,7 +37,7 @@ def check_macro(name: object, value: object) -> tuple[str, Value]:
         ValueError: no such choice or value; the message lists those that there are.
     """
     if not isinstance(name, str):
-        raise ValueError(f"macro: expected the name of a choice, got {shown(name)}")
+        raise SettingError("macro", f"expected the name of a choice, got {shown(name)}")
     if name not in MACRO:
         raise unknown("macro choice", shortened(name), MACRO)
     for allowed in MACRO[name]:

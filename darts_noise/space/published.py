@@ -7,7 +7,7 @@ from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
-from darts_noise.naming import unknown
+from darts_noise.errors import unknown
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.published_cells import CELLS, PrintedCount
 from darts_noise.space.shown import shortened, shown

@@ -6,7 +6,7 @@ A new space is one more `register_space` at the end of this file, or in the user
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from darts_noise.naming import unknown
+from darts_noise.errors import SettingError, unknown
 from darts_noise.space.genotype import MAX_EDGES_PER_NODE, MAX_NODES
 from darts_noise.space.macro import MACRO, Value, check_macro
 from darts_noise.space.operations import get_operation
@@ -50,7 +50,7 @@ class Space:
             ("kept_edges", self.kept_edges, MAX_EDGES_PER_NODE),
         ]:
             if type(value) is not int or not 1 <= value <= highest:
-                raise ValueError(f"{name}: expected 1 to {highest}, got {shown(value)}")
+                raise SettingError(name, f"expected 1 to {highest}, got {shown(value)}")
 
         rows = self.macro.items() if isinstance(self.macro, Mapping) else self.macro
         checked = []
@@ -88,15 +88,17 @@ class Space:
         own = dict(self.macro)
         for name, values in macro.items():
             if name not in own:
-                raise ValueError(
-                    f"macro: expected choices of space {self.name!r} "
-                    f"({', '.join(own) or 'which has none'}), got {shown(name)}"
+                raise SettingError(
+                    "macro",
+                    f"expected choices of space {self.name!r} "
+                    f"({', '.join(own) or 'which has none'}), got {shown(name)}",
                 )
             wrong = [value for value in values if value not in own[name]]
             if wrong or not values:
-                raise ValueError(
-                    f"macro[{name!r}]: expected some of {', '.join(map(repr, own[name]))}, got "
-                    f"{shown(wrong[0] if wrong else values)}"
+                raise SettingError(
+                    f"macro.{name}",
+                    f"expected some of {', '.join(map(repr, own[name]))}, got "
+                    f"{shown(wrong[0] if wrong else values)}",
                 )
         rows = {**own, **{name: tuple(values) for name, values in macro.items()}}
         return replace(self, macro=tuple(rows.items()))
@@ -128,7 +130,7 @@ def get_space(space: str | Space, nodes: int | None = None) -> Space:
     """
     if isinstance(space, str):
         if space not in _SPACES:
-            raise unknown("space", shortened(space), _SPACES)
+            raise SettingError("space", unknown("space", shortened(space), _SPACES))
         space = _SPACES[space]
     if not isinstance(space, Space):
         raise ValueError(f"expected the name of a space or a Space, got {shown(space)}")

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from darts_noise.naming import PLAIN, is_plain, unknown
+from darts_noise.errors import SettingError, unknown
 from darts_noise.noise.families import describe_noise, require_noise
+from darts_noise.runs.settings import PLAIN, is_plain
 from darts_noise.space.published import load_genotype
 from darts_noise.space.shown import shown
 from darts_noise.study.networks import FACTORIES
@@ -113,9 +114,8 @@ def _check_families(settings: StudySettings) -> None:
         for family in families:
             try:
                 require_noise(family)
-            except ValueError as error:
-                reason = str(error).removeprefix("noise_family: ")
-                raise ValueError(f"{key}: {reason}") from None
+            except SettingError as error:
+                raise SettingError(key, error.problem) from None
     names = [describe_noise(family) for family in settings.families]
     if len(set(names)) < len(names):
         raise ValueError(

@@ -19,8 +19,8 @@ from darts_noise.cli.parser import ScriptCLI
 from darts_noise.cli.search import SearchCLI
 from darts_noise.cli.search import check_settings as check_search
 from darts_noise.cli.train import TrainCLI
+from darts_noise.errors import SettingError
 from darts_noise.finite import NotFiniteError
-from darts_noise.nets.network import auxiliary_fits
 from darts_noise.noise.datasets import root_of_others
 from darts_noise.noise.families import make_noise
 from darts_noise.search.candidates import choose
@@ -97,29 +97,29 @@ def check_scripts(settings: StudySettings, root: str | None) -> None:
 def check_data(settings: StudySettings, root: str | None) -> None:
     """Raises the ``ValueError`` of data that cannot be read or are too few, and of noise that
     cannot be made of them, before the first unit needs them."""
+    search = search_script(settings.search, 0, root, noise_family=settings.noise_family)
+    module, data = search.model, search.datamodule
+    assert isinstance(module, SearchModule)
     try:
-        search = search_script(settings.search, 0, root, noise_family=settings.noise_family)
-        module, data = search.model, search.datamodule
-        assert isinstance(module, SearchModule)
         data.setup()
         module.build(data)
         data.train_stream()
         data.validation_stream(shuffle=True)
     except ValueError as error:
-        raise ValueError(f"search: {str(error).removeprefix('search: ')}") from None
+        raise ValueError(f"search: {error}") from None
+    data = train_script(settings.train, 0, root).datamodule
     try:
-        data = train_script(settings.train, 0, root).datamodule
         data.setup()
         data.train_stream()
     except ValueError as error:
-        raise ValueError(f"train: {str(error).removeprefix('train: ')}") from None
+        raise ValueError(f"train: {error}") from None
     for family in settings.unseen_families:
         try:
-            place = root_of_others(data.name, data.root)
+            place = root_of_others(data.name, data.config.root)
             make_noise(family, settings.converged.samples, data.train, 0, place)
-        except ValueError as error:
-            reason = str(error).removeprefix("noise_family: ")
-            raise ValueError(f"unseen_families: {reason}") from None
+        except SettingError as error:
+            key = "unseen_families" if error.key == "family" else f"converged.{error.key}"
+            raise SettingError(key, error.problem) from None
 
 
 def _check_both(settings: StudySettings, root: str | None) -> None:
@@ -169,7 +169,7 @@ def search_cell(cli: SearchCLI) -> tuple[Genotype, dict[str, float]]:
     module.build(cli.datamodule)
     trainer = cli.make_trainer(**SILENT)
     _run(trainer.fit, module, cli)
-    if module.hparams["candidates"] > 1:
+    if module.config.candidates > 1:
         choose(module, cli.datamodule)
     return module.genotype(), _figures(trainer)
 
@@ -190,9 +190,7 @@ def train_network(cli: TrainCLI, network: Genotype | Factory) -> Trained:
     data.setup()
     form = (data.num_classes, data.in_channels)
     if isinstance(network, Genotype):
-        stem = (module.hparams["stem"], module.hparams["stem_stride"])
-        if not auxiliary_fits(data.image_shape[1:], *stem, network.choice("pooling")):
-            module.hparams["auxiliary_weight"] = 0.0
+        module.leave_out_head(network, data.image_shape)
         module.build(network, *form)
     else:
         module.use(network(*form), *form)

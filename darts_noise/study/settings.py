@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from darts_noise.train.noise_grid import ADAM_RATES, GRADIENT_CLIP, SEEDS, SGD_RATES, NoiseGrid
+from darts_noise.train.settings import ADAM_RATES, GRADIENT_CLIP, SEEDS, SGD_RATES, NoiseGrid
 
 Protocol = Literal["converged", "quick"]
 Family = dict[str, Any] | str

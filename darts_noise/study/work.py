@@ -42,7 +42,7 @@ from darts_noise.study.settings import (
 )
 from darts_noise.train import control_networks
 from darts_noise.train.module import TrainModule
-from darts_noise.train.networks import FORM, Factory
+from darts_noise.train.networks import Factory
 from darts_noise.train.noise_fit import noise_fit
 from darts_noise.train.noise_record import CONTROL_ACCURACY
 
@@ -140,15 +140,15 @@ class Worker:
             "protocol": protocol,
             "family": family,
             "seed": seed,
-            "root": root_of_others(data.name, data.root),
-            "recipe": {key: value for key, value in module.hparams.items() if key != "genotype"},
+            "root": root_of_others(data.name, data.config.root),
+            "recipe": module.config,
         }
         if protocol == "quick":
             assert self.settings.quick is not None
             common |= {
                 "samples": self.settings.quick.samples,
                 "epochs": trainer["max_epochs"],
-                "batch_size": data.batch_size,
+                "batch_size": data.config.batch_size,
                 "trainer": {key: trainer[key] for key in (*DEVICE, *RECIPE)},
             }
         else:
@@ -190,7 +190,7 @@ class Worker:
 
     def _match(self, origin: Record, network: Compared, seed: int) -> tuple[Genotype, int]:
         count = self._counted(network, seed)
-        channels = self._training(network, seed, origin).model.hparams["channels"]
+        channels = self._training(network, seed, origin).model.config.channels
         target = count(Genotype.from_dict(origin["genotype"]), channels)
         return matched_cell(self._space(), seed, target, count, channels)
 
@@ -208,7 +208,7 @@ class Worker:
         cli = self._training(network, seed, None)
         data = cli.datamodule
         data.setup()
-        form = {key: cli.model.hparams[key] for key in FORM if key != "channels"}
+        form = {key: getattr(cli.model.config, key) for key in ("num_cells", "stem", "stem_stride")}
         return {**form, "num_classes": data.num_classes, "in_channels": data.in_channels}
 
     def _trained(

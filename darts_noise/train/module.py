@@ -8,6 +8,7 @@ that is not finite; see `darts_noise.finite`.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -19,104 +20,79 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LRScheduler
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from darts_noise.configured import config_of
 from darts_noise.data.batches import Batch
 from darts_noise.data.module import ImageDataModule
 from darts_noise.distributed.agreement import Agreement
+from darts_noise.errors import within
 from darts_noise.finite import FiniteCheck, Term, make_guardable
 from darts_noise.loading import PlainModule
 from darts_noise.metrics import SplitMetrics
-from darts_noise.nets.network import Network, WithAuxiliary, create_model
+from darts_noise.nets.network import Network, WithAuxiliary, auxiliary_fits, create_model
 from darts_noise.nets.width import channels_for
 from darts_noise.reading import laid_out
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.published import load_genotype
 from darts_noise.train.compilation import compile_forward
 from darts_noise.train.mixing import BatchMixing
-from darts_noise.train.settings import check_settings
+from darts_noise.train.settings import TrainConfig
 
 ADVICE = "try a smaller model.learning_rate, or trainer.gradient_clip_val"
 
 
-class TrainModule(PlainModule):
+class TrainModule(PlainModule[TrainConfig]):
     """Trains one discrete network.
 
     The network is made by `build`; by the Trainer's `ImageDataModule`, if it is not there by then;
     or by a checkpoint: ``TrainModule.load_from_checkpoint(path).net`` is the trained network.
 
     Args:
-        genotype: a published name, a .json, or a run directory; for train.py also the name of a
-            search, and null for the newest.
-        channels: channels of a state before the first reduction.
-        parameters: those of the network, without auxiliary head; the channels that come nearest
-            stand in place of ``channels``. Null leaves them.
-        num_cells: cells of the network, with reductions at one and two thirds.
-        stem: small (8×8 to 28×28 images), cifar or imagenet.
-        stem_stride: 1, 2 or 4, of the small or cifar stem.
-        auxiliary_weight: weight of the auxiliary head's loss; 0 for no head.
-        drop_path: probability of dropping an operation at the end; rises linearly from 0.
-        label_smoothing: share of the label's mass that is spread over all classes.
-        mixup: α of the Beta that mixes images and labels of a batch (MixUp); 0 for none.
-        cutmix: likewise for rectangles (CutMix); with both, one of the two per batch at random.
-        ema_decay: of the weights' moving average, which is then evaluated and saved; 0 for none.
-            It reaches back 1 / (1 − ema_decay) steps and starts at the first weights, so a short
-            run needs a smaller one.
-        learning_rate: at the start (SGD).
-        learning_rate_decay: factor on the rate after each epoch; null for a cosine to 0.
-        momentum: of SGD.
-        weight_decay: of SGD.
-        channels_last: keep the channels of a pixel together in memory; the same figures, faster.
-        compile: torch.compile the network for training; slow to start, then faster.
-        seed: of MixUp and CutMix.
+        config: a `TrainConfig`, whose fields are the settings; or a genotype's name or file.
+        settings: fields of `TrainConfig` by name, such as ``channels=16``.
 
     Raises:
-        ValueError: a value out of range, or an unknown name; the message names the key.
+        SettingError: a value out of range, or an unknown name; here and in the methods below. Its
+            key begins with ``model.``.
     """
 
+    config_class = TrainConfig
     net: Network
 
-    def __init__(
-        self,
-        genotype: str | None = None,
-        channels: int = 36,
-        parameters: int | None = None,
-        num_cells: int = 20,
-        stem: str = "cifar",
-        stem_stride: int = 1,
-        auxiliary_weight: float = 0.4,
-        drop_path: float = 0.2,
-        label_smoothing: float = 0.0,
-        mixup: float = 0.0,
-        cutmix: float = 0.0,
-        ema_decay: float = 0.0,
-        learning_rate: float = 0.025,
-        learning_rate_decay: float | None = None,
-        momentum: float = 0.9,
-        weight_decay: float = 3e-4,
-        channels_last: bool = True,
-        compile: bool = False,
-        seed: int = 0,
-    ) -> None:
+    @within("model")
+    def __init__(self, config: TrainConfig | str | None = None, **settings: Any) -> None:
         super().__init__()
-        self.save_hyperparameters()
-        self.learning_rate = learning_rate  # of the epoch
-        check_settings(self.hparams)
+        self.configure(config_of(TrainConfig, config, settings))
+        self.learning_rate = self.config.learning_rate  # of the epoch
         self.compiled_forward: Callable[[Tensor], Tensor | WithAuxiliary] | None = None
         self.finite = FiniteCheck(ADVICE)
 
+    @within("model")
     def build(self, genotype: Genotype, num_classes: int, in_channels: int) -> "TrainModule":
         """Makes ``net`` for data of this form; the Trainer may run after that.
 
         Raises:
             ValueError: a stem or a size that does not exist.
         """
-        hparams = self.hparams
-        form = {key: hparams[key] for key in ("num_cells", "stem", "stem_stride")}
-        form |= {"num_classes": num_classes, "in_channels": in_channels}
-        if hparams["parameters"] is not None:
-            hparams["channels"] = channels_for(genotype, hparams["parameters"], **form)
-        auxiliary = hparams["auxiliary_weight"] > 0
-        net = create_model(genotype, channels=hparams["channels"], auxiliary=auxiliary, **form)
+        c = self.config
+        form: dict[str, Any] = {
+            "num_classes": num_classes,
+            "in_channels": in_channels,
+            "num_cells": c.num_cells,
+            "stem": c.stem,
+            "stem_stride": c.stem_stride,
+        }
+        if c.parameters is not None:
+            c = replace(c, channels=channels_for(genotype, c.parameters, **form))
+            self.configure(c)
+        auxiliary = c.auxiliary_weight > 0
+        net = create_model(genotype, channels=c.channels, auxiliary=auxiliary, **form)
         return self.use(net, num_classes, in_channels)
+
+    def leave_out_head(self, genotype: Genotype, shape: tuple[int, int, int]) -> None:
+        """Sets ``auxiliary_weight`` to 0 where images (C, H, W) are too small for the head."""
+        c = self.config
+        if not auxiliary_fits(shape[1:], c.stem, c.stem_stride, genotype.choice("pooling")):
+            self.configure(replace(c, auxiliary_weight=0.0))
 
     def use(self, net: nn.Module, num_classes: int, in_channels: int) -> "TrainModule":
         """Takes any network in place of one of cells, with its form; the Trainer may run after.
@@ -129,15 +105,13 @@ class TrainModule(PlainModule):
             num_classes: size of its last layer.
             in_channels: of the images.
         """
-        hparams = self.hparams
+        c = self.config
         self.form = {"num_classes": num_classes, "in_channels": in_channels}
         self.net = cast(Network, net)  # which it nearly always is
-        if hparams["channels_last"]:
+        if c.channels_last:
             self.net.to(memory_format=torch.channels_last)
-        mixup, cutmix = hparams["mixup"], hparams["cutmix"]
-        self.mixing = (
-            BatchMixing(mixup, cutmix, num_classes, hparams["seed"]) if mixup or cutmix else None
-        )
+        mixes = c.mixup or c.cutmix
+        self.mixing = BatchMixing(c.mixup, c.cutmix, num_classes, c.seed) if mixes else None
         self.metrics = SplitMetrics(num_classes, "train", "val", "test")
         return self
 
@@ -150,7 +124,7 @@ class TrainModule(PlainModule):
         if hasattr(self, "net"):
             return
         data = getattr(self.trainer, "datamodule", None)
-        genotype = self.hparams["genotype"]
+        genotype = self.config.genotype
         if genotype is None or not isinstance(data, ImageDataModule):
             raise ValueError(
                 "the training needs TrainModule(genotype=...) and "
@@ -185,7 +159,7 @@ class TrainModule(PlainModule):
             number = (self.current_epoch, batch_idx, self.global_rank)
             images, targets = self.mixing(images, labels, *number)
             labels = targets.argmax(-1)  # accuracy is told by the stronger label
-        smoothing = self.hparams["label_smoothing"]
+        smoothing = self.config.label_smoothing
         out = (self.compiled_forward or self.net)(self._laid_out(images))
         logits = out.logits if isinstance(out, WithAuxiliary) else out
         loss = F.cross_entropy(logits, targets, label_smoothing=smoothing)
@@ -194,7 +168,7 @@ class TrainModule(PlainModule):
         self.log("train/loss", loss.detach(), on_step=True, on_epoch=False, logger=False)
         if isinstance(out, WithAuxiliary):
             auxiliary = F.cross_entropy(out.auxiliary, targets, label_smoothing=smoothing)
-            loss = loss + self.hparams["auxiliary_weight"] * auxiliary
+            loss = loss + self.config.auxiliary_weight * auxiliary
         self._require_finite([("the training loss", [loss.detach()])])
         return loss
 
@@ -223,7 +197,7 @@ class TrainModule(PlainModule):
         saves it as ``state_dict`` beside ``current_model_state``, from which a run resumes.
         """
         agreement = Agreement(lambda: {"weights": list(self.net.parameters())})
-        decay = self.hparams["ema_decay"]
+        decay = self.config.ema_decay
         if not decay:
             return [agreement]
         # The device is named because the average is made while the network is still on the CPU.
@@ -232,7 +206,7 @@ class TrainModule(PlainModule):
         return [agreement, WeightAveraging(device=device, multi_avg_fn=average(decay))]
 
     def on_fit_start(self) -> None:
-        if self.hparams["compile"]:
+        if self.config.compile:
             self.compiled_forward = compile_forward(self.net)
 
     def on_fit_end(self) -> None:
@@ -247,7 +221,7 @@ class TrainModule(PlainModule):
     def _follow_schedule(self) -> None:
         epochs = max(self.trainer.max_epochs or 1, 1)
         if isinstance(self.net, Network):
-            self.net.drop_path = self.hparams["drop_path"] * self.current_epoch / epochs
+            self.net.drop_path = self.config.drop_path * self.current_epoch / epochs
         # Kept here: by the end of the epoch the schedule has moved on.
         self.learning_rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
@@ -264,15 +238,15 @@ class TrainModule(PlainModule):
         self.log_dict(self.metrics.collect("test"))
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
-        hparams = self.hparams
+        c = self.config
         optimiser = SGD(
             self.net.parameters(),
-            lr=hparams["learning_rate"],
-            momentum=hparams["momentum"],
-            weight_decay=hparams["weight_decay"],
+            lr=c.learning_rate,
+            momentum=c.momentum,
+            weight_decay=c.weight_decay,
         )
         schedule: LRScheduler
-        if (decay := hparams["learning_rate_decay"]) is not None:
+        if (decay := c.learning_rate_decay) is not None:
             schedule = ExponentialLR(optimiser, decay)
         else:
             schedule = CosineAnnealingLR(optimiser, max(self.trainer.max_epochs or 1, 1))
@@ -280,7 +254,7 @@ class TrainModule(PlainModule):
 
     def _laid_out(self, images: Tensor) -> Tensor:
         """The images in the memory format of the weights."""
-        if self.hparams["channels_last"]:
+        if self.config.channels_last:
             return laid_out(images)
         return images
 

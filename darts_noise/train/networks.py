@@ -3,13 +3,13 @@
 >>> from torch import nn
 >>> def linear(num_classes, in_channels):
 ...     return nn.Sequential(nn.Flatten(), nn.Linear(in_channels * 64, num_classes))
->>> make_network(linear, 10, 1, {})[1].out_features
+>>> make_network(linear, 10, 1, TrainConfig())[1].out_features
 10
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -17,10 +17,12 @@ from weakref import WeakSet
 import torch
 from torch import nn
 
+from darts_noise.errors import SettingError
 from darts_noise.nets.network import create_model
 from darts_noise.nets.width import channels_for
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.published import load_genotype
+from darts_noise.train.settings import TrainConfig
 
 Factory = Callable[[int, int], nn.Module]
 """(num_classes, in_channels) → a module from images (B, in_channels, H, W) to logits
@@ -28,10 +30,6 @@ Factory = Callable[[int, int], nn.Module]
 
 NetworkLike = str | Path | Genotype | Factory
 """A published name, a `Genotype`, a path to a ``.json``, a run directory, or a `Factory`."""
-
-FORM = ("channels", "num_cells", "stem", "stem_stride")
-"""Those arguments of `TrainModule` that a network of cells is made from."""
-
 
 _MADE: WeakSet[nn.Module] = WeakSet()
 """The modules that factories have made and that are still there."""
@@ -46,15 +44,16 @@ def loaded(network: NetworkLike) -> Genotype | Factory:
     if isinstance(network, str | Path | Genotype):
         return load_genotype(network)
     if isinstance(network, nn.Module) or not callable(network):
-        raise ValueError(
-            "network: expected a genotype, its name or file, or a function "
-            f"(num_classes, in_channels) → module, got {type(network).__name__}"
+        raise SettingError(
+            "network",
+            "expected a genotype, its name or file, or a function "
+            f"(num_classes, in_channels) → module, got {type(network).__name__}",
         )
     return network
 
 
 def make_network(
-    network: Genotype | Factory, num_classes: int, in_channels: int, recipe: Mapping[str, Any]
+    network: Genotype | Factory, num_classes: int, in_channels: int, recipe: TrainConfig
 ) -> nn.Module:
     """A fresh module without auxiliary head or drop path; see `Factory` for its form.
 
@@ -62,20 +61,26 @@ def make_network(
         ValueError: a size that does not exist, or a factory that makes something else.
     """
     if isinstance(network, Genotype):
-        form = {key: recipe[key] for key in FORM if key in recipe}
-        form |= {"num_classes": num_classes, "in_channels": in_channels}
-        if (parameters := recipe.get("parameters")) is not None:
-            form.pop("channels", None)
-            form["channels"] = channels_for(network, parameters, **form)
-        cells: nn.Module = create_model(network, **form)
+        form: dict[str, Any] = {
+            "num_classes": num_classes,
+            "in_channels": in_channels,
+            "num_cells": recipe.num_cells,
+            "stem": recipe.stem,
+            "stem_stride": recipe.stem_stride,
+        }
+        channels = recipe.channels
+        if recipe.parameters is not None:
+            channels = channels_for(network, recipe.parameters, **form)
+        cells: nn.Module = create_model(network, channels=channels, **form)
         return cells
     net = network(num_classes, in_channels)
     if not isinstance(net, nn.Module):
-        raise ValueError(f"network: expected its function to make a module, got {net!r:.80}")
+        raise SettingError("network", f"expected its function to make a module, got {net!r:.80}")
     if net in _MADE:  # which would go on from where its last training left it
-        raise ValueError(
-            f"network: expected its function to make a new module at every call, got the same "
-            f"{type(net).__name__} again"
+        raise SettingError(
+            "network",
+            f"expected its function to make a new module at every call, got the same "
+            f"{type(net).__name__} again",
         )
     _MADE.add(net)
     return net
@@ -86,7 +91,7 @@ def suited_network(
     network: Genotype | Factory,
     num_classes: int,
     shape: tuple[int, int, int],
-    recipe: Mapping[str, Any],
+    recipe: TrainConfig,
 ) -> nn.Module:
     """A module that has been seen to map images (B, C, H, W) to logits (B, num_classes).
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from darts_noise.atomic import write_text
+from darts_noise.errors import SettingError
 from darts_noise.space.shown import shown
 from darts_noise.train.noise_record import NoiseRun, read_run
 
@@ -68,15 +69,17 @@ class RunFile:
             runs = [read_run(run) for run in content["runs"]]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             names = ", ".join(field.name for field in fields(NoiseRun))
-            raise ValueError(
-                f"path: expected runs of a noise fit ({FORMAT}: {names}) in {path}; "
-                "take another path or delete the file"
+            raise SettingError(
+                "path",
+                f"expected runs of a noise fit ({FORMAT}: {names}) in {path}; "
+                "take another path or delete the file",
             ) from None
         for key, value in self.about.items():
             if key in about and about[key] != value:
-                raise ValueError(
-                    f"path: {path} holds another measurement, whose {key} is {shown(about[key])} "
-                    f"and not {shown(value)}; take another path or delete the file"
+                raise SettingError(
+                    "path",
+                    f"{path} holds another measurement, whose {key} is {shown(about[key])} "
+                    f"and not {shown(value)}; take another path or delete the file",
                 )
         self.about = about | self.about
         self.runs = {run.key: run for run in runs}

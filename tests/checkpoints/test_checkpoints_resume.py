@@ -17,7 +17,7 @@ from darts_noise.checkpoints.checkpoint_io import SealedCheckpointIO, resumable
 from darts_noise.cli import search, train
 from darts_noise.cli.session import Session
 from darts_noise.report.metrics_table import MetricsTable
-from darts_noise.search.step import SearchStep
+from darts_noise.search.module import SearchModule
 from darts_noise.train.module import TrainModule
 from darts_noise.train.run_file import RunFile
 
@@ -123,10 +123,10 @@ def at_call(
 
 
 STOPS = [
-    ("search", SearchStep, "_step_alpha", 1),
-    ("search", SearchStep, "_step_weights", 3),
-    ("search", SearchStep, "_step_twin", 4),
-    ("search", SearchStep, "_step_weights", 2),  # the last batch of an epoch
+    ("search", SearchModule, "_step_alpha", 1),
+    ("search", SearchModule, "_step_weights", 3),
+    ("search", SearchModule, "_step_twin", 4),
+    ("search", SearchModule, "_step_weights", 2),  # the last batch of an epoch
     ("search", search.SearchModule, "validation_step", 0),
     ("search", MetricsTable, "log_metrics", 0),
     ("train", TrainModule, "training_step", 0),  # with gradients that wait for the next batch
@@ -181,8 +181,8 @@ def killed_before_its_card(
 @pytest.mark.parametrize(
     ("kind", "owner", "name", "number"),
     [
-        ("search", SearchStep, "_step_weights", 1),  # before there is a checkpoint
-        ("search", SearchStep, "_step_twin", 4),
+        ("search", SearchModule, "_step_weights", 1),  # before there is a checkpoint
+        ("search", SearchModule, "_step_twin", 4),
         ("search", MetricsTable, "log_metrics", 0),  # the epoch is saved and not yet logged
         ("search", MetricsTable, "log_metrics", 1),
         ("search", Session, "close", 0),  # all is done but the card
@@ -350,7 +350,7 @@ def test_without_a_whole_checkpoint_the_run_is_refused_and_left_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as patch:
-        at_call(patch, SearchStep, "_step_twin", 4, killed)
+        at_call(patch, SearchModule, "_step_twin", 4, killed)
         with pytest.raises(KilledError):
             run("search", tmp_path)
     folder = tmp_path / "search" / "r"
@@ -374,7 +374,7 @@ def test_a_full_disk_ends_the_run_in_one_line_and_the_run_goes_on_later(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        at_call(patch, SearchStep, "_step_twin", 4, lambda: patch.setattr(os, "fsync", full))
+        at_call(patch, SearchModule, "_step_twin", 4, lambda: patch.setattr(os, "fsync", full))
         with pytest.raises(SystemExit) as ended:
             run("search", tmp_path)
     assert ended.value.code == 2

@@ -26,7 +26,7 @@ def test_it_builds(path: Path, tmp_path):
     }[path.parent.name]
     cli = cli_class(module_class, ["--config", str(path)])
     trainer = cli.make_trainer()
-    assert trainer.max_epochs > 4 + cli.model.hparams.get("warmup_epochs", 0)
+    assert trainer.max_epochs > 4 + getattr(cli.model.config, "warmup_epochs", 0)
     data = cli.datamodule
     assert data.name == {"imagenet": "image_folder"}.get(path.stem, path.stem)
     module = cli.model
@@ -51,8 +51,8 @@ def test_a_variant_lies_over_a_search_config_and_states_every_setting(path: Path
     digits = ROOT / "configs" / "search" / "digits.yaml"
     cli = SearchCLI(dn.SearchModule, ["--config", str(digits), "--config", str(path)])
     assert list(cli.model.variants) == [path.stem]
-    assert cli.model.hparams["channels"] == 8
-    stated = cli.model.hparams["variants"][path.stem]
+    assert cli.model.config.channels == 8
+    stated = cli.model.config.variants[path.stem]
     signature = inspect.signature(type(cli.model.variants[path.stem]))
     default = {k: p.default for k, p in signature.parameters.items()}
     assert stated == default
@@ -68,18 +68,18 @@ def test_several_presets_lie_over_each_other(tmp_path):
     later.write_text("model: {channels: 6, variants: {gdas: {temperature: 5e0}}}\n")
     argv = ["--model.channels=4", "--config", str(presets["gdas"])]
     argv += [f"--config={presets['pc_darts']}", "-c", str(later)]
-    hparams = SearchCLI(dn.SearchModule, argv).model.hparams
-    assert hparams["variants"] == {
+    config = SearchCLI(dn.SearchModule, argv).model.config
+    assert config.variants == {
         "gdas": {"temperature": 5.0},
         "pc_darts": {"parts": 4, "edge_normalisation": True},
     }
-    assert hparams["channels"] == 6
+    assert config.channels == 6
     later.write_text("model: {channels: 6, variants: gdas}\n")
-    assert SearchCLI(dn.SearchModule, argv).model.hparams["variants"]["gdas"] is None
-    none = SearchCLI(dn.SearchModule, [*argv, "--model.variants=null"]).model.hparams
-    assert none["variants"] is None
-    alone = SearchCLI(dn.SearchModule, ["--model.variants=gdas"]).model.hparams
-    assert alone["variants"] == {"gdas": None}
+    assert SearchCLI(dn.SearchModule, argv).model.config.variants["gdas"] is None
+    none = SearchCLI(dn.SearchModule, [*argv, "--model.variants=null"]).model.config
+    assert none.variants is None
+    alone = SearchCLI(dn.SearchModule, ["--model.variants=gdas"]).model.config
+    assert alone.variants == {"gdas": None}
 
 
 def test_every_variant_has_a_preset():
@@ -90,7 +90,7 @@ def test_every_variant_has_a_preset():
 def test_a_penalty_lies_over_a_search_config_and_states_every_setting(path: Path):
     digits = ROOT / "configs" / "search" / "digits.yaml"
     cli = SearchCLI(dn.SearchModule, ["--config", str(digits), "--config", str(path)])
-    [(name, stated)] = cli.model.hparams["penalty"].items()
+    [(name, stated)] = cli.model.config.penalty.items()
     assert path.stem in (name, *(f"{name}_{word}" for word in stated.values()))
     allowed = inspect.signature(type(cli.model.penalty)).parameters
     assert {k: type(v) for k, v in stated.items()} == {
@@ -117,7 +117,7 @@ def test_every_penalty_has_a_preset():
 )
 def test_an_option_takes_the_place_of_a_files_penalty(given, expected):
     preset = ["--config", str(PENALTIES[0]), f"--model.penalty={given}", "--model.twin_restart=0"]
-    found = SearchCLI(dn.SearchModule, preset).model.hparams["penalty"]
+    found = SearchCLI(dn.SearchModule, preset).model.config.penalty
     assert found == expected
     if isinstance(expected, dict):
         [(name, settings)] = expected.items()
@@ -128,21 +128,17 @@ def test_an_option_takes_the_place_of_a_files_penalty(given, expected):
 
 def test_paper_presets_are_the_defaults():
     """DARTS, section 3.1 and appendix A.1: the figures of the search and of the retraining."""
-
-    def defaults(cls):
-        return {k: p.default for k, p in inspect.signature(cls).parameters.items()}
-
-    search = defaults(dn.SearchModule)
-    assert (search["channels"], search["num_cells"]) == (16, 8)
-    assert (search["learning_rate"], search["learning_rate_min"]) == (0.025, 0.001)
-    assert (search["momentum"], search["weight_decay"], search["gradient_clip"]) == (0.9, 3e-4, 5)
-    assert (search["alpha_learning_rate"], search["alpha_betas"]) == (3e-4, (0.5, 0.999))
-    assert search["alpha_weight_decay"] == 1e-3
-    train = defaults(dn.TrainModule)
-    assert (train["channels"], train["num_cells"]) == (36, 20)
-    assert (train["auxiliary_weight"], train["drop_path"]) == (0.4, 0.2)
-    assert (train["learning_rate"], train["momentum"], train["weight_decay"]) == (0.025, 0.9, 3e-4)
-    assert defaults(dn.ImageDataModule)["validation_fraction"] == 0.5
+    search = dn.SearchConfig()
+    assert (search.channels, search.num_cells) == (16, 8)
+    assert (search.learning_rate, search.learning_rate_min) == (0.025, 0.001)
+    assert (search.momentum, search.weight_decay, search.gradient_clip) == (0.9, 3e-4, 5)
+    assert (search.alpha_learning_rate, search.alpha_betas) == (3e-4, (0.5, 0.999))
+    assert search.alpha_weight_decay == 1e-3
+    train = dn.TrainConfig()
+    assert (train.channels, train.num_cells) == (36, 20)
+    assert (train.auxiliary_weight, train.drop_path) == (0.4, 0.2)
+    assert (train.learning_rate, train.momentum, train.weight_decay) == (0.025, 0.9, 3e-4)
+    assert dn.DataConfig().validation_fraction == 0.5
     assert (SearchCLI.max_epochs, TrainCLI.max_epochs) == (50, 600)
 
 

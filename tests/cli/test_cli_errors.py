@@ -47,7 +47,7 @@ def run(script, argv, capsys):
             ["--model.penalty", "twni"],
             "model.penalty: unknown penalty 'twni': did you mean",
         ),
-        (search, ["--model.penalty={twin: {form: lg}}"], "model.penalty.twin: unknown form 'lg'"),
+        (search, ["--model.penalty={twin: {form: lg}}"], "penalty.twin.form: unknown form 'lg'"),
         (search, ["--model.penalty={twin: {frm: log}}"], "did you mean 'form'?"),
         (search, ["--model.penalty={gram: {samples: 2.5}}"], "samples: expected a whole number"),
         (search, ["--model.penalty={twin: null, gram: null}"], "expected the name of a penalty"),
@@ -263,7 +263,7 @@ def test_help_is_short_and_names_every_own_key(script, capsys):
         script.main(["--help"])
     text = capsys.readouterr().out
     assert stop.value.code == 0
-    assert len(text.splitlines()) <= 95
+    assert len(text.splitlines()) <= 100
     for key in ("--seed", "--model.channels", "--data.name", "--trainer.max_epochs"):
         assert key in text
 

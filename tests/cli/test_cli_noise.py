@@ -9,7 +9,7 @@ from PIL import Image
 
 import darts_noise as dn
 from darts_noise.cli import search, train
-from darts_noise.noise import fingerprint
+from darts_noise.noise.families import fingerprint
 
 FEW = [
     "--data.train_samples=80",

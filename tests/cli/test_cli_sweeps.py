@@ -51,7 +51,7 @@ def test_the_parser_takes_its_commands(path: Path, monkeypatch: pytest.MonkeyPat
     weights = set()
     for command in (commands(sweep)[0], commands(sweep)[-1]):
         cli = SearchCLI(dn.SearchModule, command[3:])
-        weights.add(cli.model.hparams["noise_weight"])
+        weights.add(cli.model.config.noise_weight)
         assert cli.datamodule.name == path.stem
     assert weights == set(map(float, ends(sweep["parameters"]["model.noise_weight"])))
 

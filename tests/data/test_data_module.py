@@ -9,7 +9,9 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from darts_noise.data import Batch, BatchStream, ImageDataModule, channel_statistics
+from darts_noise.data.batches import Batch, BatchStream
+from darts_noise.data.images import channel_statistics
+from darts_noise.data.module import ImageDataModule
 
 
 def ready(**settings: Any) -> ImageDataModule:

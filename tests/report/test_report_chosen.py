@@ -4,7 +4,7 @@ import pytest
 from small_histories import history_of
 
 from darts_noise.report.chosen import chosen_entries, strengths
-from darts_noise.space import load_genotype
+from darts_noise.space.published import load_genotype
 
 
 @pytest.mark.parametrize("space", ["darts", "low_pass"])

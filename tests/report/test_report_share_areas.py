@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 
 from darts_noise.report.share_areas import OTHER_COLOUR, draw_areas, explain_areas, looks
 from darts_noise.report.style import OPERATION_KINDS
-from darts_noise.space import list_operations
-from darts_noise.space.operations import get_operation
+from darts_noise.space.operations import get_operation, list_operations
 
 SHARES = {
     "none": [(0.0, 0.2), (1.0, 0.1)],

@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from darts_noise.space import list_operations, register_operation
-from darts_noise.space.operations import get_operation
+from darts_noise.space.operations import get_operation, list_operations, register_operation
 from darts_noise.space.operations.identity import FactorizedReduce
 from darts_noise.space.operations.pooling import BlurPool
 from darts_noise.space.operations.registry import _REGISTRY

@@ -73,7 +73,7 @@ def refusal(capsys, file, *options):
             "train: data.batch_size: expected at least 64 images",
         ),
         ({"unseen_families": ["dataset:nope"]}, "unseen_families: "),
-        ({"noise_family": "dataset:nope"}, "search: noise_family: "),
+        ({"noise_family": "dataset:nope"}, "search: model.noise_family: "),
         ({"seeds": 0}, "seeds: expected 1 or more, got 0"),
         ({"parameters": 0}, "parameters: expected 1 or more, got 0"),
         ({"seeds": "many"}, "seeds: expected int, got 'many'"),

@@ -190,7 +190,7 @@ def test_a_unit_that_cannot_be_made_stops_only_those_that_need_it(tmp_path, monk
     search = work.search_cell
 
     def refused(cli):
-        if cli.model.hparams["noise_weight"]:
+        if cli.model.config.noise_weight:
             raise ValueError("no such search")
         return search(cli)
 

@@ -91,7 +91,7 @@ def test_a_control_trains_with_what_is_its_own(tmp_path):
     still = worker.test(alexnet, SEED, None)["test_accuracy"]
     assert still < 0.3  # without a learning rate nothing is learnt
     cli = worker._training(alexnet, SEED, None)
-    assert cli.model.hparams["weight_decay"] == 5e-4
+    assert cli.model.config.weight_decay == 5e-4
 
 
 def test_what_diverges_is_null(tmp_path):

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from darts_noise.errors import SettingError
 from darts_noise.noise.penalties.penalty import Penalty, Trial, register_penalty
 
 TINY = 1e-12
@@ -111,9 +112,9 @@ class Gram(Penalty):
 
     def __init__(self, samples: int = 8, jitter: float = 1e-3) -> None:
         if samples < 2:
-            raise ValueError(f"samples: expected at least 2, got {samples}")
+            raise SettingError("samples", f"expected at least 2, got {samples}")
         if not 0 < jitter <= 1:
-            raise ValueError(f"jitter: expected more than 0 and at most 1, got {jitter}")
+            raise SettingError("jitter", f"expected more than 0 and at most 1, got {jitter}")
         self.samples, self.jitter = samples, jitter
 
     def __call__(self, trial: Trial) -> Tensor:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darts_noise.distributed.collectives import average_over_processes
+from darts_noise.errors import SettingError
 from darts_noise.noise.penalties.penalty import Penalty, Trial, register_penalty
 
 Loss = Callable[[Sequence[Tensor]], Tensor]
@@ -65,7 +66,7 @@ class Lookahead(Penalty):
 
     def __init__(self, learning_rate: float = 0.1) -> None:
         if not learning_rate > 0:
-            raise ValueError(f"learning_rate: expected more than 0, got {learning_rate}")
+            raise SettingError("learning_rate", f"expected more than 0, got {learning_rate}")
         self.learning_rate = learning_rate
 
     def __call__(self, trial: Trial) -> Tensor:

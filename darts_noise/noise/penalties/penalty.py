@@ -10,10 +10,11 @@ is one file beside this one with a class under ``@register_penalty``, imported i
         lookahead: {learning_rate: 0.1}
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,6 +22,7 @@ from torch import Tensor
 from darts_noise.configured import configured
 from darts_noise.data.batches import Batch
 from darts_noise.distributed.collectives import average_over_processes
+from darts_noise.errors import SettingError
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,48 @@ class Trial:
     num_classes: int
 
 
+OfLoss = Callable[[Tensor, int], Tensor]
+"""A penalty as a function of the noise loss and the number of classes."""
+
+G = TypeVar("G", covariant=True)
+
+
+class Facing(Protocol[G]):
+    """The weights that face the noise at one α, and two ways to differentiate a penalty there."""
+
+    @property
+    def is_first_order(self) -> bool:
+        """Whether the gradient is that at the weights as they are."""
+
+    def differentiate(self, penalty: "Penalty") -> G:
+        """The gradient of any penalty, by the search's hypergradient; nothing is changed."""
+
+    def in_one_pass(self, of_loss: OfLoss) -> G:
+        """The gradient of a function of the twin's loss, to first order, and that of the twin.
+
+        The pass is a training step of the twin: its batch norms gather statistics.
+        """
+
+
+def noise_fit_penalty(noise_loss: Tensor, num_classes: int) -> Tensor:
+    """P = max(0, 1 − L_noise / log C), in [0, 1]: the share of a guess's loss that is removed.
+
+    0 where the twin does no better than guess, 1 where it fits the noise perfectly.
+
+    Args:
+        noise_loss: scalar cross-entropy of the twin on noise, in nats.
+        num_classes: C, at least 2, of the noise set, which may have fewer than the network; log C
+            is the loss of a guess among them.
+
+    >>> import torch
+    >>> noise_fit_penalty(torch.tensor(0.0), 10)
+    tensor(1.)
+    >>> noise_fit_penalty(torch.tensor(5.0), 10)
+    tensor(0.)
+    """
+    return (1 - noise_loss / math.log(num_classes)).clamp(min=0)
+
+
 class Penalty(ABC):
     """P(α), to be made small.
 
@@ -55,26 +99,35 @@ class Penalty(ABC):
             is trained, and no other hypergradient than the first order is accepted.
         norms: batch norms use the statistics of the ``batch``, or the ``running`` ones, with which
             the output for an image does not depend on the others.
+        mixed_batches: whether w itself is trained on noise as well, towards a small `of_fit`.
     """
 
     weights: ClassVar[Literal["twin", "own"]] = "twin"
     norms: ClassVar[Literal["batch", "running"]] = "batch"
+    mixed_batches: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, trial: Trial) -> Tensor:
         """The penalty: a scalar that can be differentiated by α and by the trial's weights."""
+
+    def gradient(self, facing: Facing[G]) -> G:
+        """Its gradient with respect to α."""
+        return facing.differentiate(self)
+
+    def of_fit(self, noise_loss: Tensor, num_classes: int) -> Tensor:
+        """The penalty of weights that have been trained on the noise down to a loss.
+
+        It ranks the candidates of a search. `noise_fit_penalty`, unless this penalty itself is a
+        function of the noise loss.
+        """
+        return noise_fit_penalty(noise_loss, num_classes)
 
 
 class LossPenalty(Penalty):
     """A penalty that depends on the noise loss alone.
 
     One pass of the twin then gives α and v their gradients, to first order.
-
-    Attributes:
-        mixed_batches: whether w itself is trained on noise as well, towards a small penalty.
     """
-
-    mixed_batches: ClassVar[bool] = False
 
     @abstractmethod
     def of_loss(self, noise_loss: Tensor, num_classes: int) -> Tensor:
@@ -86,6 +139,14 @@ class LossPenalty(Penalty):
             [F.cross_entropy(trial.logits(trial.weights, images), labels)]
         )
         return self.of_loss(loss, trial.num_classes)
+
+    def gradient(self, facing: Facing[G]) -> G:
+        if facing.is_first_order and self.weights == "twin":
+            return facing.in_one_pass(self.of_loss)
+        return super().gradient(facing)
+
+    def of_fit(self, noise_loss: Tensor, num_classes: int) -> Tensor:
+        return self.of_loss(noise_loss, num_classes)
 
 
 P = TypeVar("P", bound=type[Penalty])
@@ -118,9 +179,10 @@ def penalty_name(setting: str | Mapping[str, Any]) -> str:
     if isinstance(setting, str):
         return setting
     if not isinstance(setting, Mapping) or len(setting) != 1:
-        raise ValueError(
-            "model.penalty: expected the name of a penalty, or one with its settings as in "
-            f"{{twin: {{form: log}}}}, got {setting!r}"
+        raise SettingError(
+            "penalty",
+            "expected the name of a penalty, or one with its settings as in "
+            f"{{twin: {{form: log}}}}, got {setting!r}",
         )
     return str(next(iter(setting)))
 
@@ -135,7 +197,7 @@ def make_penalty(setting: str | Mapping[str, Any]) -> Penalty:
     name = penalty_name(setting)
     given = None if isinstance(setting, str) else setting[name]
     if not isinstance(given, Mapping | None):
-        raise ValueError(
-            f"model.penalty.{name}: expected settings, as in {{form: log}}, got {given!r}"
+        raise SettingError(
+            f"penalty.{name}", f"expected settings, as in {{form: log}}, got {given!r}"
         )
-    return configured("penalty", "model.penalty", _PENALTIES, name, given)
+    return configured("penalty", "penalty", _PENALTIES, name, given)

@@ -2,8 +2,7 @@
 
 from torch import Tensor
 
-from darts_noise.noise.penalties.penalty import LossPenalty, register_penalty
-from darts_noise.noise.penalties.twin import noise_fit_penalty
+from darts_noise.noise.penalties.penalty import LossPenalty, noise_fit_penalty, register_penalty
 
 
 @register_penalty("shared")

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from darts_noise.errors import SettingError
 from darts_noise.nets.macro import mix_norms
 from darts_noise.nets.mixed.textbook import MixedCell, MixedOperation
 from darts_noise.nets.supernet import SuperNet
@@ -47,7 +48,7 @@ class PcDarts(Variant):
 
     def __init__(self, parts: int = 4, edge_normalisation: bool = True) -> None:
         if parts < 2:
-            raise ValueError(f"parts: expected at least 2, got {parts}")
+            raise SettingError("parts", f"expected at least 2, got {parts}")
         self.parts = parts
         self.edge_normalisation = edge_normalisation
 
@@ -57,9 +58,9 @@ class PcDarts(Variant):
             for index, mixed in enumerate(cell.mixed):
                 assert isinstance(mixed, MixedOperation)
                 if mixed.channels % self.parts:
-                    raise ValueError(
-                        f"model.channels: variant pc_darts needs a multiple of {self.parts}, "
-                        f"got {mixed.channels}"
+                    raise SettingError(
+                        "channels",
+                        f"variant pc_darts needs a multiple of {self.parts}, got {mixed.channels}",
                     )
                 cell.mixed[index] = PartialMixedOperation(mixed, self.parts)
 

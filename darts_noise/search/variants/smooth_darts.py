@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from darts_noise.errors import SettingError
 from darts_noise.search.gradients import gradients
 from darts_noise.search.variants.variant import Variant, Weights, register_variant
 
@@ -14,7 +15,7 @@ class Perturbed(Variant):
 
     def __init__(self, radius: float = 0.3) -> None:
         if not 0 < radius <= 1:
-            raise ValueError(f"radius: expected more than 0 and at most 1, got {radius}")
+            raise SettingError("radius", f"expected more than 0 and at most 1, got {radius}")
         self.final_radius = radius
         self.radius = radius / 10
 
@@ -53,7 +54,7 @@ class SmoothAdversarial(Perturbed):
     def __init__(self, radius: float = 0.3, steps: int = 7) -> None:
         super().__init__(radius)
         if steps < 1:
-            raise ValueError(f"steps: expected at least 1, got {steps}")
+            raise SettingError("steps", f"expected at least 1, got {steps}")
         self.steps = steps
 
     def perturb(self, weights: Weights, loss: Callable[[Weights], Tensor]) -> Weights:

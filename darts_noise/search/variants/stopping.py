@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from darts_noise.errors import SettingError
 from darts_noise.search.architecture import Architecture
 from darts_noise.search.variants.variant import Variant, register_variant
 
@@ -19,7 +20,7 @@ class DartsPlus(Variant):
 
     def __init__(self, skips: int = 2) -> None:
         if skips < 1:
-            raise ValueError(f"skips: expected at least 1, got {skips}")
+            raise SettingError("skips", f"expected at least 1, got {skips}")
         self.skips = skips
 
     def stop(self, arch: Architecture, curvature: Callable[[], float]) -> str | None:

@@ -88,6 +88,6 @@ def make_variants(settings: Mapping[str, Mapping[str, Setting] | None]) -> dict[
         ValueError: no such variant or setting, or a value that it does not accept.
     """
     return {
-        name: configured("search variant", "model.variants", _VARIANTS, name, given)
+        name: configured("search variant", "variants", _VARIANTS, name, given)
         for name, given in settings.items()
     }

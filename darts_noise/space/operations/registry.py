@@ -11,7 +11,7 @@ from typing import Literal, TypeVar, get_args
 
 from torch import nn
 
-from darts_noise.naming import unknown
+from darts_noise.errors import unknown
 from darts_noise.space.shown import shortened, shown
 
 Kind = Literal["convolution", "dilated", "pooling", "skip", "none"]

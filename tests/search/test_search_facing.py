@@ -8,9 +8,9 @@ import torch.nn.functional as F
 
 import darts_noise as dn
 from darts_noise.noise.penalties import Penalty, list_penalties, make_penalty
+from darts_noise.search.facing import FacingNoise
+from darts_noise.search.gradients import weights_pass
 from darts_noise.search.hypergradients import InnerStep
-from darts_noise.search.passes import weights_pass
-from darts_noise.search.penalty_gradient import noise_gradient, penalty_gradient
 from darts_noise.space.spaces import Space
 
 OPERATIONS = ("skip_connect", "max_pool_3x3", "sep_conv_3x3")
@@ -83,6 +83,11 @@ def differences(value, parameters, size=1e-6):
     return torch.tensor(found, dtype=torch.float64)
 
 
+def penalty_gradient(penalty, net, arch, noise, real, classes, **how):
+    found, _ = FacingNoise(net, arch, noise, real, classes, **how).differentiate(penalty)
+    return found
+
+
 def ends(gradients):
     return torch.stack([g.view(-1)[i] for g in gradients for i in (0, g.numel() - 1)])
 
@@ -131,7 +136,7 @@ def test_one_pass_gives_what_two_would():
     slow = penalty_gradient(made("twin"), net, arch, NOISE, REAL, CLASSES)
     relaxed = {k: w.detach() for k, w in arch().items()}
     own = weights_pass(copy.deepcopy(net), relaxed, NOISE)
-    fast, done = noise_gradient(made("twin"), net, arch, NOISE, REAL, CLASSES)
+    fast, done = made("twin").gradient(FacingNoise(net, arch, NOISE, REAL, CLASSES))
     torch.testing.assert_close(fast.loss, slow.loss)
     for one, other in zip(fast.gradients, slow.gradients, strict=True):
         torch.testing.assert_close(one, other)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from darts_noise.naming import unknown
+from darts_noise.errors import unknown
 
 
 def test_lists_the_valid_names_in_order_and_suggests_the_nearest() -> None:

@@ -1,4 +1,4 @@
-"""The mixed pass against its formula; the other passes are checked where they are used."""
+"""Passes and their gradients against the formulas; the others are checked where they are used."""
 
 import math
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 import darts_noise as dn
-from darts_noise.search.passes import mixed_pass, probing_loss
+from darts_noise.search.gradients import first_order_gradient, mixed_pass, probing_loss
 
 
 def small(classes=3):
@@ -48,3 +48,19 @@ def test_a_probing_loss_is_the_training_loss_and_leaves_the_statistics():
     found = probing_loss(net.train(), (images, labels))(relaxed)
     assert all(torch.equal(before[name], buffer) for name, buffer in net.named_buffers())
     torch.testing.assert_close(found, F.cross_entropy(net(images, relaxed), labels))
+
+
+def test_the_first_order_gradient_is_that_of_the_formula_and_changes_nothing():
+    net, _ = small()
+    net.train()
+    arch = dn.Architecture("noise", 1).double()
+    images, labels = batch(6)
+    held = {name: value.clone() for name, value in net.state_dict().items()}
+    found = first_order_gradient(net, arch, (images, labels))
+    assert all(torch.equal(held[name], value) for name, value in net.state_dict().items())
+    assert all(p.requires_grad and p.grad is None for p in (*net.parameters(), *arch.parameters()))
+    loss = F.cross_entropy(net(images, arch()), labels)
+    torch.testing.assert_close(found.loss, loss.detach())
+    expected = torch.autograd.grad(loss, list(arch.parameters()))
+    for one, other in zip(found.gradients, expected, strict=True):
+        torch.testing.assert_close(one, other)
