@@ -1,4 +1,4 @@
-"""The commands: each parses its arguments, calls a function of the package and prints the result."""
+"""The commands: each parses its arguments, calls a function and prints the result."""
 
 import argparse
 import re
@@ -26,7 +26,7 @@ SEED = Option("seed", int, 0, f"of everything that is random, 0 to {LARGEST_SEED
 SEEDED = ("model.seed", "data.seed")
 """Keys that ``--seed`` sets."""
 BESIDE_RESUME = ("runs", "wandb", "wandb_project", "trust")
-"""What may be given with ``--resume``: where runs are, how they are tracked, whose classes are made."""
+"""What ``--resume`` may stand beside: places, tracking, and whose classes are made."""
 MORE = ("Every other argument of Lightning's Trainer is accepted as --trainer.KEY VALUE.",)
 
 

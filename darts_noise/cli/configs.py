@@ -26,7 +26,7 @@ MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
 MAX_ALIASES = 20
 """Of a config. Deeper nesting overflows the C stack of the YAML reader, which ends the process
-without a message, and a few dozen aliases of aliases can stand for more values than memory holds."""
+without a message. A few dozen aliases of aliases can stand for more values than memory holds."""
 TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null")}
 
 
@@ -96,8 +96,8 @@ def read_config(path: Path) -> dict[str, Any]:
 def merge_configs(configs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the keys of all configs; a later one wins key by key.
 
-    >>> merge_configs([{"model": {"nodes": 2, "stem": "small"}}, {"model": {"nodes": 4}, "seed": 1}])
-    {'model': {'nodes': 4, 'stem': 'small'}, 'seed': 1}
+    >>> merge_configs([{"model": {"nodes": 2, "stem": "small"}}, {"model": {"nodes": 4}}])
+    {'model': {'nodes': 4, 'stem': 'small'}}
     """
     merged: dict[str, Any] = {}
     for config in configs:

@@ -132,7 +132,7 @@ def options_of(cls: type[Any], group: str) -> Iterator[Option]:
     for f in fields(cls):
         key = f"{group}{f.name}"
         if is_dataclass(hints[f.name]):
-            yield from options_of(hints[f.name], f"{key}.")  # type: ignore[arg-type]
+            yield from options_of(hints[f.name], f"{key}.")
             continue
         default = f.default if f.default_factory is MISSING else f.default_factory()
         hidden = f.name not in texts
@@ -144,7 +144,10 @@ FRONT = (
     Option("config", str, None, "YAML file or name of a shipped one; a later one wins key by key"),
     Option("print_config", bool, None, "print all keys with their values and exit"),
     Option(
-        "plugins", str, None, "Python file that runs first, to register operations and the like"
+        "plugins",
+        str,
+        None,
+        "Python file that runs first, to register operations, spaces and so on",
     ),
 )
 """The options that `split` takes, for ``--help``."""

@@ -1,4 +1,4 @@
-"""The folder of a run: ``runs/<kind>/<name>/``, with ``runs/<kind>/latest`` beside it, and its lock."""
+"""The folder of a run, ``runs/<kind>/<name>/``; ``runs/<kind>/latest`` beside it; its lock."""
 
 import os
 import sys
@@ -130,7 +130,7 @@ class RunLock:
 
     Two processes that go on with one run would write over each other's checkpoints. The lock is the
     system's own, on a file that every run has: a program that is killed leaves nothing behind that
-    a person would have to remove. Where the file system or Windows has no such locks, none is taken.
+    a person would have to remove. On Windows and on file systems without locks, none is taken.
 
     Args:
         run: folder of the run.

@@ -75,7 +75,7 @@ def quiet_lightning() -> Iterator[None]:
             ".*Experiment logs directory .* exists and is not empty.*",
             ".*lr_scheduler.step.*before.*optimizer.step.*",
             "It is recommended to use .*sync_dist=True.*",  # all processes log the same figures
-            "Total length of .* across ranks is zero.*",  # no validation images, as a config may say
+            "Total length of .* across ranks is zero.*",  # a config may leave no validation images
         ):
             warnings.filterwarnings("ignore", message=message)
         for logger in loggers:
@@ -242,7 +242,7 @@ class Run:
             if not title.startswith("Error(s) in loading state_dict"):
                 raise
             raise ValueError(
-                f"{self.path / CONFIG}: expected the settings that {self.checkpoint} was made with; "
+                f"{self.path / CONFIG}: expected the settings of {self.checkpoint}; "
                 f"{' '.join(details[0].split())}"
             ) from None
         if not self.state.ended:

@@ -247,7 +247,7 @@ def search_card(
 
 
 def _cell_figures(best: Candidate) -> dict[str, float]:
-    """Return the accuracies of the chosen cell, trained alone on the data and, where λ > 0, on noise."""
+    """Return the accuracies of the chosen cell, trained alone on the data and on noise."""
     figures = {"cell_validation_accuracy": best.validation.accuracy}
     if best.noise is not None:
         figures["cell_noise_accuracy"] = best.noise.accuracy
