@@ -72,7 +72,7 @@ def _instantiated(stated: Mapping[str, Any]) -> dict[str, Any]:
     parser.add_class_arguments(pl.Trainer, "trainer", instantiate=False, sub_configs=False)
     try:
         parsed = parser.parse_object({"trainer": dict(stated)})
-        return dict(parser.instantiate_classes(parsed)["trainer"])
+        return dict(parser.instantiate(parsed)["trainer"])
     except (ArgumentError, ValueError) as error:
         what = " ".join(str(error).split()).removeprefix("Parser key ")
         raise SettingError("trainer", what) from None
