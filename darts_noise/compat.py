@@ -1,8 +1,8 @@
 """The private attributes of libraries that the package touches, each with the reason.
 
 Nothing else in the package reads or writes a name of a library that begins with an underscore. The
-dependencies have upper bounds in ``pyproject.toml``, and ``tests/test_compat.py`` says in a sentence
-which attribute is gone.
+dependencies have upper bounds in ``pyproject.toml``, and ``tests/test_compat.py`` says in a
+sentence which attribute is gone.
 """
 
 from typing import Any
@@ -15,15 +15,15 @@ BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
 def in_functorch() -> bool:
-    """Return whether a transform of `torch.func` is under way, in which no graph may be hand-made."""
+    """Return whether a transform of `torch.func` is under way."""
     return bool(torch._C._are_functorch_transforms_active())
 
 
 def ask_to_stop(trainer: Any) -> None:
     """Have a Trainer end after the step under way, as Lightning's own answer to a SIGTERM does.
 
-    That handler also broadcasts the signal to the other processes, from in between their steps; they
-    would wait for each other for ever. So the flag that it sets is set here.
+    That handler also broadcasts the signal to the other processes, in the middle of their steps,
+    and they would wait for each other for ever. So only the flag that it sets is set here.
     """
     trainer._signal_connector.received_sigterm = True
 
