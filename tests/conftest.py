@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import darts_noise as dn
+from darts_noise.cli.program import main
 from darts_noise.data.module import ImageDataModule
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,6 +23,16 @@ torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 os.environ.setdefault("MPLBACKEND", "agg")
+
+
+def search(argv: list[str]) -> None:
+    """``python search.py`` with these arguments, in this process."""
+    main(["search", *argv])
+
+
+def train(argv: list[str]) -> None:
+    """``python train.py`` with these arguments, in this process."""
+    main(["train", *argv])
 
 
 @pytest.fixture(scope="session")

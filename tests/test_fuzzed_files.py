@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
+from darts_noise.cli.config_files import lay_over
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import darts_noise as dn
-from darts_noise.cli.config_files import lay_over
 from darts_noise.pretrained.shipped import SHIPPED
 from darts_noise.train.noise_record import NoiseRun
 from darts_noise.train.run_file import FORMAT, RunFile

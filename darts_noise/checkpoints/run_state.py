@@ -15,6 +15,7 @@ from lightning_fabric.utilities.apply_func import convert_tensors_to_scalars
 
 from darts_noise.checkpoints.metric_state import metric_state, set_metric_state
 from darts_noise.checkpoints.random_state import random_state, set_random_state
+from darts_noise.compat import figures_to_be_logged, logged_step
 from darts_noise.distributed.collectives import SharedError, from_every_process
 from darts_noise.report.metrics_table import Row
 
@@ -111,6 +112,5 @@ def _rows_to_come(trainer: pl.Trainer) -> list[Row]:
     epochs: Any = trainer.fit_loop.epoch_progress.current
     if epochs.processed == epochs.completed:
         return []
-    figures = convert_tensors_to_scalars(trainer._logger_connector.metrics["log"])
-    step = trainer.fit_loop.epoch_loop._batches_that_stepped - 1  # as Lightning counts here
-    return [{**figures, "epoch": trainer.current_epoch, "step": step}]
+    figures = convert_tensors_to_scalars(figures_to_be_logged(trainer))
+    return [{**figures, "epoch": trainer.current_epoch, "step": logged_step(trainer)}]

@@ -8,7 +8,8 @@ started once the settings have been accepted, and what only one may make is made
 
 import pytorch_lightning as pl
 from pytorch_lightning.strategies import DDPStrategy
-from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
+
+from darts_noise.compat import runs_the_script_again
 
 
 def start_processes(trainer: pl.Trainer) -> None:
@@ -26,7 +27,7 @@ def start_processes(trainer: pl.Trainer) -> None:
         return
     strategy = trainer.strategy
     launcher = strategy.launcher
-    if not (isinstance(strategy, DDPStrategy) and isinstance(launcher, _SubprocessScriptLauncher)):
+    if not (isinstance(strategy, DDPStrategy) and runs_the_script_again(launcher)):
         raise ValueError(
             "trainer.strategy: expected ddp for several devices, whose processes each run the "
             f"script, got {type(strategy).__name__} by {type(launcher).__name__.lstrip('_')}"

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from darts_noise.compat import BatchNorm
 from darts_noise.distributed.batch_norm import follow, statistics_over_processes
 from darts_noise.distributed.collectives import process_count
 from darts_noise.space.genotype import Genotype
@@ -133,7 +133,7 @@ class Weighted(nn.Module):
         return self.weights
 
 
-class MixedNorm(Weighted, _BatchNorm):
+class MixedNorm(Weighted, BatchNorm):
     """Σ_k weight_k · norm_k(x) over batch norm, layer norm and none, without learnt scale.
 
     Each of them is a scale and a shift for every image and channel, so x (B, C, H, W) is read once
@@ -146,7 +146,7 @@ class MixedNorm(Weighted, _BatchNorm):
     synchronised = False
 
     def __init__(self, candidates: Sequence[Value], channels: int) -> None:
-        _BatchNorm.__init__(self, channels, affine=False)
+        BatchNorm.__init__(self, channels, affine=False)
         self.choice, self.candidates = "normalisation", tuple(candidates)
 
     def forward(self, x: Tensor) -> Tensor:

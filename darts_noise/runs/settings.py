@@ -26,10 +26,9 @@ def is_plain(name: str) -> bool:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Where a run's files go, how it is tracked, and its seed.
+    """Where a run's files go, and how it is tracked.
 
     Args:
-        seed: of everything that is random, 0 to 4294967295.
         name: of the run; null for the data set and the time of day.
         resume: name or folder of a stopped run that goes on; an empty text for the newest, null to
             begin a new run.
@@ -40,10 +39,9 @@ class RunConfig:
             Lightning's.
 
     Raises:
-        SettingError: a seed out of range, a name that is no plain file name, or no such mode.
+        SettingError: a name that is no plain file name, or no such mode.
     """
 
-    seed: int = 0
     name: str | None = None
     resume: str | None = None
     runs: str = "runs"
@@ -52,8 +50,6 @@ class RunConfig:
     trust: str | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed <= LARGEST_SEED:
-            raise SettingError("seed", f"expected 0 to {LARGEST_SEED}, got {self.seed}")
         if self.name is not None and (not is_plain(self.name) or self.name == "latest"):
             raise SettingError("name", f"expected {PLAIN} (and not 'latest'), got {self.name!r}")
         if self.wandb not in WANDB_MODES:

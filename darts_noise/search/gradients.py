@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from darts_noise.compat import BatchNorm
 from darts_noise.data.batches import Batch
 from darts_noise.distributed.collectives import average_over_processes
 from darts_noise.nets.supernet import SuperNet
@@ -78,11 +79,7 @@ def still_statistics(net: nn.Module) -> Iterator[None]:
     A pass that only asks for a gradient of α is no training step of w, and must not move what w's
     batch norms have gathered.
     """
-    norms = [
-        m
-        for m in net.modules()
-        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
-    ]
+    norms = [m for m in net.modules() if isinstance(m, BatchNorm) and m.track_running_stats]
     for norm in norms:
         norm.track_running_stats = False
     try:

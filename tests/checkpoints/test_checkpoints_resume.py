@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import search, train
+from darts_noise.cli.session import Session
 
 from darts_noise.checkpoints.checkpoint_io import SealedCheckpointIO, resumable
-from darts_noise.cli import search, train
-from darts_noise.cli.session import Session
 from darts_noise.report.metrics_table import MetricsTable
 from darts_noise.search.module import SearchModule
 from darts_noise.train.module import TrainModule
@@ -246,7 +246,7 @@ def test_a_noise_measurement_that_was_stopped_goes_on_to_the_same_card(
             run("train", tmp_path, *settings)
     stopped = tmp_path / "train" / "r"
     assert not (stopped / "card.json").exists()
-    train.main(["--resume", f"--runs={tmp_path}"])
+    train(["--resume", f"--runs={tmp_path}"])
     cards = [json.loads((r / "card.json").read_text()) for r in (stopped, unbroken)]
     assert without_seconds(cards[0]) == without_seconds(cards[1])
     assert cards[0]["noise"]["samples"] == 16
@@ -277,7 +277,7 @@ def test_a_damaged_checkpoint_costs_an_epoch_and_no_bit(
     killed_before_its_card(monkeypatch, kind, tmp_path)
     last = tmp_path / kind / "r" / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:-1000])
-    search.main(["--resume", f"--runs={tmp_path}"])
+    search(["--resume", f"--runs={tmp_path}"])
     assert f"{last} is damaged" in capsys.readouterr().out
     assert_same(tmp_path / kind / "r", unbroken)
 
@@ -292,7 +292,7 @@ def test_a_damaged_history_costs_nothing(
             run(kind, tmp_path)
     resumed = tmp_path / kind / "r"
     (resumed / "history.json").write_bytes(b"\xff")
-    search.main(["--resume", f"--runs={tmp_path}"])
+    search(["--resume", f"--runs={tmp_path}"])
     assert_same(resumed, unbroken)
     for name in ("history.json", "alpha.json"):
         assert (resumed / name).read_text() == (unbroken / name).read_text(), name
@@ -328,7 +328,7 @@ def test_a_checkpoint_of_another_run_is_told_in_one_line(
         del content["positions"]
         SealedCheckpointIO(last.parent).save_checkpoint(content, last)
     with pytest.raises(SystemExit) as ended:
-        search.main(["--resume", f"--runs={tmp_path}"])
+        search(["--resume", f"--runs={tmp_path}"])
     assert ended.value.code == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
@@ -341,7 +341,7 @@ def test_without_its_folder_of_checkpoints_a_run_begins_anew(
     killed_before_its_card(monkeypatch, "search", tmp_path, "--trainer.max_epochs=1")
     folder = tmp_path / "search" / "r"
     shutil.rmtree(folder / "checkpoints")
-    search.main(["--resume", f"--runs={tmp_path}"])
+    search(["--resume", f"--runs={tmp_path}"])
     assert (folder / "card.json").is_file()
     assert (folder / "checkpoints" / "last.ckpt").is_file()
 
@@ -359,7 +359,7 @@ def test_without_a_whole_checkpoint_the_run_is_refused_and_left_as_it_is(
         checkpoint.write_bytes(b"")
     before = sorted(path.name for path in folder.iterdir())
     with pytest.raises(SystemExit) as ended:
-        search.main(["--resume", f"--runs={tmp_path}"])
+        search(["--resume", f"--runs={tmp_path}"])
     assert ended.value.code == 2
     error = capsys.readouterr().err
     assert f"resume: {last} is damaged" in error
@@ -385,5 +385,5 @@ def test_a_full_disk_ends_the_run_in_one_line_and_the_run_goes_on_later(
     assert "No space left on device" in error
     path, said = resumable(folder / "checkpoints")
     assert (path, said) == (folder / "checkpoints" / "last.ckpt", None)
-    search.main(["--resume", f"--runs={tmp_path}"])
+    search(["--resume", f"--runs={tmp_path}"])
     assert (folder / "card.json").exists()

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import search, train
 from PIL import Image
-
-from darts_noise.cli import search, train
 
 SCRIPTS = {
     "search": (search.main, ["--model.nodes=1", "--model.warmup_epochs=0"]),

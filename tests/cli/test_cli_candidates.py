@@ -6,9 +6,9 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
+from conftest import search
 
 import darts_noise as dn
-from darts_noise.cli import search
 from darts_noise.reading import Reading
 from darts_noise.search import trials
 from darts_noise.search.trials import Trials
@@ -41,7 +41,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     runs, said = tmp_path_factory.mktemp("runs"), io.StringIO()
     with pytest.MonkeyPatch.context() as once, redirect_stdout(said):
         once.setattr(trials, "NOISE_EPOCHS", 2)
-        search.main([*SMALL, f"--runs={runs}", "--name=whole"])
+        search([*SMALL, f"--runs={runs}", "--name=whole"])
     return runs / "search" / "whole", said.getvalue()
 
 
@@ -89,7 +89,7 @@ def test_a_search_that_is_stopped_while_it_measures_ends_as_the_unbroken_one(
 
         broken.setattr(Trials, "on_data", stop)
         with pytest.raises(SystemExit) as ended:
-            search.main([*SMALL, f"--runs={tmp_path}", "--name=broken"])
+            search([*SMALL, f"--runs={tmp_path}", "--name=broken"])
     assert ended.value.code == 130
     assert "to go on: " in capsys.readouterr().out
     run = tmp_path / "search" / "broken"
@@ -104,7 +104,7 @@ def test_a_search_that_is_stopped_while_it_measures_ends_as_the_unbroken_one(
             return on_data(self, genotype, channels)
 
         counted.setattr(Trials, "on_data", count)
-        search.main(["--resume", str(run)])
+        search(["--resume", str(run)])
     assert len(again) == (3 if damaged else 3 - stopped_after)
     for name in ("genotype.json", "candidates.json"):
         assert (run / name).read_text() == (whole[0] / name).read_text()

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT
-
-import darts_noise as dn
 from darts_noise.cli.search import SearchCLI
 from darts_noise.cli.train import TrainCLI
+
+import darts_noise as dn
 
 CONFIGS = sorted((ROOT / "configs").glob("search/*.yaml")) + sorted(
     (ROOT / "configs").glob("train/*.yaml")

@@ -4,8 +4,7 @@ import json
 
 import pytest
 import torch
-
-from darts_noise.cli import search, train
+from conftest import search, train
 
 pytestmark = [
     pytest.mark.cuda,
@@ -25,14 +24,14 @@ FEW = [
 def test_search(precision, tmp_path):
     small = ["--model.channels=4", "--model.nodes=1", "--model.warmup_epochs=0"]
     small += [f"--trainer.precision={precision}"]
-    search.main([*FEW, *small, f"--runs={tmp_path}", "--name=s"])
+    search([*FEW, *small, f"--runs={tmp_path}", "--name=s"])
     assert (tmp_path / "search" / "s" / "genotype.json").is_file()
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
 def test_train(precision, tmp_path):
     small = ["--model.channels=4", "--model.num_cells=3", f"--trainer.precision={precision}"]
-    train.main([*FEW, *small, "--model.genotype=darts_v1", f"--runs={tmp_path}", "--name=t"])
+    train([*FEW, *small, "--model.genotype=darts_v1", f"--runs={tmp_path}", "--name=t"])
     card = json.loads((tmp_path / "train" / "t" / "card.json").read_text())
     assert card["precision"] == precision
     assert card["test_accuracy"] > 0
@@ -43,7 +42,7 @@ def test_noise_is_measured_over_a_grid(precision, tmp_path):
     """Eighty images are few enough for any of its trainings."""
     more = ["--model.channels=8", "--model.num_cells=3", f"--trainer.precision={precision}"]
     more += ["--noise_protocol=converged", "--noise_samples=80", "--noise_grid.enough=1.0"]
-    train.main([*FEW, *more, "--model.genotype=darts_v1", f"--runs={tmp_path}", "--name=t"])
+    train([*FEW, *more, "--model.genotype=darts_v1", f"--runs={tmp_path}", "--name=t"])
     card = json.loads((tmp_path / "train" / "t" / "card.json").read_text())
     assert card["noise_accuracy"] > 0.9
     assert card["noise"]["control_reached"]

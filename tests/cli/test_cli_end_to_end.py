@@ -12,11 +12,10 @@ import time
 import pytest
 import torch
 import yaml
-from conftest import ROOT
+from conftest import ROOT, search, train
 from torchvision.io import write_png
 
 import darts_noise as dn
-from darts_noise.cli import search, train
 from darts_noise.report.alpha_history import read_history
 
 FEW = [
@@ -33,8 +32,8 @@ SMALL_TRAIN = [*FEW, "--model.channels=4", "--model.num_cells=3"]
 def runs(tmp_path_factory):
     """A search and a training from it, tracked offline."""
     root = tmp_path_factory.mktemp("runs")
-    search.main([*SMALL_SEARCH, f"--runs={root}", "--name=s"])
-    train.main([*SMALL_TRAIN, f"--runs={root}", "--name=t"])
+    search([*SMALL_SEARCH, f"--runs={root}", "--name=s"])
+    train([*SMALL_TRAIN, f"--runs={root}", "--name=t"])
     return root
 
 
@@ -118,8 +117,8 @@ def test_without_a_config_the_training_is_on_the_searchs_data(tmp_path):
     more += [f"--runs={tmp_path}", "--data.batch_size=6"]
     data = ["--data.name=image_folder", f"--data.root={folder}", "--data.image_size=8"]
     small = ["--model.nodes=1", "--model.noise_samples=12", "--model.warmup_epochs=0"]
-    search.main([*more, *data, *small])
-    train.main([*more, "--model.num_cells=3", "--noise_check=false"])
+    search([*more, *data, *small])
+    train([*more, "--model.num_cells=3", "--noise_check=false"])
     config = yaml.safe_load((tmp_path / "train" / "a" / "config.yaml").read_text())
     assert config["data"]["name"] == "image_folder"
     assert config["data"]["image_size"] == 8
@@ -155,7 +154,7 @@ def test_a_config_from_a_run_gives_the_same_run(runs, tmp_path):
     config.update(runs=str(tmp_path), name="again", wandb="off")
     path = tmp_path / "c.yaml"
     path.write_text(yaml.safe_dump(config))
-    search.main(["--config", str(path)])
+    search(["--config", str(path)])
     again = tmp_path / "search" / "again"
     first = runs / "search" / "s"
     for file in ("metrics.csv", "alpha.json", "genotype.json"):
@@ -168,20 +167,20 @@ def test_a_config_from_a_training_trains_the_same_cell(runs, tmp_path):
     root = tmp_path / "runs"
     shutil.copytree(runs / "search" / "s", root / "search" / "s")
     more = [*SMALL_TRAIN, "--wandb=off", "--noise_check=false", "--trainer.max_epochs=1"]
-    train.main([*more, f"--runs={root}", "--name=t"])
+    train([*more, f"--runs={root}", "--name=t"])
     config = root / "train" / "t" / "config.yaml"
     cell = dn.load_genotype(runs / "search" / "s")
     stated = yaml.safe_load(config.read_text())["model"]["genotype"]
     assert stated == str(root / "train" / "t" / "genotype.json")
     assert cell != dn.load_genotype("darts_v1")
     dn.load_genotype("darts_v1").to_json(root / "search" / "s" / "genotype.json")
-    train.main(["--config", str(config), "--name=again"])
+    train(["--config", str(config), "--name=again"])
     assert dn.load_genotype(root / "train" / "again") == cell
     metrics = [(root / "train" / name / "metrics.csv").read_text() for name in ("t", "again")]
     assert metrics[0] == metrics[1]
     moved = tmp_path / "moved"
     root.rename(moved)
-    train.main(
+    train(
         ["--config", str(moved / "train" / "t" / "config.yaml"), f"--runs={moved}", "--name=third"]
     )
     assert dn.load_genotype(moved / "train" / "third") == cell
@@ -189,7 +188,7 @@ def test_a_config_from_a_training_trains_the_same_cell(runs, tmp_path):
 
 def test_a_published_name_stays_in_the_config(tmp_path):
     more = ["--noise_check=false", "--wandb=off", "--name=t", f"--runs={tmp_path}"]
-    train.main([*SMALL_TRAIN, *more, "--model.genotype=darts_v1", "--trainer.limit_test_batches=0"])
+    train([*SMALL_TRAIN, *more, "--model.genotype=darts_v1", "--trainer.limit_test_batches=0"])
     run = tmp_path / "train" / "t"
     assert yaml.safe_load((run / "config.yaml").read_text())["model"]["genotype"] == "darts_v1"
     card = json.loads((run / "card.json").read_text())
@@ -202,7 +201,7 @@ def test_a_training_that_diverges_ends_in_one_line(tmp_path, capsys):
     more = ["--wandb=off", "--name=t", f"--runs={tmp_path}", "--model.genotype=darts_v1"]
     wild = ["--model.learning_rate=1e30", "--trainer.gradient_clip_val=0"]
     with pytest.raises(SystemExit) as stop:
-        train.main([*SMALL_TRAIN, *more, *wild])
+        train([*SMALL_TRAIN, *more, *wild])
     error = capsys.readouterr().err
     assert stop.value.code == 2
     assert "is not finite at step 2 (epoch 1), learning rate 1e+30; try a smaller" in error
@@ -227,7 +226,7 @@ def test_the_cards_name_the_cell_and_the_search(runs):
 
 def test_the_next_command_is_one_that_finds_the_cell(tmp_path, capsys):
     runs = tmp_path / "my runs"
-    search.main([*SMALL_SEARCH, "--wandb=off", f"--runs={runs}", "--model.noise_weight=0"])
+    search([*SMALL_SEARCH, "--wandb=off", f"--runs={runs}", "--model.noise_weight=0"])
     assert f"next: python train.py --runs '{runs}'\n" in capsys.readouterr().out
     [card] = runs.glob("search/latest/card.md")
     assert "Noise family" not in card.read_text()
@@ -243,7 +242,7 @@ def test_a_cell_is_also_found_by_the_name_of_its_search(runs, named, folder):
 
 
 def test_without_a_noise_check_the_card_says_so_and_without_a_bar_no_epoch(runs, tmp_path, capsys):
-    train.main(
+    train(
         [
             *SMALL_TRAIN,
             f"--runs={tmp_path}",

@@ -4,15 +4,15 @@ import os
 
 import pytest
 import yaml
-
-from darts_noise.cli import search, train
+from conftest import search, train
 from darts_noise.cli.run_directory import newest_run
+
 from darts_noise.space.published import load_genotype
 
 
 def run(script, argv, capsys):
     with pytest.raises(SystemExit) as stop:
-        script.main(argv)
+        script(argv)
     captured = capsys.readouterr()
     return stop.value.code, captured.err
 
@@ -47,7 +47,11 @@ def run(script, argv, capsys):
             ["--model.penalty", "twni"],
             "model.penalty: unknown penalty 'twni': did you mean",
         ),
-        (search, ["--model.penalty={twin: {form: lg}}"], "penalty.twin.form: unknown form 'lg'"),
+        (
+            search,
+            ["--model.penalty={twin: {form: lg}}"],
+            "model.penalty.twin.form: unknown form 'lg'",
+        ),
         (search, ["--model.penalty={twin: {frm: log}}"], "did you mean 'form'?"),
         (search, ["--model.penalty={gram: {samples: 2.5}}"], "samples: expected a whole number"),
         (search, ["--model.penalty={twin: null, gram: null}"], "expected the name of a penalty"),
@@ -260,7 +264,7 @@ def test_a_taken_name_leaves_what_is_there(capsys, tmp_path):
 @pytest.mark.parametrize("script", [search, train])
 def test_help_is_short_and_names_every_own_key(script, capsys):
     with pytest.raises(SystemExit) as stop:
-        script.main(["--help"])
+        script(["--help"])
     text = capsys.readouterr().out
     assert stop.value.code == 0
     assert len(text.splitlines()) <= 100
@@ -270,7 +274,7 @@ def test_help_is_short_and_names_every_own_key(script, capsys):
 
 def test_print_config_is_a_config(capsys, tmp_path):
     with pytest.raises(SystemExit) as stop:
-        search.main(["--print_config", "--model.channels", "5"])
+        search(["--print_config", "--model.channels", "5"])
     assert stop.value.code == 0
     config = yaml.safe_load(capsys.readouterr().out)
     assert config["model"]["channels"] == 5

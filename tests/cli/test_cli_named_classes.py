@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-from darts_noise.cli import search
+from conftest import search
 from darts_noise.cli.config_files import lay_over
 
 CONFIGS = [
@@ -42,7 +41,7 @@ def test_a_class_from_elsewhere_is_refused_and_not_imported(
 ) -> None:
     file = config(tmp_path, text)
     with pytest.raises(SystemExit) as ended:
-        search.main(["--config", file, f"--runs={tmp_path}"])
+        search(["--config", file, f"--runs={tmp_path}"])
     error = capsys.readouterr().err
     assert (ended.value.code, error.count("\n")) == (2, 1)
     assert f"{file}: trainer." in error

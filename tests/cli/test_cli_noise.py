@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 import yaml
+from conftest import search, train
 from PIL import Image
 
 import darts_noise as dn
-from darts_noise.cli import search, train
 from darts_noise.noise.families import fingerprint
 
 FEW = [
@@ -36,7 +36,7 @@ def test_a_mixture_is_searched_and_another_family_is_measured(views, tmp_path):
     mixture = {"uniform": 2.0, f"dataset:{views}": {"labels": "random", "weight": 1}}
     argv = [*FEW, f"--runs={tmp_path}", "--model.nodes=1", "--model.warmup_epochs=0"]
     argv += ["--model.noise_samples=45", f"--model.noise_family={json.dumps(mixture)}"]
-    search.main(argv)
+    search(argv)
     run = tmp_path / "search" / "a"
     real = dn.ImageDataModule("digits", train_samples=80)
     real.setup()
@@ -52,7 +52,7 @@ def test_a_mixture_is_searched_and_another_family_is_measured(views, tmp_path):
     assert held["hyper_parameters"]["noise_family"] == mixture
 
     more = ["--model.num_cells=3", f"--noise_family=dataset:{views}", f"--runs={tmp_path}"]
-    train.main([*FEW, *more])
+    train([*FEW, *more])
     run = tmp_path / "train" / "a"
     card = json.loads((run / "card.json").read_text())
     assert card["noise_family"] == mixture
@@ -73,7 +73,7 @@ def test_a_later_setting_takes_the_place_of_a_mixture(capsys, tmp_path):
         ("dataset:mnist", "dataset:mnist"),
     ):
         with pytest.raises(SystemExit):
-            search.main([f"--config={config}", f"--model.noise_family={later}", "--print_config"])
+            search([f"--config={config}", f"--model.noise_family={later}", "--print_config"])
         printed = yaml.safe_load(capsys.readouterr().out)
         assert printed["model"]["noise_family"] == expected
 
@@ -81,7 +81,7 @@ def test_a_later_setting_takes_the_place_of_a_mixture(capsys, tmp_path):
 def test_noise_that_cannot_be_made_is_said_before_the_training(capsys, tmp_path):
     argv = [*FEW, f"--runs={tmp_path}", "--model.genotype=darts_v1", "--data.name=digits"]
     with pytest.raises(SystemExit) as stop:
-        train.main([*argv, f"--noise_family=dataset:{tmp_path}"])
+        train([*argv, f"--noise_family=dataset:{tmp_path}"])
     assert stop.value.code == 2
     error = capsys.readouterr().err
     assert f"error: noise_family: 'dataset:{tmp_path}': " in error

@@ -4,10 +4,10 @@ import json
 
 import pytest
 import yaml
+from conftest import train
+from darts_noise.cli.noise_card import noise_rows
 
 import darts_noise as dn
-from darts_noise.cli import train
-from darts_noise.cli.noise_card import noise_rows
 from darts_noise.train import noise_runs
 from darts_noise.train.control_networks import alexnet
 
@@ -35,7 +35,7 @@ GRID = dn.NoiseGrid(sgd_rates=(0.1,), adam_rates=(0.01,), seeds=1)
 
 def run_of(tmp_path, name, *options):
     """What a training leaves: its folder and its card."""
-    train.main([*CELL, *options, f"--runs={tmp_path}", f"--name={name}"])
+    train([*CELL, *options, f"--runs={tmp_path}", f"--name={name}"])
     run = tmp_path / "train" / name
     return run, json.loads((run / "card.json").read_text())
 
@@ -78,7 +78,7 @@ def test_converged_is_what_the_function_measures_and_the_card_says_all_of_it(tmp
     assert config["noise_protocol"] == "converged"
     assert config["noise_grid"]["sgd_rates"] == [0.1]
     again = [f"--config={run / 'config.yaml'}", f"--runs={tmp_path}", "--name=b"]
-    train.main(again)
+    train(again)
     repeated = json.loads((tmp_path / "train" / "b" / "card.json").read_text())
     assert without_times(repeated["noise"]) == without_times(card["noise"])
 

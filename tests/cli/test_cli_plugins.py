@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
-
-from darts_noise.cli import search, train
-from darts_noise.cli.parser import UserError
+from conftest import ROOT, search, train
 from darts_noise.cli.plugins import import_plugins
 from darts_noise.cli.session import Session
+
+from darts_noise.cli.parser import UserError
 from darts_noise.space.operations import list_operations
 from darts_noise.space.spaces import list_spaces
 
@@ -29,7 +28,7 @@ def test_a_search_takes_the_space_that_a_file_registers(
 ) -> None:
     (tmp_path / "mine.py").write_text(CODE)
     with pytest.raises(SystemExit) as end:
-        search.main([f"--plugins={tmp_path / 'mine.py'}", "--model.space=plugin_spac"])
+        search([f"--plugins={tmp_path / 'mine.py'}", "--model.space=plugin_spac"])
     assert end.value.code == 2
     assert "plugin_space" in capsys.readouterr().err  # among those that there are
     assert "plugin_conv" in list_operations()
@@ -50,7 +49,7 @@ def test_the_command_to_go_on_has_each_plugin_once(
     monkeypatch.setattr("darts_noise.cli.plugins._IMPORTED", [])
     monkeypatch.setattr(Session, "fit", lambda session, module: session.interrupted())
     with pytest.raises(SystemExit):
-        search.main([*(f"--plugins={file}",) * 2, f"--runs={tmp_path}", "--name=x", "--wandb=off"])
+        search([*(f"--plugins={file}",) * 2, f"--runs={tmp_path}", "--name=x", "--wandb=off"])
     line = next(line for line in capsys.readouterr().out.splitlines() if "to go on: " in line)
     assert line.endswith(f"--resume {tmp_path / 'search' / 'x'} --plugins '{file}'")
 

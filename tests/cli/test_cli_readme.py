@@ -10,11 +10,8 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, search, train
 from PIL import Image
-
-from darts_noise.cli import search, train
-from darts_noise.study import command as study
 
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"

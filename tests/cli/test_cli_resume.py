@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
+from darts_noise.cli.resume import take_up
 
 from darts_noise.cli.parser import UserError
-from darts_noise.cli.resume import take_up
 
 
 @pytest.fixture

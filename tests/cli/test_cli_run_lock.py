@@ -5,10 +5,10 @@ import signal
 from pathlib import Path
 
 import pytest
-
-from darts_noise.cli import search
-from darts_noise.cli.parser import UserError
+from conftest import search
 from darts_noise.cli.run_lock import RunLock
+
+from darts_noise.cli.parser import UserError
 
 CONFIG = """
 data: {batch_size: 8, train_samples: 48}
@@ -62,7 +62,7 @@ def test_a_run_that_is_at_work_is_not_resumed(
     child = other_process(run / "config.yaml")
     try:
         with pytest.raises(SystemExit) as ended:
-            search.main(["--resume", f"--runs={tmp_path}"])
+            search(["--resume", f"--runs={tmp_path}"])
     finally:
         kill(child)
     error = capsys.readouterr().err

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from conftest import search, train
 from PIL import Image
 
-from darts_noise.cli import search, train
 from darts_noise.data import decoding
 
 FEW = ["--data.name=image_folder", "--data.batch_size=8", "--data.in_memory=false"]
@@ -38,7 +38,7 @@ def without_times(value):
 
 def found(script, argv, run):
     """Cell, metrics and card of a run."""
-    script.main(argv)
+    script(argv)
     card = json.loads((run / "card.json").read_text())
     cell = json.loads((run / "genotype.json").read_text())
     return cell, (run / "metrics.csv").read_text(), without_times(card)

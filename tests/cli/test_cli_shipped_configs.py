@@ -4,9 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
-
-from darts_noise.cli import search, train
+from conftest import ROOT, search, train
 from darts_noise.cli.shipped_configs import CONFIGS, list_configs, shipped_config
 
 KINDS = ("search", "train", "study", "variants", "penalties")

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import yaml
 from conftest import ROOT
+from darts_noise.cli.search import SearchCLI
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 import darts_noise as dn
-from darts_noise.cli.search import SearchCLI
 
 SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
 METHODS = ("grid", "random", "bayes")

@@ -1,9 +1,9 @@
 """The bundle of a training run's directory is the one that the training left."""
 
 import pytest
+from conftest import train
 
 import darts_noise as dn
-from darts_noise.cli import train
 from darts_noise.pretrained.__main__ import main
 from darts_noise.pretrained.bundle import CARD, CONFIG, WEIGHTS
 
@@ -15,7 +15,7 @@ SMALL += ["--wandb=off", "--noise_check=false", "--name=t"]
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
-    train.main([*SMALL, f"--runs={root}"])
+    train([*SMALL, f"--runs={root}"])
     return root / "train" / "t"
 
 

@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 import yaml
+from conftest import search, train
 from small_studies import SMALL, settings_of, timeless, written
 
 import darts_noise as dn
-from darts_noise.cli import search, train
 from darts_noise.search import trials
 from darts_noise.study.networks import compared_networks
 from darts_noise.study.work import Worker
@@ -43,7 +43,7 @@ def test_the_cell_is_that_of_search_py(worker, tmp_path):
     network = compared_networks(worker.settings)[0]
     torch.manual_seed(1)  # what ran before has no say
     found = worker.cell(network, SEED, None)
-    search.main(script_config(tmp_path, "search", noise_weight=0.5))
+    search(script_config(tmp_path, "search", noise_weight=0.5))
     run = tmp_path / "runs" / "search" / "run"
     assert dn.Genotype.from_dict(found["genotype"]) == dn.load_genotype(run)
     card = json.loads((run / "card.json").read_text())
@@ -58,7 +58,7 @@ def test_with_candidates_too_the_cell_is_that_of_search_py(tmp_path, monkeypatch
     file = written(tmp_path, search=own, noise_weights=[0.5], controls={"pooled_cnn": None})
     worker = Worker(settings_of(file), tmp_path, None)
     found = worker.cell(compared_networks(worker.settings)[0], SEED, None)
-    search.main(script_config(tmp_path, "search", noise_weight=0.5, **model))
+    search(script_config(tmp_path, "search", noise_weight=0.5, **model))
     cell = dn.load_genotype(tmp_path / "runs" / "search" / "run")
     assert dn.Genotype.from_dict(found["genotype"]) == cell
     assert found["genotype"]["meta"]["candidates"] == cell.meta["candidates"] == 3
@@ -70,7 +70,7 @@ def test_the_test_accuracy_is_that_of_train_py(worker, tmp_path):
     network = compared_networks(worker.settings)[0]
     record = worker.test(network, SEED, {"genotype": cell.to_dict(), "model": {}})
     options = script_config(tmp_path, "train", genotype=str(tmp_path / "cell.json"))
-    train.main([*options, "--noise_check=false"])
+    train([*options, "--noise_check=false"])
     card = json.loads((tmp_path / "runs" / "train" / "run" / "card.json").read_text())
     for key in ("test_accuracy", "test_loss", "parameters", "multiply_adds", "epochs"):
         assert record[key] == card[key], key

@@ -20,6 +20,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from darts_noise.compat import ask_to_stop
 from darts_noise.distributed.collectives import largest_over_processes, process_count
 
 
@@ -82,7 +83,7 @@ class Stops(pl.Callback):
         asked = torch.tensor([self.received or 0], device=trainer.strategy.root_device)
         if number := int(largest_over_processes(asked)):
             self.received = signal.Signals(number)
-            trainer._signal_connector.received_sigterm = True  # as Lightning's handler does
+            ask_to_stop(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._training = False
