@@ -5,6 +5,7 @@ Every registry (data sets, operations, spaces, noise families, genotypes) raises
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -57,3 +58,27 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> ValueError:
     listed = ", ".join(names) or "none"
     hint = f"did you mean {nearest[0]!r}? (valid: {listed})" if nearest else f"valid: {listed}"
     return ValueError(f"unknown {kind} {name!r}: {hint}")
+
+
+def reported(text: str) -> SettingError | None:
+    """The error that jsonargparse's report on one value stands for; None for any other text.
+
+    >>> str(reported('Parser key "model.nodes": Expected a <class \\'int\\'>. Got value: abc'))
+    "model.nodes: expected int, got 'abc'"
+    """
+    match = re.match(r'Parser key "([^"]+)": (.*)', " ".join(text.split()))
+    if match is None:
+        return None
+    key, problem = match.groups()
+    of_class = re.search(r"Problem with given class_path '([^']+)': (.*?)(?: - |$)", problem)
+    if of_class:
+        return SettingError(key, f"{of_class[1]}: {of_class[2]}")
+    got = re.search(r"(?:Got value|Given value): (.*?)(?: - Expected .*)?$", problem)
+    groups = re.findall(r"Literal\[([^\]]*)\]", problem)
+    literals = [v.strip("'\"") for group in groups for v in group.split(", ")]
+    types = re.findall(r"<class '(?:\w+\.)*(\w+)'>", problem.split("Given value type")[0])
+    wanted = list(dict.fromkeys(literals + types))
+    if not got or not wanted:
+        return SettingError(key, problem)
+    wanted = ["null" if w == "NoneType" else w for w in wanted]
+    return SettingError(key, f"expected {' or '.join(wanted)}, got {got[1]!r}")

@@ -18,7 +18,7 @@ from darts_noise.cli.program import called, fail, ready
 from darts_noise.data.settings import DataConfig
 from darts_noise.errors import SettingError
 from darts_noise.runs.folder import CONFIG, find_run, has_ended, newest_run, read_run_config
-from darts_noise.runs.settings import LARGEST_SEED, RunConfig, TrainerConfig
+from darts_noise.runs.settings import LARGEST_SEED, OBJECTS, RunConfig, TrainerConfig
 from darts_noise.search.settings import SearchConfig
 from darts_noise.train.settings import NoiseConfig, TrainConfig
 
@@ -247,7 +247,7 @@ def _read(
     values |= dict.fromkeys(SEEDED, values["seed"])
     if not 0 <= values["seed"] <= LARGEST_SEED:
         raise SettingError("seed", f"expected 0 to {LARGEST_SEED}, got {values['seed']}")
-    values["trust"] = ",".join(_trusted(values["trust"], rest))
+    values["trust"] = ",".join(_trusted(values["trust"], parser.stated(rest))) or None
     given = replace(given, values=values)
     if front.help:
         print(parser.help(given), end="")
@@ -278,13 +278,13 @@ def _resumed(
     return run, [*argv, f"--runs={run.parent.parent}", f"--name={run.name}"]
 
 
-def _trusted(packages: str | None, argv: Sequence[str]) -> list[str]:
+def _trusted(packages: str | None, stated: Mapping[str, Any]) -> list[str]:
     """Return the packages whose classes may be made: those after ``--trust``, and those of classes
-    that the command line itself names, which is the user's own."""
-    named = re.findall(
-        r"([A-Za-z_]\w*)(?:\.\w+)+", " ".join(a.partition("=")[2] or a for a in argv)
+    that the command line itself names for the Trainer, which is the user's own."""
+    own = " ".join(str(stated.get(f"trainer.{key}", "")) for key in OBJECTS)
+    return sorted(
+        {*(packages or "").split(","), *re.findall(r"([A-Za-z_]\w*)(?:\.\w+)+", own)} - {""}
     )
-    return sorted({*(packages or "").split(","), *named} - {""})
 
 
 def _shipped(named: str) -> dict[str, Any]:

@@ -14,13 +14,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, get_type_hints
+from types import UnionType
+from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import docstring_parser
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace, get_loader
+from jsonargparse.typing import register_type
 
 from darts_noise.cli.configs import merge_configs, read_config
-from darts_noise.errors import SettingError, within
+from darts_noise.errors import SettingError, reported, within
 
 WIDTH, MARGIN = 100, 31
 """Columns of ``--help`` on every terminal, and those of them before the texts."""
@@ -33,6 +36,28 @@ T = TypeVar("T")
 
 class UsageError(ValueError):
     """What is wrong with a command line, in one line."""
+
+
+class Plain:
+    """The type of a value that is read as it stands.
+
+    It stands in for ``Any``, of whose values jsonargparse imports every class that they name.
+    """
+
+
+def _plain_value(text: str) -> Any:
+    try:
+        return get_loader("yaml")(text)
+    except yaml.YAMLError:
+        return text
+
+
+register_type(
+    Plain,
+    serializer=lambda value: value,
+    deserializer=_plain_value,
+    type_check=lambda value, kind: not isinstance(value, str),
+)
 
 
 @dataclass(frozen=True)
@@ -112,9 +137,11 @@ class Given:
             return cls(**made)
 
     def nested(self) -> dict[str, Any]:
-        """Return the values as a config holds them."""
+        """Return the values that a config may hold, as it holds them."""
         config: dict[str, Any] = {}
         for key, value in self.values.items():
+            if key in COMMAND_LINE_ONLY:
+                continue
             *groups, name = key.split(".")
             into = config
             for group in groups:
@@ -191,7 +218,10 @@ class Parser:
         self._parser = ArgumentParser(prog=program, exit_on_error=False, allow_abbrev=False)
         for option in self.options.values():
             self._parser.add_argument(
-                f"--{option.key}", type=option.type, default=option.default, help=option.text
+                f"--{option.key}",
+                type=_without_any(option.type),
+                default=option.default,
+                help=option.text,
             )
 
     def parse(
@@ -284,14 +314,16 @@ class Parser:
             if not option.startswith("-"):
                 return f"unexpected argument {option!r}: options look like --data.name mnist"
             return f"unknown option {option!r}{self._hint(option.lstrip('-'), '--')}"
-        if match := re.match(r'Parser key "([^"]+)": (.*)', text):
-            return f"{match[1]}: {_expectation(match[2])}"
+        if problem := reported(text):
+            return str(problem)
         if match := re.match(r"argument --(\S+): (.*)", text):
             return f"{match[1]}: {match[2]}"
         return text
 
     def _hint(self, key: str, prefix: str = "") -> str:
         """Return where a key belongs, or the nearest valid one."""
+        if any(valid.startswith(f"{key}.") for valid in self.options):
+            return f": expected {prefix}{key}.KEY (--help lists the options)"
         name = key.removeprefix("model.")
         if key not in self.options and name in self.command.elsewhere:
             return f": it is a key of {self.command.elsewhere[name]}"
@@ -307,22 +339,24 @@ class Parser:
         return f"{hint} (--help lists the options)"
 
 
+def _without_any(kind: Any) -> Any:
+    """Return a type with `Plain` in place of ``Any``.
+
+    >>> _without_any(dict[str, Any] | str) == dict[str, Plain] | str
+    True
+    """
+    if kind is Any:
+        return Plain
+    origin, arguments = get_origin(kind), get_args(kind)
+    if not arguments or origin is Literal:
+        return kind
+    origin = Union if origin is UnionType else origin
+    return origin[tuple(map(_without_any, arguments))]
+
+
 def _flat(values: Namespace, options: Mapping[str, Option]) -> Iterator[tuple[str, Any]]:
     """Yield each key that is there with its value; a nested mapping as a dictionary."""
     for key in options:
         if key in values:
             value = values[key]
             yield key, value.as_dict() if isinstance(value, Namespace) else value
-
-
-def _expectation(text: str) -> str:
-    """Return ``expected int, got 'abc'`` from a validator's report on one value."""
-    got = re.search(r"(?:Got value|Given value): (.*?)(?: - Expected .*)?$", text)
-    groups = re.findall(r"Literal\[([^\]]*)\]", text)
-    literals = [v.strip("'\"") for group in groups for v in group.split(", ")]
-    types = re.findall(r"<class '(?:\w+\.)*(\w+)'>", text.split("Given value type")[0])
-    wanted = list(dict.fromkeys(literals or types))
-    if not got or not wanted:
-        return text
-    wanted = ["null" if w == "NoneType" else w for w in wanted]
-    return f"expected {' or '.join(wanted)}, got {got[1]!r}"

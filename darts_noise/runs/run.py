@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import WandbLogger
-from pytorch_lightning.utilities.exceptions import SIGTERMException
+from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from rich.console import Console
 
 from darts_noise.checkpoints.checkpoint_io import LAST, SealedCheckpointIO, resumable
@@ -20,6 +20,7 @@ from darts_noise.configured import fields_of
 from darts_noise.data.module import ImageDataModule
 from darts_noise.distributed.collectives import on_first_process
 from darts_noise.distributed.launch import start_processes
+from darts_noise.errors import SettingError
 from darts_noise.report.card import (
     TITLES,
     describe_hardware,
@@ -230,6 +231,7 @@ class Run:
 
         Raises:
             Interrupted: a signal; what was found is on disk.
+            SettingError: a setting that the Trainer does not take with these data.
         """
         try:
             self.trainer.fit(
@@ -237,6 +239,8 @@ class Run:
             )
         except (SIGTERMException, SystemExit):  # the second is how Lightning answers a Ctrl-C
             self.interrupted()
+        except MisconfigurationException as error:
+            raise SettingError("trainer", " ".join(str(error).split())) from None
         except RuntimeError as error:
             title, *details = str(error).splitlines()
             if not title.startswith("Error(s) in loading state_dict"):

@@ -13,6 +13,8 @@ PLAIN = "at most 100 letters, digits, '.', '_' and '-', the first a letter or a 
 LARGEST_SEED = 2**32 - 1
 """NumPy takes no larger one."""
 WANDB_MODES = ("auto", "online", "offline", "off")
+OBJECTS = ("accelerator", "callbacks", "logger", "plugins", "profiler", "strategy")
+"""Arguments of the Trainer whose values may be objects."""
 
 
 def is_plain(name: str) -> bool:

@@ -6,23 +6,26 @@ those of packages that the user has named: on the command line, after ``--trust`
 """
 
 import importlib.util
+import pkgutil
 import sys
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import fields
 from typing import Any
 
 import pytorch_lightning as pl
-from jsonargparse import ArgumentError, ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser, set_loader
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from darts_noise.errors import SettingError
+from darts_noise.errors import SettingError, reported
 from darts_noise.nets.synchronised import SynchronisedNorms
-from darts_noise.runs.settings import TrainerConfig
+from darts_noise.runs.settings import OBJECTS, TrainerConfig
 from darts_noise.space.shown import shown
 
-OBJECTS = ("accelerator", "callbacks", "logger", "plugins", "profiler", "strategy")
-"""The Trainer's arguments whose values may be objects."""
 PACKAGES = frozenset({"darts_noise", "lightning", "lightning_fabric", "pytorch_lightning"})
+AS_IT_STANDS = "as_it_stands"
+"""A mode of jsonargparse's parser that reads no YAML in a text, where a class could hide."""
+set_loader(AS_IT_STANDS, lambda text: text, json_superset=False)
 
 
 def make_trainer(
@@ -68,39 +71,70 @@ def make_trainer(
 
 def _instantiated(stated: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments with the classes that they name made into objects."""
-    parser = ArgumentParser(exit_on_error=False)
+    parser = ArgumentParser(exit_on_error=False, parser_mode=AS_IT_STANDS)
     parser.add_class_arguments(pl.Trainer, "trainer", instantiate=False, sub_configs=False)
     try:
-        parsed = parser.parse_object({"trainer": dict(stated)})
+        parsed = parser.parse_object({"trainer": _copied(stated)})
         return dict(parser.instantiate(parsed)["trainer"])
-    except (ArgumentError, ValueError) as error:
-        what = " ".join(str(error).split()).removeprefix("Parser key ")
-        raise SettingError("trainer", what) from None
+    except (ArgumentError, AttributeError, TypeError, ValueError) as error:
+        text = " ".join(str(error).split())
+        raise reported(text) or SettingError("trainer", text) from None
+
+
+def _copied(value: Any) -> Any:
+    """Return a value with its dictionaries and lists copied, which jsonargparse writes to."""
+    if isinstance(value, dict):
+        return {name: _copied(item) for name, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
 def _require_trusted(stated: Mapping[str, Any], packages: Collection[str]) -> None:
-    """Raise the error of the first class of a package that may not be named."""
+    """Raise the error of the first class or function of a package that may not be named.
+
+    What counts is where it is defined: ``pytorch_lightning.x.os.system`` is of ``os``. A class
+    among the arguments of another is refused, whatever its package: jsonargparse makes those of any
+    kind, and to make some of Lightning's runs what their arguments say.
+    """
     for key in OBJECTS:
-        for text in _strings(stated[key], frozenset()):
-            root, *rest = text.split(".")
-            if rest and root not in packages and _is_module(root):
+        for text, nested in _names(stated[key]):
+            if nested:
+                raise SettingError(
+                    f"trainer.{key}", f"expected no class in a class's arguments, got {shown(text)}"
+                )
+            package = _package(text, packages)
+            if package is not None and package not in packages:
                 raise SettingError(
                     f"trainer.{key}",
                     f"expected classes of Lightning or darts_noise, got {shown(text)}; add "
-                    f"--trust {root} if you trust that package and this config",
+                    f"--trust {package} if you trust that package and this config",
                 )
 
 
-def _strings(value: Any, above: frozenset[int]) -> Iterator[str]:
-    """Yield every string below a value."""
+def _names(
+    value: Any, nested: bool = False, above: frozenset[int] = frozenset()
+) -> Iterator[tuple[str, bool]]:
+    """Yield every string below a value, and whether it names a class below another's."""
     if isinstance(value, str):
-        yield value
+        yield value, False
     elif isinstance(value, dict | list) and id(value) not in above:  # an alias may lead back up
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _strings(item, above | {id(value)})
+        items = value.items() if isinstance(value, dict) else ((None, item) for item in value)
+        for name, item in items:
+            if nested and name == "class_path":
+                yield str(item), True
+            yield from _names(item, nested or isinstance(value, dict), above | {id(value)})
 
 
-def _is_module(root: str) -> bool:
-    """Return whether there is a module of this name, which is not imported."""
+def _package(text: str, packages: Collection[str]) -> str | None:
+    """Return the package that defines what a dotted name stands for; None where it is no name.
+
+    Nothing is imported but of packages that are trusted.
+    """
+    root, *rest = text.split(".")
     known = root in sys.modules or (root.isidentifier() and importlib.util.find_spec(root))
-    return bool(known)
+    if not rest or not known:
+        return None
+    if root in packages:
+        with suppress(ImportError, AttributeError, ValueError):
+            found = pkgutil.resolve_name(text)
+            return str(getattr(found, "__module__", None) or root).partition(".")[0]
+    return root
