@@ -200,6 +200,17 @@ def test_gradients_are_those_of_the_named_parameters_only():
     assert a.grad.item() == pytest.approx(5.0, rel=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(4, 3, 3, 3), (4, 1, 3, 3)])
+def test_a_fused_optimiser_takes_gradients_that_lie_otherwise_in_memory(shape, device):
+    """A convolution in channels_last gives its weights' gradient in channels_last."""
+    weight = torch.zeros(shape, device=device, requires_grad=True)
+    gradient = torch.randn(shape, device=device).to(memory_format=torch.channels_last)
+    optimiser = torch.optim.SGD([weight], 1.0, momentum=0.9, fused=True)
+    assign([weight], [gradient])
+    optimiser.step()
+    assert torch.equal(weight, -gradient)
+
+
 @pytest.fixture
 def macro(monkeypatch):
     """A space with macro rows, by its name."""
