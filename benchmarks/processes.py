@@ -30,12 +30,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
+from darts_noise.cli.session import quiet_lightning
 from torch import Tensor
 from torch.multiprocessing import start_processes
 
 import darts_noise as dn
 from benchmarks.commands import store, surroundings
-from darts_noise.cli.session import quiet_lightning
 from darts_noise.nets.synchronised import SynchronisedNorms
 
 ASSUMED = {

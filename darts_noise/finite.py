@@ -9,6 +9,7 @@ processes look at the same time, and what one finds ends all of them.
 
 from collections.abc import Sequence
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -96,13 +97,23 @@ def reads_at_once(device: torch.device) -> bool:
 def make_guardable(optimiser: Optimizer) -> Optimizer:
     """The optimiser, which is to be told of `FiniteCheck.guard` before its steps.
 
-    On CUDA it takes torch's fused form, whose kernels look at ``found_inf`` themselves. To be
-    called before its first step.
+    On CUDA it takes torch's fused form, whose kernels look at ``found_inf`` themselves, and keeps
+    it when the state of a run on another device is loaded.
+
+    Args:
+        optimiser: SGD or Adam before its first step, of parameters that are on their device.
     """
     for group in optimiser.param_groups:
         if not any(reads_at_once(p.device) for p in group["params"]):
             group["fused"] = True
+    optimiser.register_load_state_dict_pre_hook(_keep_form)
     return optimiser
+
+
+def _keep_form(optimiser: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    """A state with the forms of the optimiser's own groups, which say where Adam's steps are."""
+    groups = zip(state["param_groups"], optimiser.param_groups, strict=False)
+    return {**state, "param_groups": [{**g, "fused": own["fused"]} for g, own in groups]}
 
 
 def _finite(tensors: Sequence[Tensor]) -> Tensor:

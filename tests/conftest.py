@@ -1,4 +1,4 @@
-"""What every test shares: one thread, no network services, the reference values, small data."""
+"""What every test shares: one thread, no network services, both devices, small data."""
 
 import json
 import math
@@ -33,6 +33,21 @@ def search(argv: list[str]) -> None:
 def train(argv: list[str]) -> None:
     """``python train.py`` with these arguments, in this process."""
     main(["train", *argv])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips what is marked `cuda` where there is no GPU."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("cuda"):
+                item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU"))
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> torch.device:
+    """Each device in turn; float32 on both, where a GPU would convolve in TF32."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    return torch.device(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -177,7 +177,7 @@ class BatchStream:
                 order = torch.randperm(len(self.data), generator=random)
             else:
                 order = torch.arange(len(self.data))
-            self._cached_order = epoch, order.to(self.data.labels.device)
+            self._cached_order = epoch, order.to(self.data.labels.device, non_blocking=True)
         return self._cached_order[1]
 
 

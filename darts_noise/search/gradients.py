@@ -65,11 +65,23 @@ def gradients(
 
 
 def assign(parameters: Sequence[Tensor], values: Sequence[Tensor], clip: float = 0.0) -> None:
-    """Makes ``values`` the gradients that an optimiser will read, scaled to a norm ≤ ``clip``."""
+    """Makes ``values`` the gradients that an optimiser will read, scaled to a norm ≤ ``clip``.
+
+    Each lies in memory as its parameter does. ``backward()`` sees to that, `torch.autograd.grad`
+    does not, and the fused optimisers take nothing else.
+    """
     for parameter, value in zip(parameters, values, strict=True):
+        if _strides(value) != _strides(parameter):
+            value = torch.empty_like(parameter).copy_(value)
         parameter.grad = value
     if clip > 0:
         nn.utils.clip_grad_norm_(parameters, clip)
+
+
+def _strides(tensor: Tensor) -> list[int]:
+    """Those that decide where an entry lies: a dimension of size 1 may have any."""
+    sizes = zip(tensor.shape, tensor.stride(), strict=True)
+    return [stride for size, stride in sizes if size > 1]
 
 
 @contextmanager

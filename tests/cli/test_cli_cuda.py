@@ -3,13 +3,9 @@
 import json
 
 import pytest
-import torch
 from conftest import search, train
 
-pytestmark = [
-    pytest.mark.cuda,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
-]
+pytestmark = pytest.mark.cuda
 FEW = [
     "--data.train_samples=160",
     "--data.batch_size=20",

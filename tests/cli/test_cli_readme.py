@@ -10,8 +10,10 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, search, train
+from conftest import ROOT
 from PIL import Image
+
+from darts_noise.cli.program import main
 
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
@@ -38,11 +40,8 @@ def test_a_command_is_accepted(command, capsys, monkeypatch):
     script, *arguments = shlex.split(command)
     if {"--plugins", "--resume"} & {*arguments}:
         pytest.skip("needs a file or a run of the user's")
-    mains = {"search": search.main, "train": train.main, "study": study.main}
-    main = mains[script.removesuffix(".py")]
-    with pytest.raises(SystemExit) as stop:
-        main([*arguments, "--print_config"])
-    assert stop.value.code == 0, capsys.readouterr().err
+    main([script.removesuffix(".py"), *arguments, "--print_config"])
+    assert capsys.readouterr().out
 
 
 MODULES = sorted(

@@ -101,7 +101,6 @@ def test_negative_pixels_are_refused(setting: dict[str, int]) -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_a_gpu_sees_the_same_augmentation() -> None:
     images = torch.rand(32, 3, 8, 8)
     augmentation = Augmentation(2, True, 4)

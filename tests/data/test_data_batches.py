@@ -208,7 +208,6 @@ def test_limits() -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_a_gpu_makes_the_same_batches() -> None:
     cpu, gpu = (
         BatchStream(noisy(20), 6, PLAIN, augmentation=AUGMENTATION, device=device)

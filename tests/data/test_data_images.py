@@ -111,7 +111,6 @@ def test_wrong_channels_and_statistics_are_refused() -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_statistics_and_normalisation_are_the_same_on_a_gpu() -> None:
     images = random_images(50, 3, 8, 8)
     normalisation = channel_statistics(images)

@@ -200,7 +200,6 @@ def test_a_batch_is_torchvisions_pipeline_of_each_image(in_memory: bool, root: P
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_a_gpu_makes_the_same_batches(in_memory: bool, root: Path) -> None:
     module = ready(root, in_memory=in_memory, random_resized_crop=True, crop_pct=0.875)

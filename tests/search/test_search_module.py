@@ -8,8 +8,11 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 import darts_noise as dn
+from darts_noise.data.images import LabelledImages
 from darts_noise.search.gradients import assign, gradients, still_statistics
 from darts_noise.space import spaces
 
@@ -154,6 +157,53 @@ def test_one_pass_over_noise_serves_alpha_and_the_twin(digits):
         assert torch.equal(buffer, dict(expected.named_buffers())[name]), name
 
 
+class Unwaited(TorchFunctionMode):
+    """On the device `meta`, which has no values to read: refuses as well what a GPU would be waited
+    for to be given, a copy from the CPU in the midst of its work."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        if isinstance(out, Tensor) and out.is_meta and not (kwargs or {}).get("non_blocking"):
+            indexed = function is Tensor.__getitem__ and args[1]
+            given = [*args, *(indexed if isinstance(indexed, tuple) else [indexed])]
+            assert function not in (torch.tensor, torch.as_tensor, Tensor.new_tensor)
+            assert not isinstance(indexed, list)
+            assert not any(isinstance(x, Tensor) and x.is_cpu and x.ndim for x in given)
+        return out
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"variants": "gdas"},
+        pytest.param({"supernet": "textbook"}, marks=pytest.mark.slow),
+        pytest.param({"hypergradient": "finite_difference"}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_a_step_never_waits_for_a_gpu(settings, digits, monkeypatch):
+    """Neither to read a value nor to be given one, from the making of its batches on."""
+    data = digits(crop_padding=1, flip=True, cutout=2)
+    module, run = searched(data, batches=1, **{"space": "darts", **settings})
+    optimisers, _ = module.to("meta").train().configure_optimizers()
+    for optimiser in optimisers:
+        optimiser.optimizer = optimiser  # as Lightning's have
+    monkeypatch.setattr(module, "_optimisers", lambda: optimisers)
+    monkeypatch.setattr(module, "log", lambda *args, **kwargs: None)
+    monkeypatch.setattr("darts_noise.finite.reads_at_once", lambda device: False)
+    monkeypatch.setattr(LabelledImages, "__post_init__", lambda self: None)  # reads the labels
+    run.fit_loop.epoch_loop.batch_progress.is_last_batch = False
+    train = data.train_stream()
+    for stream in (train, module.validation_stream, module.noise_stream):
+        stream.data, stream.device = stream.data.to("meta"), torch.device("meta")
+        stream._cached_order = None
+        stream.batch(0)  # copies what it copies once
+    with Unwaited():
+        module.training_step(train.batch(1), 1)
+    assert module.search_step == 2
+
+
 @pytest.mark.parametrize("space", ["darts", pytest.param("noise", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("method", ["finite_difference", "exact", "neumann"])
 def test_every_hypergradient_searches_through_w_and_v(digits, method, space):
@@ -198,6 +248,17 @@ def test_gradients_are_those_of_the_named_parameters_only():
     assert a.grad is b.grad is None
     assign([a], [torch.tensor(12.0)], clip=5.0)
     assert a.grad.item() == pytest.approx(5.0, rel=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 3, 3), (4, 1, 3, 3)])
+def test_a_fused_optimiser_takes_gradients_that_lie_otherwise_in_memory(shape, device):
+    """A convolution in channels_last gives its weights' gradient in channels_last."""
+    weight = torch.zeros(shape, device=device, requires_grad=True)
+    gradient = torch.randn(shape, device=device).to(memory_format=torch.channels_last)
+    optimiser = torch.optim.SGD([weight], 1.0, momentum=0.9, fused=True)
+    assign([weight], [gradient])
+    optimiser.step()
+    assert torch.equal(weight, -gradient)
 
 
 @pytest.fixture
