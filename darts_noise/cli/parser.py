@@ -130,9 +130,8 @@ class Given:
         made = {}
         for f in fields(cls):  # type: ignore[arg-type]
             key, kind = f"{group}{f.name}", hints[f.name]
-            made[f.name] = (
-                self.settings(kind, f"{key}.") if is_dataclass(kind) else self.values[key]
-            )
+            nested = isinstance(kind, type) and is_dataclass(kind)
+            made[f.name] = self.settings(kind, f"{key}.") if nested else self.values[key]
         with within(group.removesuffix(".")) if group else nullcontext():
             return cls(**made)
 

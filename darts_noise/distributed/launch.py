@@ -32,4 +32,5 @@ def start_processes(trainer: pl.Trainer) -> None:
             "trainer.strategy: expected ddp for several devices, whose processes each run the "
             f"script, got {type(strategy).__name__} by {type(launcher).__name__.lstrip('_')}"
         )
+    assert launcher is not None
     launcher.launch(strategy.setup_environment, trainer=trainer)
