@@ -44,6 +44,8 @@ class Trials:
     def __init__(
         self, module: SearchModule, data: ImageDataModule, known: Iterable[Candidate] = ()
     ) -> None:
+        if module.noise_set is None:  # as in a module that was loaded from a checkpoint
+            module.build(data)
         self.known = {candidate.genotype: candidate for candidate in known}
         self.module, self.data, self.config = module, data, module.config
         self.seed = derive_seed(module.config.seed, Stream.CANDIDATES)
