@@ -33,7 +33,7 @@ def twin_lag(
     everything or nothing; which of the two, L_noise says. Clearly more than 0: the penalty is still
     too small. Less than 0: the steps lead uphill, the learning rate is too high for this α.
 
-    Nothing is changed: neither v, its statistics and its optimiser, nor α, nor random numbers.
+    Nothing is changed: neither v, its statistics and its optimiser, nor α.
 
     Args:
         twin: with weights v, in train mode.
@@ -49,8 +49,7 @@ def twin_lag(
     make: Callable[..., Optimizer] = type(optimiser)
     follower = make(weights, 0.1)  # every setting of its group is the optimiser's, set next
     follower.load_state_dict(copy.deepcopy(optimiser.state_dict()))
-    devices = sorted({w.device.index or 0 for w in weights if w.is_cuda})
-    with torch.random.fork_rng(devices=devices), torch.enable_grad():
+    with torch.enable_grad():
         relaxed = {kind: w.detach() for kind, w in arch().items()}
 
         def loss(batch: Batch) -> Tensor:

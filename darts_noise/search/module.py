@@ -13,6 +13,7 @@ a loss or a gradient that is not finite; see `darts_noise.finite`.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytorch_lightning as pl
@@ -27,7 +28,7 @@ from darts_noise.configured import config_of
 from darts_noise.data.batches import Batch, BatchStream
 from darts_noise.data.images import LabelledImages
 from darts_noise.data.module import ImageDataModule
-from darts_noise.data.seeds import Stream, derive_seed
+from darts_noise.data.seeds import Stream, derive_seed, drawing
 from darts_noise.distributed.agreement import Agreement
 from darts_noise.errors import SettingError, within
 from darts_noise.finite import FiniteCheck, Term, make_guardable
@@ -55,7 +56,13 @@ from darts_noise.search.hypergradients import (
     require_method,
 )
 from darts_noise.search.lag import LAG_STEPS, twin_lag
-from darts_noise.search.networks import make_optimisers, make_supernet, make_twin, restart_twin
+from darts_noise.search.networks import (
+    life_of_twin,
+    make_optimisers,
+    make_supernet,
+    make_twin,
+    restart_twin,
+)
 from darts_noise.search.settings import SearchConfig, require_no_twin_settings
 from darts_noise.search.symptoms import Symptoms
 from darts_noise.search.variants.variant import Weights, make_variants
@@ -143,10 +150,12 @@ class SearchModule(PlainModule[SearchConfig]):
     @within("model")
     def _build_networks(self, num_classes: int, in_channels: int) -> None:
         self.num_classes, self.in_channels = num_classes, in_channels
-        self.arch = Architecture(self.space)
-        for variant in self.variants.values():
-            variant.change_architecture(self.arch)
-        self.net = self._supernet()
+        with drawing(self.config.seed):
+            self.arch = Architecture(self.space)
+            self.net = self._supernet()
+        with drawing(self.config.seed, Stream.ADDED_ALPHA):
+            for variant in self.variants.values():
+                variant.change_architecture(self.arch)
         has_twin = self.config.noise_weight > 0 and self.penalty.weights == "twin"
         self.twin = self._fresh_twin(0) if has_twin else None
         self.metrics = SplitMetrics(num_classes, "train", "val", "noise")
@@ -203,8 +212,7 @@ class SearchModule(PlainModule[SearchConfig]):
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
         """Optimisers of α, w and (where there is a twin) v; cosine schedules of w and v."""
         nets = [self.net] if self.twin is None else [self.net, self.twin]
-        epochs = max(self.trainer.max_epochs or 1, 1)
-        optimisers, schedules = make_optimisers(self.arch, nets, self.config, epochs)
+        optimisers, schedules = make_optimisers(self.arch, nets, self.config, self._epochs)
         return [make_guardable(optimiser) for optimiser in optimisers], schedules
 
     def configure_callbacks(self) -> list[pl.Callback]:
@@ -238,32 +246,33 @@ class SearchModule(PlainModule[SearchConfig]):
         c = self.config
         validation = self.validation_stream.batch(self.search_step)
         of_weights, *of_twin = self._inner_steps()
-        if c.hypergradient == "first_order":
-            real = first_order_gradient(self.net, self.arch, validation)
-        else:
-            real = hypergradient(
-                batch_objective(self.net, self.arch, validation),
-                batch_objective(self.net, self.arch, batch),
-                list(self.net.parameters()),
-                list(self.arch.parameters()),
-                method=c.hypergradient,
-                step=of_weights,
-            )
+        with self._drawing(Stream.ALPHA_STEP):
+            if c.hypergradient == "first_order":
+                real = first_order_gradient(self.net, self.arch, validation)
+            else:
+                real = hypergradient(
+                    batch_objective(self.net, self.arch, validation),
+                    batch_objective(self.net, self.arch, batch),
+                    list(self.net.parameters()),
+                    list(self.arch.parameters()),
+                    method=c.hypergradient,
+                    step=of_weights,
+                )
         values, done = real.gradients, None
         alphas = list(self.arch.parameters())
         terms: list[Term] = [("α", alphas), ("L_val, the loss of w on validation", [real.loss])]
         if self.noise_set is not None:
-            noise, done = self.penalty.gradient(
-                FacingNoise(
-                    self.net if self.twin is None else self.twin,
-                    self.arch,
-                    self._noise_batch(),
-                    validation,
-                    self.noise_set.num_classes,
-                    c.hypergradient,
-                    *of_twin,
-                )
+            facing = FacingNoise(
+                self.net if self.twin is None else self.twin,
+                self.arch,
+                self._noise_batch(),
+                validation,
+                self.noise_set.num_classes,
+                c.hypergradient,
+                *of_twin,
             )
+            with self._drawing(Stream.ALPHA_STEP):  # the same α as w has seen
+                noise, done = self.penalty.gradient(facing)
             values = [r + c.noise_weight * n for r, n in zip(values, noise.gradients, strict=True)]
             self.mean_penalty.update(noise.loss)
             terms.append(("P, the penalty", [noise.loss]))
@@ -273,27 +282,32 @@ class SearchModule(PlainModule[SearchConfig]):
 
     def _step_weights(self, weights: LightningOptimizer, batch: Batch) -> None:
         """w ← w − SGD(∂/∂w L_train(w, α)), with λ · P beside it where the penalty asks for that."""
-        relaxed = self._fixed_alpha()
-        for variant in self.variants.values():
-            relaxed = variant.perturb(relaxed, probing_loss(self.net, batch))
-        noise, weight = self.noise_set, self.config.noise_weight
-        if noise is None or not self.penalty.mixed_batches:
-            self._descend(weights, self.net, weights_pass(self.net, relaxed, batch), "train")
-            return
+        noise, weight, of_noise = self.noise_set, self.config.noise_weight, None
 
         def weighted(loss: Tensor) -> Tensor:
+            assert noise is not None
             return weight * self.penalty.of_fit(loss, noise.num_classes)
 
-        done, of_noise = mixed_pass(self.net, relaxed, batch, self._noise_batch(), weighted)
+        with self._drawing(Stream.WEIGHTS_STEP):
+            relaxed = self._fixed_alpha()
+            for number, variant in enumerate(self.variants.values()):
+                with self._drawing(Stream.PERTURBATION, number):
+                    relaxed = variant.perturb(relaxed, probing_loss(self.net, batch))
+            if noise is None or not self.penalty.mixed_batches:
+                done = weights_pass(self.net, relaxed, batch)
+            else:
+                done, of_noise = mixed_pass(self.net, relaxed, batch, self._noise_batch(), weighted)
         self._descend(weights, self.net, done, "train")
-        self.metrics.record("noise", of_noise.logits, of_noise.labels, of_noise.loss)
+        if of_noise is not None:
+            self.metrics.record("noise", of_noise.logits, of_noise.labels, of_noise.loss)
 
     def _step_twin(self, twin: LightningOptimizer, done: Pass | None) -> None:
         """v ← v − SGD(∂/∂v L_noise(v, α)), by the pass that α's noise gradient came from or by one
         of its own."""
         assert self.twin is not None
         if done is None:
-            done = weights_pass(self.twin, self._fixed_alpha(), self._noise_batch())
+            with self._drawing(Stream.TWIN_STEP, self.twin_step):
+                done = weights_pass(self.twin, self._fixed_alpha(), self._noise_batch())
         self._descend(twin, self.twin, done, "noise")
         self.twin_step += 1
 
@@ -307,6 +321,10 @@ class SearchModule(PlainModule[SearchConfig]):
         if self.config.hypergradient == "first_order":
             return [None for _ in self._optimisers()[1:]]
         return [InnerStep.of(optimiser.optimizer) for optimiser in self._optimisers()[1:]]
+
+    def _drawing(self, use: Stream, *key: int) -> AbstractContextManager[None]:
+        """Within it, random numbers are those of one use at this step, whatever else is drawn."""
+        return drawing(self.config.seed, use, self.search_step, *key, device=self.device)
 
     def _noise_batch(self, ahead: int = 0) -> Batch:
         """The batch of noise that is next, or so many after it: each step of v takes another."""
@@ -367,7 +385,11 @@ class SearchModule(PlainModule[SearchConfig]):
         self._start_variants()
         if self.twin is not None and every and epoch and epoch % every == 0:
             restart_twin(
-                self.twin, self._optimisers()[2].optimizer, self._fresh_twin(epoch // every)
+                self.twin,
+                self._optimisers()[2].optimizer,
+                self._schedules()[1],
+                self._fresh_twin(epoch // every),
+                life_of_twin(self.config, epoch, self._epochs),
             )
 
     def _start_variants(self) -> None:
@@ -380,15 +402,22 @@ class SearchModule(PlainModule[SearchConfig]):
         self.metrics.record("val", logits, labels, F.cross_entropy(logits, labels))
 
     def on_train_epoch_end(self) -> None:
-        schedulers = self.lr_schedulers() or []
         values = self._epoch_metrics()
-        for schedule in schedulers if isinstance(schedulers, list) else [schedulers]:
-            assert isinstance(schedule, LRScheduler)
+        for schedule in self._schedules():
             schedule.step()
         self.log_dict(values, sync_dist=False)
         if self.current_epoch >= self.config.warmup_epochs:
             self._look_for_symptoms(values)
             self._ask_variants_to_stop()
+
+    def _schedules(self) -> list[LRScheduler]:
+        """Of the learning rates of w and (where there is a twin) v."""
+        found: Any = self.lr_schedulers()
+        return found if isinstance(found, list) else [found]
+
+    @property
+    def _epochs(self) -> int:
+        return max(self.trainer.max_epochs or 1, 1)
 
     def _look_for_symptoms(self, values: Mapping[str, float | Tensor]) -> None:
         if self.trainer.is_global_zero:
@@ -405,7 +434,8 @@ class SearchModule(PlainModule[SearchConfig]):
 
     def _curvature(self) -> float:
         batch = self.validation_stream.batch(self.search_step)
-        return curvature_in_alpha(self.net, self.arch, batch)
+        with self._drawing(Stream.CURVATURE):
+            return curvature_in_alpha(self.net, self.arch, batch)
 
     def _epoch_metrics(self) -> dict[str, float | Tensor]:
         """Every figure of the epoch under the name that metrics.csv and W&B show."""
@@ -414,13 +444,14 @@ class SearchModule(PlainModule[SearchConfig]):
             values["noise/penalty"] = self.mean_penalty.compute()
             self.mean_penalty.reset()
         if self.twin is not None:
-            values["noise/lag"] = twin_lag(
-                self.twin,
-                self.arch,
-                self._optimisers()[2].optimizer,
-                [self._noise_batch(ahead) for ahead in range(LAG_STEPS)],
-                self.config.gradient_clip,
-            )
+            with self._drawing(Stream.LAG):
+                values["noise/lag"] = twin_lag(
+                    self.twin,
+                    self.arch,
+                    self._optimisers()[2].optimizer,
+                    [self._noise_batch(ahead) for ahead in range(LAG_STEPS)],
+                    self.config.gradient_clip,
+                )
         values |= self.arch.figures()
         for name, optimiser in zip(("alpha", "weights", "twin"), self._optimisers(), strict=False):
             values[f"lr/{name}"] = optimiser.param_groups[0]["lr"]

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
-from darts_noise.data.seeds import Stream, derive_seed
+from darts_noise.data.seeds import Stream, drawing
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.search.architecture import Architecture
 from darts_noise.search.settings import SearchConfig
@@ -72,15 +71,27 @@ def make_twin(make: Callable[[], SuperNet], seed: int, restart: int) -> SuperNet
         seed: of the search.
         restart: how often the twin has started anew.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, Stream.TWIN, restart))
+    with drawing(seed, Stream.TWIN, restart):
         return make()
 
 
-def restart_twin(twin: SuperNet, optimiser: Optimizer, fresh: SuperNet) -> None:
-    """Gives v the weights and statistics of a fresh twin, and its optimiser no past."""
+def restart_twin(
+    twin: SuperNet, optimiser: Optimizer, schedule: LRScheduler, fresh: SuperNet, epochs: int
+) -> None:
+    """Gives v the weights and statistics of a fresh twin, its optimiser no past, and its rate a
+    cosine of its own, from the start over so many epochs."""
     twin.load_state_dict(fresh.state_dict())
     optimiser.state.clear()
+    rates = schedule.base_lrs
+    for group, rate in zip(optimiser.param_groups, rates, strict=True):
+        group["lr"] = rate
+    begun = {"T_max": epochs, "last_epoch": 0, "_last_lr": rates}
+    schedule.load_state_dict({**schedule.state_dict(), **begun})
+
+
+def life_of_twin(config: SearchConfig, epoch: int, epochs: int) -> int:
+    """For how many of the search's epochs a twin lives that begins at an epoch."""
+    return min(config.twin_restart or epochs, epochs - epoch)
 
 
 def make_optimisers(
@@ -106,7 +117,9 @@ def make_optimisers(
         WEIGHT_OPTIMISERS[kind](net.parameters(), rate, config)
         for net, rate, kind in zip(nets, rates, kinds, strict=False)
     ]
+    lengths = (epochs, life_of_twin(config, 0, epochs))
     schedules: list[LRScheduler] = [
-        CosineAnnealingLR(optimiser, epochs, config.learning_rate_min) for optimiser in weights
+        CosineAnnealingLR(optimiser, length, config.learning_rate_min)
+        for optimiser, length in zip(weights, lengths, strict=False)
     ]
     return [alpha, *weights], schedules

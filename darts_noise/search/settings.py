@@ -43,9 +43,11 @@ class SearchConfig:
         twin_steps: updates of the twin per search step.
         twin_optimiser: optimiser of the twin: sgd or adam. null: the same as optimiser.
         twin_learning_rate: learning rate of the twin at the start. null: the same as learning_rate.
-        twin_restart: give the twin new weights every this many epochs; 0 for never.
+        twin_restart: give the twin new weights every this many epochs; 0 for never. Its learning
+            rate then starts anew as well, on a cosine over these epochs.
         candidates: how many discrete cells that α proposes are trained at the end, to choose among
-            them by F = L_val + λ·P; 1 takes the strongest operations without training.
+            them by F = L_val + λ·P; 1 takes the strongest operations without training. P is the
+            penalty above if it is a function of the noise loss, else that of ``twin``.
         candidate_epochs: epochs for which each candidate is trained on the data.
         candidate_parameters: parameters of a candidate's network, reached by its width; null for a
             width of ``channels``.

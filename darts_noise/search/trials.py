@@ -13,7 +13,7 @@ from darts_noise.data.augment import Augmentation
 from darts_noise.data.batches import BatchStream
 from darts_noise.data.images import LabelledImages
 from darts_noise.data.module import ImageDataModule
-from darts_noise.data.seeds import Stream, derive_seed
+from darts_noise.data.seeds import Stream, derive_seed, drawing
 from darts_noise.nets.network import create_model
 from darts_noise.nets.width import nearest_channels
 from darts_noise.reading import EVALUATION_BATCH, Reading, laid_out, read
@@ -44,6 +44,8 @@ class Trials:
     def __init__(
         self, module: SearchModule, data: ImageDataModule, known: Iterable[Candidate] = ()
     ) -> None:
+        if module.noise_set is None:  # as in a module that was loaded from a checkpoint
+            module.build(data)
         self.known = {candidate.genotype: candidate for candidate in known}
         self.module, self.data, self.config = module, data, module.config
         self.seed = derive_seed(module.config.seed, Stream.CANDIDATES)
@@ -93,8 +95,7 @@ class Trials:
 
     def network(self, genotype: Genotype, channels: int) -> nn.Module:
         """The same weights at each call; torch's generator is left as it was."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with drawing(self.config.seed, Stream.CANDIDATES):
             net: nn.Module = create_model(genotype, channels=channels, **self._form)
         return net.to(self.device)
 

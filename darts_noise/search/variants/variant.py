@@ -6,6 +6,10 @@ package's ``__init__``. Its constructor's keyword arguments are its settings in 
     model:
       variants:
         gdas: {temperature: 10.0}
+
+A variant may draw from torch's global generators. The search sets them for each use at each step
+(`darts_noise.data.seeds.drawing`), so that its draws depend on nothing else and are the same in
+every process and after a resume.
 """
 
 from collections.abc import Callable, Mapping
