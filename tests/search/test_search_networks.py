@@ -142,20 +142,19 @@ class Save(pl.callbacks.Checkpoint):
 
 
 @pytest.mark.parametrize(
-    ("space", "penalty", "restart", "checkpoints"),
+    ("how", "checkpoints"),
     [
-        ("darts", "twin", 2, ("after_0", "after_1", "amid", "after_2")),
-        pytest.param("noise", "twin", 2, ("amid",), marks=pytest.mark.slow),
-        ("darts", "lookahead", 2, ("amid",)),
-        ("darts", {"gram": {"samples": 2}}, 0, ("amid",)),
-        ("darts", "shared", 0, ("amid",)),
+        ({"twin_restart": 2}, ("after_0", "after_1", "amid", "after_2")),
+        pytest.param({"space": "noise", "twin_restart": 2}, ("amid",), marks=pytest.mark.slow),
+        ({"penalty": "lookahead", "twin_restart": 2}, ("amid",)),
+        ({"penalty": {"gram": {"samples": 2}}}, ("amid",)),
+        ({"penalty": "shared"}, ("amid",)),
+        ({"variants": "gdas", "twin_steps": 2}, ("amid",)),
+        ({"variants": {"p_darts": None, "smooth_darts_random": None}}, ("amid",)),
     ],
     ids=str,
 )
-def test_a_resumed_search_finds_the_same_alpha_bit_for_bit(
-    space, penalty, restart, checkpoints, digits, tmp_path
-):
-    how = {"space": space, "penalty": penalty, "twin_restart": restart}
+def test_a_resumed_search_finds_the_same_alpha_bit_for_bit(how, checkpoints, digits, tmp_path):
     unbroken = search(few(digits), [Save(tmp_path)], **how)
     for checkpoint in checkpoints:
         resumed = search(few(digits), resume=tmp_path / f"{checkpoint}.ckpt", **how)
