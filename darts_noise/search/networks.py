@@ -79,7 +79,8 @@ def make_twin(make: Callable[[], SuperNet], seed: int, restart: int) -> SuperNet
         restart: how often the twin has started anew.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, Stream.TWIN, restart))
+        # Not torch.manual_seed, which would also seed the GPUs' generators.
+        torch.default_generator.manual_seed(derive_seed(seed, Stream.TWIN, restart))
         return make()
 
 

@@ -94,7 +94,7 @@ class Trials:
     def network(self, genotype: Genotype, channels: int) -> nn.Module:
         """The same weights at each call; torch's generator is left as it was."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+            torch.default_generator.manual_seed(self.seed)  # and no GPU's
             net: nn.Module = create_model(genotype, channels=channels, **self._form)
         return net.to(self.device)
 
