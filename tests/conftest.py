@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 import darts_noise as dn
 from darts_noise.cli.program import main
@@ -48,6 +49,23 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> t
     """Each device in turn; float32 on both, where a GPU would convolve in TF32."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     return torch.device(request.param)
+
+
+class Unwaited(TorchFunctionMode):
+    """On the device `meta`, which has no values to read: refuses as well what a GPU would be waited
+    for to be given, a copy from the CPU in the midst of its work."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = function(*args, **(kwargs or {}))
+        if isinstance(out, Tensor) and out.is_meta and not (kwargs or {}).get("non_blocking"):
+            indexed = function is Tensor.__getitem__ and args[1]
+            given = [*args, *(indexed if isinstance(indexed, tuple) else [indexed])]
+            assert function not in (torch.tensor, torch.as_tensor, Tensor.new_tensor)
+            assert not isinstance(indexed, list)
+            assert not any(isinstance(x, Tensor) and x.is_cpu and x.ndim for x in given)
+        return out
 
 
 @pytest.fixture(scope="session")

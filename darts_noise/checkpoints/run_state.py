@@ -11,7 +11,10 @@ from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.utilities.apply_func import convert_tensors_to_scalars
+from lightning_fabric.utilities.apply_func import (
+    convert_tensors_to_scalars,
+    move_data_to_device,
+)
 
 from darts_noise.checkpoints.metric_state import metric_state, set_metric_state
 from darts_noise.checkpoints.random_state import random_state, set_random_state
@@ -64,7 +67,8 @@ class RunState(pl.Callback):
             "gradients": _accumulated(trainer, pl_module),
         }
         checkpoint[KEY] = {
-            "processes": from_every_process(process),
+            # From the CPU: what one process has on its GPU, all would unpack on that GPU.
+            "processes": from_every_process(move_data_to_device(process, "cpu")),
             "rows": [*self.table.rows, *_rows_to_come(trainer)],
             "should_stop": trainer.should_stop,
             "seconds": self.seconds,

@@ -26,7 +26,7 @@ def statistics_over_processes(
     Returns:
         Mean (C,), variance (C,) and the number of values (a scalar); differentiable.
     """
-    rows = gather(torch.cat([mean, variance, mean.new_tensor([count])]))
+    rows = gather(torch.cat([mean, variance, mean.new_full((1,), count)]))
     means, variances, counts = torch.split(rows, [len(mean), len(mean), 1], 1)
     total = counts.sum()
     share = counts / total  # (processes, 1)
@@ -84,6 +84,8 @@ def follow(
 ) -> None:
     """Moves running statistics towards a batch's, whose variance is made unbiased."""
     with torch.no_grad():
-        unbiased = variance * (count / max(count - 1, 1))
+        # `max` of a tensor would ask for its value, which a GPU would be waited for.
+        others = (count - 1).clamp(min=1) if isinstance(count, Tensor) else max(count - 1, 1)
+        unbiased = variance * (count / others)
         running_mean.lerp_(mean.to(running_mean.dtype), momentum)
         running_var.lerp_(unbiased.to(running_var.dtype), momentum)

@@ -119,6 +119,7 @@ def train_from_scratch(
     """
     started = time.perf_counter()
     key = derive_seed(base_seed, Stream.NOISE, seed)
+    scale = fabric.strategy.precision.state_dict()  # of the loss in fp16, which each training moves
     with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
         torch.manual_seed(key)
         raw = make()
@@ -157,6 +158,7 @@ def train_from_scratch(
                 schedule.step()
                 if watch is not None:
                     watch(step // per_epoch, best or 0.0)
+    fabric.strategy.precision.load_state_dict(scale)
     return NoiseRun(
         network,
         task.name,

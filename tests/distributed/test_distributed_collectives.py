@@ -6,6 +6,7 @@ from typing import NoReturn
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import Unwaited
 from torch import Tensor
 from two_processes import in_two_processes
 
@@ -52,6 +53,12 @@ def test_batch_norm_over_processes_is_that_of_the_whole_batch(tmp_path: Path) ->
     for k in (3, 4):
         torch.testing.assert_close(first[k], whole[k])
         assert torch.equal(first[k], second[k])
+
+
+def test_batch_norm_over_processes_never_waits_for_a_gpu() -> None:
+    x, mean, variance = images().to("meta"), *torch.ones(2, 3, device="meta")
+    with Unwaited():
+        synchronised_batch_norm(x, mean, variance, None, None, 0.1, 1e-5)
 
 
 def of_a_step() -> list[Tensor]:

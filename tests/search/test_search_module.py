@@ -8,8 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from torch.overrides import TorchFunctionMode
+from conftest import Unwaited
 
 import darts_noise as dn
 from darts_noise.data.images import LabelledImages
@@ -155,21 +154,6 @@ def test_one_pass_over_noise_serves_alpha_and_the_twin(digits):
         torch.testing.assert_close(own, other)
     for name, buffer in module.twin.named_buffers():
         assert torch.equal(buffer, dict(expected.named_buffers())[name]), name
-
-
-class Unwaited(TorchFunctionMode):
-    """On the device `meta`, which has no values to read: refuses as well what a GPU would be waited
-    for to be given, a copy from the CPU in the midst of its work."""
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        out = function(*args, **(kwargs or {}))
-        if isinstance(out, Tensor) and out.is_meta and not (kwargs or {}).get("non_blocking"):
-            indexed = function is Tensor.__getitem__ and args[1]
-            given = [*args, *(indexed if isinstance(indexed, tuple) else [indexed])]
-            assert function not in (torch.tensor, torch.as_tensor, Tensor.new_tensor)
-            assert not isinstance(indexed, list)
-            assert not any(isinstance(x, Tensor) and x.is_cpu and x.ndim for x in given)
-        return out
 
 
 @pytest.mark.parametrize(

@@ -60,11 +60,12 @@ class Watch(pl.Callback):
             self.steps.append(pl_module.twin_step)
 
 
-def test_it_restarts_from_weights_that_only_seed_and_count_decide(digits):
+def test_it_restarts_from_weights_that_only_seed_and_count_decide(digits, monkeypatch):
     watch, other = Watch(), Watch()
     module = search(few(digits), [watch], twin_restart=2)
     search(few(digits), [other], twin_restart=2, alpha_learning_rate=0.5)
     rng = torch.manual_seed(5).get_state()
+    monkeypatch.delattr(torch.cuda, "manual_seed_all")  # what seeds the GPUs' generators
     fresh = [state(module._fresh_twin(count)) for count in (0, 1)]
     assert torch.equal(rng, torch.get_rng_state())
     assert same(watch.twins[0], fresh[0])
