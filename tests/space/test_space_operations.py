@@ -261,6 +261,22 @@ def test_factorised_convolution_written_out(stride):
 
 
 @every_stride
+def test_a_map_of_one_pixel_has_the_right_gradient_in_bf16(stride):
+    """oneDNN's own gradient of the weights is read from memory that nobody has written."""
+    torch.manual_seed(0)
+    convolution = get_operation("conv_3x3").build(16, stride, False)[1]
+    x = torch.randn(16, 16, 1, 1)
+    [expected] = torch.autograd.grad(convolution(x).square().sum(), convolution.weight)
+    for _ in range(10):
+        junk = torch.full((100_000,), torch.nan)
+        del junk
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = convolution(x).float().square().sum()
+        [found] = torch.autograd.grad(loss, convolution.weight)
+        assert (found - expected).norm() < 0.05 * expected.norm()
+
+
+@every_stride
 @pytest.mark.parametrize("name", ["conv_1x1", "conv_3x3", "nor_conv_1x1", "nor_conv_3x3"])
 def test_plain_convolution_written_out(stride, name):
     module, x = build(name, stride, False, 2).double(), distinct(2, 2, 5, 4)

@@ -7,7 +7,7 @@ end of this file.
 
 from torch import nn
 
-from darts_noise.space.operations.pointwise import PointwiseConv
+from darts_noise.space.operations.pointwise import PointwiseConv, SquareConv
 from darts_noise.space.operations.registry import register_operation
 
 
@@ -21,7 +21,7 @@ class ReluConvBn(nn.Sequential):
         convolution = (
             PointwiseConv(c_in, c_out, stride)
             if kernel == 1
-            else nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False)
+            else SquareConv(c_in, c_out, kernel, stride, kernel // 2, bias=False)
         )
         super().__init__(nn.ReLU(), convolution, nn.BatchNorm2d(c_out, affine=affine))
 

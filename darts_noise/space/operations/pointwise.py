@@ -1,7 +1,11 @@
-"""1×1 convolutions that leave pixels out: the pixels are taken first and convolved then.
+"""Convolutions with a stride, around two faults of oneDNN on CPUs with AVX2 but without AVX-512.
 
-oneDNN's own way (PyTorch 2.15, CPUs with AVX2 but without AVX-512) writes past the end of its
-memory in the backward pass, where images in channels_last have fewer than 8 channels.
+- 1×1 convolutions that leave pixels out (PyTorch 2.15): the backward pass writes past the end of
+  its memory if images in channels_last have fewer than 8 channels. Here the pixels are taken first
+  and convolved then.
+- Square convolutions of maps of 1×1 pixel in bf16 (PyTorch 2.11 to 2.14): with a stride of 2 the
+  gradient of the weights is read from memory that nobody has written. A stride changes nothing on
+  one pixel, so it is left out there.
 """
 
 import torch
@@ -16,6 +20,19 @@ class PointwiseConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.conv2d(taken(x, self.stride[0]), self.weight)
+
+
+class SquareConv(nn.Conv2d):
+    """A convolution with a k×k kernel, padded by k // 2; as `nn.Conv2d`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        stride = stride_on(x, self.stride)
+        return nn.functional.conv2d(x, self.weight, self.bias, stride, self.padding)
+
+
+def stride_on(x: Tensor, stride: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the stride of a padded convolution of x (B, C, H, W): 1 on a map of one pixel."""
+    return (1, 1) if x.shape[-2:] == (1, 1) else stride
 
 
 def taken(x: Tensor, stride: int) -> Tensor:
