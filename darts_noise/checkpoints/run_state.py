@@ -20,7 +20,8 @@ from darts_noise.checkpoints.metric_state import metric_state, set_metric_state
 from darts_noise.checkpoints.random_state import random_state, set_random_state
 from darts_noise.compat import figures_to_be_logged, logged_step
 from darts_noise.distributed.collectives import SharedError, from_every_process
-from darts_noise.report.metrics_table import Row
+
+Row = dict[str, Any]  # of the run's figures: name → value
 
 KEY = "run_state"
 """Of the checkpoint."""

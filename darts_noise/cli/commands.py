@@ -175,7 +175,7 @@ def report(argv: Sequence[str]) -> None:
     given = parser.parse_args(argv)
 
     from darts_noise.atomic import write_text
-    from darts_noise.report.page.document import make_page
+    from darts_noise.report.page import make_page
 
     ready()
     write_text(given.output, make_page(given.runs))

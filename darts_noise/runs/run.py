@@ -23,16 +23,13 @@ from darts_noise.distributed.collectives import on_first_process
 from darts_noise.distributed.launch import start_processes
 from darts_noise.errors import SettingError
 from darts_noise.report.card import (
-    TITLES,
     describe_hardware,
     finite,
     shown_figures,
     versions,
     write_card,
 )
-from darts_noise.report.metrics_table import MetricsTable
-from darts_noise.report.progress import RunProgress
-from darts_noise.report.progress_line import FIGURES
+from darts_noise.report.metrics import MetricsTable
 from darts_noise.report.tracking import (
     Table,
     finish,
@@ -46,6 +43,7 @@ from darts_noise.runs.folder import CONFIG, RunLock, create_run, find_run, write
 from darts_noise.runs.settings import RunConfig, TrainerConfig
 from darts_noise.runs.stops import Stops
 from darts_noise.runs.trainer import make_trainer
+from darts_noise.train.progress import FIGURES, RunProgress
 
 
 class Interrupted(KeyboardInterrupt):
@@ -301,7 +299,7 @@ class Run:
         """
         write_card(self.path, card)
         log_images(self.wandb, images)
-        shown = [(TITLES[key], text) for key, text in shown_figures(finite(card)).items()]
+        shown = list(shown_figures(finite(card)).items())
         log_tables(self.wandb, {**(tables or {}), "card": (("figure", "value"), shown)})
         figures = {key: v for key, v in card.items() if isinstance(v, int | float | str)}
         log_summary(self.wandb, figures)

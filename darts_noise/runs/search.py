@@ -20,17 +20,17 @@ from darts_noise.noise.families import describe_noise
 from darts_noise.report.alpha_history import (
     AlphaHistory,
     Moment,
+    edge_name,
     from_rows,
+    strengths,
     to_rows,
     write_history,
 )
 from darts_noise.report.card import count_parameters
 from darts_noise.report.cells import draw_cells
-from darts_noise.report.chosen import strengths
 from darts_noise.report.curves import draw_curves
 from darts_noise.report.film_strip import draw_film
 from darts_noise.report.heatmap import draw_alpha
-from darts_noise.report.page.alternatives import edge_name
 from darts_noise.report.style import save_figure
 from darts_noise.report.tracking import Table, log_images, set_axis
 from darts_noise.runs.folder import point_latest

@@ -10,7 +10,6 @@ from optuna.trial import Trial
 from rich.console import Console
 
 from darts_noise.cli.run_directory import write_config
-from darts_noise.report.duration import readable_duration
 from darts_noise.study.fixed import fixed_settings, require_same
 from darts_noise.study.networks import Compared, searched
 from darts_noise.study.queue import Parts, Queue
@@ -20,6 +19,7 @@ from darts_noise.study.sample import propose, proposed_settings
 from darts_noise.study.settings import StudySettings
 from darts_noise.study.units import Part, Unit, units_of
 from darts_noise.study.work import Worker
+from darts_noise.train.progress import readable_duration
 
 Maker = Callable[[Part, Parts | None, Parts | None], Parts]
 

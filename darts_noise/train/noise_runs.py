@@ -28,9 +28,9 @@ from darts_noise.train.networks import (
     suited_network,
 )
 from darts_noise.train.noise_measurement import Measurement
-from darts_noise.train.noise_progress import NoiseProgress
 from darts_noise.train.noise_record import NoiseRun, largest_accuracy, run_key
 from darts_noise.train.noise_training import TrainingSet, train_from_scratch
+from darts_noise.train.progress import NoiseProgress
 from darts_noise.train.run_file import RunFile
 from darts_noise.train.settings import GridPoint, NoiseGrid
 

@@ -23,14 +23,13 @@ from darts_noise.checkpoints.checkpoint_io import (
     resumable,
 )
 from darts_noise.checkpoints.kept import keep_checkpoints
-from darts_noise.checkpoints.run_state import RunState
+from darts_noise.checkpoints.run_state import Row, RunState
 from darts_noise.configured import fields_of
 from darts_noise.data.batches import BatchStream, EpochLoader
 from darts_noise.data.seeds import Stream, derive_seed
 from darts_noise.distributed.collectives import on_first_process
 from darts_noise.errors import SettingError
 from darts_noise.finite import NotFiniteError
-from darts_noise.report.metrics_table import Row
 from darts_noise.space.genotype import Genotype
 from darts_noise.train.module import TrainModule
 from darts_noise.train.networks import identify, make_network

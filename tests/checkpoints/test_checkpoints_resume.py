@@ -16,7 +16,7 @@ from conftest import search, train
 from darts_noise.cli.session import Session
 
 from darts_noise.checkpoints.checkpoint_io import SealedCheckpointIO, resumable
-from darts_noise.report.metrics_table import MetricsTable
+from darts_noise.report.metrics import MetricsTable
 from darts_noise.search.module import SearchModule
 from darts_noise.train.module import TrainModule
 from darts_noise.train.run_file import RunFile

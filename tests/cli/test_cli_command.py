@@ -28,7 +28,7 @@ def test_a_command_gets_the_arguments_behind_it(called):
     assert called("search", "--seed", "1") == ("search", ["--seed", "1"])
     assert called("train") == ("train", [])
     assert called("study", "digits") == ("darts_noise.study.command", ["digits"])
-    assert called("report", "a", "b") == ("darts_noise.report.command", ["a", "b"])
+    assert called("report", "a", "b") == ("darts_noise.report.__main__", ["a", "b"])
     assert called("bundle", "a", "b") == ("darts_noise.pretrained.__main__", ["a", "b"])
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from run_folders import search_run
 
-from darts_noise.report.command import main
+from darts_noise.report.__main__ import main
 
 
 def test_the_page_is_written_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

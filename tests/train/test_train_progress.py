@@ -1,4 +1,4 @@
-"""Progress of a real Trainer: one line per epoch in a file, a moving line in a terminal."""
+"""Progress: one line per epoch or training in a file, a moving line on a terminal."""
 
 import io
 import re
@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from noise_networks import BreaksAfter, linear, measure
 from rich.console import Console
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from darts_noise.report import progress
-from darts_noise.report.progress import RunProgress
+import darts_noise as dn
+from darts_noise.train import progress
+from darts_noise.train.progress import FIGURES, RunProgress, figure_texts, readable_duration
 
 STEPS = 4
 SHOW, HIDE = "\x1b[?25h", "\x1b[?25l"
@@ -120,7 +122,7 @@ def test_time_left_is_the_pace_of_the_last_epochs(monkeypatch: pytest.MonkeyPatc
     ]
 
 
-@pytest.mark.parametrize("width", [40, 80, 120])
+@pytest.mark.parametrize("width", [20, 40, 80, 120])
 def test_terminal_shows_running_losses_within_its_width(
     width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,23 +132,24 @@ def test_terminal_shows_running_losses_within_its_width(
 
     class Watched(Module):
         def on_train_batch_end(self, *_: Any) -> None:  # runs after the callback's own hook
-            assert callback._live is not None
-            callback._live.refresh()
+            assert callback._line is not None
+            callback._line._bar.refresh()
 
     fit(callback, Watched())
     shown = frames(written(console))
-    assert max(map(len, shown)) <= width
-    assert not [line for line in shown if not line.startswith("search epoch ")]
-    assert re.match(r"search epoch 3/3\b.* 0:0\d, 0:00 left", shown[-1])
+    assert max(map(len, shown)) <= width - 2  # room for a ^C
+    assert not [line for line in shown if not line.startswith("sea")]
     if width >= 80:
+        assert shown[-1].startswith("search epoch 3/3 step 4/4 ")
         seen = [re.search(r"step (\d)/4 .*loss (\S+)", line) for line in shown]
         pairs = [(int(m[1]), float(m[2])) for m in seen if m]
         for epoch in range(3):  # the steps one by one
             for step in range(STEPS):
                 assert (step + 1, 10.0 * epoch + step) in pairs
         assert (STEPS, 102.0) in pairs  # and the whole epoch's at the end
-        assert "val acc 0.250" in shown[-1]
-        assert re.search("━{5}", shown[-1])
+        assert re.search("━{5}.* loss 102.000 .* 0:00:0\\d 0:00:00 left *$", shown[-1])
+    if width >= 120:
+        assert " val acc 0.250 " in shown[-1]
 
 
 def test_figures_are_looked_at_four_times_a_second_at_most(
@@ -187,7 +190,7 @@ def test_interrupt_gives_the_terminal_back() -> None:
     text = written(console)
     assert text.index(HIDE) < text.rindex(SHOW)
     assert HIDE not in text[text.rindex(SHOW) :]
-    assert callback._live is None
+    assert callback._line is None
     assert frames(text)[-1].startswith("t epoch 2/3 step 2/4")
     assert text.endswith("\n" + SHOW)
 
@@ -257,3 +260,61 @@ def test_standard_output_is_that_of_the_moment(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sys, "stdout", stream)
     fit(callback, Module(), epochs=1)
     assert "t epoch 1/1" in stream.getvalue()
+
+
+def test_figures_come_in_the_order_of_the_names() -> None:
+    metrics = dict.fromkeys(reversed(FIGURES), 0.5) | {"lr/weights": 0.1}
+    assert figure_texts(metrics) == "  ".join(f"{text} 0.500" for text in FIGURES.values())
+    assert figure_texts(metrics, {"lr/weights": "rate"}) == "rate 0.100"
+
+
+SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
+
+
+@pytest.mark.parametrize("seconds", [0, 0.5, 59.4, 59.9, 60, 3599.4, 3599.9, 7170, 172_799, 1e6])
+def test_a_duration_is_rounded_by_no_more_than_its_last_unit(seconds: float) -> None:
+    text = readable_duration(seconds)
+    parts = re.findall(r"(\d+) (\w+)", text)
+    assert " ".join(f"{n} {unit}" for n, unit in parts) == text
+    total = sum(int(n) * SECONDS[unit] for n, unit in parts)
+    assert abs(total - seconds) <= SECONDS[parts[-1][1]] * (1.0 if parts[-1][1] == "h" else 0.5)
+    assert len(parts) <= 2
+    for (_, larger), (n, unit) in pairwise(parts):
+        assert int(n) * SECONDS[unit] < SECONDS[larger]
+
+
+GRID = dn.NoiseGrid(sgd_rates=(0.01, 0.1), adam_rates=(), seeds=1)
+
+
+def measured(network: Any = linear, **console: Any) -> str:
+    out = io.StringIO()
+    measure(network, grid=GRID, epochs=2, progress=Console(file=out, width=100, **console))
+    return out.getvalue()
+
+
+def test_without_a_terminal_each_training_on_noise_is_a_line() -> None:
+    first, second = measured().splitlines()
+    assert first.startswith("noise fit, network on noise, 1/2, sgd 0.01, seed 0: ")
+    assert " %, 2 epochs, " in first
+    assert "2/2, sgd 0.1" in second
+
+
+def test_a_training_that_diverged_says_so() -> None:
+    assert "diverged, no accuracy, 1 epochs" in measured(lambda c, i: BreaksAfter(linear(c, i), 0))
+
+
+def test_on_a_terminal_a_bar_names_the_training_and_is_gone_afterwards() -> None:
+    text = measured(force_terminal=True, legacy_windows=False, force_interactive=True)
+    assert "sgd 0.1, seed 0" in text
+    assert re.search(r"\d+\.\d %, epoch 2/2", text)
+    assert text.rstrip().endswith("\x1b[2K")  # the line is cleared
+
+
+@pytest.mark.parametrize(("shown", "lines"), [(None, 0), (False, 0), (True, 2)])
+def test_by_default_a_pipe_is_left_alone(
+    capfd: pytest.CaptureFixture[str], shown: bool | None, lines: int
+) -> None:
+    measure(linear, grid=GRID, epochs=1, progress=shown)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == lines

@@ -1,4 +1,4 @@
-"""What a run has left in its directory, read as data and checked."""
+"""What a run or a study has left in its directory, read as data and checked."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from darts_noise.report.alpha_history import AlphaHistory, read_history
-from darts_noise.report.metrics_series import Series, read_metrics
+from darts_noise.report.metrics import Series, read_metrics
 from darts_noise.search.candidate import Candidate, read_candidates
 from darts_noise.space.genotype import Genotype
 
-MAX_CARD_BYTES = 1 << 24
+MAX_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,9 @@ class RunFolder:
     series: Mapping[str, Series] = field(default_factory=dict)
 
     @property
-    def kind(self) -> str:
-        """``search`` or ``train``."""
-        return str(self.card.get("kind") or self.path.parent.name)
-
-    @property
     def title(self) -> str:
         """What the page calls it, such as ``search digits-1``."""
-        return f"{self.kind} {self.path.name}"
+        return f"{self.card.get('kind') or self.path.parent.name} {self.path.name}"
 
     @property
     def num_classes(self) -> int | None:
@@ -50,31 +45,26 @@ class RunFolder:
         found = self.card.get("num_classes")
         return found if type(found) is int and found > 1 else None
 
-    @property
-    def weights(self) -> Mapping[str, Sequence[Sequence[float]]] | None:
-        """The last weights of α that the history holds."""
-        moments = self.history.moments if self.history is not None else ()
-        return moments[-1].weights if moments else None
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """A study: its tables as Markdown, and its plane of test and noise accuracy as PNG."""
+
+    title: str
+    table: str
+    plane: bytes | None
 
 
 def read_run(path: Path) -> RunFolder:
-    """The run in a directory.
+    """Return the run in a directory.
 
     Raises:
         ValueError: no directory of a run, or a file in it that is not what it should be.
         OSError: a file that cannot be read.
     """
     path = path.resolve()  # `latest` is a link, and the run has a name of its own
-    card, cell, history, metrics, candidates = (
-        path / name
-        for name in (
-            "card.json",
-            "genotype.json",
-            "history.json",
-            "metrics.csv",
-            "candidates.json",
-        )
-    )
+    card, cell, metrics = path / "card.json", path / "genotype.json", path / "metrics.csv"
+    history, candidates = path / "history.json", path / "candidates.json"
     if not (card.is_file() or cell.is_file() or metrics.is_file()):
         raise ValueError(f"{path}: expected the directory of a run, such as runs/search/latest")
     return RunFolder(
@@ -87,13 +77,35 @@ def read_run(path: Path) -> RunFolder:
     )
 
 
+def read_study(path: Path) -> StudyFolder | None:
+    """Return the study in a directory; None for a directory of anything else.
+
+    Raises:
+        ValueError: a file that is too large to be one of a study.
+        OSError: a file that cannot be read.
+    """
+    table, plane = path / "table.md", path / "plane.png"
+    if not table.is_file():
+        return None
+    return StudyFolder(
+        f"study {path.resolve().name}",
+        _read(table).decode("utf-8", "replace"),
+        _read(plane) if plane.is_file() else None,
+    )
+
+
 def _read_card(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > MAX_CARD_BYTES:
-        raise ValueError(f"{path}: expected at most {MAX_CARD_BYTES} bytes")
+    text = _read(path)
     try:
-        card = json.loads(path.read_text("utf-8"))
+        card = json.loads(text)
     except (RecursionError, ValueError) as error:
         raise ValueError(f"{path}: not JSON: {error}") from None
     if not isinstance(card, dict):
         raise ValueError(f"{path}: expected a JSON object")
     return card
+
+
+def _read(path: Path) -> bytes:
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"{path}: expected at most {MAX_BYTES} bytes")
+    return path.read_bytes()

@@ -12,7 +12,7 @@ from run_folders import search_run
 import darts_noise as dn
 from darts_noise.reading import Reading
 from darts_noise.report.alpha_history import read_history
-from darts_noise.report.page.document import make_page
+from darts_noise.report.page import make_page
 from darts_noise.search.candidate import Candidate, write_candidates
 
 
