@@ -266,7 +266,8 @@ class Parser:
         stated = dict(_flat(found, self.options))
         for key in self.command.hidden:
             if key in stated:
-                raise UsageError(f"unknown option '--{key}'{self._hint(key, '--')}")
+                name = key.rpartition(".")[2]
+                raise UsageError(f"unknown option '--{key}': did you mean '--{name}'?")
         return stated
 
     def help(self, given: Given) -> str:
