@@ -6,7 +6,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
-from conftest import search
+from conftest import search, undrawn
 
 import darts_noise as dn
 from darts_noise.reading import Reading
@@ -31,7 +31,7 @@ SMALL = [
 
 
 @pytest.fixture(autouse=True)
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
+def short(monkeypatch: pytest.MonkeyPatch, no_drawings: None) -> None:
     monkeypatch.setattr(trials, "NOISE_EPOCHS", 2)
 
 
@@ -39,7 +39,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of a search that nobody stopped, and what it printed."""
     runs, said = tmp_path_factory.mktemp("runs"), io.StringIO()
-    with pytest.MonkeyPatch.context() as once, redirect_stdout(said):
+    with pytest.MonkeyPatch.context() as once, redirect_stdout(said), undrawn():
         once.setattr(trials, "NOISE_EPOCHS", 2)
         search([*SMALL, f"--runs={runs}", "--name=whole"])
     return runs / "search" / "whole", said.getvalue()
