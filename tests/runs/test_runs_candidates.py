@@ -14,7 +14,7 @@ from darts_noise.search import trials
 from darts_noise.search.trials import Trials
 
 SMALL = [
-    "--model.space=noise",
+    "--model.space=low_pass",
     "--model.nodes=1",
     "--model.channels=4",
     "--model.num_cells=3",
@@ -23,8 +23,8 @@ SMALL = [
     "--model.candidates=3",
     "--model.candidate_epochs=1",
     "--model.warmup_epochs=0",
-    "--data.train_samples=120",
-    "--data.batch_size=16",
+    "--data.train_samples=80",
+    "--data.batch_size=20",
     "--trainer.max_epochs=1",
     "--wandb=off",
 ]

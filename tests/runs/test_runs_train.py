@@ -5,14 +5,16 @@ import json
 import shutil
 import signal
 
+import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import SMALL_TRAIN, refused, train
+from conftest import SMALL_SEARCH, SMALL_TRAIN, refused, search, train
 from PIL import Image
 
 import darts_noise as dn
 from darts_noise.cli.program import main
+from darts_noise.data import decoding
 from darts_noise.pretrained.bundle import CARD, CONFIG, WEIGHTS
 from darts_noise.runs.run import Interrupted
 from darts_noise.runs.train import TrainResult
@@ -249,3 +251,46 @@ def test_without_a_config_the_training_is_on_the_searchs_data(small_runs, tmp_pa
     found = yaml.safe_load((tmp_path / "train" / "t" / "config.yaml").read_text())
     assert (found["data"]["name"], found["data"]["image_size"]) == ("image_folder", 8)
     assert card_of(tmp_path / "train" / "t")["train_samples"] == 22
+
+
+TIMES = {"wall_time_s", "seconds", "genotype", "cell"}
+"""What may differ between two cards: how long it took, and the names of the runs' folders."""
+
+
+def without_times(value):
+    if isinstance(value, dict):
+        return {k: without_times(v) for k, v in value.items() if k not in TIMES}
+    return value
+
+
+def found(run):
+    """Cell, metrics and card of a run."""
+    cell = json.loads((run / "genotype.json").read_text())
+    return cell, (run / "metrics.csv").read_text(), without_times(card_of(run))
+
+
+@pytest.mark.slow
+def test_one_seed_is_one_result_with_any_reading_threads_and_with_or_without_wandb(
+    tmp_path, monkeypatch
+):
+    """One thread without W&B, four with it, of images that stay on disk."""
+    random = np.random.default_rng(0)
+    for half in ("train", "test"):
+        for name in ("a", "b"):
+            folder = tmp_path / "images" / half / name
+            folder.mkdir(parents=True)
+            for i in range(24):
+                pixels = random.integers(0, 256, (8, 8), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    data = ["--data.name=image_folder", f"--data.root={tmp_path / 'images'}"]
+    data += ["--data.in_memory=false", "--data.train_samples=48", "--data.batch_size=8"]
+    results = []
+    for threads, wandb in ((1, "off"), (4, "offline")):
+        monkeypatch.setattr(decoding, "_THREADS", threads)
+        decoding._pool.cache_clear()  # whose threads were counted when it was made
+        root = tmp_path / str(threads)
+        own = [*data, f"--wandb={wandb}", "--name=a", f"--runs={root}", "--model.stem=small"]
+        search([*SMALL_SEARCH, *own, "--model.noise_samples=16"])
+        train([*SMALL_TRAIN, *own, "--model.auxiliary_weight=0", "--noise_samples=16"])
+        results.append([found(root / kind / "a") for kind in ("search", "train")])
+    assert results[0] == results[1]
