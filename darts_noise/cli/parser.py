@@ -129,10 +129,10 @@ class Given:
         hints = get_type_hints(cls)
         made = {}
         for f in fields(cls):  # type: ignore[arg-type]
-            key, kind = f"{group}{f.name}", hints[f.name]
-            made[f.name] = (
-                self.settings(kind, f"{key}.") if is_dataclass(kind) else self.values[key]
-            )
+            key = f"{group}{f.name}"
+            kind: Any = hints[f.name]
+            below = isinstance(kind, type) and is_dataclass(kind)
+            made[f.name] = self.settings(kind, f"{key}.") if below else self.values[key]
         with within(group.removesuffix(".")) if group else nullcontext():
             return cls(**made)
 
