@@ -23,7 +23,8 @@ import torch
 from benchmarks.commands import store, surroundings
 from benchmarks.soak import TINY
 from darts_noise.checkpoints.checkpoint_io import LAST, PREVIOUS, SealedCheckpointIO
-from darts_noise.cli import search
+from darts_noise.cli.program import main as program
+from darts_noise.runs.search import SearchOutputs
 
 SETTINGS = (*TINY, "--data.train_samples=96", "--trainer.max_epochs=4")
 
@@ -33,8 +34,8 @@ def searched(run: Path) -> None:
     own = [f"--runs={run.parent.parent}"]
     begun = (run / "config.yaml").is_file()
     own += [f"--resume={run.name}"] if begun else [*SETTINGS, f"--name={run.name}"]
-    with patch.object(search.SearchOutputs, "draw"):  # which takes most of the time otherwise
-        search.main(own)
+    with patch.object(SearchOutputs, "draw"):  # which takes most of the time otherwise
+        program(["search", *own])
 
 
 def in_another_process(run: Path, seconds: float) -> bool:

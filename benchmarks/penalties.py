@@ -18,6 +18,7 @@ from darts_noise.cli.session import quiet_lightning
 
 import darts_noise as dn
 from benchmarks.commands import store, surroundings
+from darts_noise.runs.run import quiet_lightning
 
 PLAIN = "none"
 STEPS = 5
@@ -67,7 +68,6 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=2)
     parser.add_argument("--batch", type=int, default=64)
     args = parser.parse_args()
-    quiet_lightning()
     torch.set_num_threads(1)
     data = dn.ImageDataModule("digits", batch_size=args.batch)
     data.setup()
@@ -75,7 +75,8 @@ def main() -> None:
     found: dict[str, list[float]] = {name: [] for name in (PLAIN, *dn.list_penalties())}
     for _ in range(args.rounds):
         for name, seconds in found.items():
-            seconds += steps(name, data, form)
+            with quiet_lightning():
+                seconds += steps(name, data, form)
     plain = median(found[PLAIN])
     result = {
         "command": "python -m benchmarks.penalties",

@@ -37,6 +37,7 @@ from torch.multiprocessing import start_processes
 import darts_noise as dn
 from benchmarks.commands import store, surroundings
 from darts_noise.nets.synchronised import SynchronisedNorms
+from darts_noise.runs.run import quiet_lightning
 
 ASSUMED = {
     "step_s": 0.2,  # of one GPU, at a batch of 64
@@ -100,7 +101,6 @@ class Watch(pl.Callback):
 def search(rank: int, folder: str, processes: int, args: dict[str, Any], sync: bool) -> None:
     """Steps of a search in one of the processes; the first leaves what it saw."""
     torch.set_num_threads(1)
-    quiet_lightning()
     os.environ |= {"LOCAL_RANK": str(rank)}
     if processes > 1:
         dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=processes)
@@ -122,7 +122,8 @@ def search(rank: int, folder: str, processes: int, args: dict[str, Any], sync: b
     )
     module = dn.SearchModule(channels=args["channels"], num_cells=args["cells"])
     data = dn.ImageDataModule("digits", batch_size=args["batch"])
-    trainer.fit(module, datamodule=data)
+    with quiet_lightning():
+        trainer.fit(module, datamodule=data)
     if rank == 0:
         torch.save((watch.seconds, watch.cpu_seconds, watch.traffic), f"{folder}/seen.pt")
 

@@ -24,7 +24,8 @@ from unittest.mock import patch
 import numpy as np
 
 from benchmarks.commands import RESULTS, store, surroundings
-from darts_noise.cli import search
+from darts_noise.cli.program import main as program
+from darts_noise.runs.search import SearchOutputs
 
 TINY = (
     "--model.space=low_pass",
@@ -102,10 +103,10 @@ def many(count: int, folder: Path) -> Watch:
     for number in range(1, count + 1):
         own = [f"--name=n{number}", f"--seed={number}"]
         if number % DRAWN == 0:
-            search.main([*settings, *own])
+            program(["search", *settings, *own])
         else:
-            with patch.object(search.SearchOutputs, "draw"):
-                search.main([*settings, *own])
+            with patch.object(SearchOutputs, "draw"):
+                program(["search", *settings, *own])
         watch.sample(number)
         if number >= MANY and number % DRAWN == 0:
             keep("searches", f"--searches {count}", watch)
@@ -127,7 +128,8 @@ def one(minutes: float, folder: Path) -> Watch:
 
     threading.Thread(target=look_on, daemon=True).start()
     try:
-        search.main([*TINY, "--trainer.max_epochs=1000000", f"--runs={folder}", "--name=long"])
+        own = [*TINY, "--trainer.max_epochs=1000000", f"--runs={folder}", "--name=long"]
+        program(["search", *own])
     except SystemExit as ended:
         if ended.code != 128 + signal.SIGTERM:
             raise

@@ -32,7 +32,7 @@ COMMANDS = {
     "train.py --help": ("train.py", "--help"),
     "search.py, first step": (
         "search.py",
-        "--trainer.callbacks+=benchmarks.startup.EndAtFirstStep",
+        "--trainer.callbacks=[benchmarks.startup.EndAtFirstStep]",
     ),
 }
 

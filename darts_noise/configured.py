@@ -15,7 +15,16 @@ from darts_noise.errors import SettingError, unknown
 Setting = bool | int | float | str
 """In this order: the command line takes the first type that fits, and 4 must not become 4.0."""
 
+LARGEST_SEED = 2**32 - 1
+"""NumPy takes no larger one."""
+
 T = TypeVar("T")
+
+
+def require_seed(seed: int) -> None:
+    """Raise a SettingError for a seed that NumPy does not take."""
+    if not 0 <= seed <= LARGEST_SEED:
+        raise SettingError("seed", f"expected 0 to {LARGEST_SEED}, got {seed}")
 
 
 def config_of(cls: type[T], given: object, settings: Mapping[str, Any]) -> T:

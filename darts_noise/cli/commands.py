@@ -15,10 +15,11 @@ import yaml
 from darts_noise.cli.configs import CONFIGS, find_config, list_configs, read_config
 from darts_noise.cli.parser import Command, Given, Option, Parser, UsageError, split
 from darts_noise.cli.program import called, fail, ready
+from darts_noise.configured import LARGEST_SEED, require_seed
 from darts_noise.data.settings import DataConfig
 from darts_noise.errors import SettingError
 from darts_noise.runs.folder import CONFIG, find_run, has_ended, newest_run, read_run_config
-from darts_noise.runs.settings import LARGEST_SEED, OBJECTS, RunConfig, TrainerConfig
+from darts_noise.runs.settings import OBJECTS, RunConfig, TrainerConfig
 from darts_noise.search.settings import SearchConfig
 from darts_noise.train.settings import NoiseConfig, TrainConfig
 
@@ -245,8 +246,7 @@ def _read(
         given = parser.parse(rest, configs, default)
         values = dict(given.values)
     values |= dict.fromkeys(SEEDED, values["seed"])
-    if not 0 <= values["seed"] <= LARGEST_SEED:
-        raise SettingError("seed", f"expected 0 to {LARGEST_SEED}, got {values['seed']}")
+    require_seed(values["seed"])
     values["trust"] = ",".join(_trusted(values["trust"], parser.stated(rest))) or None
     given = replace(given, values=values)
     if front.help:

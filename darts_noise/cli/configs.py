@@ -27,6 +27,8 @@ MAX_DEPTH = 32
 MAX_ALIASES = 20
 """Of a config. Deeper nesting overflows the C stack of the YAML reader, which ends the process
 without a message. A few dozen aliases of aliases can stand for more values than memory holds."""
+WORDS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
+"""Tags of what may stand before a colon."""
 TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null")}
 
 
@@ -169,7 +171,7 @@ def _refuse_twice(node: yaml.Node, name: str, place: str, seen: set[int]) -> Non
     lines: dict[str, int] = {}
     for key, value in node.value:
         line = key.start_mark.line + 1
-        if not isinstance(key, yaml.ScalarNode):
+        if not isinstance(key, yaml.ScalarNode) or key.tag not in WORDS:
             raise SettingError(name, f"expected a word before the colon of line {line}")
         here = f"{place}{key.value}"
         if here in lines:

@@ -129,9 +129,10 @@ class Given:
         hints = get_type_hints(cls)
         made = {}
         for f in fields(cls):  # type: ignore[arg-type]
-            key, kind = f"{group}{f.name}", hints[f.name]
-            nested = isinstance(kind, type) and is_dataclass(kind)
-            made[f.name] = self.settings(kind, f"{key}.") if nested else self.values[key]
+            key = f"{group}{f.name}"
+            kind: Any = hints[f.name]
+            below = isinstance(kind, type) and is_dataclass(kind)
+            made[f.name] = self.settings(kind, f"{key}.") if below else self.values[key]
         with within(group.removesuffix(".")) if group else nullcontext():
             return cls(**made)
 
@@ -265,7 +266,8 @@ class Parser:
         stated = dict(_flat(found, self.options))
         for key in self.command.hidden:
             if key in stated:
-                raise UsageError(f"unknown option '--{key}'{self._hint(key, '--')}")
+                name = key.rpartition(".")[2]
+                raise UsageError(f"unknown option '--{key}': did you mean '--{name}'?")
         return stated
 
     def help(self, given: Given) -> str:

@@ -10,8 +10,6 @@ from darts_noise.errors import SettingError, unknown
 
 PLAIN = "at most 100 letters, digits, '.', '_' and '-', the first a letter or a digit"
 """What `is_plain` asks for, in words."""
-LARGEST_SEED = 2**32 - 1
-"""NumPy takes no larger one."""
 WANDB_MODES = ("auto", "online", "offline", "off")
 OBJECTS = ("accelerator", "callbacks", "logger", "plugins", "profiler", "strategy")
 """Arguments of the Trainer whose values may be objects."""

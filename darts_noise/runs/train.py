@@ -124,8 +124,10 @@ def train(
     noise, run = noise or NoiseConfig(), run or RunConfig()
     trainer = with_epochs(trainer or TrainerConfig(), EPOCHS)
     cell = genotype
-    with within("model"), within("genotype"):
+    try:
         genotype = genotype if isinstance(genotype, Genotype) else load_genotype(genotype)
+    except ValueError as error:
+        raise SettingError("model.genotype", error) from None
     with quiet_lightning():
         module = TrainModule(config)
         config = module.config

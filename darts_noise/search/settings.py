@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from darts_noise.configured import Setting
+from darts_noise.configured import Setting, require_seed
 from darts_noise.errors import SettingError, unknown
 
 OPTIMISERS = ("sgd", "adam")
@@ -108,6 +108,7 @@ class SearchConfig:
             value = getattr(self, key)
             if not least <= value < math.inf:  # written so that NaN is refused as well
                 raise SettingError(key, f"expected {least} or more, got {value}")
+        require_seed(self.seed)
         parameters = self.candidate_parameters
         if parameters is not None and parameters < 1:
             raise SettingError(
@@ -174,7 +175,6 @@ LEAST = {
     "gradient_clip": 0,
     "alpha_learning_rate": 0,
     "alpha_weight_decay": 0,
-    "seed": 0,
     "num_cells": 3,  # two are reductions, and α of the normal cell needs one too
 }
 """The smallest value of each number."""

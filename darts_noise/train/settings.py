@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from darts_noise.configured import require_seed
 from darts_noise.errors import SettingError, unknown
 
 NoiseFamily = dict[str, Any] | str
@@ -75,7 +76,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         rates = ("auxiliary_weight", "learning_rate", "momentum", "weight_decay")
-        for key in (*rates, "mixup", "cutmix", "seed"):
+        for key in (*rates, "mixup", "cutmix"):
             value = getattr(self, key)
             if not 0 <= value < math.inf:  # written so that NaN is refused as well
                 raise SettingError(key, f"expected 0 or more, got {value}")
@@ -83,6 +84,7 @@ class TrainConfig:
             value = getattr(self, key)
             if not 0 <= value < 1:
                 raise SettingError(key, f"expected 0 or more and less than 1, got {value}")
+        require_seed(self.seed)
         if self.parameters is not None and self.parameters < 1:
             raise SettingError("parameters", f"expected 1 or more, or null, got {self.parameters}")
         decay = self.learning_rate_decay

@@ -41,7 +41,7 @@ def test_a_command_is_accepted(command, capsys, monkeypatch):
     if {"--plugins", "--resume"} & {*arguments}:
         pytest.skip("needs a file or a run of the user's")
     main([script.removesuffix(".py"), *arguments, "--print_config"])
-    assert capsys.readouterr().out
+    assert capsys.readouterr().out.count(": ") > 30
 
 
 MODULES = sorted(

@@ -6,7 +6,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
-from conftest import search
+from conftest import search, undrawn
 
 import darts_noise as dn
 from darts_noise.reading import Reading
@@ -14,7 +14,7 @@ from darts_noise.search import trials
 from darts_noise.search.trials import Trials
 
 SMALL = [
-    "--model.space=noise",
+    "--model.space=low_pass",
     "--model.nodes=1",
     "--model.channels=4",
     "--model.num_cells=3",
@@ -23,15 +23,15 @@ SMALL = [
     "--model.candidates=3",
     "--model.candidate_epochs=1",
     "--model.warmup_epochs=0",
-    "--data.train_samples=120",
-    "--data.batch_size=16",
+    "--data.train_samples=80",
+    "--data.batch_size=20",
     "--trainer.max_epochs=1",
     "--wandb=off",
 ]
 
 
 @pytest.fixture(autouse=True)
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
+def short(monkeypatch: pytest.MonkeyPatch, no_drawings: None) -> None:
     monkeypatch.setattr(trials, "NOISE_EPOCHS", 2)
 
 
@@ -39,7 +39,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of a search that nobody stopped, and what it printed."""
     runs, said = tmp_path_factory.mktemp("runs"), io.StringIO()
-    with pytest.MonkeyPatch.context() as once, redirect_stdout(said):
+    with pytest.MonkeyPatch.context() as once, redirect_stdout(said), undrawn():
         once.setattr(trials, "NOISE_EPOCHS", 2)
         search([*SMALL, f"--runs={runs}", "--name=whole"])
     return runs / "search" / "whole", said.getvalue()

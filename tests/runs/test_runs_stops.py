@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from darts_noise.cli.stops import Stops
+
+from darts_noise.runs.stops import Stops
 
 NOTHING: Any = None  # for the arguments of a hook that are not looked at
 

@@ -1,26 +1,22 @@
-"""The noise check of ``train.py`` in its long protocols: figures, interruption, what is refused."""
+"""Noise in a search and after a training: families, protocols, interruption, what is refused."""
 
 import json
 
 import pytest
+import torch
 import yaml
-from conftest import train
-from darts_noise.cli.noise_card import noise_rows
+from conftest import SMALL_SEARCH, SMALL_TRAIN, refused, search, train
+from PIL import Image
 
 import darts_noise as dn
+from darts_noise.noise.families import fingerprint
+from darts_noise.runs.train import noise_rows
 from darts_noise.train import noise_runs
 from darts_noise.train.control_networks import alexnet
 
-CELL = [
-    "--data.train_samples=80",
-    "--data.batch_size=20",
-    "--trainer.accelerator=cpu",
-    "--trainer.max_epochs=1",
-    "--model.genotype=darts_v1",
-    "--model.channels=4",
-    "--model.num_cells=3",
-    "--wandb=off",
-]
+pytestmark = pytest.mark.usefixtures("no_drawings")
+ONE_EPOCH = ["--trainer.max_epochs=1", "--wandb=off"]
+CELL = [*SMALL_TRAIN, *ONE_EPOCH, "--model.genotype=darts_v1"]
 CONVERGED = [
     "--noise_protocol=converged",
     "--noise_samples=40",
@@ -156,16 +152,7 @@ def test_where_every_training_diverged_the_card_says_so(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--noise_protocol=convergd"], "noise_protocol: unknown protocol 'convergd': did you me"),
-        (["--noise_samples=0"], "noise_samples: expected 1 or more, got 0"),
-        (["--noise_epochs=0"], "noise_epochs: expected 1 or more, got 0"),
-        (["--noise_grid.seeds=2"], "noise_grid: expected none with noise_protocol quick"),
-        (["--noise_controls=[resnet18]"], "noise_controls: expected none with noise_protocol qui"),
-        (["--noise_grid.weight_decay=-1"], "noise_grid.weight_decay: expected 0 or more, got -1"),
-        (["--noise_grid.sgd_rates=[0]"], "noise_grid.sgd_rates: expected distinct rates"),
-        (["--noise_grid.seed=2"], "did you mean '--noise_grid.seeds'?"),
         (["--noise_protocol=selectivity", "--noise_samples=73"], "at most the 70 real images"),
-        (["--noise_protocol=selectivity", "--noise_controls=[]"], "noise_controls: expected none"),
         (["--noise_family=dataset:digits", "--noise_samples=2000"], "has 1438 images, got 2000"),
         ([*CONVERGED, "--noise_controls=[resnet19]"], "noise_controls: expected resnet18, "),
         ([*CONVERGED, "--noise_controls=[pooled_cnn]"], "pooled_cnn: cannot take images of (1, 8"),
@@ -176,10 +163,53 @@ def test_where_every_training_diverged_the_card_says_so(tmp_path):
 def test_what_cannot_be_measured_is_said_in_one_line_before_the_training(
     tmp_path, capsys, options, message
 ):
-    with pytest.raises(SystemExit) as stop:
-        run_of(tmp_path, "a", *options)
-    assert stop.value.code == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1
+    argv = [*CELL, *options, f"--runs={tmp_path}", "--name=a"]
+    assert message in refused(train, argv, capsys)
+    assert not (tmp_path / "train").exists()
+
+
+@pytest.fixture
+def views(tmp_path):
+    """A folder of 30 images in three classes."""
+    for i in range(30):
+        folder = tmp_path / "views" / f"view {i % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (12, 9), (8 * i, 0, 255 - 8 * i)).save(folder / f"{i}.png")
+    return tmp_path / "views"
+
+
+def test_a_mixture_is_searched_and_another_family_is_measured(views, tmp_path):
+    mixture = {"uniform": 2.0, f"dataset:{views}": {"labels": "random", "weight": 1}}
+    own = [*ONE_EPOCH, "--name=a", f"--runs={tmp_path}"]
+    noise = ["--model.noise_samples=45", f"--model.noise_family={json.dumps(mixture)}"]
+    search([*SMALL_SEARCH, *own, *noise])
+    run = tmp_path / "search" / "a"
+    real = dn.ImageDataModule("digits", train_samples=80)
+    real.setup()
+    card = json.loads((run / "card.json").read_text())
+    named = f"33.3 % dataset:{views} (random labels) + 66.7 % uniform"
+    assert card["noise_family"] == named
+    assert card["noise_fingerprint"] == fingerprint(dn.make_noise(mixture, 45, real.train))
+    assert f"| Noise family of the search | {named} |" in (run / "card.md").read_text()
+    assert dn.load_genotype(run).meta["noise_family"] == mixture
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["model"]["noise_family"] == mixture
+    held = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert held["hyper_parameters"]["noise_family"] == mixture
+
+    train([*SMALL_TRAIN, *own, f"--noise_family=dataset:{views}"])
+    run = tmp_path / "train" / "a"
+    card = json.loads((run / "card.json").read_text())
+    assert card["noise_family"] == mixture
+    assert card["noise"]["family"] == f"dataset:{views}"
+    assert card["noise"]["samples"] == 30  # all there are, fewer than the 72 real ones
+    text = (run / "card.md").read_text()
+    assert f"| Noise protocol | quick: 30 dataset:{views} images, 1 epochs" in text
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["noise_family"] == f"dataset:{views}"
+
+
+def test_noise_that_cannot_be_made_is_said_before_the_training(capsys, tmp_path):
+    argv = [*CELL, f"--runs={tmp_path}", f"--noise_family=dataset:{tmp_path}"]
+    assert f"noise_family: 'dataset:{tmp_path}': " in refused(train, argv, capsys)
     assert not (tmp_path / "train").exists()
