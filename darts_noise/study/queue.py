@@ -1,28 +1,30 @@
 """The units of a study as Optuna trials, which several workers share.
 
-The storage is a database, SQLite in the study's folder or any that a URL names. A trial is claimed
-in one transaction, so two workers never have the same. Finished parts of a unit are attributes of
-its trial: whoever takes up the unit of a worker that died finds them, on any machine.
+The storage is a database: SQLite in the study's folder, or any that a URL names. Optuna gives each
+trial to one worker and fails the trials of a worker that gives no sign of life. The finished parts
+of a unit are attributes of its trial, so the next worker goes on from them, on any machine.
 
-There is an Optuna study for each kind of unit. That of ``network`` has two values (test accuracy
-up, noise accuracy down), that of ``sample`` too (validation accuracy up, noise accuracy down), and
-that of further ``noise`` measurements has one.
+There is an Optuna study for each kind of unit. ``network`` has two values (test accuracy up, noise
+accuracy down), ``sample`` too (validation accuracy up, noise accuracy down), ``noise`` has one.
 """
 
-import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal
 
-import optuna
-import sqlalchemy
+try:
+    import optuna
+    import sqlalchemy
+except ImportError as error:
+    raise ImportError("a study needs Optuna: pip install 'darts_noise[study]'") from error
 from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
 from optuna.samplers import TPESampler
 from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from darts_noise.data.seeds import derive_seed
+from darts_noise.errors import SettingError
 from darts_noise.study.units import Kind, Unit
 
 Parts = dict[str, Any]
@@ -37,6 +39,11 @@ DIRECTIONS: Mapping[Kind, list[Direction]] = {
 }
 LOCK_TIMEOUT = 60
 """Seconds that a worker waits while others write to an SQLite file."""
+UNREACHABLE = (sqlalchemy.exc.SQLAlchemyError, StorageInternalError)
+
+
+class _LetGoError(Exception):
+    """Lets go of a trial."""
 
 
 class Queue:
@@ -49,27 +56,27 @@ class Queue:
         seed: of the sampler of proposals.
 
     Raises:
-        ValueError: a database that cannot be opened.
+        SettingError: a database that cannot be opened.
     """
 
     def __init__(self, url: str, name: str, heartbeat: int, seed: int) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.seed = seed
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=ExperimentalWarning)
-        self.heartbeat, self.seed = heartbeat, seed
         try:
-            self.storage = _open(url, heartbeat)
+            storage = _open(url, heartbeat)
             self.studies = {
                 kind: optuna.create_study(
-                    storage=self.storage,
+                    storage=storage,
                     study_name=f"{name}: {kind}",
                     directions=directions,
                     load_if_exists=True,
                 )
                 for kind, directions in DIRECTIONS.items()
             }
-        except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError, ImportError) as error:
+        except (*UNREACHABLE, ImportError) as error:
             reason = str(error).splitlines()[0]
-            raise ValueError(f"storage: cannot open {url!r}: {reason}") from None
+            raise SettingError("storage", f"cannot open {url!r}: {reason}") from None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -81,47 +88,80 @@ class Queue:
         self.studies["network"].set_user_attr("settings", settings)
 
     def release_dead(self) -> None:
-        """Lets go of the units of workers that have given no sign of life for two heartbeats."""
+        """Let go of the units of workers that have given no sign of life for two heartbeats."""
         for study in self.studies.values():
             fail_stale_trials(study)
 
     def parts(self) -> tuple[dict[str, Parts], set[str]]:
-        """The finished parts of every unit by its key, and the keys of the finished units."""
+        """Return the finished parts of every unit by its key, and the keys of finished units."""
         parts: dict[str, Parts] = {}
         finished = set()
         for study in self.studies.values():
             for trial in study.get_trials(deepcopy=False):
                 attributes = dict(trial.user_attrs)
-                key = attributes.pop(UNIT)
-                parts.setdefault(key, {}).update(attributes)
-                if trial.state == TrialState.COMPLETE:
-                    finished.add(key)
+                if key := attributes.pop(UNIT, None):
+                    parts.setdefault(key, {}).update(attributes)
+                    if trial.state == TrialState.COMPLETE:
+                        finished.add(key)
         return parts, finished
 
-    def claim(self, unit: Unit) -> Trial | None:
-        """The trial of a unit, for this worker alone; None where another has it or had it."""
+    def best_proposals(self) -> set[str]:
+        """Return the keys of the proposals that no other one beats."""
+        return {trial.user_attrs[UNIT] for trial in self.studies["sample"].best_trials}
+
+    def work(self, unit: Unit, make: Callable[[Trial], Sequence[float]]) -> bool:
+        """Make a unit, unless another worker has it or had it.
+
+        Args:
+            unit: that may be free.
+            make: keeps the unit's parts as attributes of the trial and returns its values, in the
+                order of `DIRECTIONS`. Whatever it raises lets go of the unit.
+
+        Returns:
+            Whether it was this worker's. What it found after the unit was given to another worker
+            is left out.
+
+        Raises:
+            ValueError: of `make`.
+        """
         study = self.studies[unit.kind]
-        trials = self._trials(unit)
-        if not _alive(trials):
-            # What was proposed to a worker that died stays proposed.
-            proposed = next((trial.params for trial in trials if trial.params), {})
-            study.enqueue_trial(proposed, user_attrs={UNIT: unit.key})
-        # Where two workers have added one each at the same time, both see the first as the unit's.
-        first = min(_alive(self._trials(unit)), key=lambda trial: trial.number)
-        if first.state != TrialState.WAITING:
-            return None
-        try:
-            if not self.storage.set_trial_state_values(first._trial_id, TrialState.RUNNING):
-                return None
-        except UpdateFinishedTrialError:  # claimed and ended by another since it was read
-            return None
-        self.storage.record_heartbeat(first._trial_id)
         # One sampler for each, so that a proposal follows from what is on file and its number.
         study.sampler = TPESampler(seed=derive_seed(self.seed, unit.seed))
-        return Trial(study, first._trial_id)
+        ours: list[int] = []
+        failed: list[ValueError] = []
+
+        def objective(trial: Trial) -> Sequence[float]:
+            # Two workers may have added a trial each, of which the first is the unit's. Or the one
+            # that waited is of another unit, and its worker will add it again.
+            first = self._first(unit)
+            if trial.user_attrs.get(UNIT) != unit.key or not first or first.number < trial.number:
+                raise _LetGoError
+            ours.append(trial.number)
+            try:
+                return make(trial)
+            except ValueError as error:
+                failed.append(error)
+                raise _LetGoError from None
+
+        while not ours:
+            first = self._first(unit)
+            if first is not None and first.state != TrialState.WAITING:
+                return False
+            if first is None:
+                # What was proposed to a worker that died stays proposed.
+                proposed = next((t.params for t in self._trials(unit) if t.params), {})
+                study.enqueue_trial(proposed, user_attrs={UNIT: unit.key})
+            try:
+                study.optimize(objective, n_trials=1, catch=(_LetGoError,))
+            except (ValueError, UpdateFinishedTrialError):  # the trial was failed meanwhile
+                if not ours or study.trials[ours[0]].state != TrialState.FAIL:
+                    raise
+        if failed:
+            raise failed[0]
+        return True
 
     def restore(self, unit: Unit, parts: Parts, values: Sequence[float] | None) -> None:
-        """Takes in parts that were made elsewhere; with values, the unit is finished."""
+        """Take in parts that were made elsewhere; with values, the unit is finished."""
         state = TrialState.FAIL if values is None else TrialState.COMPLETE
         attributes = {UNIT: unit.key, **parts}
         self.studies[unit.kind].add_trial(
@@ -130,55 +170,29 @@ class Queue:
 
     def _trials(self, unit: Unit) -> list[FrozenTrial]:
         trials = self.studies[unit.kind].get_trials(deepcopy=False)
-        return [trial for trial in trials if trial.user_attrs[UNIT] == unit.key]
+        return [trial for trial in trials if trial.user_attrs.get(UNIT) == unit.key]
 
-    @contextmanager
-    def working(self, unit: Unit, trial: Trial) -> Iterator[None]:
-        """Gives signs of life while the block lasts; one that fails lets go of the unit.
-
-        Where the unit has been given to another worker meanwhile, what the block found is left out.
-        """
-        stop = threading.Event()
-
-        def beat() -> None:
-            while not stop.wait(self.heartbeat):
-                # A database that is out of reach for a moment must not end the signs of life.
-                with suppress(sqlalchemy.exc.SQLAlchemyError, StorageInternalError):
-                    self.storage.record_heartbeat(trial._trial_id)
-
-        thread = threading.Thread(target=beat, daemon=True)
-        thread.start()
-        try:
-            yield
-        except UpdateFinishedTrialError:
-            pass
-        except BaseException:
-            with suppress(UpdateFinishedTrialError):
-                self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-            raise
-        finally:
-            stop.set()
-            thread.join()
-
-    def finish(self, trial: Trial, values: Sequence[float]) -> None:
-        """Marks a unit as finished, with its values in the order of `DIRECTIONS`."""
-        self.storage.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, list(values))
+    def _first(self, unit: Unit) -> FrozenTrial | None:
+        """Return the trial that is the unit's: the first that nobody has let go of."""
+        alive = [trial for trial in self._trials(unit) if trial.state != TrialState.FAIL]
+        return min(alive, key=lambda trial: trial.number, default=None)
 
 
-def _alive(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    return [trial for trial in trials if trial.state != TrialState.FAIL]
+class _Storage(RDBStorage):
+    """A database that may be out of reach for a moment, which ends no signs of life."""
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        with suppress(*UNREACHABLE):
+            super().record_heartbeat(trial_id)
 
 
 def _open(url: str, heartbeat: int) -> RDBStorage:
     if not url.startswith("sqlite"):
-        return RDBStorage(url, heartbeat_interval=heartbeat)
-    storage = RDBStorage(
-        url,
-        engine_kwargs={"connect_args": {"timeout": LOCK_TIMEOUT}},
-        heartbeat_interval=heartbeat,
-    )
+        return _Storage(url, {"pool_pre_ping": True}, heartbeat_interval=heartbeat)
+    connect = {"connect_args": {"timeout": LOCK_TIMEOUT}}
+    storage = _Storage(url, connect, heartbeat_interval=heartbeat)
     # SQLite does not lock what a transaction reads, and so two workers that read at the same time
-    # that a trial is free would both take it. A transaction that begins with the lock excludes it.
+    # that a trial waits would both take it. A transaction that begins with the lock excludes it.
     sqlalchemy.event.listen(storage.engine, "connect", _leave_transactions_to_us)
     sqlalchemy.event.listen(storage.engine, "begin", _begin_with_lock)
     storage.engine.dispose()
