@@ -33,6 +33,8 @@ MODULES = {
     "SearchModule": "search.module",
     "SettingError": "errors",
     "Space": "space.spaces",
+    "StudyConfig": "study.settings",
+    "StudyResult": "study.results",
     "SuperNet": "nets.supernet",
     "SynchronisedNorms": "nets.synchronised",
     "TrainConfig": "train.settings",
@@ -63,6 +65,7 @@ MODULES = {
     "register_space": "space.spaces",
     "register_variant": "search.variants.variant",
     "save_pretrained": "pretrained.bundle",
+    "study": "study.run",
 }
 """Where each public name is defined, in this package."""
 
@@ -112,6 +115,9 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test holds the two 
     from darts_noise.space.spaces import Space as Space
     from darts_noise.space.spaces import list_spaces as list_spaces
     from darts_noise.space.spaces import register_space as register_space
+    from darts_noise.study.results import StudyResult as StudyResult
+    from darts_noise.study.run import study as study
+    from darts_noise.study.settings import StudyConfig as StudyConfig
     from darts_noise.train.module import TrainModule as TrainModule
     from darts_noise.train.noise_fit import noise_fit as noise_fit
     from darts_noise.train.noise_record import NoiseFit as NoiseFit
@@ -120,6 +126,11 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test holds the two 
     from darts_noise.train.settings import NoiseGrid as NoiseGrid
     from darts_noise.train.settings import TrainConfig as TrainConfig
 else:
+    # The first import from a folder puts the folder in the place of the function of its name. So it
+    # is made here, and forgotten; later ones leave the name alone.
+    for _folder in ("study",):
+        import_module(f"{__name__}.{_folder}")
+        del globals()[_folder]
 
     def __getattr__(name: str) -> Any:
         if name not in MODULES:

@@ -230,15 +230,16 @@ def study(argv: Sequence[str]) -> None:
     """``darts-noise study``: many runs compared."""
     words = ["--table=true" if word == "--table" else word for word in argv]
     front, rest = split(words if not words or words[0].startswith("-") else ["--config", *words])
-    for option in ("resume", "plugins"):
-        if getattr(front, option):
-            raise UsageError(f"--{option}: expected none with a study")
+    if front.resume is not None:
+        raise UsageError("--resume: expected none with a study; the same command goes on")
+    for plugin in front.plugins:
+        _run_plugin(Path(plugin))
     if len(front.config) != 1 and not front.help:
         raise UsageError(f"expected one config, as in {called()} digits")
     file = find_config((front.config or ["digits"])[0], "study")
     parser = Parser(STUDY, called())
     given = parser.parse(rest, default=lambda stated: _study_content(file, stated))
-    values = dict(given.values)
+    values: dict[str, Any] = {**given.values, **{f"{name}.config": None for name in SETUPS}}
     values["name"] = values["name"] or file.stem
     values["cells"] = {k: _found_cells(v, file.parent) for k, v in values["cells"].items()}
     if values["root"] is not None:
@@ -353,7 +354,9 @@ def _told(parser: Parser, given: Given, front: argparse.Namespace) -> bool:
     if front.help:
         print(parser.help(given), end="")
     elif front.print_config:
-        print(yaml.safe_dump(given.nested(), sort_keys=False, allow_unicode=True), end="")
+        stated = {key: value for key, value in given.values.items() if key not in DECIDED}
+        config = replace(given, values=stated).nested()
+        print(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), end="")
     return bool(front.help or front.print_config)
 
 

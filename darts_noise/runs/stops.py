@@ -35,6 +35,25 @@ def interruptible() -> Iterator[None]:
         raise KeyboardInterrupt from None
 
 
+@contextmanager
+def sigterm_like_ctrl_c() -> Iterator[list[int]]:
+    """Within it a SIGTERM is a `KeyboardInterrupt`, and is added to the list."""
+    seen: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # which alone may ask for them
+        yield seen
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 class Stops(pl.Callback):
     """Handles the signals as long as its block lasts, and saves the checkpoint of a stop.
 

@@ -1,6 +1,6 @@
 """What a study keeps to and goes on from: settings that are fixed once begun, results, records.
 
-What decides the results stands in ``results.json``, and every part of a unit in ``records/``: a
+What decides the results stands in ``results.json``, and all that was found in ``records/``: a
 study whose database is lost goes on from them, and so does another's that is copied.
 """
 
@@ -16,14 +16,16 @@ from darts_noise.space.genotype import Genotype
 from darts_noise.space.json_file import read_json, shown_path
 from darts_noise.space.published import load_genotype
 from darts_noise.study.settings import StudyConfig
-from darts_noise.study.units import Unit, compared_networks
+from darts_noise.study.units import Part, Unit, compared_networks
 
-NEEDED = {
+OF_NOISE = {"accuracy", "accuracy_largest", "chance"}
+NEEDED: Mapping[Part, set[str]] = {
     "cell": {"genotype", "model"},
     "test": {"test_accuracy", "diverged", "parameters"},
-    "noise": {"accuracy", "accuracy_largest", "chance"},
+    "converged": OF_NOISE,
+    "quick": OF_NOISE,
 }
-"""The keys of a part that a study itself reads."""
+"""What a study itself reads of what is found."""
 DEFAULT = "the default"
 """Stands for a value that is not there."""
 
@@ -109,33 +111,29 @@ def written_settings(folder: Path) -> dict[str, Any]:
     return dict(settings)
 
 
-def written_parts(folder: Path, units: Iterable[Unit]) -> Iterator[tuple[Unit, dict[str, Any]]]:
-    """Yield each unit of which the records in a study's folder have parts, with those parts.
+def written(folder: Path, units: Iterable[Unit]) -> Iterator[tuple[Unit, dict[str, Any]]]:
+    """Yield each unit that the records in a study's folder have, with what was found.
 
     Raises:
         ValueError: a record that is none; the message names the file.
     """
     for unit in units:
         file = folder / "records" / f"{unit.network.key}-seed{unit.seed}.json"
-        if unit.kind == "sample" or not file.is_file():
-            continue
-        record = read_json(file)
+        record = read_json(file) if file.is_file() else {}
         if not isinstance(record, Mapping):
             raise ValueError(f"{shown_path(file)}: expected a record, got another JSON value")
-        of_protocol = record.get(unit.protocol)
-        fits = of_protocol if isinstance(of_protocol, Mapping) else {}
-        known = {**record, "noise": fits.get(describe_noise(unit.family))}
-        found: dict[str, Any] = {
-            part: known[part] for part in unit.parts if known.get(part) is not None
-        }
-        for part, value in found.items():
-            if not isinstance(value, Mapping) or not NEEDED[part] <= value.keys():
-                keys = ", ".join(sorted(NEEDED[part]))
-                raise ValueError(f"{shown_path(file)}: {part}: expected an object with {keys}")
-        try:
-            if "cell" in found:
-                Genotype.from_dict(found["cell"]["genotype"])
-        except ValueError as error:
-            raise ValueError(f"{shown_path(file)}: cell: {error}") from None
-        if found:
-            yield unit, found
+        found = record.get(unit.part)
+        if unit.family is not None:
+            found = found.get(describe_noise(unit.family)) if isinstance(found, Mapping) else None
+        if found is None:
+            continue
+        needed = NEEDED[unit.part]
+        if not isinstance(found, Mapping) or not needed <= found.keys():
+            keys = ", ".join(sorted(needed))
+            raise ValueError(f"{shown_path(file)}: {unit.part}: expected an object with {keys}")
+        if unit.part == "cell":
+            try:
+                Genotype.from_dict(found["genotype"])
+            except ValueError as error:
+                raise ValueError(f"{shown_path(file)}: cell: {error}") from None
+        yield unit, dict(found)

@@ -1,49 +1,44 @@
 """The units of a study as Optuna trials, which several workers share.
 
 The storage is a database: SQLite in the study's folder, or any that a URL names. Optuna gives each
-trial to one worker and fails the trials of a worker that gives no sign of life. The finished parts
-of a unit are attributes of its trial, so the next worker goes on from them, on any machine.
-
-There is an Optuna study for each kind of unit. ``network`` has two values (test accuracy up, noise
-accuracy down), ``sample`` too (validation accuracy up, noise accuracy down), ``noise`` has one.
+trial to one worker and fails the trials of a worker that gives no sign of life. What was found is
+an attribute of the trial. A second Optuna study holds the proposals, which its sampler makes.
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Literal
+from functools import partial
+from typing import Any
+
+from darts_noise.data.seeds import derive_seed
+from darts_noise.errors import SettingError
+from darts_noise.study.settings import WEIGHT
+from darts_noise.study.units import Unit
 
 try:
     import optuna
     import sqlalchemy
+    from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+    from optuna.storages import RDBStorage, fail_stale_trials
+    from optuna.trial import FrozenTrial, Trial, TrialState
 except ImportError as error:
     raise ImportError("a study needs Optuna: pip install 'darts_noise[study]'") from error
-from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
-from optuna.samplers import TPESampler
-from optuna.storages import RDBStorage, fail_stale_trials
-from optuna.trial import FrozenTrial, Trial, TrialState
 
-from darts_noise.data.seeds import derive_seed
-from darts_noise.errors import SettingError
-from darts_noise.study.units import Kind, Unit
-
-Parts = dict[str, Any]
-Direction = Literal["maximize", "minimize"]
-
-UNIT = "unit"
-"""The attribute of a trial that says which unit it is."""
-DIRECTIONS: Mapping[Kind, list[Direction]] = {
-    "network": ["maximize", "minimize"],
-    "noise": ["minimize"],
-    "sample": ["maximize", "minimize"],
-}
+Record = dict[str, Any]
+UNIT, FOUND, NUMBER, PROPOSED = "unit", "found", "number", "proposal"
+"""Attributes of a trial."""
+ACCURACIES = ("test_accuracy", "accuracy", "validation_accuracy")
+"""What a unit is told by, in a record."""
+JUDGED = ("validation_accuracy", "noise_accuracy")
+"""Of a proposal: what the sampler is told, the first to rise and the second to fall."""
 LOCK_TIMEOUT = 60
 """Seconds that a worker waits while others write to an SQLite file."""
 UNREACHABLE = (sqlalchemy.exc.SQLAlchemyError, StorageInternalError)
 
 
 class _LetGoError(Exception):
-    """Lets go of a trial."""
+    """Ends a trial whose unit is still to be made."""
 
 
 class Queue:
@@ -54,26 +49,19 @@ class Queue:
         name: of the study.
         heartbeat: seconds between a worker's signs of life.
         seed: of the sampler of proposals.
-
-    Raises:
-        SettingError: a database that cannot be opened.
     """
 
     def __init__(self, url: str, name: str, heartbeat: int, seed: int) -> None:
         self.seed = seed
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        warnings.filterwarnings("ignore", category=ExperimentalWarning)
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        warnings.filterwarnings("ignore", "Heartbeat of storage is supposed to be used with")
         try:
-            storage = _open(url, heartbeat)
-            self.studies = {
-                kind: optuna.create_study(
-                    storage=storage,
-                    study_name=f"{name}: {kind}",
-                    directions=directions,
-                    load_if_exists=True,
-                )
-                for kind, directions in DIRECTIONS.items()
-            }
+            begin = partial(optuna.create_study, storage=_open(url, heartbeat), load_if_exists=True)
+            self.units = begin(study_name=f"{name}: units", direction="maximize")
+            self.proposals = begin(
+                study_name=f"{name}: proposals", directions=["maximize", "minimize"]
+            )
         except (*UNREACHABLE, ImportError) as error:
             reason = str(error).splitlines()[0]
             raise SettingError("storage", f"cannot open {url!r}: {reason}") from None
@@ -81,101 +69,123 @@ class Queue:
     @property
     def settings(self) -> dict[str, Any]:
         """What the study was begun with; empty before."""
-        return dict(self.studies["network"].user_attrs.get("settings", {}))
+        return dict(self.units.user_attrs.get("settings", {}))
 
     @settings.setter
-    def settings(self, settings: dict[str, Any]) -> None:
-        self.studies["network"].set_user_attr("settings", settings)
+    def settings(self, settings: Mapping[str, Any]) -> None:
+        self.units.set_user_attr("settings", dict(settings))
 
     def release_dead(self) -> None:
         """Let go of the units of workers that have given no sign of life for two heartbeats."""
-        for study in self.studies.values():
-            fail_stale_trials(study)
+        fail_stale_trials(self.units)
 
-    def parts(self) -> tuple[dict[str, Parts], set[str]]:
-        """Return the finished parts of every unit by its key, and the keys of finished units."""
-        parts: dict[str, Parts] = {}
-        finished = set()
-        for study in self.studies.values():
-            for trial in study.get_trials(deepcopy=False):
-                attributes = dict(trial.user_attrs)
-                if key := attributes.pop(UNIT, None):
-                    parts.setdefault(key, {}).update(attributes)
-                    if trial.state == TrialState.COMPLETE:
-                        finished.add(key)
-        return parts, finished
+    def found(self) -> dict[str, Record]:
+        """Return what was found, by the keys of the units that are finished."""
+        attributes = [trial.user_attrs for trial in self.units.get_trials(deepcopy=False)]
+        return {found[UNIT]: found[FOUND] for found in attributes if FOUND in found}
 
-    def best_proposals(self) -> set[str]:
-        """Return the keys of the proposals that no other one beats."""
-        return {trial.user_attrs[UNIT] for trial in self.studies["sample"].best_trials}
-
-    def work(self, unit: Unit, make: Callable[[Trial], Sequence[float]]) -> bool:
+    def work(self, unit: Unit, make: Callable[[], Record]) -> bool:
         """Make a unit, unless another worker has it or had it.
 
         Args:
             unit: that may be free.
-            make: keeps the unit's parts as attributes of the trial and returns its values, in the
-                order of `DIRECTIONS`. Whatever it raises lets go of the unit.
+            make: returns what is found. Whatever it raises lets go of the unit.
 
         Returns:
-            Whether it was this worker's. What it found after the unit was given to another worker
-            is left out.
-
-        Raises:
-            ValueError: of `make`.
+            Whether it was this worker's. What `make` finds after the unit was given to another
+            worker is left out.
         """
-        study = self.studies[unit.kind]
-        # One sampler for each, so that a proposal follows from what is on file and its number.
-        study.sampler = TPESampler(seed=derive_seed(self.seed, unit.seed))
         ours: list[int] = []
         failed: list[ValueError] = []
 
-        def objective(trial: Trial) -> Sequence[float]:
+        def objective(trial: Trial) -> float:
             # Two workers may have added a trial each, of which the first is the unit's. Or the one
             # that waited is of another unit, and its worker will add it again.
             first = self._first(unit)
-            if trial.user_attrs.get(UNIT) != unit.key or not first or first.number < trial.number:
+            if first is None or first.number != trial.number:
                 raise _LetGoError
             ours.append(trial.number)
             try:
-                return make(trial)
+                found = make()
             except ValueError as error:
                 failed.append(error)
                 raise _LetGoError from None
+            trial.set_user_attr(FOUND, found)
+            return accuracy_of(found) or 0.0
 
         while not ours:
             first = self._first(unit)
-            if first is not None and first.state != TrialState.WAITING:
-                return False
             if first is None:
-                # What was proposed to a worker that died stays proposed.
-                proposed = next((t.params for t in self._trials(unit) if t.params), {})
-                study.enqueue_trial(proposed, user_attrs={UNIT: unit.key})
+                self.units.enqueue_trial({}, user_attrs={UNIT: unit.key})
+            elif first.state != TrialState.WAITING:
+                return False
             try:
-                study.optimize(objective, n_trials=1, catch=(_LetGoError,))
+                self.units.optimize(objective, n_trials=1, catch=(_LetGoError,))
             except (ValueError, UpdateFinishedTrialError):  # the trial was failed meanwhile
-                if not ours or study.trials[ours[0]].state != TrialState.FAIL:
+                if not ours or self.units.trials[ours[0]].state != TrialState.FAIL:
                     raise
         if failed:
             raise failed[0]
         return True
 
-    def restore(self, unit: Unit, parts: Parts, values: Sequence[float] | None) -> None:
-        """Take in parts that were made elsewhere; with values, the unit is finished."""
-        state = TrialState.FAIL if values is None else TrialState.COMPLETE
-        attributes = {UNIT: unit.key, **parts}
-        self.studies[unit.kind].add_trial(
-            optuna.trial.create_trial(state=state, values=values, user_attrs=attributes)
-        )
-
-    def _trials(self, unit: Unit) -> list[FrozenTrial]:
-        trials = self.studies[unit.kind].get_trials(deepcopy=False)
-        return [trial for trial in trials if trial.user_attrs.get(UNIT) == unit.key]
-
     def _first(self, unit: Unit) -> FrozenTrial | None:
         """Return the trial that is the unit's: the first that nobody has let go of."""
-        alive = [trial for trial in self._trials(unit) if trial.state != TrialState.FAIL]
-        return min(alive, key=lambda trial: trial.number, default=None)
+        for trial in self.units.get_trials(deepcopy=False):
+            if trial.user_attrs.get(UNIT) == unit.key and trial.state != TrialState.FAIL:
+                return trial
+        return None
+
+    def restore(self, unit: Unit, found: Record) -> None:
+        """Take in what was found elsewhere."""
+        trial = optuna.trial.create_trial(
+            value=accuracy_of(found) or 0.0, user_attrs={UNIT: unit.key, FOUND: found}
+        )
+        self.units.add_trial(trial)
+
+    def proposed(self) -> dict[int, dict[str, Any]]:
+        """Return all proposals by their numbers."""
+        attributes = [trial.user_attrs for trial in self.proposals.trials]
+        return {found[NUMBER]: found[PROPOSED] for found in attributes if PROPOSED in found}
+
+    def propose(self, number: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the proposal of a number by key, the same each time; `Sample` has the settings."""
+        if known := self.proposed().get(number):
+            return known
+        # One sampler for each, so that a proposal follows from what is on file and its number.
+        self.proposals.sampler = optuna.samplers.TPESampler(seed=derive_seed(self.seed, number))
+        trial = self.proposals.ask()
+        proposal = {key: _suggest(trial, key, values) for key, values in settings.items()}
+        trial.set_user_attr(NUMBER, number)
+        trial.set_user_attr(PROPOSED, proposal)
+        return proposal
+
+    def judge(self, proposals: list[Record]) -> None:
+        """Tell the sampler what came of its proposals, and mark those that no other one beats."""
+        for trial in self.proposals.trials:
+            for proposal in proposals:
+                if trial.user_attrs.get(NUMBER) == proposal["number"]:
+                    accuracy, noise = (proposal[key] for key in JUDGED)
+                    # A training that diverged has the worst there is.
+                    values = [accuracy or 0.0, 1.0 if noise is None else noise]
+                    self.proposals.tell(trial.number, values, skip_if_finished=True)
+        best = {trial.user_attrs[NUMBER] for trial in self.proposals.best_trials}
+        for proposal in proposals:
+            is_whole = None not in (proposal[key] for key in JUDGED)
+            proposal["best"] = is_whole and proposal["number"] in best
+
+
+def accuracy_of(found: Record) -> float | None:
+    """Return the accuracy that a unit is told by, where it has one."""
+    return next((found[key] for key in ACCURACIES if found.get(key) is not None), None)
+
+
+def _suggest(trial: Trial, key: str, values: list[Any] | Mapping[str, Any]) -> Any:
+    if not isinstance(values, Mapping):
+        return trial.suggest_categorical(key, values)
+    low, high, log = values["low"], values["high"], bool(values.get("log"))
+    if isinstance(low, int) and isinstance(high, int) and key != WEIGHT:
+        return trial.suggest_int(key, low, high, log=log)
+    return trial.suggest_float(key, low, high, log=log)
 
 
 class _Storage(RDBStorage):

@@ -6,7 +6,7 @@ All of them are made anew from what is known at the time.
 import json
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from darts_noise.report.style import save_figure
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.json_file import read_json
 from darts_noise.study.settings import POSITIVE_CONTROL, StudyConfig
-from darts_noise.study.units import Compared, Unit, compared_networks
+from darts_noise.study.units import PROPOSAL, Compared, Unit, compared_networks, units_of
 from darts_noise.train.noise_record import CONTROL_ACCURACY
 
 Record = dict[str, Any]
@@ -51,48 +51,39 @@ class StudyResult:
 
 def write_results(
     folder: Path,
-    name: str,
     config: StudyConfig,
-    command: str,
-    units: Sequence[Unit],
-    parts: Mapping[str, Record],
-    best: set[str],
-    kept: Mapping[str, Any],
+    found: Mapping[str, Record],
+    proposals: list[Record],
+    about: Mapping[str, Any],
 ) -> StudyResult:
     """Write the files of the results into the folder of a study.
 
     Args:
         folder: of the study.
-        name: of the study.
         config: of the study.
-        command: by which it was started.
-        units: of the study.
-        parts: what is known of each.
-        best: the proposals that no other one beats.
-        kept: the settings that decide the results, as the file states them.
+        found: what is known, by the keys of the units.
+        proposals: those that are measured.
+        about: the command and the settings, as the file states them.
     """
-    records = records_of(units, parts)
+    records = records_of(units_of(config), found)
     for record in records:
         file = folder / "records" / f"{record['network']}-seed{record['seed']}.json"
         write_text(file, _json(with_earlier(record, file)))
         if record["cell"] is not None:
             Genotype.from_dict(record["cell"]["genotype"]).to_json(folder / "cells" / file.name)
     summaries = [summary_of(network, records) for network in compared_networks(config)]
-    found: Record = {
+    result: Record = {
         "positive_control": positive_control(config, records),
         "networks": [summary for summary in summaries if summary["seeds"]],
-        "proposals": proposals_of(units, parts, best),
+        "proposals": proposals,
     }
-    hardware = {
-        "processor": describe_hardware(torch.device("cpu")),
-        "threads": config.threads,
-    }
-    about = {"command": command, "hardware": hardware, "versions": versions(), "settings": kept}
-    write_text(folder / "results.json", _json({**about, **found}))
-    result = StudyResult(**found, table=table(name, config, found), path=folder)
-    write_text(folder / "table.md", result.table)
-    _draw(folder, name, config, result.networks, records)
-    return result
+    hardware = {"processor": describe_hardware(torch.device("cpu")), "threads": config.threads}
+    made = {"command": about["command"], "hardware": hardware, "versions": versions()}
+    write_text(folder / "results.json", _json({**made, "settings": about["settings"], **result}))
+    text = table(config, result)
+    write_text(folder / "table.md", text)
+    _draw(folder, config, result["networks"], records)
+    return StudyResult(**result, table=text, path=folder)
 
 
 def _json(value: Mapping[str, Any]) -> str:
@@ -102,12 +93,11 @@ def _json(value: Mapping[str, Any]) -> str:
 # ------------------------------------------------------------------------------ records
 
 
-def records_of(units: Iterable[Unit], parts: Mapping[str, Record]) -> list[Record]:
+def records_of(units: Iterable[Unit], found: Mapping[str, Record]) -> list[Record]:
     """Return a record per network and seed of which anything is known, in the units' order."""
     records: dict[tuple[str, int], Record] = {}
     for unit in units:
-        found = parts.get(unit.key, {})
-        if not found or unit.kind == "sample":
+        if unit.key not in found or unit.network.control == PROPOSAL:
             continue
         new: Record = {
             "network": unit.network.key,
@@ -119,9 +109,10 @@ def records_of(units: Iterable[Unit], parts: Mapping[str, Record]) -> list[Recor
             "quick": {},
         }
         record = records.setdefault((unit.network.key, unit.seed), new)
-        record |= {part: found[part] for part in ("cell", "test") if part in found}
-        if "noise" in found:
-            record[unit.protocol][describe_noise(unit.family)] = found["noise"]
+        if unit.family is None:
+            record[unit.part] = found[unit.key]
+        else:
+            record[unit.part][describe_noise(unit.family)] = found[unit.key]
     return list(records.values())
 
 
@@ -194,76 +185,80 @@ def positive_control(config: StudyConfig, records: Iterable[Record]) -> Record:
 
 
 def proposals_of(
-    units: Iterable[Unit], parts: Mapping[str, Record], best: set[str]
+    config: StudyConfig, found: Mapping[str, Record], proposed: Mapping[int, Record]
 ) -> list[Record]:
-    """Return the proposals that are measured; one that diverged is never among the best."""
-    found: list[Record] = []
-    for unit in units:
-        of_unit = parts.get(unit.key, {})
-        if unit.kind != "sample" or "noise" not in of_unit:
+    """Return the proposals that are measured; None is the figure of a training that diverged."""
+    proposals: list[Record] = []
+    for number in range(config.sample.trials):
+        noise = found.get(f"sample/{number}/converged/{describe_noise(config.noise_family)}")
+        trained = found.get(f"sample/{number}/validation")
+        if noise is None or trained is None:
             continue
-        validation, noise = of_unit["validation"], of_unit["noise"]["accuracy"]
-        accuracy = None if validation["diverged"] else validation["validation_accuracy"]
-        found.append(
+        accuracy = None if trained["diverged"] else trained["validation_accuracy"]
+        proposals.append(
             {
-                "number": unit.seed,
-                "settings": of_unit["proposal"],
+                "number": number,
+                "settings": proposed[number],
                 "validation_accuracy": accuracy,
-                "noise_accuracy": noise,
-                "parameters": validation["parameters"],
-                "genotype": of_unit["cell"]["genotype"],
-                "best": unit.key in best and None not in (accuracy, noise),
+                "noise_accuracy": noise["accuracy"],
+                "parameters": trained["parameters"],
+                "genotype": found[f"sample/{number}/cell"]["genotype"],
             }
         )
-    return found
+    return proposals
 
 
 # ------------------------------------------------------------------------------ table
 
 
-def table(name: str, config: StudyConfig, found: Record) -> str:
+def table(config: StudyConfig, found: Record) -> str:
     """Return a row per network with the mean ± deviation of every figure, and the proposals.
 
     Args:
-        name: of the study.
         config: of the study.
         found: the fields of `StudyResult`.
     """
-    lines = [f"# {name}", ""]
+    lines = [f"# {config.name}", ""]
     if found["networks"]:
-        lines += [*_networks(config, found["networks"]), "", _legend(config), ""]
-        for family in map(describe_noise, config.families):
-            lines.append(_control(family, found["positive_control"].get(family)))
+        how = config.converged
+        lines += [
+            *_networks(config, found["networks"]),
+            "",
+            "Accuracies in per cent, mean ± standard deviation over the seeds. Noise accuracy: the "
+            f"largest of {len(how.grid())} trainings from scratch on {how.samples:,} fixed images, "
+            f"at most {how.epochs} epochs; each seed has a set of its own. Quick: one training "
+            "with the recipe and the epochs of that on the data.",
+            "",
+        ]
+        control = found["positive_control"]
+        lines += [_control(f, control.get(f)) for f in map(describe_noise, config.families)]
     if found["proposals"]:
-        keys = list(config.sample.settings)
-        lines += ["", "## Proposals", "", *_proposals(keys, found["proposals"])]
+        lines += ["", "## Proposals", ""]
+        lines += _proposals(list(config.sample.settings), found["proposals"])
+        lines += ["", "Best: no other proposal is better in one of the two figures and as good in "]
+        lines[-1] += "the other."
     return "\n".join(lines) + "\n"
 
 
-def _networks(config: StudyConfig, networks: list[Record]) -> Iterator[str]:
+def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    cells = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(row)} |" for row in cells]
+
+
+def _networks(config: StudyConfig, networks: list[Record]) -> list[str]:
     families = [describe_noise(family) for family in config.families]
     columns = {"test_accuracy": "test accuracy"}
     columns |= {f"converged/{family}": f"{family} noise" for family in families}
     if config.quick is not None:
         columns[f"quick/{families[0]}"] = f"{families[0]} noise, quick"
-    yield _row(["network", "n", "parameters", *columns.values()])
-    yield _row(["---"] * (3 + len(columns)))
+    rows = []
     for summary in networks:
         seeds = len(summary["seeds"])
         parameters = summary.get("parameters", {}).get("mean")
         shown = "" if parameters is None else f"{parameters:,.0f}"
         figures = [mean_of_seeds(summary.get(column), seeds) for column in columns]
-        yield _row([summary["title"], str(seeds), shown, *figures])
-
-
-def _legend(config: StudyConfig) -> str:
-    how = config.converged
-    return (
-        "Accuracies in per cent, mean ± standard deviation over the seeds. Noise accuracy: the "
-        f"largest of {len(how.grid())} trainings from scratch on {how.samples:,} fixed images, at "
-        f"most {how.epochs} epochs; each seed has a set of its own. Quick: one training with the "
-        "recipe and the epochs of that on the data."
-    )
+        rows.append([summary["title"], str(seeds), shown, *figures])
+    return _rows(["network", "n", "parameters", *columns.values()], rows)
 
 
 def _control(family: str, control: Record | None) -> str:
@@ -279,13 +274,11 @@ def _control(family: str, control: Record | None) -> str:
     return f"{line}. **That is less than {least}, so the measurement is too weak.**"
 
 
-def _proposals(keys: list[str], proposals: list[Record]) -> Iterator[str]:
-    names = ["number", *keys, "parameters", "validation accuracy", "noise accuracy", "best"]
-    yield _row(names)
-    yield _row(["---"] * len(names))
+def _proposals(keys: list[str], proposals: list[Record]) -> list[str]:
+    rows = []
     for proposal in proposals:
         values = [proposal["settings"].get(key) for key in keys]
-        yield _row(
+        rows.append(
             [
                 str(proposal["number"]),
                 *(f"{v:.4g}" if isinstance(v, float) else str(v) for v in values),
@@ -295,8 +288,8 @@ def _proposals(keys: list[str], proposals: list[Record]) -> Iterator[str]:
                 "yes" if proposal["best"] else "",
             ]
         )
-    yield ""
-    yield "Best: no other proposal is better in one of the two figures and as good in the other."
+    names = ["number", *keys, "parameters", "validation accuracy", "noise accuracy", "best"]
+    return _rows(names, rows)
 
 
 def _per_cent(value: float | None) -> str:
@@ -320,35 +313,26 @@ def mean_of_seeds(figure: Mapping[str, Any] | None, seeds: int) -> str:
     return f"{100 * figure['mean']:.2f}{deviation}{count}"
 
 
-def _row(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
 # ------------------------------------------------------------------------------ plot
 
 
-def _draw(
-    folder: Path, name: str, config: StudyConfig, networks: list[Record], records: list[Record]
-) -> None:
+def _draw(folder: Path, config: StudyConfig, networks: list[Record], records: list[Record]) -> None:
     """Draw those networks that have a test accuracy; the searches along λ."""
     family = describe_noise(config.noise_family)
+    axes = ("test_accuracy", f"converged/{family}")
     tested = [summary for summary in networks if "test_accuracy" in summary]
     if not tested:
         return
-    order = sorted(tested, key=lambda s: (s["noise_weight"] is None, s["noise_weight"]))
     points = [
         NetworkPoint(
             summary["title"],
-            [
-                (_or_nan(seed.get("test_accuracy")), _or_nan(seed.get(f"converged/{family}")))
-                for seed in summary["seeds"]
-            ],
+            [(_or_nan(seed.get(axes[0])), _or_nan(seed.get(axes[1]))) for seed in summary["seeds"]],
             curve=None if summary["noise_weight"] is None else "search",
         )
-        for summary in order
+        for summary in sorted(tested, key=lambda s: (s["noise_weight"] is None, s["noise_weight"]))
     ]
     chances = [r["converged"][family]["chance"] for r in records if family in r["converged"]]
-    figure = draw_noise_plane(points, max(chances, default=None), f"{name}: {family}")
+    figure = draw_noise_plane(points, max(chances, default=None), f"{config.name}: {family}")
     save_figure(figure, folder / "plane")
 
 

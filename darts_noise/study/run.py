@@ -1,36 +1,31 @@
 """A study from its settings to its table: `study`, which any number of workers may run at once."""
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import torch
-from optuna.trial import Trial
 from rich.console import Console
 
 from darts_noise.data.module import ImageDataModule
-from darts_noise.errors import SettingError
+from darts_noise.errors import SettingError, within
 from darts_noise.noise.datasets import root_of_others
 from darts_noise.noise.families import describe_noise, make_noise, require_noise
 from darts_noise.report.duration import readable_duration
 from darts_noise.runs.folder import write_config
 from darts_noise.runs.run import Interrupted, plain, quiet_lightning
+from darts_noise.runs.stops import sigterm_like_ctrl_c
+from darts_noise.runs.train import Trained
 from darts_noise.search.module import SearchModule
 from darts_noise.space.published import load_genotype
-from darts_noise.study.kept import fixed_settings, require_same, written_parts, written_settings
-from darts_noise.study.queue import UNREACHABLE, Parts, Queue
-from darts_noise.study.results import StudyResult, write_results
-from darts_noise.study.settings import DECIDED, WEIGHT, StudyConfig
-from darts_noise.study.units import Compared, Part, Unit, searched, units_of
+from darts_noise.study.kept import fixed_settings, require_same, written, written_settings
+from darts_noise.study.queue import UNREACHABLE, Queue, Record, accuracy_of
+from darts_noise.study.results import StudyResult, proposals_of, write_results
+from darts_noise.study.settings import DECIDED, StudyConfig
+from darts_noise.study.units import PROPOSAL, Unit, searched, units_of
 from darts_noise.study.work import Worker
-
-Maker = Callable[[Part, Parts | None, Parts | None], Parts]
 
 POLL = 5.0
 """Seconds between two looks for a unit that is ready, while other workers have the rest."""
@@ -62,18 +57,17 @@ def study(
     >>> import darts_noise as dn
     >>> found = dn.study(dn.StudyConfig(noise_weights=[0, 1], seeds=2))  # doctest: +SKIP
     """
-    with quiet_lightning():
-        begun = Study(config, runs, command, console)
-        check_data(config)
-        stops: list[int] = []
-        try:
-            with _sigterm_like_ctrl_c() as stops:
-                begun.run()
-                return begun.write()
-        except KeyboardInterrupt:
-            raise Interrupted(begun.folder, 143 if stops else 130) from None
-        except UNREACHABLE as error:
-            raise SettingError("storage", f"{error}; the same command goes on") from None
+    begun = Study(config, runs, command, console)
+    stops: list[int] = []
+    try:
+        with quiet_lightning(), sigterm_like_ctrl_c() as stops:
+            check_data(config)
+            begun.run()
+            return begun.write()
+    except KeyboardInterrupt:
+        raise Interrupted(begun.folder, 143 if stops else 130) from None
+    except UNREACHABLE as error:
+        raise SettingError("storage", f"{error}; the same command goes on") from None
 
 
 def tabulate(
@@ -85,86 +79,47 @@ def tabulate(
 
 def check_names(config: StudyConfig) -> None:
     """Raise the error of the first noise family or cell that does not exist."""
-    for key, families in (
-        ("noise_family", [config.noise_family]),
-        ("unseen_families", config.unseen_families),
-    ):
-        for family in families:
-            try:
-                require_noise(family)
-            except SettingError as error:
-                raise SettingError(key, error.problem) from None
+    keys = ["noise_family", *("unseen_families" for _ in config.unseen_families)]
+    for key, family in zip(keys, config.families, strict=True):
+        with _named(key):
+            require_noise(family)
     names = [describe_noise(family) for family in config.families]
     if len(set(names)) < len(names):
-        raise SettingError(
-            "unseen_families",
-            f"expected distinct ones other than {names[0]}, got {', '.join(names[1:])}",
-        )
+        expected = f"expected distinct ones, other than {names[0]}"
+        raise SettingError("unseen_families", f"{expected}, got {', '.join(names[1:])}")
     for name, cells in config.cells.items():
         for source in [cells] if isinstance(cells, str) else cells:
-            try:
+            with _named(f"cells.{name}"):
                 load_genotype(source)
-            except ValueError as error:
-                raise SettingError(f"cells.{name}", error) from None
 
 
 def check_data(config: StudyConfig) -> None:
-    """Raise the error of data that cannot be read or are too few, and of noise that cannot be made
-    of them, before the first unit needs them."""
-    setup = config.search
-    weight = max(config.noise_weights, default=1.0)
-    with _told("search", "noise_family"):
+    """Raise the error of data that cannot be used, and of noise that cannot be made of them, before
+    the first unit needs them."""
+    setup, weight = config.search, max(config.noise_weights, default=1.0)
+    model = replace(setup.model, noise_weight=weight, noise_family=config.noise_family)
+    with within("search"):
         data = ImageDataModule(setup.data)
-        searched = replace(setup.model, noise_weight=weight, noise_family=config.noise_family)
-        module = SearchModule(searched)
         data.setup()
-        module.build(data)
+        SearchModule(model).build(data)
         data.train_stream()
-    with _told("train"):
+    with within("train"):
         data = ImageDataModule(config.train.data)
         data.setup()
         data.train_stream()
     root = root_of_others(data.name, data.config.root)
     for family in config.unseen_families:
-        with _told("converged", "unseen_families"):
+        with _named("unseen_families"):
             make_noise(family, config.converged.samples, data.train, 0, root)
 
 
 @contextmanager
-def _told(group: str, family: str = "noise_family") -> Iterator[None]:
-    """Within it an error says of which key of the study it is.
-
-    Args:
-        group: before the key.
-        family: the key where a noise family is wrong.
-    """
+def _named(key: str) -> Iterator[None]:
+    """Within it an error is about this key."""
     try:
         yield
-    except SettingError as error:
-        if error.key in ("family", "model.noise_family"):
-            raise SettingError(family, error.problem) from None
-        raise error.within(group) from None
     except ValueError as error:
-        raise ValueError(f"{group}: {error}") from None
-
-
-@contextmanager
-def _sigterm_like_ctrl_c() -> Iterator[list[int]]:
-    """Within it a SIGTERM does what a Ctrl-C does, and is added to the list."""
-    seen: list[int] = []
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        seen.append(number)
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():  # which alone may ask for them
-        yield seen
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield seen
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        raise SettingError(key, getattr(error, "problem", error)) from None
 
 
 class Study:
@@ -189,8 +144,8 @@ class Study:
         console: Console | None = None,
     ) -> None:
         check_names(config)
-        self.config, self.command = config, command
         self.name = config.name or config.train.data.name
+        self.config, self.command = replace(config, name=self.name), command
         self.folder = Path(runs).resolve() / "study" / self.name
         self.folder.mkdir(parents=True, exist_ok=True)
         self.units = units_of(config)
@@ -203,23 +158,17 @@ class Study:
         before = of_queue or written_settings(self.folder)
         require_same(self.name, before, self.fixed)
         if before:
-            self._take_in_records()
-        if before and not of_queue:
+            # The records of another study, or of a start that knew more networks or families.
+            known = self.queue.found()
+            for unit, found in written(self.folder, self.units):
+                if unit.key not in known:
+                    self.queue.restore(unit, found)
             self.queue.settings = before
-        stated = plain(config)
+        stated = plain(self.config)
         for key in DECIDED:
             setup, group, field = key.split(".")
             del stated[setup][group][field]
-        write_config(self.folder, {**stated, "name": self.name})
-
-    def _take_in_records(self) -> None:
-        """What the records have and the storage has not: another's, or of a start that knew more
-        networks or families than those since."""
-        parts, _ = self.queue.parts()
-        for unit, found in written_parts(self.folder, self.units):
-            if found.keys() - parts.get(unit.key, {}).keys():
-                whole = all(part in found for part in unit.parts)
-                self.queue.restore(unit, found, _values(found) if whole else None)
+        write_config(self.folder, stated)
 
     def run(self) -> None:
         """Work until every unit is finished, here or by other workers.
@@ -232,12 +181,12 @@ class Study:
         while True:
             self.queue.release_dead()
             require_same(self.name, self.queue.settings, self.fixed)
-            parts, finished = self.queue.parts()
-            left = [unit for unit in self.units if unit.key not in finished]
+            found = self.queue.found()
+            left = [unit for unit in self.units if unit.key not in found]
             possible = _possible(left, self.failed)
             if not possible:
                 break
-            ready = [u for u in possible if u.needs is None or "cell" in parts.get(u.needs, {})]
+            ready = [unit for unit in possible if unit.needs is None or unit.needs in found]
             if any(self._work_on(unit, len(self.units) - len(left)) for unit in ready):
                 waiting = False
                 continue
@@ -252,85 +201,54 @@ class Study:
 
     def write(self) -> StudyResult:
         """Write the table, the plot and the files of the records from the storage."""
-        parts, _ = self.queue.parts()
-        return write_results(
-            self.folder,
-            self.name,
-            self.config,
-            self.command,
-            self.units,
-            parts,
-            self.queue.best_proposals(),
-            self.queue.settings,
-        )
+        found = self.queue.found()
+        proposals = proposals_of(self.config, found, self.queue.proposed())
+        self.queue.judge(proposals)
+        about = {"command": self.command, "settings": self.queue.settings}
+        return write_results(self.folder, self.config, found, proposals, about)
 
     def _work_on(self, unit: Unit, done: int) -> bool:
         """Make a unit; False where another worker has it."""
         try:
-            return self.queue.work(unit, lambda trial: self._make(unit, trial, done))
+            is_ours = self.queue.work(unit, lambda: self._make(unit, done))
         except ValueError as error:
             self.failed[unit.key] = str(error)
             self.console.print(f"failed: {error}")
             return True
-
-    def _make(self, unit: Unit, trial: Trial, done: int) -> list[float]:
-        """Make the parts of a unit that are not there yet; its values."""
-        parts, _ = self.queue.parts()
-        found = dict(parts.get(unit.key, {}))
-        origin = parts.get(unit.needs or "", {}).get("cell")
-        if unit.kind == "sample":
-            make = self._propose(unit, trial)
-        else:
-            make = self._maker(unit, self.config, unit.network, unit.seed)
-        for part in unit.parts:
-            if part not in found:
-                place = f"[{done + 1}/{len(self.units)}] {time.strftime('%H:%M')}"
-                self.console.print(f"{place} {unit.describe(part)} ... ", end="")
-                started = time.perf_counter()
-                found[part] = make(part, found.get("cell"), origin)
-                taken = readable_duration(time.perf_counter() - started)
-                self.console.print(f"{_shown(part, found[part])}{taken}")
-            # From the first part on the settings are fixed; one that was wrong can be put right.
-            self.queue.settings = {**self.queue.settings, **self.fixed}
-            # Also those that a worker before this one had finished: they are the trial's own now.
-            trial.set_user_attr(part, found[part])
+        if is_ours:
             self.write()
-        return _values(found)
+        return is_ours
 
-    def _propose(self, unit: Unit, trial: Trial) -> Maker:
-        """Return what makes the parts of a search whose settings the sampler proposes."""
-        sample = self.config.sample
-        proposal = {key: _suggest(trial, key, values) for key, values in sample.settings.items()}
-        trial.set_user_attr("proposal", proposal)
+    def _make(self, unit: Unit, done: int) -> Record:
+        """Return what is found."""
+        worker = self._worker(unit)
+        needed = self.queue.found()[unit.needs] if unit.needs else None
+        place = f"[{done + 1}/{len(self.units)}] {time.strftime('%H:%M')}"
+        self.console.print(f"{place} {unit} ... ", end="")
+        started = time.perf_counter()
+        if unit.part == "cell":
+            found = worker.cell(needed)
+        elif unit.family is not None:
+            file = f"{unit.key.replace('/', '-')}.json"
+            found = worker.noise(needed, unit.family, unit.part, file)
+        else:
+            found = worker.training(needed, Trained.test if unit.part == "test" else None)
+        accuracy = accuracy_of(found)
+        shown = "" if accuracy is None else f"{100 * accuracy:.2f} % in "
+        self.console.print(f"{shown}{readable_duration(time.perf_counter() - started)}")
+        # From the first part on the settings are fixed; one that was wrong can be put right.
+        self.queue.settings = {**self.queue.settings, **self.fixed}
+        return found
+
+    def _worker(self, unit: Unit) -> Worker:
+        """Return what makes a unit; of a proposal, with the settings that are proposed."""
+        folder, sample = self.folder / "noise_runs", self.config.sample
+        if unit.network.control != PROPOSAL:
+            return Worker(self.config, unit.network, unit.seed, folder)
+        proposal = self.queue.propose(unit.seed, sample.settings)
         self.console.print(", ".join(f"{key} = {value}" for key, value in proposal.items()))
         config = self.config.proposed(proposal)
-        network = searched(config.noise_weights[0], seeds=1)
-        return self._maker(unit, config, network, sample.seed)
-
-    def _maker(self, unit: Unit, config: StudyConfig, network: Compared, seed: int) -> Maker:
-        """(part, the unit's own cell, the cell that it needs) → what is found."""
-        worker = Worker(config, self.folder / "noise_runs")
-
-        def make(part: Part, own: Parts | None, origin: Parts | None) -> Parts:
-            if part == "cell":
-                return worker.cell(network, seed, origin)
-            if part == "noise":
-                cell = origin if unit.kind == "noise" else own
-                file = unit.key.replace("/", "-")
-                return worker.noise(network, seed, cell, unit.family, unit.protocol, file)
-            return (worker.test if part == "test" else worker.validation)(network, seed, own)
-
-        return make
-
-
-def _suggest(trial: Trial, key: str, values: list[Any] | Mapping[str, Any]) -> Any:
-    """Return a value of a proposal; the same each time that it is asked for."""
-    if not isinstance(values, Mapping):
-        return trial.suggest_categorical(key, values)
-    low, high, log = values["low"], values["high"], bool(values.get("log"))
-    if isinstance(low, int) and isinstance(high, int) and key != WEIGHT:
-        return trial.suggest_int(key, low, high, log=log)
-    return trial.suggest_float(key, low, high, log=log)
+        return Worker(config, searched(config.noise_weights[0]), sample.seed, folder)
 
 
 def _possible(left: list[Unit], failed: Mapping[str, str]) -> list[Unit]:
@@ -340,19 +258,3 @@ def _possible(left: list[Unit], failed: Mapping[str, str]) -> list[Unit]:
         if unit.needs in impossible:
             impossible.add(unit.key)
     return [unit for unit in left if unit.key not in impossible]
-
-
-def _shown(part: Part, found: Parts) -> str:
-    key = {"test": "test_accuracy", "noise": "accuracy"}.get(part, "validation_accuracy")
-    value = found.get(key)
-    return "" if value is None else f"{100 * value:.2f} % in "
-
-
-def _values(found: Parts) -> list[float]:
-    """Return the objectives of a unit; where a training diverged, the worst that there is."""
-    noise = found["noise"]["accuracy_largest"]
-    values = [1.0 if noise is None else noise]
-    for part, key in (("test", "test_accuracy"), ("validation", "validation_accuracy")):
-        if part in found:
-            values.insert(0, 0.0 if found[part]["diverged"] else found[part][key])
-    return values
