@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from darts_noise.atomic import write_text
-from darts_noise.study.table import mean_of_seeds
+from darts_noise.study.results import mean_of_seeds
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"

@@ -23,7 +23,7 @@ try:
     from optuna.storages import RDBStorage, fail_stale_trials
     from optuna.trial import FrozenTrial, Trial, TrialState
 except ImportError as error:
-    raise ImportError("a study needs Optuna: pip install 'darts_noise[study]'") from error
+    raise ImportError("a study needs Optuna: pip install 'optuna>=5,<6'") from error
 
 Record = dict[str, Any]
 UNIT, FOUND, NUMBER, PROPOSED = "unit", "found", "number", "proposal"
@@ -57,7 +57,8 @@ class Queue:
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         warnings.filterwarnings("ignore", "Heartbeat of storage is supposed to be used with")
         try:
-            begin = partial(optuna.create_study, storage=_open(url, heartbeat), load_if_exists=True)
+            self.storage = _open(url, heartbeat)
+            begin = partial(optuna.create_study, storage=self.storage, load_if_exists=True)
             self.units = begin(study_name=f"{name}: units", direction="maximize")
             self.proposals = begin(
                 study_name=f"{name}: proposals", directions=["maximize", "minimize"]

@@ -360,6 +360,8 @@ class StudyConfig:
             setup, _, rest = key.partition(".")
             group, _, name = rest.partition(".")
             if key == WEIGHT:
+                if type(value) not in (int, float):
+                    raise SettingError(key, f"expected numbers, got {value!r}")
                 continue
             if setup not in setups or group not in GROUPS:
                 raise SettingError(
