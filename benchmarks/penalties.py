@@ -14,7 +14,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from darts_noise.cli.session import quiet_lightning
 
 import darts_noise as dn
 from benchmarks.commands import store, surroundings

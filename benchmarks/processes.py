@@ -30,7 +30,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
-from darts_noise.cli.session import quiet_lightning
 from torch import Tensor
 from torch.multiprocessing import start_processes
 

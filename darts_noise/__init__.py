@@ -35,6 +35,8 @@ MODULES = {
     "SearchResult": "runs.search",
     "SettingError": "errors",
     "Space": "space.spaces",
+    "StudyConfig": "study.settings",
+    "StudyResult": "study.results",
     "SuperNet": "nets.supernet",
     "SynchronisedNorms": "nets.synchronised",
     "TrainConfig": "train.settings",
@@ -67,6 +69,7 @@ MODULES = {
     "register_variant": "search.variants.variant",
     "save_pretrained": "pretrained.bundle",
     "search": "runs.search",
+    "study": "study.run",
     "train": "runs.train",
 }
 """Where each public name is defined, in this package."""
@@ -122,6 +125,9 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test holds the two 
     from darts_noise.space.spaces import Space as Space
     from darts_noise.space.spaces import list_spaces as list_spaces
     from darts_noise.space.spaces import register_space as register_space
+    from darts_noise.study.results import StudyResult as StudyResult
+    from darts_noise.study.run import study as study
+    from darts_noise.study.settings import StudyConfig as StudyConfig
     from darts_noise.train.module import TrainModule as TrainModule
     from darts_noise.train.noise_fit import noise_fit as noise_fit
     from darts_noise.train.noise_record import NoiseFit as NoiseFit
@@ -132,7 +138,7 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test holds the two 
 else:
     # The first import from a folder puts the folder in the place of the function of its name. So it
     # is made here, and forgotten; later ones leave the name alone.
-    for _folder in ("search", "train"):
+    for _folder in ("search", "study", "train"):
         import_module(f"{__name__}.{_folder}")
         del globals()[_folder]
 

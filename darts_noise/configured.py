@@ -8,7 +8,8 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
-from typing import Any, TypeVar
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from darts_noise.errors import SettingError, unknown
 
@@ -52,6 +53,18 @@ def fields_of(config: Any) -> dict[str, Any]:
     return {field.name: getattr(config, field.name) for field in fields(config)}
 
 
+def changed(config: T, changes: Mapping[str, Any]) -> T:
+    """A config with some of its fields changed, as a file states them.
+
+    Raises:
+        SettingError: no such field, or a value of another type or that it does not accept.
+    """
+    hints = get_type_hints(type(config))
+    for key, value in changes.items():
+        _require_type(key, value, hints.get(key, Any))
+    return config_of(type(config), config, changes)
+
+
 def configured(
     kind: str,
     key: str,
@@ -88,16 +101,29 @@ def configured(
         raise SettingError(f"{key}.{name}", error) from None
 
 
-def _require_type(key: str, value: object, expected: type) -> None:
+NAMES: Mapping[Any, str] = {
+    int: "a whole number",
+    float: "a finite number",
+    bool: "true or false",
+    str: "a word",
+    list: "a list",
+    tuple: "a list",
+    dict: "lines of key: value",
+    NoneType: "null",
+}
+
+
+def _require_type(key: str, value: object, expected: Any) -> None:
     """A number is finite; a whole number will do for a float, a bool for neither."""
-    of_type = isinstance(value, bool) == (expected is bool) and (
-        isinstance(value, expected) or (expected is float and isinstance(value, int))
-    )
-    if not of_type or (isinstance(value, float) and not math.isfinite(value)):
-        name = {
-            int: "a whole number",
-            float: "a finite number",
-            bool: "true or false",
-            str: "a word",
-        }
-        raise SettingError(key, f"expected {name.get(expected, expected)}, got {value!r}")
+    kinds = [expected] if get_origin(expected) in (None, list, tuple, dict) else get_args(expected)
+    kinds = [get_origin(kind) or kind for kind in kinds]
+    if Any not in kinds and not any(_is_of(value, kind) for kind in kinds):
+        names = " or ".join(dict.fromkeys(NAMES.get(kind, kind.__name__) for kind in kinds))
+        raise SettingError(key, f"expected {names}, got {value!r}")
+
+
+def _is_of(value: object, kind: type) -> bool:
+    if kind is float:
+        return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+    kinds = (list, tuple) if kind is tuple else kind
+    return isinstance(value, kinds) and (kind is bool or not isinstance(value, bool))

@@ -7,20 +7,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from shlex import quote
+from shlex import join, quote
 from typing import Any, NoReturn
 
 import yaml
 
-from darts_noise.cli.configs import CONFIGS, find_config, list_configs, read_config
+from darts_noise.cli.configs import (
+    CONFIGS,
+    find_config,
+    list_configs,
+    merge_configs,
+    read_config,
+)
 from darts_noise.cli.parser import Command, Given, Option, Parser, UsageError, split
 from darts_noise.cli.program import called, fail, ready
 from darts_noise.configured import LARGEST_SEED, require_seed
 from darts_noise.data.settings import DataConfig
-from darts_noise.errors import SettingError
+from darts_noise.errors import SettingError, within
 from darts_noise.runs.folder import CONFIG, find_run, has_ended, newest_run, read_run_config
 from darts_noise.runs.settings import OBJECTS, RunConfig, TrainerConfig
 from darts_noise.search.settings import SearchConfig
+from darts_noise.study.settings import DECIDED, GROUPS, StudyConfig
 from darts_noise.train.settings import NoiseConfig, TrainConfig
 
 SEED = Option("seed", int, 0, f"of everything that is random, 0 to {LARGEST_SEED}")
@@ -60,6 +67,26 @@ TRAIN = Command(
     MORE,
 )
 
+SETUPS: Mapping[str, Command] = {"search": SEARCH, "train": TRAIN}
+"""Whose configs a study names, and lays its own keys over."""
+STUDY = Command(
+    "study",
+    "Searches, seeds and controls, each trained and measured alike; resumes and shares.",
+    {"": StudyConfig},
+    [
+        Option("runs", str, "runs", "folder that holds all runs"),
+        Option("root", str | None, None, "folder of the data; null for the configs'"),
+        Option("table", bool, False, "rewrite table and plot from what is there, and end"),
+        *(Option(f"{name}.config", str | None, None, f"config of {name}.py") for name in SETUPS),
+    ],
+    hidden=DECIDED,
+    more=[
+        "Keys of a search and of a training likewise: --search.model.channels 8",
+        "--train.trainer.max_epochs 40. See python search.py --help and python train.py --help.",
+    ],
+    brief=[f"{name}." for name in SETUPS],
+)
+
 
 def run(name: str, argv: Sequence[str]) -> None:
     """Run a command; see `darts_noise.cli.program.main`."""
@@ -87,7 +114,9 @@ def _stopped(stop: KeyboardInterrupt, name: str, argv: Sequence[str]) -> int:
         return 130
     if stop.status:  # zero in all processes but the first
         print("\n".join([str(stop), *stop.hints]))
-        if stop.run is not None:
+        if name == "study":
+            print("to go on: the same command")
+        elif stop.run is not None:
             plugins = "".join(f" --plugins {quote(file)}" for file in split(argv)[0].plugins)
             print(f"to go on: {called(name)} --resume {quote(str(stop.run))}{plugins}")
     return stop.status
@@ -200,10 +229,78 @@ def bundle(argv: Sequence[str]) -> None:
 
 def study(argv: Sequence[str]) -> None:
     """``darts-noise study``: many runs compared."""
-    from darts_noise.study.command import main
+    words = ["--table=true" if word == "--table" else word for word in argv]
+    front, rest = split(words if not words or words[0].startswith("-") else ["--config", *words])
+    if front.resume is not None:
+        raise UsageError("--resume: expected none with a study; the same command goes on")
+    for plugin in front.plugins:
+        _run_plugin(Path(plugin))
+    if len(front.config) != 1 and not front.help:
+        raise UsageError(f"expected one config, as in {called()} digits")
+    file = find_config((front.config or ["digits"])[0], "study")
+    parser = Parser(STUDY, called())
+    given = parser.parse(rest, default=lambda stated: _study_content(file, stated))
+    values: dict[str, Any] = {**given.values, **{f"{name}.config": None for name in SETUPS}}
+    values["name"] = values["name"] or file.stem
+    values["cells"] = {k: _found_cells(v, file.parent) for k, v in values["cells"].items()}
+    if values["root"] is not None:
+        values |= {f"{name}.data.root": values["root"] for name in SETUPS}
+    given = replace(given, values=values)
+    if _told(parser, given, front):
+        return
+    config = given.settings(StudyConfig)
+    try:
+        from darts_noise.study import run as studying
+    except ImportError as error:  # of an extra
+        fail(error)
 
     ready()
-    main(list(argv))
+    make = studying.tabulate if values["table"] else studying.study
+    command = join(["darts-noise", "study", *(word for word in argv if word != "--table")])
+    found = make(config, runs=values["runs"], command=command)
+    print(f"table: {found.path / 'table.md'}")
+
+
+def _study_content(file: Path, stated: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the config of a study, laid over the configs of a search and a training that it names.
+
+    Args:
+        file: from whose folder those are found, else the shipped ones of their names.
+        stated: the keys that the options state.
+    """
+    content = read_config(file)
+    setups: dict[str, Any] = {}
+    for key in DECIDED:
+        setup, group, name = key.split(".")
+        if name in ((content.get(setup) or {}).get(group) or {}):
+            raise SettingError(key, "expected none, since the study decides it")
+    for setup, command in SETUPS.items():
+        named = stated.get(f"{setup}.config", (content.get(setup) or {}).get("config"))
+        if named is None:
+            continue
+        path = file.parent / named
+        with within(setup):
+            path = path if path.is_file() else find_config(named, setup)
+            if not path.is_file():
+                raise SettingError("config", f"no such file: {path}")
+        try:
+            Parser(command, called()).parse([], [path])
+        except UsageError as error:
+            raise UsageError(f"{setup}: {error}") from None
+        setups[setup] = {k: v for k, v in read_config(path).items() if k in GROUPS}
+    return merge_configs([setups, content])
+
+
+def _found_cells(cells: str | list[str], folder: Path) -> str | list[str]:
+    """Return the same with absolute paths in place of those that are there."""
+    from darts_noise.space.published import list_genotypes
+
+    if not isinstance(cells, str):
+        return [str(_found_cells(cell, folder)) for cell in cells]
+    for path in (folder / cells, Path(cells)):
+        if cells.lower() not in list_genotypes() and path.exists():
+            return str(path.resolve())
+    return cells
 
 
 class _Arguments(argparse.ArgumentParser):
@@ -249,13 +346,18 @@ def _read(
     require_seed(values["seed"])
     values["trust"] = ",".join(_trusted(values["trust"], parser.stated(rest))) or None
     given = replace(given, values=values)
+    return None if _told(parser, given, front) else given
+
+
+def _told(parser: Parser, given: Given, front: argparse.Namespace) -> bool:
+    """Print what a command line only asks for; whether it does."""
     if front.help:
         print(parser.help(given), end="")
     elif front.print_config:
-        print(yaml.safe_dump(given.nested(), sort_keys=False, allow_unicode=True), end="")
-    else:
-        return given
-    return None
+        stated = {key: value for key, value in given.values.items() if key not in DECIDED}
+        config = replace(given, values=stated).nested()
+        print(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), end="")
+    return bool(front.help or front.print_config)
 
 
 def _resumed(

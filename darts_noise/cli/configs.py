@@ -21,6 +21,8 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 NAME = re.compile(r"[\w-]+(/[\w-]+)?")
 MERGED = ("model", "data", "trainer", "noise_grid", "model.variants")
 """Groups of keys, of which a later config replaces single keys; it replaces other values whole."""
+OF_A_STUDY = ("search", "train", "converged", "sample")
+"""Likewise; ``search`` and ``train`` hold such groups themselves."""
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
@@ -87,12 +89,25 @@ def read_config(path: Path) -> dict[str, Any]:
         content: dict[str, Any] = get_loader("yaml")(text)
     except ValueError as error:  # a date or a number that is none
         raise SettingError(name, f"expected plain values: {shown(str(error))}") from None
-    for key in MERGED:
-        value = content.get(key)
-        if key in content and value is not None and not isinstance(value, Mapping):
+    _require_groups(content, name, "")
+    return content
+
+
+def _is_group(key: str) -> bool:
+    return key in OF_A_STUDY or key.removeprefix("search.").removeprefix("train.") in MERGED
+
+
+def _require_groups(content: Mapping[str, Any], name: str, place: str) -> None:
+    """Raise the error of the first group that is something else."""
+    for part, value in content.items():
+        key = f"{place}{part}"
+        if not _is_group(key) or value is None:
+            continue
+        if isinstance(value, Mapping):
+            _require_groups(value, name, f"{key}.")
+        elif not (key.endswith("variants") and isinstance(value, str)):
             got = shown(value) if isinstance(value, str | int | float) else "a list"
             raise SettingError(name, f"{key}: expected lines of key: value below it, got {got}")
-    return content
 
 
 def merge_configs(configs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -110,9 +125,9 @@ def merge_configs(configs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 def _merge(into: dict[str, Any], config: Mapping[str, Any], group: str) -> None:
     for name, value in config.items():
         key = f"{group}{name}"
-        if key == "model.variants" and isinstance(value, str):
+        if key.endswith("model.variants") and isinstance(value, str):
             value = {value: None}  # the name of one variant
-        if key not in MERGED or (value is None and key == "model.variants"):
+        if not _is_group(key) or (value is None and key.endswith("model.variants")):
             into[name] = value
         elif isinstance(value, Mapping):
             below = into.get(name)

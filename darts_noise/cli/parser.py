@@ -92,6 +92,7 @@ class Command:
             this one does not have.
         hidden: keys that another option sets: no option, though a config may have them.
         more: the last lines of ``--help``.
+        brief: what the keys begin with that ``--help`` leaves out.
     """
 
     name: str
@@ -101,11 +102,15 @@ class Command:
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     hidden: Sequence[str] = ()
     more: Sequence[str] = ()
+    brief: Sequence[str] = ()
 
     def all_options(self) -> list[Option]:
         """Return the options in the order of ``--help``."""
         found = [*self.options, *(o for g, cls in self.groups.items() for o in options_of(cls, g))]
-        return [replace(o, hidden=o.hidden or o.key in self.hidden) for o in found]
+        hidden, brief = set(self.hidden), tuple(self.brief)
+        return [
+            replace(o, hidden=o.hidden or o.key in hidden or o.key.startswith(brief)) for o in found
+        ]
 
 
 @dataclass(frozen=True)
@@ -162,8 +167,11 @@ def options_of(cls: type[Any], group: str) -> Iterator[Option]:
             yield from options_of(hints[f.name], f"{key}.")
             continue
         default = f.default if f.default_factory is MISSING else f.default_factory()
-        hidden = f.name not in texts
-        yield Option(key, hints[f.name], default, " ".join(texts.get(f.name, "").split()), hidden)
+        kind, hidden = hints[f.name], f.name not in texts
+        if any(map(is_dataclass, get_args(kind))):  # the class itself checks what is in it
+            kind = dict[str, Any] | None
+            default = vars(default) if is_dataclass(default) else default
+        yield Option(key, kind, default, " ".join(texts.get(f.name, "").split()), hidden)
 
 
 FRONT = (
@@ -293,13 +301,18 @@ class Parser:
 
         jsonargparse overlooks an unknown group that is empty.
         """
-        groups = {key.rpartition(".")[0] for key in self.options}
+        for key in self._unknown(content, ""):
+            where = f"{configs[-1]}: " if configs else ""
+            raise UsageError(f"{where}unknown config key {key!r}{self._hint(key)}")
+
+    def _unknown(self, content: Mapping[str, Any], place: str) -> Iterator[str]:
         for name, value in content.items():
-            keys = [f"{name}.{k}" for k in value] if name in groups else [name]
-            for key in keys:
-                if key not in self.options:
-                    where = f"{configs[-1]}: " if configs else ""
-                    raise UsageError(f"{where}unknown config key {key!r}{self._hint(key)}")
+            key = f"{place}{name}"
+            if key not in self.options:
+                if any(option.startswith(f"{key}.") for option in self.options):
+                    yield from self._unknown(value or {}, f"{key}.")
+                else:
+                    yield key
 
     @contextmanager
     def _readable(self) -> Iterator[None]:

@@ -81,10 +81,12 @@ def called(command: str | None = None) -> str:
             it: ``search.py`` or ``darts-noise search``.
     """
     path = Path(sys.argv[0])
-    module = path.name == "__main__.py" and path.parent.name == "darts_noise"
-    by_name = path.stem == COMMAND or module
+    is_module, folder = path.name == "__main__.py", path.parent.name
+    by_name = path.stem == COMMAND or (is_module and folder == "darts_noise")
     if command is not None:
         return f"{COMMAND} {command}" if by_name else f"python {command}.py"
+    if is_module and not by_name:
+        return f"python -m darts_noise.{folder}"
     return " ".join([COMMAND, *sys.argv[1:2]]) if by_name else path.name or "darts_noise"
 
 

@@ -4,7 +4,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -323,16 +323,18 @@ def stated_settings(
     own = {k: v for k, v in fields_of(run).items() if k not in ("resume", "trust")}
     groups = {"trainer": trainer, "model": model, "data": data}
     stated = {"seed": seed, **own, **more, **{k: fields_of(c) for k, c in groups.items()}}
-    plain: dict[str, Any] = _plain(stated)
-    return plain
+    values: dict[str, Any] = plain(stated)
+    return values
 
 
-def _plain(value: Any) -> Any:
-    """Return a value as YAML holds it."""
+def plain(value: Any) -> Any:
+    """Return a value as YAML and JSON hold it; settings become their fields by name."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = fields_of(value)
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, Path):

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from darts_noise.atomic import write_text
 from darts_noise.data.module import ImageDataModule
-from darts_noise.errors import SettingError
 from darts_noise.noise.families import describe_noise
 from darts_noise.report.alpha_history import (
     AlphaHistory,
@@ -41,7 +40,9 @@ from darts_noise.runs.run import (
     stated_settings,
     with_epochs,
 )
-from darts_noise.runs.settings import RunConfig, TrainerConfig
+from darts_noise.runs.settings import RunConfig, TrainerConfig, check_trainer
+from darts_noise.runs.stops import interruptible
+from darts_noise.runs.trainer import figures_of, silent_trainer
 from darts_noise.search.architecture import Architecture
 from darts_noise.search.candidate import Candidate, read_candidates, write_candidates
 from darts_noise.search.candidates import choose
@@ -109,10 +110,7 @@ def search(
     trainer = with_epochs(trainer or TrainerConfig(), EPOCHS)
     check_trainer(config, trainer)
     with quiet_lightning():
-        pl.seed_everything(config.seed, workers=True, verbose=False)
-        module = SearchModule(config)
-        data.setup()
-        module.build(data)
+        module = _module(config, data)
         session = Run(
             "search",
             data,
@@ -140,26 +138,41 @@ def search(
     return SearchResult(module.genotype(), alpha, card, session.path, module.stopped_because)
 
 
-def check_trainer(config: SearchConfig, trainer: TrainerConfig) -> None:
-    """Raise the error of the first setting that Lightning takes and a search cannot follow."""
-    if str(trainer.precision) in ("16", "16-mixed"):
-        raise SettingError("trainer.precision", "the search runs in 32-true or bf16-mixed")
-    if trainer.gradient_clip_val:
-        raise SettingError(
-            "trainer.gradient_clip_val", "a search clips by model.gradient_clip instead"
-        )
-    if trainer.accumulate_grad_batches != 1:
-        raise SettingError(
-            "trainer.accumulate_grad_batches",
-            "expected 1, since a search takes a step each batch; got "
-            f"{trainer.accumulate_grad_batches}. Larger batches are data.batch_size",
-        )
-    if trainer.max_epochs is not None and trainer.max_epochs <= config.warmup_epochs:
-        raise SettingError(
-            "trainer.max_epochs",
-            f"expected more than model.warmup_epochs ({config.warmup_epochs}), in which α stands "
-            f"still; got {trainer.max_epochs}",
-        )
+def find_cell(
+    data: ImageDataModule, config: SearchConfig, trainer: TrainerConfig
+) -> tuple[Genotype, dict[str, float]]:
+    """Search a cell and leave no files; `search` finds the same one.
+
+    Args:
+        data: the images.
+        config: what the search chooses from, and how.
+        trainer: Lightning's Trainer.
+
+    Returns:
+        The cell, and the figures of the last epoch by their names in ``metrics.csv``.
+
+    Raises:
+        ValueError: as for `search`.
+        KeyboardInterrupt: a Ctrl-C.
+    """
+    trainer = with_epochs(trainer, EPOCHS)
+    check_trainer(config, trainer)
+    with quiet_lightning(), interruptible():
+        module = _module(config, data)
+        fitted = silent_trainer(trainer)
+        fitted.fit(module, datamodule=data)
+        if config.candidates > 1:
+            choose(module, data)
+    return module.genotype(), figures_of(fitted)
+
+
+def _module(config: SearchConfig, data: ImageDataModule) -> SearchModule:
+    """Return the module of a search, seeded and built for its data."""
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    module = SearchModule(config)
+    data.setup()
+    module.build(data)
+    return module
 
 
 def _choose(module: SearchModule, session: Run) -> Candidate:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from darts_noise.errors import SettingError, unknown
+from darts_noise.search.settings import SearchConfig
 
 PLAIN = "at most 100 letters, digits, '.', '_' and '-', the first a letter or a digit"
 """What `is_plain` asks for, in words."""
@@ -124,3 +125,25 @@ class TrainerConfig:
             raise SettingError("max_epochs", f"expected 1 or more, got {self.max_epochs}")
         if self.limit_train_batches == 0:
             raise SettingError("limit_train_batches", "expected more than 0, got 0")
+
+
+def check_trainer(config: SearchConfig, trainer: TrainerConfig) -> None:
+    """Raise the error of the first setting that Lightning takes and a search cannot follow."""
+    if str(trainer.precision) in ("16", "16-mixed"):
+        raise SettingError("trainer.precision", "the search runs in 32-true or bf16-mixed")
+    if trainer.gradient_clip_val:
+        raise SettingError(
+            "trainer.gradient_clip_val", "a search clips by model.gradient_clip instead"
+        )
+    if trainer.accumulate_grad_batches != 1:
+        raise SettingError(
+            "trainer.accumulate_grad_batches",
+            "expected 1, since a search takes a step each batch; got "
+            f"{trainer.accumulate_grad_batches}. Larger batches are data.batch_size",
+        )
+    if trainer.max_epochs is not None and trainer.max_epochs <= config.warmup_epochs:
+        raise SettingError(
+            "trainer.max_epochs",
+            f"expected more than model.warmup_epochs ({config.warmup_epochs}), in which α stands "
+            f"still; got {trainer.max_epochs}",
+        )

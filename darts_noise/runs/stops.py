@@ -12,6 +12,8 @@ end at the same one. Lightning's own handler would tell the others from in betwe
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -22,6 +24,34 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from darts_noise.compat import ask_to_stop
 from darts_noise.distributed.collectives import largest_over_processes, process_count
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Within it a Ctrl-C is a `KeyboardInterrupt`, which Lightning turns into an exit."""
+    try:
+        yield
+    except SystemExit:
+        raise KeyboardInterrupt from None
+
+
+@contextmanager
+def sigterm_like_ctrl_c() -> Iterator[list[int]]:
+    """Within it a SIGTERM is a `KeyboardInterrupt`, and is added to the list."""
+    seen: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # which alone may ask for them
+        yield seen
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Stops(pl.Callback):

@@ -14,6 +14,7 @@ from darts_noise.atomic import write_text
 from darts_noise.checkpoints.checkpoint_io import LAST
 from darts_noise.data.module import ImageDataModule
 from darts_noise.errors import SettingError, within
+from darts_noise.finite import NotFiniteError
 from darts_noise.nets.network import Network
 from darts_noise.nets.synchronised import SynchronisedNorms
 from darts_noise.noise.datasets import root_of_others
@@ -39,12 +40,14 @@ from darts_noise.runs.run import (
     with_epochs,
 )
 from darts_noise.runs.settings import RunConfig, TrainerConfig
+from darts_noise.runs.stops import interruptible
+from darts_noise.runs.trainer import figures_of, silent_trainer
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.json_file import read_json
 from darts_noise.space.published import list_genotypes, load_genotype
 from darts_noise.train.control_networks import CONTROL_NETWORKS
 from darts_noise.train.module import TrainModule
-from darts_noise.train.networks import NetworkLike, loaded, suited_network
+from darts_noise.train.networks import Factory, NetworkLike, loaded, suited_network
 from darts_noise.train.noise_fit import default_samples, noise_fit, require_samples
 from darts_noise.train.noise_record import NoiseFit
 from darts_noise.train.run_file import RunFile
@@ -121,6 +124,7 @@ def train(
     >>> import darts_noise as dn
     >>> dn.train("darts_v2", dn.ImageDataModule("digits"), dn.TrainConfig())  # doctest: +SKIP
     """
+    config = config or TrainConfig()
     noise, run = noise or NoiseConfig(), run or RunConfig()
     trainer = with_epochs(trainer or TrainerConfig(), EPOCHS)
     cell = genotype
@@ -129,15 +133,11 @@ def train(
     except ValueError as error:
         raise SettingError("model.genotype", error) from None
     with quiet_lightning():
-        module = TrainModule(config)
-        config = module.config
-        pl.seed_everything(config.seed, workers=True, verbose=False)
         with within("noise_"):
             require_noise(noise.family)
         data.setup()
-        check = NoiseCheck(noise, data, module.config, trainer) if noise.check else None
-        module.leave_out_head(genotype, data.image_shape)
-        module.build(genotype, data.num_classes, data.in_channels)
+        check = NoiseCheck(noise, data, config, trainer) if noise.check else None
+        module = _module(genotype, data, config)
         session = Run(
             "train",
             data,
@@ -152,6 +152,69 @@ def train(
             session.console.print(f"no auxiliary head: images of {size} pixels are too small")
         with session.open():
             return _run(session, module, genotype, cell, check)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network that was trained and left no files.
+
+    Attributes:
+        module: whose ``net`` is the network.
+        data: the images.
+        trainer: that trained it.
+        figures: of the last epoch; of the last whole one where the training diverged.
+        epochs: that were made.
+        diverged: a loss or a gradient was not finite, where the training ended.
+    """
+
+    module: TrainModule
+    data: ImageDataModule
+    trainer: pl.Trainer
+    figures: dict[str, float]
+    epochs: int
+    diverged: bool
+
+    def test(self) -> dict[str, float]:
+        """Return the figures of the network on the test images."""
+        with quiet_lightning(), interruptible():
+            return dict(self.trainer.test(self.module, datamodule=self.data, verbose=False)[0])
+
+
+def train_network(
+    network: Genotype | Factory, data: ImageDataModule, config: TrainConfig, trainer: TrainerConfig
+) -> Trained:
+    """Train a network and leave no files; `train` trains the same one of a cell.
+
+    Args:
+        network: a cell, or a function (num_classes, in_channels) → module.
+        data: the images.
+        config: the network and its recipe.
+        trainer: Lightning's Trainer.
+
+    Raises:
+        ValueError: as for `train`, but for a training that has diverged.
+        KeyboardInterrupt: a Ctrl-C.
+    """
+    with quiet_lightning(), interruptible():
+        data.setup()
+        module = _module(network, data, config)
+        fitted, diverged = silent_trainer(with_epochs(trainer, EPOCHS)), False
+        try:
+            fitted.fit(module, datamodule=data)
+        except NotFiniteError:
+            diverged = True
+    return Trained(module, data, fitted, figures_of(fitted), fitted.current_epoch, diverged)
+
+
+def _module(network: Genotype | Factory, data: ImageDataModule, config: TrainConfig) -> TrainModule:
+    """Return the module of a training, seeded and built for data that are set up."""
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    module = TrainModule(config)
+    form = (data.num_classes, data.in_channels)
+    if isinstance(network, Genotype):
+        module.leave_out_head(network, data.image_shape)
+        return module.build(network, *form)
+    return module.use(network(*form), *form)
 
 
 def _run(

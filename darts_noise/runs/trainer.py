@@ -69,6 +69,22 @@ def make_trainer(
     return trainer
 
 
+def silent_trainer(config: TrainerConfig) -> pl.Trainer:
+    """Return a Trainer that shows and writes nothing; see `make_trainer`."""
+    return make_trainer(
+        config,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def figures_of(trainer: pl.Trainer) -> dict[str, float]:
+    """Return the figures of the last epoch; of the last whole one where the training diverged."""
+    return {key: float(value) for key, value in trainer.callback_metrics.items()}
+
+
 def _instantiated(stated: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments with the classes that they name made into objects."""
     parser = ArgumentParser(exit_on_error=False, parser_mode=AS_IT_STANDS)
