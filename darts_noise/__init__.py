@@ -22,6 +22,7 @@ MODULES = {
     "Genotype": "space.genotype",
     "ImageDataModule": "data.module",
     "InnerStep": "search.hypergradients",
+    "Interrupted": "runs.run",
     "Network": "nets.network",
     "NoiseConfig": "train.settings",
     "NoiseFit": "train.noise_record",
@@ -31,12 +32,14 @@ MODULES = {
     "RunConfig": "runs.settings",
     "SearchConfig": "search.settings",
     "SearchModule": "search.module",
+    "SearchResult": "runs.search",
     "SettingError": "errors",
     "Space": "space.spaces",
     "SuperNet": "nets.supernet",
     "SynchronisedNorms": "nets.synchronised",
     "TrainConfig": "train.settings",
     "TrainModule": "train.module",
+    "TrainResult": "runs.train",
     "TrainerConfig": "runs.settings",
     "create_model": "nets.network",
     "hypergradient": "search.hypergradients",
@@ -63,6 +66,8 @@ MODULES = {
     "register_space": "space.spaces",
     "register_variant": "search.variants.variant",
     "save_pretrained": "pretrained.bundle",
+    "search": "runs.search",
+    "train": "runs.train",
 }
 """Where each public name is defined, in this package."""
 
@@ -94,8 +99,13 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test holds the two 
     from darts_noise.pretrained.config import BundleConfig as BundleConfig
     from darts_noise.pretrained.config import BundleImages as BundleImages
     from darts_noise.pretrained.shipped import list_pretrained as list_pretrained
+    from darts_noise.runs.run import Interrupted as Interrupted
+    from darts_noise.runs.search import SearchResult as SearchResult
+    from darts_noise.runs.search import search as search
     from darts_noise.runs.settings import RunConfig as RunConfig
     from darts_noise.runs.settings import TrainerConfig as TrainerConfig
+    from darts_noise.runs.train import TrainResult as TrainResult
+    from darts_noise.runs.train import train as train
     from darts_noise.search.architecture import Architecture as Architecture
     from darts_noise.search.hypergradients import InnerStep as InnerStep
     from darts_noise.search.hypergradients import hypergradient as hypergradient
@@ -120,6 +130,11 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test holds the two 
     from darts_noise.train.settings import NoiseGrid as NoiseGrid
     from darts_noise.train.settings import TrainConfig as TrainConfig
 else:
+    # The first import from a folder puts the folder in the place of the function of its name. So it
+    # is made here, and forgotten; later ones leave the name alone.
+    for _folder in ("search", "train"):
+        import_module(f"{__name__}.{_folder}")
+        del globals()[_folder]
 
     def __getattr__(name: str) -> Any:
         if name not in MODULES:
