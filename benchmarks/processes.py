@@ -97,6 +97,7 @@ class Watch(pl.Callback):
         }
 
 
+@quiet_lightning()
 def search(rank: int, folder: str, processes: int, args: dict[str, Any], sync: bool) -> None:
     """Steps of a search in one of the processes; the first leaves what it saw."""
     torch.set_num_threads(1)
@@ -121,8 +122,7 @@ def search(rank: int, folder: str, processes: int, args: dict[str, Any], sync: b
     )
     module = dn.SearchModule(channels=args["channels"], num_cells=args["cells"])
     data = dn.ImageDataModule("digits", batch_size=args["batch"])
-    with quiet_lightning():
-        trainer.fit(module, datamodule=data)
+    trainer.fit(module, datamodule=data)
     if rank == 0:
         torch.save((watch.seconds, watch.cpu_seconds, watch.traffic), f"{folder}/seen.pt")
 

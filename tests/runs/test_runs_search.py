@@ -20,9 +20,6 @@ from rich.console import Console
 import darts_noise as dn
 from darts_noise.report.alpha_history import read_history
 from darts_noise.runs.folder import newest_run
-from darts_noise.runs.run import Interrupted
-from darts_noise.runs.search import SearchResult
-from darts_noise.runs.search import search as search_function
 from darts_noise.search.module import SearchModule
 
 DATA = {"name": "digits", "train_samples": 80, "batch_size": 20}
@@ -32,11 +29,11 @@ CONFIG = dn.SearchConfig(
 TRAINER = dn.TrainerConfig(accelerator="cpu", max_epochs=1, enable_progress_bar=False)
 
 
-def search_in(folder, name="a", **settings) -> SearchResult:
+def search_in(folder, name="a", **settings) -> dn.SearchResult:
     """A short search by the function, with some settings in place of these."""
     settings = {"config": CONFIG, "trainer": TRAINER, **settings}
     run = settings.pop("run", dn.RunConfig(name=name, runs=str(folder), wandb="off"))
-    return search_function(settings.pop("data", dn.ImageDataModule(**DATA)), run=run, **settings)
+    return dn.search(settings.pop("data", dn.ImageDataModule(**DATA)), run=run, **settings)
 
 
 SUFFIXES = ("png", "svg")
@@ -98,7 +95,7 @@ def test_the_function_finds_what_the_command_found(small_runs, tmp_path, capsys,
     """With the settings in the run's own config; nothing is printed but to the console given."""
     stated = yaml.safe_load((small_runs.search / "config.yaml").read_text())
     console = Console(file=io.StringIO())
-    found = search_function(
+    found = dn.search(
         dn.ImageDataModule(**stated["data"]),
         dn.SearchConfig(**stated["model"]),
         trainer=dn.TrainerConfig(**stated["trainer"]),
@@ -106,7 +103,7 @@ def test_the_function_finds_what_the_command_found(small_runs, tmp_path, capsys,
         console=console,
     )
     run = tmp_path / "search" / "f"
-    assert isinstance(found, SearchResult)
+    assert isinstance(found, dn.SearchResult)
     assert found.path == run
     assert found.genotype == dn.load_genotype(small_runs.search)
     alpha = json.loads((small_runs.search / "alpha.json").read_text())["alpha"]
@@ -141,7 +138,7 @@ def test_a_function_that_is_interrupted_says_which_run_can_go_on(
     step = SearchStep._step_alpha
     with monkeypatch.context() as patch:
         patch.setattr(SearchStep, "_step_alpha", lambda *a: signal.raise_signal(sent) or step(*a))
-        with pytest.raises(Interrupted) as stop:
+        with pytest.raises(dn.Interrupted) as stop:
             search_in(tmp_path, "broken")
     run = tmp_path / "search" / "broken"
     assert isinstance(stop.value, KeyboardInterrupt)

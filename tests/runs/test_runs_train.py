@@ -16,9 +16,6 @@ import darts_noise as dn
 from darts_noise.cli.program import main
 from darts_noise.data import decoding
 from darts_noise.pretrained.bundle import CARD, CONFIG, WEIGHTS
-from darts_noise.runs.run import Interrupted
-from darts_noise.runs.train import TrainResult
-from darts_noise.runs.train import train as train_function
 from darts_noise.train.module import TrainModule
 
 OWN = ["--wandb=off", "--name=t", "--noise_check=false"]
@@ -118,8 +115,8 @@ def settings_of(run):
 def test_the_function_trains_what_the_command_trained(small_runs, tmp_path, no_drawings):
     cell = dn.load_genotype(small_runs.search)
     run = dn.RunConfig(name="f", runs=str(tmp_path), wandb="off")
-    found = train_function(cell, **settings_of(small_runs.train), run=run)
-    assert isinstance(found, TrainResult)
+    found = dn.train(cell, **settings_of(small_runs.train), run=run)
+    assert isinstance(found, dn.TrainResult)
     assert found.path == tmp_path / "train" / "f"
     assert found.bundle == found.path / "bundle"
     assert (found.path / "metrics.csv").read_bytes() == (
@@ -149,11 +146,11 @@ def test_an_interrupted_function_says_which_run_can_go_on(
     run = dn.RunConfig(name="a", runs=str(tmp_path), wandb="off")
     with monkeypatch.context() as patch:
         patch.setattr(TrainModule, "training_step", interrupted)
-        with pytest.raises(Interrupted) as stop:
-            train_function(small_runs.search, **settings, run=run)
+        with pytest.raises(dn.Interrupted) as stop:
+            dn.train(small_runs.search, **settings, run=run)
     assert (stop.value.run, stop.value.status) == (tmp_path / "train" / "a", 130)
     run = dn.RunConfig(resume="a", runs=str(tmp_path), wandb="off")
-    found = train_function(small_runs.search, **settings, run=run)
+    found = dn.train(small_runs.search, **settings, run=run)
     assert found.card["test_loss"] == card_of(small_runs.train)["test_loss"]
     assert found.card["noise_accuracy"] is None
 
@@ -172,7 +169,7 @@ def test_a_function_raises_the_error_of_a_setting_with_its_key(cell, settings, k
     data = dn.ImageDataModule("digits", train_samples=80, batch_size=20)
     config = dn.TrainConfig(channels=4, num_cells=3, stem="small", auxiliary_weight=0.0)
     with pytest.raises(dn.SettingError) as error:
-        train_function(cell, data, config, **settings, run=run)
+        dn.train(cell, data, config, **settings, run=run)
     assert error.value.key.startswith(key)
     assert not list(tmp_path.iterdir())
 
