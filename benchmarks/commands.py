@@ -8,8 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from darts_noise.atomic import write_text
-from darts_noise.report.card import versions
+from darts_noise.report.card import describe_hardware, versions
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -26,12 +28,12 @@ def measured(script: str, *options: str) -> tuple[float, int]:
     return time.perf_counter() - started, usage.ru_maxrss // 1024
 
 
-def surroundings() -> dict[str, Any]:
-    """Hardware and versions, as every file of results states them."""
-    return {
-        "hardware": {"cores": os.cpu_count(), "threads": os.environ.get("OMP_NUM_THREADS")},
-        "versions": versions(),
-    }
+def surroundings(device: str = "cpu") -> dict[str, Any]:
+    """Hardware and versions, as every file of results states them; with a GPU's name."""
+    hardware = {"cores": os.cpu_count(), "threads": os.environ.get("OMP_NUM_THREADS")}
+    if device != "cpu":
+        hardware["gpu"] = describe_hardware(torch.device(device))
+    return {"hardware": hardware, "versions": versions()}
 
 
 def card_of(run: Path) -> dict[str, Any]:

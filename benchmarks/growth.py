@@ -105,6 +105,7 @@ def peak(sizes: Sizes, args: argparse.Namespace) -> float:
         held = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         step.run()
+        step.run()
         return (torch.cuda.max_memory_allocated() - held) / 2**20
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     step.run()
@@ -196,7 +197,7 @@ def main() -> None:
     result: dict[str, Any] = {
         "command": f"python -m benchmarks.growth --device {args.device}",
         "setting": {**asdict(Sizes()), "threads": args.threads},
-        **surroundings(),
+        **surroundings(args.device),
         "sizes": {},
     }
     for name, values in VARIED.items():

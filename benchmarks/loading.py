@@ -115,7 +115,7 @@ def main() -> None:
             f"--train-batch {args.train_batch}"
         ),
         "setting": {k: getattr(args, k) for k in setting},
-        **surroundings(),
+        **surroundings(args.device),
         "repeats": args.repeats,
         "search": of_search(args, data),
         "training": of_training(args, data),

@@ -287,7 +287,7 @@ def main() -> None:
             f"--cells {args.cells} --batch {args.batch} --rounds {args.rounds} --steps {args.steps}"
         ),
         "setting": {"genotype": "darts_v2", **{k: getattr(args, k) for k in setting}},
-        **surroundings(),
+        **surroundings(args.device),
         "sides": {name: side(seconds[name], images, memory[name]) for name in SIDES},
         "package_over_plain": round(median(ratios), 2),
         "package_over_plain_range": [round(min(ratios), 2), round(max(ratios), 2)],

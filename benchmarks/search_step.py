@@ -125,6 +125,7 @@ def peak(side: str, args: argparse.Namespace) -> int:
         torch.cuda.reset_peak_memory_stats()
         held = torch.cuda.memory_allocated()
         step.run()
+        step.run()
         return (torch.cuda.max_memory_allocated() - held) >> 20
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     step.run()
@@ -222,7 +223,7 @@ def main() -> None:
             f"--batch {args.batch} --threads {args.threads}"
         ),
         "setting": {k: getattr(args, k) for k in ("channels", "cells", "batch", "threads")},
-        **surroundings(),
+        **surroundings(args.device),
         "sides": table,
         "textbook_over_shared": ratio("textbook", "shared"),
         "noise_aware_over_plain": ratio("shared, noise-aware", "shared"),

@@ -36,7 +36,8 @@ class PlainModule(pl.LightningModule, Generic[C]):
 
         Args:
             checkpoint_path: the file.
-            settings: further arguments of Lightning's method; ``weights_only`` is always true.
+            settings: further arguments of Lightning's method; ``weights_only`` is always true, and
+                ``map_location`` the CPU when absent, on whatever device the run was.
 
         Raises:
             ValueError: a file that is no checkpoint, holds other objects than tensors and plain
@@ -50,7 +51,8 @@ class PlainModule(pl.LightningModule, Generic[C]):
                     f"{checkpoint_path}: expected settings of {cls.__name__} among its "
                     f"hyperparameters, got {shown(key)}"
                 )
-        return super().load_from_checkpoint(checkpoint_path, **{**settings, "weights_only": True})
+        settings = {"map_location": "cpu", **settings, "weights_only": True}
+        return super().load_from_checkpoint(checkpoint_path, **settings)
 
 
 def _settings(path: Any, key: str) -> dict[str, Any]:

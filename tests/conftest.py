@@ -68,6 +68,12 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> t
     return torch.device(request.param)
 
 
+@pytest.fixture
+def as_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is saved says that it was on a GPU, one that this machine does not have."""
+    monkeypatch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:7")
+
+
 class Unwaited(TorchFunctionMode):
     """On the device `meta`, which has no values to read: refuses as well what a GPU would be waited
     for to be given, a copy from the CPU in the midst of its work."""

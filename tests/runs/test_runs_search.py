@@ -14,7 +14,6 @@ import pytorch_lightning as pl
 import torch
 import yaml
 from conftest import ROOT, SMALL_SEARCH, refused, search
-from darts_noise.search.step import SearchStep
 from rich.console import Console
 
 import darts_noise as dn
@@ -135,9 +134,9 @@ def test_a_function_that_is_interrupted_says_which_run_can_go_on(
     sent, tmp_path, monkeypatch, no_drawings
 ):
     unbroken = search_in(tmp_path, "unbroken")
-    step = SearchStep._step_alpha
+    step = SearchModule._step_alpha
     with monkeypatch.context() as patch:
-        patch.setattr(SearchStep, "_step_alpha", lambda *a: signal.raise_signal(sent) or step(*a))
+        patch.setattr(SearchModule, "_step_alpha", lambda *a: signal.raise_signal(sent) or step(*a))
         with pytest.raises(dn.Interrupted) as stop:
             search_in(tmp_path, "broken")
     run = tmp_path / "search" / "broken"

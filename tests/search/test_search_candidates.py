@@ -327,6 +327,7 @@ def test_refusals_name_the_key(wrong, message):
         ({"twin": {"form": "log"}}, lambda share: -math.log(1 - 0.999 * share)),
         ("lookahead", lambda share: share),  # which is no function of the noise loss
     ],
+    ids=["gap", "log", "no function of the loss"],
     ids=str,
 )
 def test_the_objective_is_that_of_the_search(searched, short, monkeypatch, penalty, expected):

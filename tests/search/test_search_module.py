@@ -188,6 +188,61 @@ def test_a_step_never_waits_for_a_gpu(settings, digits, monkeypatch):
     assert module.search_step == 2
 
 
+def updates_of_a_step(data, accelerator, settings):
+    """What α, w and v are updated with in the first step, and their values after it."""
+    found = []
+
+    class Watch(pl.Callback):
+        def on_fit_start(self, trainer, pl_module):
+            original = pl_module._update
+
+            def update(optimiser, parameters, values, clip=0.0):
+                found.append(torch.cat([v.detach().flatten() for v in values]).cpu())
+                original(optimiser, parameters, values, clip)
+
+            pl_module._update = update
+
+    torch.manual_seed(0)
+    module = dn.SearchModule(**{**TINY, "noise_samples": 32, **settings})
+    trainer(1, 1, accelerator=accelerator, devices=1, callbacks=[Watch()]).fit(
+        module, datamodule=data
+    )
+    return found, [torch.cat([p.flatten() for p in group]) for group in module.trained().values()]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"space": "darts"},
+        *(
+            pytest.param(settings, marks=pytest.mark.slow)
+            for settings in (
+                {"space": "noise"},
+                {"space": "darts", "hypergradient": "exact"},
+                {"space": "darts", "penalty": "lookahead"},
+                {"space": "darts", "penalty": {"gram": {"samples": 3}}},
+                {"space": "darts", "variants": "pc_darts", "noise_weight": 0.0},
+            )
+        ),
+    ],
+    ids=str,
+)
+def test_a_step_on_a_gpu_is_that_on_a_cpu(settings, digits, device, monkeypatch):
+    """Of images in colour, whose first convolution's gradient lies otherwise in memory. On a CPU:
+    the way that a GPU goes."""
+    data = digits(grey=False, crop_padding=1)
+    expected, after = updates_of_a_step(data, "cpu", settings)
+    if device.type == "cpu":
+        monkeypatch.setattr("darts_noise.nets.mixed.shared.applies", lambda *args: False)
+        monkeypatch.setattr("darts_noise.finite.reads_at_once", lambda device: False)
+    found, after_found = updates_of_a_step(data, device.type, settings)
+    for one, other in zip(found, expected, strict=True):
+        largest = other.abs().max().item()
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-3 * largest)
+    for one, other in zip(after_found[1:], after[1:], strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("space", ["darts", pytest.param("noise", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("method", ["finite_difference", "exact", "neumann"])
 def test_every_hypergradient_searches_through_w_and_v(digits, method, space):
