@@ -328,7 +328,6 @@ def test_refusals_name_the_key(wrong, message):
         ("lookahead", lambda share: share),  # which is no function of the noise loss
     ],
     ids=["gap", "log", "no function of the loss"],
-    ids=str,
 )
 def test_the_objective_is_that_of_the_search(searched, short, monkeypatch, penalty, expected):
     module, data = searched(penalty=penalty)
