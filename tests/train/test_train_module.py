@@ -181,7 +181,6 @@ def test_shares_are_checked(key, value):
         "auxiliary_weight",
         "mixup",
         "cutmix",
-        "seed",
     ],
 )
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
