@@ -19,7 +19,7 @@ class SharedError(ValueError):
     """An error that every process raises at the same place, so that one of them may tell it."""
 
 
-LOST = ("closed by peer", "reset by peer", "broken pipe", "remote process exited")
+LOST = ("closed by peer", "reset by peer", "broken pipe", "remote process exit")
 """What gloo and NCCL say, among much else, when another process has gone."""
 
 
