@@ -1,4 +1,4 @@
-"""The check of sizes that a caller states."""
+"""Check that sizes are integers."""
 
 from numbers import Integral
 
@@ -7,7 +7,7 @@ from darts_noise.space.shown import shown
 
 
 def require_integers(**values: object) -> None:
-    """Raises the ``ValueError`` that names the first argument that is no integer.
+    """Raise a ``ValueError`` that names the first argument that is not an integer.
 
     >>> require_integers(channels="8")
     Traceback (most recent call last):
