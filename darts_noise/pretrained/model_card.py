@@ -1,6 +1,6 @@
-"""The card of a bundle: Markdown, with the metadata that model hubs read at its head.
+"""Write the card of a bundle: Markdown that begins with metadata for model hubs.
 
-The metadata are those of the Hugging Face Hub
+The metadata have the format of the Hugging Face Hub
 (https://huggingface.co/docs/hub/model-cards#model-card-metadata).
 """
 
@@ -19,17 +19,17 @@ METRICS = {"test_accuracy": "Test accuracy", "noise_accuracy": "Training-noise a
 
 
 def model_card(config: BundleConfig, genotype: Genotype, card: Mapping[str, Any]) -> str:
-    """The text of ``README.md``.
+    """Return the text of ``README.md``.
 
     Args:
-        config: of the bundle.
-        genotype: of the network.
-        card: the result card of its training; empty where there is none.
+        config: the config of the bundle.
+        genotype: the genotype of the network.
+        card: the result card of the training. Empty: no card.
     """
     head = yaml.safe_dump(_metadata(config, card), sort_keys=False, allow_unicode=True)
     parts = [f"---\n{head}---", f"# {_title(config)}", _about(config, genotype), USE]
     if card:
-        # Where its author found the cell is nobody else's concern; the last of a path is its name.
+        # The cell may be a path on the author's machine. Show only its last part.
         card = {**card, "cell": Path(str(card.get("cell", "unnamed"))).name}
         parts.append(f"## Result\n\n{markdown(card).strip()}\n\n{READING}")
     return "\n\n".join(parts) + "\n"
@@ -80,7 +80,7 @@ def _figures(values: tuple[float, ...]) -> str:
 
 
 def _metadata(config: BundleConfig, card: Mapping[str, Any]) -> dict[str, Any]:
-    """What stands at the head of the card."""
+    """Return the metadata at the beginning of the card."""
     data: dict[str, Any] = {
         "library_name": "darts_noise",
         "pipeline_tag": "image-classification",
