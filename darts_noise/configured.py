@@ -114,7 +114,7 @@ NAMES: Mapping[Any, str] = {
 
 
 def _require_type(key: str, value: object, expected: Any) -> None:
-    """A number is finite; a whole number will do for a float, a bool for neither."""
+    """Require the expected type. A float must be finite and may be an int. A bool is no number."""
     kinds = [expected] if get_origin(expected) in (None, list, tuple, dict) else get_args(expected)
     kinds = [get_origin(kind) or kind for kind in kinds]
     if Any not in kinds and not any(_is_of(value, kind) for kind in kinds):
