@@ -49,7 +49,7 @@ class PlainModule(pl.LightningModule, Generic[C]):
         for key in stated:
             if key not in allowed:
                 raise ValueError(
-                    f"{checkpoint_path}: expected settings of {cls.__name__} among its "
+                    f"{checkpoint_path}: expected only settings of {cls.__name__} in its "
                     f"hyperparameters, got {shown(key)}"
                 )
         return super().load_from_checkpoint(checkpoint_path, **{**settings, "weights_only": True})

@@ -101,5 +101,5 @@ def resumable(folder: Path) -> tuple[Path | None, str | None]:
         which = {PREVIOUS: "the checkpoint before it", BEST: "that of the best epoch"}[path.name]
         return last, f"{why}; going on from {which}"
     if reasons:
-        raise ValueError(f"resume: {'; '.join(reasons)}; no other checkpoint is there")
-    return None, f"{folder} holds no checkpoint yet; beginning anew"
+        raise ValueError(f"resume: {'; '.join(reasons)}; there is no other checkpoint")
+    return None, f"{folder} has no checkpoint yet; starting from the beginning"

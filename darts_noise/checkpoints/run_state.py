@@ -82,8 +82,8 @@ class RunState(pl.Callback):
         processes = state["processes"]
         if len(processes) != trainer.world_size:
             raise SharedError(
-                f"trainer.devices: expected {len(processes)} processes, as in the run that was "
-                f"stopped, got {trainer.world_size}"
+                f"trainer.devices: expected {len(processes)} processes as in the stopped run, "
+                f"got {trainer.world_size}"
             )
         self._process = processes[trainer.global_rank]
         self._before = state["seconds"]

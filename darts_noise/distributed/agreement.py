@@ -67,7 +67,7 @@ def require_agreement(groups: Groups, step: int) -> None:
         names = " and ".join(name for name, same in zip(groups, alike, strict=True) if not same)
         raise OutOfStepError(
             f"the {process_count()} processes hold different {names} after step {step + 1}: "
-            "expected the same in all; go on from the last checkpoint with --resume"
+            "expected the same in all; resume from the last checkpoint with --resume"
         )
 
 

@@ -28,8 +28,8 @@ def lost_process(error: RuntimeError) -> str | None:
     if process_count() == 1 or not any(words in str(error).lower() for words in LOST):
         return None
     return (
-        f"process {process_rank()} of {process_count()}: another process has ended before this "
-        "one, and says why if it could; started again with --resume, all of them go on"
+        f"process {process_rank()} of {process_count()}: another process has ended; see its "
+        "message for the reason; start all processes again with --resume to continue"
     )
 
 

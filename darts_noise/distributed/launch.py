@@ -29,7 +29,7 @@ def start_processes(trainer: pl.Trainer) -> None:
     launcher = strategy.launcher
     if not (isinstance(strategy, DDPStrategy) and runs_the_script_again(launcher)):
         raise ValueError(
-            "trainer.strategy: expected ddp for several devices, whose processes each run the "
+            "trainer.strategy: expected ddp for several devices, with processes that run the "
             f"script, got {type(strategy).__name__} by {type(launcher).__name__.lstrip('_')}"
         )
     assert launcher is not None

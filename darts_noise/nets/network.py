@@ -264,5 +264,5 @@ def create_model(
             raise SettingError("auxiliary", "expected false with features_only, which has no head")
         return FeatureNetwork(loaded, out_indices, **form)
     if out_indices is not None:
-        raise SettingError("out_indices", "expected features_only=True with it")
+        raise SettingError("out_indices", "expected features_only=True, got features_only=False")
     return Network(loaded, num_classes=num_classes, auxiliary=auxiliary, **form)

@@ -84,7 +84,7 @@ def _small(in_channels: int, channels: int, stride: int) -> Stem:
 def _imagenet(in_channels: int, channels: int, stride: int) -> Stem:
     if stride != 1:
         raise SettingError(
-            "stem_stride", f"the imagenet stem has its own; expected 1, got {stride}"
+            "stem_stride", f"the imagenet stem has a fixed stride; expected 1, got {stride}"
         )
     if channels < 2:
         raise SettingError("channels", f"the imagenet stem needs at least 2, got {channels}")

@@ -35,8 +35,8 @@ def channels_for(genotype: Genotype, parameters: int, **form: Any) -> int:
         if not parameters / 2 <= count(channels) <= 2 * parameters:
             raise SettingError(
                 "parameters",
-                f"expected about {count(1):,} to {count(WIDEST):,}, as this cell has "
-                f"with 1 to {WIDEST:,} channels, got {parameters:,}",
+                f"expected about {count(1):,} to {count(WIDEST):,}, the range of this cell with "
+                f"1 to {WIDEST:,} channels, got {parameters:,}",
             )
     return channels
 

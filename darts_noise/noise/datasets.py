@@ -88,8 +88,8 @@ def open_source(
     if labels == "own" and not 2 <= source.num_classes <= like.num_classes:
         raise SettingError(
             "family",
-            f"{setting}: expected 2 to {like.num_classes} classes, as the network has, for its own "
-            f"labels, got {source.num_classes}; random labels are "
+            f"{setting}: expected 2 to {like.num_classes} classes for its own labels, because the "
+            f"network has {like.num_classes}, got {source.num_classes}; for random labels, use "
             f"{{dataset:{name}: {{labels: random}}}}",
         )
     return source
