@@ -11,7 +11,7 @@ def require_integers(**values: object) -> None:
 
     >>> require_integers(channels="8")
     Traceback (most recent call last):
-    ValueError: channels: expected an integer, got '8'
+    darts_noise.errors.SettingError: channels: expected an integer, got '8'
     """
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, Integral):
