@@ -5,8 +5,8 @@
 >>> dn.load_genotype("darts_v2").normal[0]
 (('sep_conv_3x3', 0), ('sep_conv_3x3', 1))
 
-The names are imported with the first one that is used: torch and Lightning take seconds, which a
-script's ``--help`` need not wait for.
+A name is imported when it is first used. Importing torch and Lightning takes seconds; ``--help``
+should not wait for them.
 """
 
 from importlib import import_module
@@ -72,11 +72,11 @@ MODULES = {
     "study": "study.run",
     "train": "runs.train",
 }
-"""Where each public name is defined, in this package."""
+"""Public name → module of this package that defines it."""
 
 __all__ = list(MODULES)
 
-if TYPE_CHECKING:  # a type checker cannot read the table; a test holds the two alike
+if TYPE_CHECKING:  # a type checker cannot read the table; a test compares the two
     from darts_noise.data.datasets import list_datasets as list_datasets
     from darts_noise.data.datasets import load_dataset as load_dataset
     from darts_noise.data.datasets import register_dataset as register_dataset
@@ -136,8 +136,8 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test holds the two 
     from darts_noise.train.settings import NoiseGrid as NoiseGrid
     from darts_noise.train.settings import TrainConfig as TrainConfig
 else:
-    # The first import from a folder puts the folder in the place of the function of its name. So it
-    # is made here, and forgotten; later ones leave the name alone.
+    # The first import of a subpackage sets it as an attribute, which would hide the function with
+    # the same name. So import it here and delete the attribute; later imports do not set it again.
     for _folder in ("search", "study", "train"):
         import_module(f"{__name__}.{_folder}")
         del globals()[_folder]

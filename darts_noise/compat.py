@@ -1,8 +1,7 @@
-"""The private attributes of libraries that the package touches, each with the reason.
+"""The private attributes of libraries that the package uses, each with the reason.
 
-Nothing else in the package reads or writes a name of a library that begins with an underscore. The
-dependencies have upper bounds in ``pyproject.toml``, and ``tests/test_compat.py`` says in a
-sentence which attribute is gone.
+No other file of the package uses a library's name that begins with an underscore. The dependencies
+have upper bounds in ``pyproject.toml``. ``tests/test_compat.py`` reports a missing attribute.
 """
 
 from typing import Any
@@ -15,29 +14,29 @@ BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
 def in_functorch() -> bool:
-    """Return whether a transform of `torch.func` is under way."""
+    """Return whether the code runs inside a transform of `torch.func`."""
     return bool(torch._C._are_functorch_transforms_active())
 
 
 def ask_to_stop(trainer: Any) -> None:
-    """Have a Trainer end after the step under way, as Lightning's own answer to a SIGTERM does.
+    """Make a Trainer stop after the current step, as Lightning's SIGTERM handler does.
 
-    That handler also broadcasts the signal to the other processes, in the middle of their steps,
-    and they would wait for each other for ever. So only the flag that it sets is set here.
+    Lightning's handler also sends the signal to the other processes in the middle of their steps,
+    and they would wait for each other for ever. So this function only sets the handler's flag.
     """
     trainer._signal_connector.received_sigterm = True
 
 
 def figures_to_be_logged(trainer: Any) -> dict[str, Any]:
-    """Return the figures of an epoch that is over, which Lightning logs after the checkpoint.
+    """Return the figures of a finished epoch. Lightning logs them only after the checkpoint.
 
-    A checkpoint that lacks them would leave a resumed run without a row of ``metrics.csv``.
+    Without them in the checkpoint, a resumed run would miss a row of ``metrics.csv``.
     """
     return dict(trainer._logger_connector.metrics["log"])
 
 
 def logged_step(trainer: Any) -> int:
-    """Return the step under which those figures will be logged; `global_step` counts optimisers."""
+    """Return the step of the row in ``metrics.csv``; `global_step` counts every optimiser."""
     return int(trainer.fit_loop.epoch_loop._batches_that_stepped) - 1
 
 

@@ -1,7 +1,7 @@
-"""Objects made from settings: a config from keywords, and one of a registry from its name.
+"""Make objects from settings: a config from keywords, and a registered object from its name.
 
-The keyword arguments of a registered class's constructor are its settings. Search variants and
-penalties are made here, so that a wrong name, setting or type is answered the same way for both.
+The settings of a registered class are the keyword arguments of its constructor. Search variants and
+penalties are made here, so that both give the same errors for a wrong name, setting or type.
 """
 
 import inspect
@@ -14,30 +14,30 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from darts_noise.errors import SettingError, unknown
 
 Setting = bool | int | float | str
-"""In this order: the command line takes the first type that fits, and 4 must not become 4.0."""
+"""The order matters: the command line takes the first type that fits, and 4 must not become 4.0."""
 
 LARGEST_SEED = 2**32 - 1
-"""NumPy takes no larger one."""
+"""The largest seed that NumPy accepts."""
 
 T = TypeVar("T")
 
 
 def require_seed(seed: int) -> None:
-    """Raise a SettingError for a seed that NumPy does not take."""
+    """Raise a SettingError for a seed that NumPy does not accept."""
     if not 0 <= seed <= LARGEST_SEED:
         raise SettingError("seed", f"expected 0 to {LARGEST_SEED}, got {seed}")
 
 
 def config_of(cls: type[T], given: object, settings: Mapping[str, Any]) -> T:
-    """The config that a module's arguments stand for.
+    """Make the config of a module from the module's arguments.
 
     Args:
-        cls: the dataclass.
-        given: a config; the first field of one; or None for the defaults.
-        settings: further fields by name; they replace those of a given config.
+        cls: the dataclass of the config.
+        given: a config, or the value of the first field, or None for the defaults.
+        settings: other fields by name. They replace the fields of a given config.
 
     Raises:
-        SettingError: no such field, or a value that it does not accept.
+        SettingError: a field does not exist or does not accept its value.
     """
     names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
     for key in settings:
@@ -49,15 +49,15 @@ def config_of(cls: type[T], given: object, settings: Mapping[str, Any]) -> T:
 
 
 def fields_of(config: Any) -> dict[str, Any]:
-    """The fields of a config by name, as they are."""
+    """Return the fields of a config by name, without converting their values."""
     return {field.name: getattr(config, field.name) for field in fields(config)}
 
 
 def changed(config: T, changes: Mapping[str, Any]) -> T:
-    """A config with some of its fields changed, as a file states them.
+    """Change some fields of a config to values from a file.
 
     Raises:
-        SettingError: no such field, or a value of another type or that it does not accept.
+        SettingError: a field does not exist, or its value has the wrong type or is invalid.
     """
     hints = get_type_hints(type(config))
     for key, value in changes.items():
@@ -72,17 +72,17 @@ def configured(
     name: str,
     given: Mapping[str, Setting] | None,
 ) -> T:
-    """The object that a name and its settings stand for.
+    """Make an object of a registered class from its name and settings.
 
     Args:
-        kind: what the registry holds, in a word.
-        key: the config key under which the name stands.
+        kind: the kind of the classes, for messages, such as ``penalty``.
+        key: the config key that contains the name.
         registry: classes by name.
-        name: of the class.
-        given: its settings; the others keep their defaults.
+        name: name of the class.
+        given: settings of the object. The other settings have their defaults.
 
     Raises:
-        SettingError: no such name or setting, or a value that it does not accept.
+        SettingError: a name or setting does not exist, or a value is invalid.
     """
     if name not in registry:
         raise SettingError(key, unknown(kind, name, registry))
@@ -114,7 +114,7 @@ NAMES: Mapping[Any, str] = {
 
 
 def _require_type(key: str, value: object, expected: Any) -> None:
-    """A number is finite; a whole number will do for a float, a bool for neither."""
+    """Require the expected type. A float must be finite and may be an int. A bool is no number."""
     kinds = [expected] if get_origin(expected) in (None, list, tuple, dict) else get_args(expected)
     kinds = [get_origin(kind) or kind for kind in kinds]
     if Any not in kinds and not any(_is_of(value, kind) for kind in kinds):

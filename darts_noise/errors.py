@@ -1,7 +1,7 @@
-"""What a user can put right: a setting with a value that it cannot have, or an unknown name.
+"""Errors that a user can correct: a setting with an invalid value, or an unknown name.
 
-Every registry (data sets, operations, spaces, noise families, genotypes) raises the error of
-`unknown`, so that a misspelt name is answered the same way everywhere. Change the wording here.
+Every registry (data sets, operations, spaces, noise families, genotypes) raises the error that
+`unknown` makes, so that the message for a misspelt name is the same everywhere.
 """
 
 import difflib
@@ -11,11 +11,11 @@ from contextlib import contextmanager
 
 
 class SettingError(ValueError):
-    """A setting that cannot be as it is. Its text is ``key: problem``.
+    """An error about one setting. Its text is ``key: problem``.
 
     Attributes:
-        key: which setting: ``learning_rate``, or ``model.learning_rate`` under a group.
-        problem: what is wrong with it: ``expected 0 or more, got -1``.
+        key: name of the setting: ``learning_rate``, or ``model.learning_rate`` within a group.
+        problem: description of the problem: ``expected 0 or more, got -1``.
 
     >>> error = SettingError("learning_rate", "expected 0 or more, got -1")
     >>> error.key, str(error.within("model"))
@@ -30,7 +30,9 @@ class SettingError(ValueError):
         return f"{self.key}: {self.problem}"
 
     def within(self, group: str) -> "SettingError":
-        """The same error with its key under a group; one that ends with ``_`` is a prefix.
+        """Return the same error with the group before its key.
+
+        A group that ends with ``_`` is a prefix; otherwise a dot separates group and key.
 
         >>> SettingError("samples", "expected 1 or more, got 0").within("noise_").key
         'noise_samples'
@@ -40,7 +42,7 @@ class SettingError(ValueError):
 
 @contextmanager
 def within(group: str) -> Iterator[None]:
-    """Puts the key of each `SettingError` that is raised inside under a group."""
+    """Add the group to the key of every `SettingError` that is raised inside the context."""
     try:
         yield
     except SettingError as error:
@@ -48,7 +50,7 @@ def within(group: str) -> Iterator[None]:
 
 
 def unknown(kind: str, name: str, valid: Iterable[str]) -> ValueError:
-    """The error to raise for a `name` that is not among the `valid` ones.
+    """Make the error for a `name` that is not in `valid`.
 
     >>> unknown("data set", "mnits", ["mnist", "digits"])
     ValueError("unknown data set 'mnits': did you mean 'mnist'? (valid: digits, mnist)")
@@ -61,7 +63,7 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> ValueError:
 
 
 def reported(text: str) -> SettingError | None:
-    """The error that jsonargparse's report on one value stands for; None for any other text.
+    """Convert jsonargparse's message about one value to an error. Return None for other text.
 
     >>> str(reported('Parser key "model.nodes": Expected a <class \\'int\\'>. Got value: abc'))
     "model.nodes: expected int, got 'abc'"

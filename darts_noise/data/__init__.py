@@ -1,4 +1,4 @@
-"""Data: a name becomes uint8 images, in memory or in files, splits, and batches on the device.
+"""Data: load images by name, split them and make batches on the device.
 
-Nothing in here imports another part of darts_noise, except for errors and settings.
+This folder imports no other part of darts_noise except the errors and the settings.
 """

@@ -1,7 +1,7 @@
 """The data of a run as a LightningDataModule: name → data set → splits → streams and loaders.
 
-A new setting is a field of `DataConfig`, which documents and checks it, and is used here in `setup`
-or `_stream`.
+To add a setting, add a field to `DataConfig`, document and check it there, and use it here in
+`setup` or `_stream`.
 """
 
 from typing import Any
@@ -25,28 +25,28 @@ from darts_noise.data.splits import stratified_split, stratified_subset
 from darts_noise.errors import SettingError, within
 
 EVALUATION_FACTOR = 4
-"""Evaluation batches are this many times larger: without gradients they fit."""
+"""Evaluation batches are 4 times larger than training batches: they need no gradients."""
 
 
 class ImageDataModule(pl.LightningDataModule):
-    """Images for training, for the architecture (validation) and for the final test.
+    """The images for training, for the architecture (validation) and for the final test.
 
-    After `setup`: `dataset`, `train`, `validation`, `test`, `normalisation` (the statistics of
-    `train` alone), `num_classes`, `in_channels` and `image_shape` (C, H, W). The constructor checks
-    its arguments and does nothing else.
+    The constructor only checks its arguments. `setup` sets `dataset`, `train`, `validation`,
+    `test`, `normalisation` (the statistics of `train`), `num_classes`, `in_channels` and
+    `image_shape` (C, H, W).
 
-    Images in memory are squares of `image_size` already, and the random resized crop and `crop_pct`
-    take their part of that. Of images on disk they take it from the whole image in the file, as is
-    usual on ImageNet. Set `in_memory` where these keys are on, so that a run repeats exactly on a
-    machine with another amount of memory.
+    Images in memory are already squares of `image_size`; the random resized crop and `crop_pct`
+    crop these squares. For images on disk, both crop the whole image in the file, as is usual on
+    ImageNet. If you use one of the two, set `in_memory`. Otherwise a run on a machine with more or
+    less memory may give other images.
 
     Args:
-        config: a `DataConfig`, whose fields are the settings; or the name of a data set.
+        config: a `DataConfig`, or the name of a data set.
         settings: fields of `DataConfig` by name, such as ``batch_size=16``.
 
     Raises:
-        SettingError: a value out of range, or an unknown name; here and in the methods below. Its
-            key begins with ``data.``.
+        SettingError: a value is out of range or a name is unknown. The methods below raise it too.
+            Its key begins with ``data.``.
     """
 
     name: str
@@ -68,16 +68,16 @@ class ImageDataModule(pl.LightningDataModule):
         self._given = 0
 
     def prepare_data(self) -> None:
-        """Load once on the first process of each node, so that only that one downloads."""
+        """Load on the first process of each node, so that only this process downloads."""
         self.setup("prepare")
 
     @within("data")
     def setup(self, stage: str | None = None) -> None:
-        """Load and split the data; the second call and later ones do nothing.
+        """Load and split the data. Later calls do nothing.
 
         Raises:
-            ValueError: data that are missing or unreadable, fewer than two classes, or a setting
-                that does not suit the data; the message names the key or the file.
+            ValueError: the data are missing or unreadable, there are fewer than two classes, or a
+                setting does not suit the data. The message names the key or the file.
         """
         if self._is_set_up:
             return
@@ -104,15 +104,17 @@ class ImageDataModule(pl.LightningDataModule):
 
     @within("data")
     def train_stream(self) -> BatchStream:
-        """Augmented, shuffled batches of the training split."""
+        """Return the augmented, shuffled batches of the training split."""
         return self._shuffled(self.train, Stream.TRAIN)
 
     @within("data")
     def validation_stream(self, shuffle: bool) -> BatchStream:
-        """Batches of the validation split.
+        """Return the batches of the validation split.
 
-        Shuffled, they are what α learns from: as large as training batches and augmented alike, as
-        in DARTS. Otherwise they are for evaluation: in order, whole, larger, not augmented.
+        Args:
+            shuffle: True: batches to learn α, with the size and the augmentation of training
+                batches, as in DARTS. False: batches to evaluate, in order, 4 times larger and not
+                augmented.
 
         Raises:
             ValueError: there is no validation split.
@@ -122,7 +124,7 @@ class ImageDataModule(pl.LightningDataModule):
                 raise SettingError("validation_fraction", "expected more than 0 to validate, got 0")
             raise SettingError(
                 "train_samples",
-                "expected 2 images of a class or more to hold one out, "
+                "expected a class with 2 images or more, so that one can be held out, "
                 f"got {len(self.train)} in all",
             )
         if shuffle:
@@ -138,18 +140,18 @@ class ImageDataModule(pl.LightningDataModule):
         return self._train_loader
 
     def state_dict(self) -> dict[str, int]:
-        """How many training batches were given, for a run that resumes between two epochs.
+        """Return the number of used training batches, for a run that resumes between two epochs.
 
-        Lightning resumes a loader by itself within an epoch only.
+        Lightning itself resumes a loader only within an epoch.
         """
         return {} if self._train_loader is None else self._train_loader.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Makes the next training loader go on behind the batches that were given."""
+        """Make the next training loader continue after the batches that were used."""
         self._given = state_dict["position"]
 
     def val_dataloader(self) -> EpochLoader | list[EpochLoader]:
-        """The validation split in order; an empty list where there is none."""
+        """Return the validation split in order; an empty list if there is no validation split."""
         return EpochLoader(self.validation_stream(shuffle=False)) if len(self.validation) else []
 
     @within("data")
@@ -192,8 +194,7 @@ class ImageDataModule(pl.LightningDataModule):
         if c.color_jitter and self.in_channels != 3:
             raise SettingError(
                 "color_jitter",
-                "expected 0 for grey images, which have no colours to change, "
-                f"got {c.color_jitter}",
+                f"expected 0 for grey images, which have no colours, got {c.color_jitter}",
             )
         return Augmentation(
             c.crop_padding,
@@ -229,7 +230,7 @@ class ImageDataModule(pl.LightningDataModule):
         crop_pct: float = 1.0,
         shuffle: bool = True,
     ) -> BatchStream:
-        """A stream on the trainer's device, for its rank; on the CPU, for one process, without."""
+        """Make a stream for the trainer's device and rank; without a trainer, one for the CPU."""
         trainer = self.trainer
         return BatchStream(
             data,

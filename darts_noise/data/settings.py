@@ -1,4 +1,4 @@
-"""The settings of the data, checked when they are stated. Nothing heavy is imported here."""
+"""Settings of the data. The module imports neither torch nor Lightning."""
 
 from dataclasses import dataclass
 
@@ -7,30 +7,32 @@ from darts_noise.errors import SettingError
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which images a run sees, and how they are split and augmented.
+    """Settings that choose, split and augment the images of a run.
 
     Args:
         name: the data set; see darts_noise.list_datasets().
         root: folder that holds the data.
-        image_size: scale all images to this many pixels square; null keeps their size.
-        grey: true for one channel, false for three; null keeps the images' own.
+        image_size: side in pixels to which all images are scaled. null: keep the size.
+        grey: true: one channel. false: three channels. null: keep the channels.
         batch_size: images in a training batch, over all processes.
         validation_fraction: share of the training images that is held out. The search learns α on
-            these.
-        train_samples: use only this many training images, before the split; null for all.
-        crop_padding: black pixels added on each side before a random crop.
-        flip: mirror half of the images; null lets the data set decide.
-        cutout: side in pixels of the square that is blanked in each image; 0 for none.
-        seed: of the subset, the split, the order and the augmentation.
-        random_resized_crop: train on 8 % to 100 % of the area, scaled, in place of the padded crop.
-        color_jitter: strength of random brightness, contrast and saturation, 0 to 1; the hue
+            these images.
+        train_samples: number of training images to use, before the split. null: all.
+        crop_padding: black pixels added on each side before a random crop. 0: no crop.
+        flip: mirror each image with probability 1/2. null: the data set decides.
+        cutout: side in pixels of the square that is blanked in each image. 0: no cutout.
+        seed: seed of the subset, the split, the order and the augmentation.
+        random_resized_crop: train on a random 8 % to 100 % of the area, scaled to the image size.
+            Requires crop_padding 0.
+        color_jitter: strength of random brightness, contrast and saturation, 0 to 1. The hue
             changes by half of it.
-        crop_pct: evaluate on the central square of this share of the shorter side, scaled.
-        in_memory: decode image files once (true) or batch by batch (false); null decides by the
-            available memory.
+        crop_pct: evaluate on a central square, scaled to the image size. This is its side as a
+            share of the shorter side of the image.
+        in_memory: true: decode all image files at the start. false: decode them batch by batch.
+            null: batch by batch if they take more than half of the available memory.
 
     Raises:
-        SettingError: a value out of range.
+        SettingError: a value is out of range.
     """
 
     name: str = "digits"

@@ -1,1 +1,1 @@
-"""Networks: a genotype as a network, a search space as a supernet."""
+"""Networks: discrete networks of genotypes, and supernets of search spaces."""

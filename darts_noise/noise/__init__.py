@@ -1,1 +1,1 @@
-"""Noise: fixed sets that a cell must not learn, and the penalties for being able to."""
+"""Noise: fixed sets that a cell must not learn, and penalties on cells that can learn them."""

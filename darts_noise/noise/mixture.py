@@ -1,4 +1,4 @@
-"""Which families a noise set is made of, in what shares: the setting ``noise_family``, read.
+"""Read the setting ``noise_family``: the families of a noise set and their shares.
 
     noise_family: uniform
     noise_family: shuffled_pixels:own             # text after a colon is the first setting's value
@@ -7,7 +7,7 @@
       dataset:mnist: {labels: random, weight: 0.5}
       uniform: 0.5
 
-This file knows no family. What a family may be told are the keyword-only arguments of its function.
+The settings of a family are the keyword-only arguments of its function.
 """
 
 import inspect
@@ -24,7 +24,7 @@ KEY = "family"
 WEIGHT = "weight"
 
 Mixture = str | Mapping[str, Any]
-"""A family's name, or names to weights or to settings, among them the weight."""
+"""The name of a family, or a mapping of names to weights or to settings (with a weight)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +32,9 @@ class Part:
     """One family of a noise set.
 
     Attributes:
-        family: its name.
-        settings: those that were given.
-        weight: more than 0; its share of the set is weight / sum of the weights.
+        family: name of the family.
+        settings: the settings that were given.
+        weight: more than 0. The share of the family is its weight / the sum of all weights.
     """
 
     family: str
@@ -43,30 +43,30 @@ class Part:
 
     @property
     def key(self) -> str:
-        """What its randomness depends on besides the seed: of a folder, not where it lies."""
+        """Key of the random draws, in addition to the seed. A folder counts by its name only."""
         name = self.settings.get("name")
         return self.family if name is None else f"{self.family}:{Path(name).name}"
 
     def __str__(self) -> str:
-        """``uniform``, ``dataset:mnist``, ``dataset:mnist (random labels)``."""
+        """Format as ``uniform``, ``dataset:mnist`` or ``dataset:mnist (random labels)``."""
         name, labels = (self.settings.get(key) for key in ("name", "labels"))
         shown = self.family if name is None else f"{self.family}:{name}"
         return shown if labels is None else f"{shown} ({labels} labels)"
 
 
 def read_mixture(family: Mixture, known: Mapping[str, Callable[..., Any]]) -> list[Part]:
-    """The parts of a noise set, in an order that does not depend on how they were written.
+    """Return the parts of a noise set. Their order does not depend on the order in the setting.
 
     Args:
         family: the setting.
         known: families by name.
 
     Returns:
-        At least one part. A family with weight 0 is checked and left out.
+        At least one part. A family with weight 0 is checked and then skipped.
 
     Raises:
-        ValueError: one line that names the setting and what is allowed: no such family or setting,
-            a weight that is not a finite number of 0 or more, or no weight above 0.
+        ValueError: a family or setting is unknown, a weight is not a finite number of 0 or more, or
+            no weight is above 0. The message is one line with the setting and the allowed values.
     """
     if isinstance(family, str):
         family = {family: None}
@@ -85,12 +85,12 @@ def read_mixture(family: Mixture, known: Mapping[str, Callable[..., Any]]) -> li
 
 
 def shares(parts: list[Part], size: int) -> list[int]:
-    """How many images of `size` each part makes: in proportion to the weights, to within one.
+    """Return the number of images of each part: its share of `size`, to within one image.
 
-    Largest remainders in exact arithmetic; the sum is `size`.
+    The method is largest remainders, in exact arithmetic. The sum is `size`.
 
     Raises:
-        ValueError: a part that gets none.
+        ValueError: a part gets no image.
     """
     if size < 1:
         raise SettingError("samples", f"expected at least 1, got {size}")
@@ -111,7 +111,7 @@ def shares(parts: list[Part], size: int) -> list[int]:
 
 
 def describe(parts: list[Part]) -> str:
-    """For a card: ``uniform``, or ``33.3 % random_pixels + 66.7 % uniform``."""
+    """Format the parts for a card: ``uniform``, or ``33.3 % random_pixels + 66.7 % uniform``."""
     if len(parts) == 1:
         return str(parts[0])
     total = sum(part.weight for part in parts)
@@ -154,7 +154,7 @@ def _is_weight(value: object) -> bool:
 
 
 def _check(family: str, key: str, value: object, choices: tuple[object, ...]) -> None:
-    """A setting is one of the choices of its annotation or, where that has none, a text."""
+    """Require one of the choices of the annotation or, if it has no choices, a text."""
     if choices and value not in choices:
         listed = " or ".join(map(str, choices))
         raise SettingError(KEY, f"expected {listed} for {key} of {family!r}, got {value!r}")

@@ -1,1 +1,1 @@
-"""Trained networks as folders that anybody can load: saved, shipped by name, shared on a hub."""
+"""Save, load and share trained networks: bundles in folders, in the package and on the Hub."""

@@ -1,1 +1,1 @@
-"""Operations, search spaces and genotypes: what a cell can be, as data."""
+"""Operations, search spaces and genotypes: the description of cells as data."""

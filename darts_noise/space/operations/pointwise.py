@@ -1,11 +1,11 @@
-"""Convolutions with a stride, around two faults of oneDNN on CPUs with AVX2 but without AVX-512.
+"""Strided convolutions that avoid two bugs of oneDNN on CPUs with AVX2 but without AVX-512.
 
-- 1×1 convolutions that leave pixels out (PyTorch 2.15): the backward pass writes past the end of
-  its memory if images in channels_last have fewer than 8 channels. Here the pixels are taken first
-  and convolved then.
-- Square convolutions of maps of 1×1 pixel in bf16 (PyTorch 2.11 to 2.14): with a stride of 2 the
-  gradient of the weights is read from memory that nobody has written. A stride changes nothing on
-  one pixel, so it is left out there.
+- 1×1 convolutions with a stride above 1 (PyTorch 2.15): the backward pass writes past the end of
+  its memory if the images are in channels_last and have fewer than 8 channels. This module selects
+  the pixels first and then convolves them with stride 1.
+- Square convolutions of maps of 1×1 pixel in bf16 (PyTorch 2.11 to 2.14): with stride 2, the
+  gradient with respect to the weights is uninitialised memory. A stride has no effect on one pixel,
+  so this module uses stride 1.
 """
 
 import torch
@@ -23,7 +23,7 @@ class PointwiseConv(nn.Conv2d):
 
 
 class SquareConv(nn.Conv2d):
-    """A convolution with a k×k kernel, padded by k // 2; as `nn.Conv2d`."""
+    """An `nn.Conv2d` with a k×k kernel and a padding of k // 2."""
 
     def forward(self, x: Tensor) -> Tensor:
         stride = stride_on(x, self.stride)
@@ -36,12 +36,12 @@ def stride_on(x: Tensor, stride: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def taken(x: Tensor, stride: int) -> Tensor:
-    """Every pixel of (B, C, H, W) that a 1×1 convolution with this stride sees."""
+    """Return the pixels of (B, C, H, W) that a 1×1 convolution with this stride uses."""
     return x[:, :, ::stride, ::stride] if stride > 1 else x
 
 
 def put_back(pixels: Tensor, shape: torch.Size, stride: int) -> Tensor:
-    """The adjoint of `taken` for images of this shape: zeros in between, in channels_last."""
+    """Apply the adjoint of `taken` for this shape: fill with zeros; the result is channels_last."""
     B, C, H, W = shape
     out = pixels.new_zeros(B, H, W, C).permute(0, 3, 1, 2)
     out[:, :, ::stride, ::stride] = pixels
