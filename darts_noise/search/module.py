@@ -390,8 +390,8 @@ class SearchModule(PlainModule[SearchConfig]):
     def on_fit_start(self) -> None:
         if any(isinstance(module, nn.SyncBatchNorm) for module in self.modules()):
             raise ValueError(
-                "sync_batchnorm: Lightning's own does not suit a supernet; expected "
-                "Trainer(plugins=[darts_noise.SynchronisedNorms()]) in its place"
+                "sync_batchnorm: Lightning's synchronised batch norm does not work in a supernet; "
+                "expected Trainer(plugins=[darts_noise.SynchronisedNorms()])"
             )
 
     def on_train_start(self) -> None:
@@ -512,8 +512,7 @@ def require_same_noise(expected: str | None, found: str | None) -> None:
     if found != expected:
         raise SettingError(
             "model.noise_family",
-            "expected the noise set that the checkpoint was made with, "
-            f"of fingerprint {expected}, got {found}",
+            f"expected the noise set of the checkpoint, with fingerprint {expected}, got {found}",
         )
 
 

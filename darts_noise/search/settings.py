@@ -142,8 +142,7 @@ class SearchConfig:
             if self.learning_rate_min > rate:
                 raise SettingError(
                     "learning_rate_min",
-                    f"expected at most {key}, {rate:g}, from which the rate falls, got "
-                    f"{self.learning_rate_min:g}",
+                    f"expected at most {key} ({rate:g}), got {self.learning_rate_min:g}",
                 )
 
     def _check_optimisers(self) -> None:
@@ -156,8 +155,8 @@ class SearchConfig:
             if kind != "sgd" and self.hypergradient != "first_order":
                 raise SettingError(
                     key,
-                    f"expected 'sgd' with hypergradient {self.hypergradient!r}, which looks "
-                    f"through a step of SGD, got {kind!r}",
+                    f"expected 'sgd' with hypergradient {self.hypergradient!r}, which "
+                    f"differentiates through a step of SGD, got {kind!r}",
                 )
 
 

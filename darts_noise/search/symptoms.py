@@ -62,7 +62,7 @@ class Symptoms:
             if self._epochs >= PATIENCE and not self._learnt:
                 self._warn(
                     f"the twin has not begun to learn the noise in {PATIENCE} epochs (its loss is "
-                    f"near log C = {guess:.2f}), so that noise_weight has no effect: try a larger "
+                    f"near log C = {guess:.2f}), so noise_weight has no effect: try a larger "
                     "model.learning_rate, more model.twin_steps or fewer model.noise_samples"
                 )
         if self._epochs >= PATIENCE and skip_share(genotype.normal) > MOSTLY:
