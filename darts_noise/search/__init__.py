@@ -1,1 +1,1 @@
-"""The search: α, its discretisation, and the bilevel optimisation as a LightningModule."""
+"""The search: α, its discretisation and the bilevel optimisation as a LightningModule."""

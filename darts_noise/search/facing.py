@@ -1,4 +1,4 @@
-"""A network before a batch of noise, and the gradient of a penalty there."""
+"""The gradient of a noise-fit penalty with respect to α, on one batch of noise."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -23,16 +23,16 @@ from darts_noise.search.hypergradients import InnerStep, batch_objective, hyperg
 
 @dataclass(frozen=True)
 class FacingNoise:
-    """What a penalty is differentiated at; see `darts_noise.noise.penalties.penalty.Facing`.
+    """A network and a batch of noise; see `darts_noise.noise.penalties.penalty.Facing`.
 
     Attributes:
-        net: whose weights face the noise, in train mode.
+        net: the network that is evaluated on noise, in train mode.
         arch: α.
         noise: a batch of noise.
         real: a batch of validation images.
-        num_classes: among how many classes a guess on noise is.
-        method: of `hypergradient`.
-        step: the step of ``net`` that all methods but ``first_order`` look through.
+        num_classes: number of classes of the noise set.
+        method: the ``method`` of `hypergradient`.
+        step: the next step of ``net``. All methods except ``first_order`` differentiate through it.
     """
 
     net: SuperNet
@@ -48,15 +48,15 @@ class FacingNoise:
         return self.method == "first_order"
 
     def in_one_pass(self, of_loss: OfLoss) -> tuple[AlphaGradient, Pass | None]:
-        """The penalty's gradient and the pass, which is a training step of ``net``."""
+        """Return the penalty's gradient and the pass, which is also a training step of ``net``."""
         return noise_pass(self.net, self.arch, self.noise, self.num_classes, of_loss)
 
     def differentiate(self, penalty: Penalty) -> tuple[AlphaGradient, Pass | None]:
-        """The gradient at the weights that a step on the noise would lead to, and no pass.
+        """Return the penalty's gradient at the weights after the next step on noise, and None.
 
-        Nothing is changed: not the weights, not the norms' statistics, no random numbers.
+        The weights, the batch-norm statistics and the random number generators do not change.
         """
-        # Until the gradients are there: the supernet asks for its mode in the backward pass too.
+        # The mode must hold until the gradients exist: the supernet reads it in the backward pass.
         with _running_statistics(self.net) if penalty.norms == "running" else nullcontext():
             found = hypergradient(
                 lambda weights: self._value(penalty, weights),
@@ -69,10 +69,10 @@ class FacingNoise:
         return found, None
 
     def _value(self, penalty: Penalty, weights: Sequence[Tensor]) -> Tensor:
-        """The penalty as a function of the weights.
+        """Return the penalty as a function of the weights.
 
-        One relaxation of α serves all passes, so that a sampled one is the same before and after a
-        step.
+        All passes share one relaxation of α: a sampled relaxation must be the same before and after
+        the step.
         """
         relaxed = self.arch()
         names = [name for name, _ in self.net.named_parameters()]
@@ -87,7 +87,7 @@ class FacingNoise:
 
 @contextmanager
 def _running_statistics(net: SuperNet) -> Iterator[None]:
-    """Within it the net is in eval mode; each module's own mode comes back afterwards."""
+    """Put ``net`` into eval mode inside the context, and restore each module's mode afterwards."""
     modes = [(module, module.training) for module in net.modules()]
     net.eval()
     try:

@@ -1,7 +1,8 @@
-"""Passes of a supernet over a batch, and the gradients that they give: of α, of w or of v.
+"""Passes of a supernet over a batch, and their gradients with respect to α, w or v.
 
-Pure functions. `torch.autograd.grad` leaves no ``.grad`` behind in another group of parameters, and
-the average over processes is taken by hand: see `darts_noise.distributed.collectives`.
+All functions but `assign` are pure. `torch.autograd.grad` leaves no ``.grad`` in another group of
+parameters. The functions average the gradients over processes themselves; see
+`darts_noise.distributed.collectives`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,10 +22,10 @@ from darts_noise.search.architecture import Architecture
 
 @dataclass(frozen=True)
 class AlphaGradient:
-    """A gradient of α.
+    """A gradient with respect to α.
 
     Attributes:
-        loss: what was differentiated, in this process.
+        loss: the differentiated loss, of this process.
         gradients: one per parameter of α, averaged over processes.
     """
 
@@ -34,14 +35,14 @@ class AlphaGradient:
 
 @dataclass(frozen=True)
 class Pass:
-    """What a forward and backward pass of w or v gave.
+    """The result of a forward and backward pass of w or v.
 
     Attributes:
         logits: (B, C), float32 or float64.
         labels: (B,).
-        loss: the mean cross-entropy, of this process's part of the batch.
-        gradients: with respect to the weights, averaged over processes; of the loss unless
-            something else is said.
+        loss: the mean cross-entropy over this process's part of the batch.
+        gradients: gradients with respect to the weights, averaged over processes. They are
+            gradients of ``loss`` unless a function states another loss.
     """
 
     logits: Tensor
@@ -53,9 +54,10 @@ class Pass:
 def gradients(
     loss: Tensor, parameters: Sequence[Tensor], create_graph: bool = False
 ) -> list[Tensor]:
-    """∂loss/∂parameters, averaged over all processes; zeros where loss does not depend on one.
+    """Return ∂loss/∂parameters, averaged over all processes.
 
-    With ``create_graph`` they can be differentiated again, the average too.
+    The gradient of a parameter is zero if the loss does not depend on it. With ``create_graph`` the
+    averaged gradients can be differentiated again.
     """
     return average_over_processes(
         torch.autograd.grad(
@@ -65,10 +67,10 @@ def gradients(
 
 
 def assign(parameters: Sequence[Tensor], values: Sequence[Tensor], clip: float = 0.0) -> None:
-    """Makes ``values`` the gradients that an optimiser will read, scaled to a norm ≤ ``clip``.
+    """Set ``.grad`` of each parameter to its value, scaled to a total norm ≤ ``clip``.
 
-    Each lies in memory as its parameter does. ``backward()`` sees to that, `torch.autograd.grad`
-    does not, and the fused optimisers take nothing else.
+    Each gradient gets the memory layout of its parameter, because the fused optimisers need it.
+    ``backward()`` ensures that layout, but `torch.autograd.grad` does not.
     """
     for parameter, value in zip(parameters, values, strict=True):
         if _strides(value) != _strides(parameter):
@@ -79,17 +81,17 @@ def assign(parameters: Sequence[Tensor], values: Sequence[Tensor], clip: float =
 
 
 def _strides(tensor: Tensor) -> list[int]:
-    """Those that decide where an entry lies: a dimension of size 1 may have any."""
+    """Return the strides of all dimensions larger than 1. Other strides do not matter."""
     sizes = zip(tensor.shape, tensor.stride(), strict=True)
     return [stride for size, stride in sizes if size > 1]
 
 
 @contextmanager
 def still_statistics(net: nn.Module) -> Iterator[None]:
-    """Within it, passes in train mode use batch statistics and leave the running ones alone.
+    """Inside the context, passes in train mode do not update the running batch-norm statistics.
 
-    A pass that only asks for a gradient of α is no training step of w, and must not move what w's
-    batch norms have gathered.
+    They still normalise by the statistics of the batch. A pass that computes only a gradient with
+    respect to α is not a training step of w, so it must not change the statistics of w.
     """
     norms = [m for m in net.modules() if isinstance(m, BatchNorm) and m.track_running_stats]
     for norm in norms:
@@ -103,9 +105,9 @@ def still_statistics(net: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def constant(net: nn.Module) -> Iterator[None]:
-    """Within it, passes do not differentiate with respect to the weights, nor move statistics.
+    """Inside the context, the weights need no gradient and the running statistics do not change.
 
-    It is for a gradient of α alone, for which autograd need not keep what the weights' would ask.
+    Use it for a gradient with respect to α alone: autograd then keeps fewer activations.
     """
     parameters = [p for p in net.parameters() if p.requires_grad]
     for parameter in parameters:
@@ -119,12 +121,12 @@ def constant(net: nn.Module) -> Iterator[None]:
 
 
 def unrounded(logits: Tensor) -> Tensor:
-    """Logits in float32 at the least: in bf16 a loss would be rounded to two or three digits."""
+    """Return the logits in float32 or float64. A loss in bf16 would have two or three digits."""
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def first_order_gradient(net: SuperNet, arch: Architecture, batch: Batch) -> AlphaGradient:
-    """∂L(w, α) / ∂α on a batch, at w as it is (DARTS, section 2.3)."""
+    """Return ∂L(w, α) / ∂α on a batch at the current w (DARTS, section 2.3)."""
     images, labels = batch
     with constant(net):
         loss = F.cross_entropy(unrounded(net(images, arch())), labels)
@@ -132,7 +134,7 @@ def first_order_gradient(net: SuperNet, arch: Architecture, batch: Batch) -> Alp
 
 
 def weights_pass(net: SuperNet, relaxed: Mapping[str, Tensor], batch: Batch) -> Pass:
-    """The gradient of a supernet's own loss at fixed architecture weights."""
+    """Return the gradient of a batch's loss with respect to the supernet's weights, at fixed α."""
     images, labels = batch
     logits = unrounded(net(images, relaxed))
     loss = F.cross_entropy(logits, labels)
@@ -146,17 +148,17 @@ def mixed_pass(
     noise: Batch,
     penalty: Callable[[Tensor], Tensor],
 ) -> tuple[Pass, Pass]:
-    """The gradient of L + P(L_noise) at fixed architecture weights, from one mixed batch.
+    """Return the gradient of L + P(L_noise) with respect to w, at fixed α, from one mixed batch.
 
     Args:
-        net: with weights w.
-        relaxed: the architecture weights.
-        batch: of the data.
-        noise: of the noise set.
-        penalty: P, times its weight, as a function of the noise loss over all processes.
+        net: the supernet with weights w.
+        relaxed: the relaxed α.
+        batch: a batch of the data.
+        noise: a batch of the noise set.
+        penalty: P times its weight, as a function of the noise loss averaged over processes.
 
     Returns:
-        The passes over the data and over the noise; both have the gradient of the sum.
+        The pass over the data and the pass over the noise. Both hold the gradient of the sum.
     """
     labels = (batch[1], noise[1])
     logits = unrounded(net(torch.cat([batch[0], noise[0]]), relaxed))
@@ -175,13 +177,16 @@ def noise_pass(
     num_classes: int,
     of_loss: Callable[[Tensor, int], Tensor],
 ) -> tuple[AlphaGradient, Pass]:
-    """The penalty's gradient of α to first order, and the twin's own gradient, from one pass.
+    """Return the first-order gradient of the penalty with respect to α, and the pass of the twin.
+
+    One forward and backward pass gives both: the twin's pass holds the gradient of the noise loss
+    with respect to v.
 
     Args:
-        twin: with weights v, in train mode.
+        twin: the twin with weights v, in train mode.
         arch: α.
-        batch: of the noise set.
-        num_classes: among how many classes a guess on noise is.
+        batch: a batch of the noise set.
+        num_classes: number of classes of the noise set.
         of_loss: the penalty as a function of the noise loss and the number of classes.
     """
     images, labels = batch
@@ -200,7 +205,7 @@ def noise_pass(
 
 
 def probing_loss(net: SuperNet, batch: Batch) -> Callable[[dict[str, Tensor]], Tensor]:
-    """The loss on a batch as a function of the relaxed α; the norms' statistics stay."""
+    """Return a batch's loss as a function of the relaxed α. Batch-norm statistics do not change."""
     images, labels = batch
 
     def loss(relaxed: Mapping[str, Tensor]) -> Tensor:

@@ -1,15 +1,15 @@
-"""The search as a LightningModule: what it trains, its step, epochs and checkpoints.
+"""The search as a LightningModule: what it trains, its step, its epochs and its checkpoints.
 
-One step is three updates (the design's bilevel problem):
+One step makes three updates:
 
     α ← α − Adam(d/dα [L_val(w'(α), α) + λ · P(v'(α), α)])
     w ← w − SGD(∂/∂w L_train(w, α))
     v ← v − SGD(∂/∂v L_noise(v, α))
 
-w' and v' are the weights that the next step would lead to, or w and v themselves (first order).
-Each group has its own optimiser, and no group's update leaves a gradient in another. P is
-`darts_noise.noise.penalties`; with one that looks at w itself there is no v. No update is made from
-a loss or a gradient that is not finite; see `darts_noise.finite`.
+w' and v' are the weights after the next step, or w and v themselves (first order). α, w and v have
+one optimiser each, and the update of one leaves no gradient in the others. P is one of
+`darts_noise.noise.penalties`. A penalty that measures w itself needs no twin, so there is no v. The
+search makes no update from a loss or a gradient that is not finite; see `darts_noise.finite`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -77,18 +77,19 @@ ADVICE = "try a smaller model.learning_rate, or model.gradient_clip above 0"
 
 
 class SearchModule(PlainModule[SearchConfig]):
-    """Searches a cell; the `ImageDataModule` that the Trainer is given says on which data.
+    """The search of a cell, on the data of the `ImageDataModule` that the Trainer gets.
 
-    After `setup`: `net` (the supernet with weights w), `twin` (the same with weights v, or None
-    when λ is 0 or the penalty looks at w), `arch` (α) and `noise_set` (fixed, or None when λ is 0).
+    After `setup` the module has `net` (the supernet with weights w), `twin` (the same supernet with
+    weights v), `arch` (α) and `noise_set` (fixed for the whole search). `twin` is None if λ is 0 or
+    the penalty measures w. `noise_set` is None if λ is 0.
 
     Args:
-        config: a `SearchConfig`, whose fields are the settings; or the name of a space.
+        config: a `SearchConfig`, or the name of a search space.
         settings: fields of `SearchConfig` by name, such as ``noise_weight=0.5``.
 
     Raises:
-        SettingError: a value out of range, or an unknown name; here and in the methods below. Its
-            key begins with ``model.``, or with ``data.`` where it is a setting of the data.
+        SettingError: a value out of range, or an unknown name. The methods below raise it too. Its
+            key begins with ``model.``, or with ``data.`` for a setting of the data.
     """
 
     config_class = SearchConfig
@@ -113,8 +114,8 @@ class SearchModule(PlainModule[SearchConfig]):
         if c.noise_weight > 0 and self.penalty.weights == "own":
             require_no_twin_settings(c, penalty_name(c.penalty))
         self.automatic_optimization = False
-        self.search_step = 0  # how many steps were made
-        self.twin_step = 0  # how many updates of the twin
+        self.search_step = 0  # number of steps so far
+        self.twin_step = 0  # number of updates of the twin so far
         self.finite = FiniteCheck(ADVICE)
         self.chosen: Genotype | None = None
         self.stopped_because: str | None = None
@@ -126,13 +127,16 @@ class SearchModule(PlainModule[SearchConfig]):
     # ---------------------------------------------------------------- what is trained
 
     def build(self, data: ImageDataModule) -> None:
-        """Makes α, the networks and the noise set for data that are set up; once.
+        """Make α, the networks and the noise set for the data. A second call changes nothing.
+
+        Args:
+            data: the data, after its ``setup``.
 
         Raises:
             SettingError: a stem or a size that does not exist, or a noise set that cannot be made.
         """
         c = self.config
-        data.validation_stream(shuffle=True)  # refuses data on which α cannot be learnt
+        data.validation_stream(shuffle=True)  # raises if the data have no images to train α on
         self.dataset_name = data.name
         if not hasattr(self, "arch"):
             self._build_networks(data.num_classes, data.in_channels)
@@ -162,7 +166,7 @@ class SearchModule(PlainModule[SearchConfig]):
         self.mean_penalty = MeanMetric(nan_strategy="disable")
 
     def setup(self, stage: str) -> None:
-        """Builds what `build` has not yet, and opens the streams of α's and v's batches."""
+        """Call `build`, and make the streams of batches for α and v."""
         data = self._data
         self.build(data)
         if self.noise_set is not None:
@@ -179,8 +183,10 @@ class SearchModule(PlainModule[SearchConfig]):
         self.validation_stream = data.validation_stream(shuffle=True)
 
     def genotype(self) -> Genotype:
-        """The discrete cells that α stands for now, or those `chosen` at the end, with where they
-        come from."""
+        """Return `chosen` if the final cell has been chosen, else the cells for the current α.
+
+        The genotype's ``meta`` holds the data set, the epoch and the main settings.
+        """
         if self.chosen is not None:
             return self.chosen
         stated = ("noise_weight", "noise_family", "penalty", "seed")
@@ -210,19 +216,25 @@ class SearchModule(PlainModule[SearchConfig]):
         return make_twin(self._supernet, self.config.seed, restart)
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
-        """Optimisers of α, w and (where there is a twin) v; cosine schedules of w and v."""
+        """Return the optimisers of α, w and v, and the cosine schedules of w and v.
+
+        v has an optimiser and a schedule only if there is a twin.
+        """
         nets = [self.net] if self.twin is None else [self.net, self.twin]
         optimisers, schedules = make_optimisers(self.arch, nets, self.config, self._epochs)
         return [make_guardable(optimiser) for optimiser in optimisers], schedules
 
     def configure_callbacks(self) -> list[pl.Callback]:
-        """The check that several processes hold the same α, w and v."""
+        """Return the callback that checks that all processes hold the same α, w and v."""
         return [Agreement(self.trained)]
 
     # ---------------------------------------------------------------- the step
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """α (after the warm-up) on validation data and noise, w on training data, v on noise."""
+        """Update α on validation data and noise, then w on training data, then v on noise.
+
+        α stays fixed during the warm-up epochs.
+        """
         alpha, weights, *twin = self._optimisers()
         of_twin = None
         if self.current_epoch >= self.config.warmup_epochs:
@@ -237,11 +249,11 @@ class SearchModule(PlainModule[SearchConfig]):
         self.search_step += 1
 
     def _step_alpha(self, alpha: LightningOptimizer, batch: Batch) -> Pass | None:
-        """α ← α − Adam(d/dα [L_val(w'(α), α) + λ · P(v'(α), α)]).
+        """Update α: α ← α − Adam(d/dα [L_val(w'(α), α) + λ · P(v'(α), α)]).
 
         Returns:
-            the twin's pass over noise, where it gave v its own gradient as well: α's noise gradient
-            and v's step then belong to the same batch and to the α of before the update.
+            the twin's pass over noise if it also gave the gradient with respect to v, else None.
+            The step of v then uses the same batch as the step of α, and α before its update.
         """
         c = self.config
         validation = self.validation_stream.batch(self.search_step)
@@ -271,7 +283,7 @@ class SearchModule(PlainModule[SearchConfig]):
                 c.hypergradient,
                 *of_twin,
             )
-            with self._drawing(Stream.ALPHA_STEP):  # the same α as w has seen
+            with self._drawing(Stream.ALPHA_STEP):  # the same sampled α as for L_val
                 noise, done = self.penalty.gradient(facing)
             values = [r + c.noise_weight * n for r, n in zip(values, noise.gradients, strict=True)]
             self.mean_penalty.update(noise.loss)
@@ -281,7 +293,10 @@ class SearchModule(PlainModule[SearchConfig]):
         return done
 
     def _step_weights(self, weights: LightningOptimizer, batch: Batch) -> None:
-        """w ← w − SGD(∂/∂w L_train(w, α)), with λ · P beside it where the penalty asks for that."""
+        """Update w: w ← w − SGD(∂/∂w L_train(w, α)).
+
+        If the penalty uses mixed batches, the loss is L_train + λ · P.
+        """
         noise, weight, of_noise = self.noise_set, self.config.noise_weight, None
 
         def weighted(loss: Tensor) -> Tensor:
@@ -302,8 +317,10 @@ class SearchModule(PlainModule[SearchConfig]):
             self.metrics.record("noise", of_noise.logits, of_noise.labels, of_noise.loss)
 
     def _step_twin(self, twin: LightningOptimizer, done: Pass | None) -> None:
-        """v ← v − SGD(∂/∂v L_noise(v, α)), by the pass that α's noise gradient came from or by one
-        of its own."""
+        """Update v: v ← v − SGD(∂/∂v L_noise(v, α)).
+
+        The gradient comes from ``done``, the pass of the α step, or from a new pass if it is None.
+        """
         assert self.twin is not None
         if done is None:
             with self._drawing(Stream.TWIN_STEP, self.twin_step):
@@ -312,22 +329,22 @@ class SearchModule(PlainModule[SearchConfig]):
         self.twin_step += 1
 
     def trained(self) -> dict[str, list[nn.Parameter]]:
-        """The parameters of α, w and (where there is a twin) v, by these names."""
+        """Return the parameters of α, w and, if there is a twin, v, by these names."""
         nets = {"α": self.arch, "w": self.net, **({"v": self.twin} if self.twin else {})}
         return {name: list(net.parameters()) for name, net in nets.items()}
 
     def _inner_steps(self) -> list[InnerStep | None]:
-        """The next steps of w and v. First order ignores these steps."""
+        """Return the next steps of w and v. First-order methods ignore these steps."""
         if self.config.hypergradient == "first_order":
             return [None for _ in self._optimisers()[1:]]
         return [InnerStep.of(optimiser.optimizer) for optimiser in self._optimisers()[1:]]
 
     def _drawing(self, use: Stream, *key: int) -> AbstractContextManager[None]:
-        """Within it, random numbers are those of one use at this step, whatever else is drawn."""
+        """Inside the context, random numbers depend only on the seed, the step, the use and key."""
         return drawing(self.config.seed, use, self.search_step, *key, device=self.device)
 
     def _noise_batch(self, ahead: int = 0) -> Batch:
-        """The batch of noise that is next, or so many after it: each step of v takes another."""
+        """Return the next batch of noise, or the batch ``ahead`` steps after it."""
         number = self.search_step if self.twin is None else self.twin_step
         return self.noise_stream.batch(number + ahead)
 
@@ -337,17 +354,17 @@ class SearchModule(PlainModule[SearchConfig]):
     def _descend(
         self, optimiser: LightningOptimizer, net: SuperNet, done: Pass, split: str
     ) -> None:
-        """One step of w or v."""
+        """Make one step of w or v."""
         name = "v" if net is self.twin else "w"
         terms = [(LOSSES[split], [done.loss]), (f"the gradient of {name}", done.gradients)]
         self._require_finite(terms, optimiser)
         self._update(optimiser, list(net.parameters()), done.gradients, self.config.gradient_clip)
         self.metrics.record(split, done.logits, done.labels, done.loss)
-        # For the progress bar while the epoch lasts; the epoch's mean takes its place at the end.
+        # For the progress bar during the epoch. At its end the mean over the epoch replaces it.
         self.log(f"{split}/loss", done.loss.detach(), on_step=True, on_epoch=False, logger=False)
 
     def _require_finite(self, terms: Sequence[Term], optimiser: LightningOptimizer) -> None:
-        """Ends the search unless the terms of the optimiser's update are finite."""
+        """Stop the search if a term of the optimiser's update is not finite."""
         rate: float = optimiser.param_groups[0]["lr"]
         self.finite.look(terms, step=self.search_step, epoch=self.current_epoch, rate=rate)
 
@@ -373,12 +390,12 @@ class SearchModule(PlainModule[SearchConfig]):
     def on_fit_start(self) -> None:
         if any(isinstance(module, nn.SyncBatchNorm) for module in self.modules()):
             raise ValueError(
-                "sync_batchnorm: Lightning's own does not suit a supernet; expected "
-                "Trainer(plugins=[darts_noise.SynchronisedNorms()]) in its place"
+                "sync_batchnorm: Lightning's synchronised batch norm does not work in a supernet; "
+                "expected Trainer(plugins=[darts_noise.SynchronisedNorms()])"
             )
 
     def on_train_start(self) -> None:
-        self._start_variants()  # a run that resumes within an epoch does not start that epoch
+        self._start_variants()  # on_train_epoch_start is not called if a run resumes in an epoch
 
     def on_train_epoch_start(self) -> None:
         epoch, every = self.current_epoch, self.config.twin_restart
@@ -411,7 +428,7 @@ class SearchModule(PlainModule[SearchConfig]):
             self._ask_variants_to_stop()
 
     def _schedules(self) -> list[LRScheduler]:
-        """Of the learning rates of w and (where there is a twin) v."""
+        """The schedules of the learning rates of w and, if there is a twin, v."""
         found: Any = self.lr_schedulers()
         return found if isinstance(found, list) else [found]
 
@@ -438,7 +455,7 @@ class SearchModule(PlainModule[SearchConfig]):
             return curvature_in_alpha(self.net, self.arch, batch)
 
     def _epoch_metrics(self) -> dict[str, float | Tensor]:
-        """Every figure of the epoch under the name that metrics.csv and W&B show."""
+        """Return all metrics of the epoch by their names in metrics.csv and W&B."""
         values: dict[str, float | Tensor] = {**self.metrics.collect("train", "val", "noise")}
         if self.mean_penalty.update_called:
             values["noise/penalty"] = self.mean_penalty.compute()
@@ -491,17 +508,19 @@ class SearchModule(PlainModule[SearchConfig]):
 
 
 def require_same_noise(expected: str | None, found: str | None) -> None:
-    """Raises the `SettingError` of a noise set that is not the checkpoint's."""
+    """Raise a `SettingError` if the noise set differs from the noise set of the checkpoint."""
     if found != expected:
         raise SettingError(
             "model.noise_family",
-            "expected the noise set that the checkpoint was made with, "
-            f"of fingerprint {expected}, got {found}",
+            f"expected the noise set of the checkpoint, with fingerprint {expected}, got {found}",
         )
 
 
 def form_of_weights(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The form of a search whose checkpoint does not state it, read off the supernet's weights."""
+    """Return the form of a search, read from the supernet's weights.
+
+    Older checkpoints do not store the form.
+    """
     stem = next(w for name, w in state.items() if name.startswith("net.stem.") and w.ndim == 4)
     return {
         "num_classes": len(state["net.classifier.bias"]),

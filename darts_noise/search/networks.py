@@ -1,4 +1,4 @@
-"""The networks of a search and their optimisers, made from its settings."""
+"""The networks and the optimisers of a search, made from its settings."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -20,12 +20,12 @@ def _sgd(weights: Iterable[Tensor], rate: float, config: SearchConfig) -> Optimi
 
 
 def _adam(weights: Iterable[Tensor], rate: float, config: SearchConfig) -> Optimizer:
-    """Without weight decay, as the measurement of noise fit uses it."""
+    """Return Adam without weight decay, as in the measurement of noise fit."""
     return Adam(weights, rate)
 
 
 WEIGHT_OPTIMISERS: Mapping[str, Callable[..., Optimizer]] = {"sgd": _sgd, "adam": _adam}
-"""What may train w and v, by its name in the settings: (weights, rate, config) → optimiser."""
+"""The optimisers for w and v by name: (weights, rate, config) → optimiser."""
 
 
 def make_supernet(
@@ -35,14 +35,15 @@ def make_supernet(
     config: SearchConfig,
     variants: Sequence[Variant],
 ) -> SuperNet:
-    """A supernet with new weights, changed by the variants.
+    """Return a supernet with new weights, changed by the variants.
 
     Args:
-        space: which operations compete.
-        num_classes: C of its logits.
+        space: the search space.
+        num_classes: number of classes.
         in_channels: channels of the images.
         config: the settings.
-        variants: one of them may need the textbook's arrangement.
+        variants: the search variants. If one of them needs the ``textbook`` implementation, it
+            overrides ``config.supernet``.
 
     Raises:
         ValueError: a stem or a size that does not exist.
@@ -64,12 +65,12 @@ def make_supernet(
 
 
 def make_twin(make: Callable[[], SuperNet], seed: int, restart: int) -> SuperNet:
-    """New weights v that depend on the seed and the restart alone, not on what ran before.
+    """Return a twin with new weights v. They depend only on the seed and the number of restarts.
 
     Args:
-        make: draws a supernet's weights from torch's global generator.
-        seed: of the search.
-        restart: how often the twin has started anew.
+        make: makes a supernet with weights from torch's global generator.
+        seed: the seed of the search.
+        restart: number of restarts so far.
     """
     with drawing(seed, Stream.TWIN, restart):
         return make()
@@ -78,8 +79,11 @@ def make_twin(make: Callable[[], SuperNet], seed: int, restart: int) -> SuperNet
 def restart_twin(
     twin: SuperNet, optimiser: Optimizer, schedule: LRScheduler, fresh: SuperNet, epochs: int
 ) -> None:
-    """Gives v the weights and statistics of a fresh twin, its optimiser no past, and its rate a
-    cosine of its own, from the start over so many epochs."""
+    """Replace the weights and batch-norm statistics of the twin by those of ``fresh``.
+
+    The function also clears the optimiser's state and starts a new cosine schedule of the learning
+    rate over ``epochs`` epochs.
+    """
     twin.load_state_dict(fresh.state_dict())
     optimiser.state.clear()
     rates = schedule.base_lrs
@@ -90,20 +94,23 @@ def restart_twin(
 
 
 def life_of_twin(config: SearchConfig, epoch: int, epochs: int) -> int:
-    """For how many of the search's epochs a twin lives that begins at an epoch."""
+    """Return the number of epochs until the next restart of a twin that starts at ``epoch``.
+
+    Without a further restart it is the number of epochs until the end of the search.
+    """
     return min(config.twin_restart or epochs, epochs - epoch)
 
 
 def make_optimisers(
     arch: Architecture, nets: Sequence[SuperNet], config: SearchConfig, epochs: int
 ) -> tuple[list[Optimizer], list[LRScheduler]]:
-    """Optimisers of α, w and, where there is a second net, v; cosine schedules of w and v.
+    """Return the optimisers of α, w and v, and the cosine schedules of w and v.
 
     Args:
         arch: α.
-        nets: the supernet and perhaps its twin.
+        nets: the supernet, or the supernet and its twin. v has an optimiser only with a twin.
         config: the settings.
-        epochs: length of the schedules.
+        epochs: number of epochs of the search.
     """
     alpha = Adam(
         arch.parameters(),

@@ -1,7 +1,7 @@
-"""The settings of a search. Nothing heavy is imported here.
+"""The settings of a search, in a module that imports neither torch nor Lightning.
 
-Bounds are checked when a setting is stated. Names of a registry (the space, the penalty, the
-variants, the noise families, the hypergradient) are checked where the object is made.
+The constructor checks bounds. The search checks names of a registry (space, penalty, variants,
+noise families, hypergradient) when it makes the object.
 """
 
 import math
@@ -12,57 +12,58 @@ from darts_noise.configured import Setting, require_seed
 from darts_noise.errors import SettingError, unknown
 
 OPTIMISERS = ("sgd", "adam")
-"""What may train w and v."""
+"""The optimisers for w and v."""
 
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """What a search chooses from, what it must not learn, and how it is trained.
+    """The settings of a search: the search space, the noise-fit penalty and the optimisers.
 
-    α are the architecture weights, w the supernet's weights, and v those of its twin, which trains
-    on noise alone.
+    α are the architecture weights, w the weights of the supernet, and v the weights of its twin.
+    The twin is a second supernet that trains on noise only.
 
     Args:
-        space: which operations compete; see darts_noise.list_spaces().
-        nodes: nodes of a cell; null for the space's own number.
-        macro: candidates of some macro choices of the space, in place of all; a single candidate
-            decides the choice.
+        space: search space: the operations that compete; see darts_noise.list_spaces().
+        nodes: nodes of a cell. null: the number that the space defines.
+        macro: candidates of macro choices of the space, by name. A choice that is not named keeps
+            all its candidates. A single candidate decides the choice.
         channels: channels of a state before the first reduction.
         num_cells: cells of the supernet, with reductions at one and two thirds.
-        stem: small (images of 8×8 to 28×28 pixels), cifar or imagenet.
-        stem_stride: 1, 2 or 4, of the small or cifar stem.
-        noise_weight: λ, the weight of the noise-fit penalty; 0 trains no twin.
-        penalty: measures how well α can be trained to fit noise; see darts_noise.list_penalties().
-            With settings: {twin: {form: log}}.
-        noise_family: what must not be learnt; see darts_noise.list_noise(). Several with a weight
-            each: {uniform: 2, random_pixels: 1}.
+        stem: stem of the network: small (images of 8×8 to 28×28 pixels), cifar or imagenet.
+        stem_stride: stride of the small or cifar stem: 1, 2 or 4.
+        noise_weight: λ, the weight of the noise-fit penalty. 0: no penalty and no twin.
+        penalty: noise-fit penalty; see darts_noise.list_penalties(). With settings:
+            {twin: {form: log}}.
+        noise_family: noise that the cell must not fit; see darts_noise.list_noise(). Several
+            families with a weight each: {uniform: 2, random_pixels: 1}.
         noise_samples: images in the noise set.
-        supernet: shared, or textbook: the same function, slower and easier to change.
-        hypergradient: first_order, finite_difference, exact or neumann.
+        supernet: implementation of the supernet: shared (fast) or textbook (slower, easier to
+            change). Both compute the same function.
+        hypergradient: gradient with respect to α: first_order, finite_difference, exact or neumann.
         variants: a search variant, or several with settings; see darts_noise.list_variants().
         twin_steps: updates of the twin per search step.
         twin_optimiser: optimiser of the twin: sgd or adam. null: the same as optimiser.
         twin_learning_rate: learning rate of the twin at the start. null: the same as learning_rate.
-        twin_restart: give the twin new weights every this many epochs; 0 for never. Its learning
-            rate then starts anew as well, on a cosine over these epochs.
-        candidates: how many discrete cells that α proposes are trained at the end, to choose among
-            them by F = L_val + λ·P; 1 takes the strongest operations without training. P is the
-            penalty above if it is a function of the noise loss, else that of ``twin``.
+        twin_restart: epochs after which the twin gets new weights and its cosine schedule starts
+            again. 0: never.
+        candidates: discrete cells that are trained at the end; the search returns the cell with the
+            smallest F = L_val + λ·P. 1: take the strongest operations of α and train nothing. P is
+            the penalty above if it is a function of the noise loss, else the penalty ``twin``.
         candidate_epochs: epochs for which each candidate is trained on the data.
-        candidate_parameters: parameters of a candidate's network, reached by its width; null for a
-            width of ``channels``.
+        candidate_parameters: number of parameters of a candidate's network; sets its width. null:
+            the width is ``channels``.
         warmup_epochs: epochs at the start in which w and v are trained and α is fixed.
         optimiser: optimiser of w and v: sgd or adam, with a cosine schedule. adam needs fewer
             steps.
         learning_rate: learning rate of w and v at the start.
         learning_rate_min: learning rate of w and v at the end.
-        momentum: of w and v with sgd.
-        weight_decay: of w and v with sgd.
-        gradient_clip: largest gradient norm of w and of v; 0 for none.
-        alpha_learning_rate: learning rate of α (Adam).
-        alpha_betas: betas of α's Adam.
+        momentum: momentum of w and v; only with sgd.
+        weight_decay: weight decay of w and v; only with sgd.
+        gradient_clip: largest gradient norm of w and of v. 0: no clipping.
+        alpha_learning_rate: learning rate of α; its optimiser is Adam.
+        alpha_betas: the two betas of Adam for α.
         alpha_weight_decay: weight decay of α.
-        seed: of everything that the search draws.
+        seed: seed of all random numbers of the search.
 
     Raises:
         SettingError: a value out of range.
@@ -123,13 +124,13 @@ class SearchConfig:
 
     @property
     def rate_of_twin(self) -> float:
-        """The twin's learning rate at the start: its own or, where it has none, that of w."""
+        """The twin's learning rate at the start: ``twin_learning_rate``, else ``learning_rate``."""
         own = self.twin_learning_rate
         return self.learning_rate if own is None else own
 
     @property
     def optimiser_of_twin(self) -> str:
-        """Likewise its optimiser."""
+        """The twin's optimiser: ``twin_optimiser``, else ``optimiser``."""
         return self.optimiser if self.twin_optimiser is None else self.twin_optimiser
 
     def _check_rates(self) -> None:
@@ -141,8 +142,7 @@ class SearchConfig:
             if self.learning_rate_min > rate:
                 raise SettingError(
                     "learning_rate_min",
-                    f"expected at most {key}, {rate:g}, from which the rate falls, got "
-                    f"{self.learning_rate_min:g}",
+                    f"expected at most {key} ({rate:g}), got {self.learning_rate_min:g}",
                 )
 
     def _check_optimisers(self) -> None:
@@ -155,8 +155,8 @@ class SearchConfig:
             if kind != "sgd" and self.hypergradient != "first_order":
                 raise SettingError(
                     key,
-                    f"expected 'sgd' with hypergradient {self.hypergradient!r}, which looks "
-                    f"through a step of SGD, got {kind!r}",
+                    f"expected 'sgd' with hypergradient {self.hypergradient!r}, which "
+                    f"differentiates through a step of SGD, got {kind!r}",
                 )
 
 
@@ -175,13 +175,13 @@ LEAST = {
     "gradient_clip": 0,
     "alpha_learning_rate": 0,
     "alpha_weight_decay": 0,
-    "num_cells": 3,  # two are reductions, and α of the normal cell needs one too
+    "num_cells": 3,  # two reduction cells and at least one normal cell
 }
-"""The smallest value of each number."""
+"""The smallest valid value of each numeric setting."""
 
 
 def require_no_twin_settings(config: SearchConfig, penalty: str) -> None:
-    """Raises the `SettingError` of a setting that a penalty without a twin would ignore."""
+    """Raise a `SettingError` if a setting is stated that a penalty without a twin ignores."""
     without_twin = {
         "hypergradient": "first_order",
         "twin_steps": 1,

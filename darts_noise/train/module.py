@@ -1,10 +1,10 @@
 """Training of a discrete network, on real data or on noise, as a LightningModule.
 
-The recipe is DARTS's (arXiv:1806.09055, appendix A): SGD with a cosine schedule to zero, scheduled
-drop path, an auxiliary head; label smoothing and a rate that falls by a factor are its recipe for
-ImageNet. All else is off unless it is asked for. The length of the run, gradient clipping,
-gradient accumulation and precision are the Trainer's. No update is made from a loss or a gradient
-that is not finite; see `darts_noise.finite`.
+The default recipe is the recipe of DARTS (arXiv:1806.09055, appendix A): SGD with a cosine schedule
+to zero, scheduled drop path and an auxiliary head. Its recipe for ImageNet adds label smoothing and
+a learning rate that each epoch multiplies by a factor. All other options are off by default. The
+Trainer sets the number of epochs, gradient clipping, gradient accumulation and precision. The
+module makes no update from a loss or a gradient that is not finite; see `darts_noise.finite`.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,17 +41,18 @@ ADVICE = "try a smaller model.learning_rate, or trainer.gradient_clip_val"
 
 
 class TrainModule(PlainModule[TrainConfig]):
-    """Trains one discrete network.
+    """The training of one discrete network.
 
-    The network is made by `build`; by the Trainer's `ImageDataModule`, if it is not there by then;
-    or by a checkpoint: ``TrainModule.load_from_checkpoint(path).net`` is the trained network.
+    `build` makes the network. If `build` was not called, `setup` makes it for the Trainer's
+    `ImageDataModule`. A checkpoint makes it too: ``TrainModule.load_from_checkpoint(path).net`` is
+    the trained network.
 
     Args:
-        config: a `TrainConfig`, whose fields are the settings; or a genotype's name or file.
+        config: a `TrainConfig`, or the name or file of a genotype.
         settings: fields of `TrainConfig` by name, such as ``channels=16``.
 
     Raises:
-        SettingError: a value out of range, or an unknown name; here and in the methods below. Its
+        SettingError: a value out of range, or an unknown name. The methods below raise it too. Its
             key begins with ``model.``.
     """
 
@@ -62,13 +63,13 @@ class TrainModule(PlainModule[TrainConfig]):
     def __init__(self, config: TrainConfig | str | None = None, **settings: Any) -> None:
         super().__init__()
         self.configure(config_of(TrainConfig, config, settings))
-        self.learning_rate = self.config.learning_rate  # of the epoch
+        self.learning_rate = self.config.learning_rate  # of the current epoch
         self.compiled_forward: Callable[[Tensor], Tensor | WithAuxiliary] | None = None
         self.finite = FiniteCheck(ADVICE)
 
     @within("model")
     def build(self, genotype: Genotype, num_classes: int, in_channels: int) -> "TrainModule":
-        """Makes ``net`` for data of this form; the Trainer may run after that.
+        """Make ``net`` for the given numbers of classes and channels, and return the module.
 
         Raises:
             ValueError: a stem or a size that does not exist.
@@ -89,25 +90,25 @@ class TrainModule(PlainModule[TrainConfig]):
         return self.use(net, num_classes, in_channels)
 
     def leave_out_head(self, genotype: Genotype, shape: tuple[int, int, int]) -> None:
-        """Sets ``auxiliary_weight`` to 0 where images (C, H, W) are too small for the head."""
+        """Set ``auxiliary_weight`` to 0 if images (C, H, W) are too small for that head."""
         c = self.config
         if not auxiliary_fits(shape[1:], c.stem, c.stem_stride, genotype.choice("pooling")):
             self.configure(replace(c, auxiliary_weight=0.0))
 
     def use(self, net: nn.Module, num_classes: int, in_channels: int) -> "TrainModule":
-        """Takes any network in place of one of cells, with its form; the Trainer may run after.
+        """Train ``net``, which may be any network, and return the module.
 
-        Drop path is that of cells and does nothing to another network, whose checkpoint holds the
-        weights alone: hand the network over again before one is loaded.
+        ``drop_path`` has no effect on a network that is not made of cells. A checkpoint of such a
+        network holds only its weights, so call `use` again before you load the checkpoint.
 
         Args:
-            net: from normalised images (B, in_channels, H, W) to logits (B, num_classes).
-            num_classes: size of its last layer.
-            in_channels: of the images.
+            net: maps normalised images (B, in_channels, H, W) to logits (B, num_classes).
+            num_classes: number of logits.
+            in_channels: channels of the images.
         """
         c = self.config
         self.form = {"num_classes": num_classes, "in_channels": in_channels}
-        self.net = cast(Network, net)  # which it nearly always is
+        self.net = cast(Network, net)  # the usual type, for the type checker
         if c.channels_last:
             self.net.to(memory_format=torch.channels_last)
         mixes = c.mixup or c.cutmix
@@ -116,10 +117,10 @@ class TrainModule(PlainModule[TrainConfig]):
         return self
 
     def setup(self, stage: str) -> None:
-        """Builds what `build` has not yet, for the Trainer's data.
+        """Build the network for the Trainer's data if there is none yet.
 
         Raises:
-            ValueError: no genotype is named, or the data are not an `ImageDataModule`.
+            ValueError: ``genotype`` is not set, or the data are not an `ImageDataModule`.
         """
         if hasattr(self, "net"):
             return
@@ -128,7 +129,8 @@ class TrainModule(PlainModule[TrainConfig]):
         if genotype is None or not isinstance(data, ImageDataModule):
             raise ValueError(
                 "the training needs TrainModule(genotype=...) and "
-                "trainer.fit(module, datamodule=ImageDataModule(...)), or module.build(...) before"
+                "trainer.fit(module, datamodule=ImageDataModule(...)), or a call of "
+                "module.build(...) before"
             )
         self.build(load_genotype(genotype), data.num_classes, data.in_channels)
 
@@ -148,23 +150,23 @@ class TrainModule(PlainModule[TrainConfig]):
             self.build(Genotype.from_dict(form.pop("genotype")), **form)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, num_classes) of normalised images (B, C, H, W)."""
+        """Return the logits (B, num_classes) of normalised images (B, C, H, W)."""
         out = self.net(self._laid_out(x))
         return out.logits if isinstance(out, WithAuxiliary) else out
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
-        targets = labels  # (B,), or once mixed (B, num_classes)
+        targets = labels  # (B,); after mixing (B, num_classes)
         if self.mixing is not None:
             number = (self.current_epoch, batch_idx, self.global_rank)
             images, targets = self.mixing(images, labels, *number)
-            labels = targets.argmax(-1)  # accuracy is told by the stronger label
+            labels = targets.argmax(-1)  # the accuracy uses the label with the larger share
         smoothing = self.config.label_smoothing
         out = (self.compiled_forward or self.net)(self._laid_out(images))
         logits = out.logits if isinstance(out, WithAuxiliary) else out
         loss = F.cross_entropy(logits, targets, label_smoothing=smoothing)
         self.metrics.record("train", logits, labels, loss)
-        # For the progress bar while the epoch lasts; the epoch's mean takes its place at the end.
+        # For the progress bar during the epoch. At its end the mean over the epoch replaces it.
         self.log("train/loss", loss.detach(), on_step=True, on_epoch=False, logger=False)
         if isinstance(out, WithAuxiliary):
             auxiliary = F.cross_entropy(out.auxiliary, targets, label_smoothing=smoothing)
@@ -173,8 +175,8 @@ class TrainModule(PlainModule[TrainConfig]):
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        # With fp16, the scaler of the loss makes infinite gradients to find its scale, and leaves
-        # them out by itself.
+        # With fp16 the loss scaler produces infinite gradients while it looks for its scale. It
+        # skips these updates itself.
         if self.trainer.precision != "16-mixed":
             found = [p.grad for p in self.net.parameters() if p.grad is not None]
             self._require_finite([("a gradient", found)])
@@ -190,17 +192,19 @@ class TrainModule(PlainModule[TrainConfig]):
         self.finite.look(terms, step=step, epoch=epoch, rate=self.learning_rate)
 
     def configure_callbacks(self) -> list[pl.Callback]:
-        """The check that several processes hold the same weights and, where it is asked for, the
-        weights' moving average, from the first step's weights on and with BN statistics.
+        """Return the callbacks of the training.
 
-        Lightning swaps it in for validation, leaves it in place at the end of the training, and
-        saves it as ``state_dict`` beside ``current_model_state``, from which a run resumes.
+        One checks that all processes hold the same weights. If ``ema_decay`` is set, the other
+        keeps the moving average of the weights and the batch-norm statistics, from the weights of
+        the first step on. Lightning uses the average for validation and keeps it as the final
+        weights. A checkpoint stores the average as ``state_dict`` and the trained weights as
+        ``current_model_state``, from which a run resumes.
         """
         agreement = Agreement(lambda: {"weights": list(self.net.parameters())})
         decay = self.config.ema_decay
         if not decay:
             return [agreement]
-        # The device is named because the average is made while the network is still on the CPU.
+        # The average is made while the network is still on the CPU, so it needs the device.
         device = self.trainer.strategy.root_device
         average: Callable[[float], Callable[..., None]] = get_ema_multi_avg_fn
         return [agreement, WeightAveraging(device=device, multi_avg_fn=average(decay))]
@@ -213,7 +217,7 @@ class TrainModule(PlainModule[TrainConfig]):
         self.compiled_forward = None  # it cannot be pickled, and only training uses it
 
     def on_train_start(self) -> None:
-        self._follow_schedule()  # a run that resumes within an epoch does not start that epoch
+        self._follow_schedule()  # on_train_epoch_start is not called if a run resumes in an epoch
 
     def on_train_epoch_start(self) -> None:
         self._follow_schedule()
@@ -222,7 +226,7 @@ class TrainModule(PlainModule[TrainConfig]):
         epochs = max(self.trainer.max_epochs or 1, 1)
         if isinstance(self.net, Network):
             self.net.drop_path = self.config.drop_path * self.current_epoch / epochs
-        # Kept here: by the end of the epoch the schedule has moved on.
+        # Stored at the start of the epoch, because the schedule steps before the epoch's log.
         self.learning_rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -253,7 +257,7 @@ class TrainModule(PlainModule[TrainConfig]):
         return [make_guardable(optimiser)], [schedule]
 
     def _laid_out(self, images: Tensor) -> Tensor:
-        """The images in the memory format of the weights."""
+        """Return the images in the memory format of the weights."""
         if self.config.channels_last:
             return laid_out(images)
         return images

@@ -1,4 +1,4 @@
-"""What a measurement accepts as a network: a cell, or a function that makes any module.
+"""The networks that a measurement accepts: a cell, or a function that makes any module.
 
 >>> from torch import nn
 >>> def linear(num_classes, in_channels):
@@ -25,18 +25,18 @@ from darts_noise.space.published import load_genotype
 from darts_noise.train.settings import TrainConfig
 
 Factory = Callable[[int, int], nn.Module]
-"""(num_classes, in_channels) → a module from images (B, in_channels, H, W) to logits
-(B, num_classes), freshly initialised by torch's global generator."""
+"""A function (num_classes, in_channels) → module. The module maps images (B, in_channels, H, W) to
+logits (B, num_classes). Each call draws new initial weights from torch's global generator."""
 
 NetworkLike = str | Path | Genotype | Factory
-"""A published name, a `Genotype`, a path to a ``.json``, a run directory, or a `Factory`."""
+"""A published name, a `Genotype`, a path of a ``.json`` file, a run directory, or a `Factory`."""
 
 _MADE: WeakSet[nn.Module] = WeakSet()
-"""The modules that factories have made and that are still there."""
+"""The modules that factories have made and that still exist."""
 
 
 def loaded(network: NetworkLike) -> Genotype | Factory:
-    """The genotype that is named, or the factory.
+    """Return the named genotype, or the factory.
 
     Raises:
         ValueError: no such genotype.
@@ -55,10 +55,10 @@ def loaded(network: NetworkLike) -> Genotype | Factory:
 def make_network(
     network: Genotype | Factory, num_classes: int, in_channels: int, recipe: TrainConfig
 ) -> nn.Module:
-    """A fresh module without auxiliary head or drop path; see `Factory` for its form.
+    """Return a new module without auxiliary head and drop path; see `Factory` for its shapes.
 
     Raises:
-        ValueError: a size that does not exist, or a factory that makes something else.
+        ValueError: a size that does not exist, or a factory that does not return a new module.
     """
     if isinstance(network, Genotype):
         form: dict[str, Any] = {
@@ -75,11 +75,11 @@ def make_network(
         return cells
     net = network(num_classes, in_channels)
     if not isinstance(net, nn.Module):
-        raise SettingError("network", f"expected its function to make a module, got {net!r:.80}")
-    if net in _MADE:  # which would go on from where its last training left it
+        raise SettingError("network", f"expected the function to make a module, got {net!r:.80}")
+    if net in _MADE:  # its weights are already trained
         raise SettingError(
             "network",
-            f"expected its function to make a new module at every call, got the same "
+            f"expected the function to make a new module at every call, got the same "
             f"{type(net).__name__} again",
         )
     _MADE.add(net)
@@ -93,17 +93,19 @@ def suited_network(
     shape: tuple[int, int, int],
     recipe: TrainConfig,
 ) -> nn.Module:
-    """A module that has been seen to map images (B, C, H, W) to logits (B, num_classes).
+    """Return a module after a check that it maps images (B, C, H, W) to logits (B, num_classes).
 
-    To look at and not to train: torch's generator is left as it was.
+    The module is for inspection, not for training. The state of torch's generator does not change.
 
     Args:
-        name: of the network, for messages.
-        network: what makes it, and so are `num_classes` and `recipe`.
+        name: name of the network, for messages.
+        network: the genotype or factory, for `make_network`.
+        num_classes: number of classes.
         shape: (C, H, W) of an image.
+        recipe: the settings of a network of cells.
 
     Raises:
-        ValueError: as for `make_network`, or a network that does not suit the images.
+        ValueError: as for `make_network`, or the network does not suit the images.
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         net = make_network(network, num_classes, shape[0], recipe).eval()
@@ -118,7 +120,7 @@ def suited_network(
 
 
 def identify(network: Genotype | Factory, net: nn.Module) -> str:
-    """16 hexadecimal digits that differ between networks: of the cell and the module's layers."""
+    """Return 16 hexadecimal digits that identify a network: a hash of its cell and its layers."""
     cell: object = None
     if isinstance(network, Genotype):
         cell = {k: v for k, v in network.to_dict().items() if k != "meta"}

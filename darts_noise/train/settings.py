@@ -1,11 +1,11 @@
-"""The settings of a training and of the noise measurement. Nothing heavy is imported here.
+"""The settings of a training and of the noise measurement, without torch or Lightning.
 
-The grid's rates: the question is whether *some* ordinary training fits the noise, so each rate
-stands for a factor of about three around its optimiser's usual one. 0.1 is SGD's for networks with
-batch norm; a network without norms diverges there or dies, and needs 0.01. 1e-3 is Adam's own
-default, and small networks, which are far from where they could be after 1,600 steps of it, get
-there with ten times that. Smaller rates than these move too little in 100 epochs of 1,000 samples
-to add anything.
+The learning rates of the grid: the measurement asks whether *some* ordinary training fits the
+noise. So the rates cover the usual rates of each optimiser in steps of about a factor of three. 0.1
+is usual for SGD on networks with batch norm. A network without norms diverges or dies at 0.1 and
+needs 0.01. 1e-3 is the default of Adam. Small networks have not converged after 1,600 steps at
+1e-3, but they converge at 1e-2. Smaller rates change the weights too little in 100 epochs of 1,000
+samples to find a better fit.
 """
 
 import math
@@ -22,33 +22,34 @@ NoiseFamily = dict[str, Any] | str
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a discrete network is made and trained.
+    """The settings of a discrete network and of its training.
 
     Args:
-        genotype: the cell: a published name, a .json file, or a run directory; for train.py also
-            the name of a search. null for the newest search.
+        genotype: the cell: a published name, a .json file or a run directory. train.py also accepts
+            the name of a search. null: the newest search.
         channels: channels of a state before the first reduction.
-        parameters: the number of parameters, without auxiliary head; the channels that come nearest
-            are used in place of ``channels``. null uses ``channels``.
+        parameters: target number of parameters, without the auxiliary head; sets the channels to
+            the nearest match. null: use ``channels``.
         num_cells: cells of the network, with reductions at one and two thirds.
-        stem: small (images of 8×8 to 28×28 pixels), cifar or imagenet.
-        stem_stride: 1, 2 or 4, of the small or cifar stem.
-        auxiliary_weight: weight of the auxiliary head's loss; 0 for no head.
-        drop_path: probability of dropping an operation at the end; rises linearly from 0.
-        label_smoothing: share of the label's mass that is spread over all classes.
-        mixup: α of the Beta distribution that mixes the images and labels of a batch (MixUp); 0 for
-            none.
-        cutmix: the same for rectangles (CutMix); with both, one of the two per batch at random.
-        ema_decay: decay of the weights' moving average, which is then evaluated and saved; 0 for
-            none. It averages over about 1 / (1 − ema_decay) steps and starts at the first weights,
-            so a short run needs a smaller value.
-        learning_rate: at the start (SGD).
-        learning_rate_decay: factor on the rate after each epoch; null for a cosine to 0.
-        momentum: of SGD.
-        weight_decay: of SGD.
-        channels_last: keep the channels of a pixel together in memory; the same figures, faster.
-        compile: torch.compile the network for training; slow to start, then faster.
-        seed: of MixUp and CutMix.
+        stem: stem of the network: small (images of 8×8 to 28×28 pixels), cifar or imagenet.
+        stem_stride: stride of the small or cifar stem: 1, 2 or 4.
+        auxiliary_weight: weight of the auxiliary head's loss. 0: no auxiliary head.
+        drop_path: probability of dropping an operation in the last epoch; rises linearly from 0.
+        label_smoothing: share of the label that is spread evenly over all classes.
+        mixup: α of the Beta distribution with which MixUp mixes the images and labels of a batch.
+            0: no MixUp.
+        cutmix: α of the Beta distribution with which CutMix mixes rectangles of images. 0: no
+            CutMix. With mixup too, each batch uses one of the two at random.
+        ema_decay: decay of the moving average of the weights; the average is evaluated and saved.
+            0: no average. It covers about 1 / (1 − ema_decay) steps and starts at the first
+            weights, so a short run needs a smaller value.
+        learning_rate: learning rate of SGD at the start.
+        learning_rate_decay: factor on the learning rate after each epoch. null: a cosine to 0.
+        momentum: momentum of SGD.
+        weight_decay: weight decay of SGD.
+        channels_last: keep the channels of a pixel together in memory; same results, faster.
+        compile: torch.compile the network for training; starts slowly, then runs faster.
+        seed: seed of MixUp and CutMix.
 
     Raises:
         SettingError: a value out of range.
@@ -98,32 +99,33 @@ SGD_RATES = (0.01, 0.03, 0.1)
 ADAM_RATES = (1e-3, 3e-3, 1e-2)
 SEEDS = 3
 MOMENTUM = 0.9
-"""Of SGD."""
+"""Momentum of SGD."""
 GRADIENT_CLIP = 5.0
-"""Largest norm of the gradient, as in DARTS's own trainings."""
+"""Largest norm of the gradient, as in the trainings of DARTS."""
 
 
 GridPoint = tuple[str, float, int]
-"""Optimiser, learning rate and seed of a training."""
+"""The optimiser, the learning rate and the seed of a training."""
 
 
 @dataclass(frozen=True)
 class NoiseGrid:
-    """The trainings of a measurement; all rates fall to 0 on a cosine over the epochs.
+    """The grid of trainings of a measurement: optimisers, learning rates and seeds.
 
-    SGD has a momentum of 0.9. Weight decay stays where it belongs to what is measured, as in a
-    control with it. ``enough=1.0`` saves time and changes no largest accuracy.
+    All learning rates fall to 0 on a cosine over the epochs. SGD has a momentum of 0.9.
+    ``enough=1.0`` saves time and does not change the largest accuracy.
 
     Args:
-        sgd_rates: learning rates of SGD; empty for no SGD.
-        adam_rates: learning rates of Adam; empty for no Adam.
-        seeds: how many seeds of the initial weights and of the order, counted from 0.
-        weight_decay: of both optimisers; hides capacity, so 0 unless it is measured.
-        gradient_clip: largest norm of the gradient; 0 for none.
-        enough: make no further training after one of this accuracy; null makes all.
+        sgd_rates: learning rates of SGD. Empty: no SGD.
+        adam_rates: learning rates of Adam. Empty: no Adam.
+        seeds: number of seeds, counted from 0, of the initial weights and of the order of samples.
+        weight_decay: weight decay of both optimisers. It hides capacity; keep it at 0 unless you
+            measure its effect.
+        gradient_clip: largest norm of the gradient. 0: no clipping.
+        enough: stop the grid after a training with this accuracy. null: make all trainings.
 
     Raises:
-        SettingError: no training is left, or a value out of range.
+        SettingError: the grid has no training, or a value out of range.
     """
 
     sgd_rates: tuple[float, ...] = SGD_RATES
@@ -150,7 +152,7 @@ class NoiseGrid:
             raise SettingError("enough", f"expected more than 0 and at most 1, got {self.enough}")
 
     def __iter__(self) -> Iterator[GridPoint]:
-        """(optimiser, learning rate, seed); all of seed 0 first.
+        """Yield (optimiser, learning rate, seed) of each training, first all with seed 0.
 
         >>> list(NoiseGrid(sgd_rates=(0.1,), adam_rates=(0.01,), seeds=1))
         [('sgd', 0.1, 0), ('adam', 0.01, 0)]
@@ -160,7 +162,7 @@ class NoiseGrid:
             yield from (("adam", rate, seed) for rate in self.adam_rates)
 
     def __str__(self) -> str:
-        """As a card shows it.
+        """Return the text that a card shows.
 
         >>> print(NoiseGrid(adam_rates=(), seeds=1))
         SGD 0.01, 0.03, 0.1; 1 seed each; weight decay 0; gradients clipped at 5
@@ -178,9 +180,9 @@ class NoiseGrid:
 
 
 class Protocol(NamedTuple):
-    """What a protocol takes where nothing is said, and the arguments that it has no use for."""
+    """The defaults of a protocol and the arguments that it does not use."""
 
-    samples: int | None  # None for as many as there are real images
+    samples: int | None  # None: the number of real images
     epochs: int
     unused: tuple[str, ...]
 
@@ -193,26 +195,27 @@ PROTOCOLS: Mapping[str, Protocol] = {
 
 
 def require_protocol(protocol: str) -> None:
-    """Raises the `SettingError` that lists what is valid unless ``protocol`` is."""
+    """Raise a `SettingError` that lists the valid protocols if ``protocol`` is not one of them."""
     if protocol not in PROTOCOLS:
         raise SettingError("protocol", unknown("protocol", protocol, PROTOCOLS))
 
 
 @dataclass(frozen=True)
 class NoiseConfig:
-    """How well the trained cell fits noise, measured after the training.
+    """The settings of the noise check: how well the trained cell fits noise.
 
     Args:
         check: also train the cell on noise.
-        family: what the noise check trains on; see darts_noise.list_noise(). Several with a weight
-            each: {uniform: 2, random_pixels: 1}.
-        protocol: quick (one training as the clean run), converged or selectivity (grids).
-        samples: images of noise; null for as many as there are real images (quick) or 1000 (grids).
-        epochs: passes over them; null for trainer.max_epochs (quick) or at most 100 (grids).
-        controls: positive controls of converged: a list of networks or names of cells; null for
+        family: noise family; see darts_noise.list_noise(). Several families with a weight each:
+            {uniform: 2, random_pixels: 1}.
+        protocol: quick (one training with the recipe of the clean run), converged or selectivity
+            (grids of trainings).
+        samples: images in the noise set. null: the number of real images (quick) or 1000 (grids).
+        epochs: passes over the noise set. null: trainer.max_epochs (quick) or at most 100 (grids).
+        controls: positive controls of converged: names of control networks or of cells. null:
             resnet18.
-        runs: noise_runs.json of an interrupted run, to go on from it.
-        grid: the trainings of converged and selectivity.
+        runs: noise_runs.json of an interrupted run; the measurement resumes from it.
+        grid: the grid of trainings of converged and selectivity.
 
     Raises:
         SettingError: a value out of range, an unknown protocol, or a setting that the protocol does

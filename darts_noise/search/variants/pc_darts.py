@@ -1,4 +1,4 @@
-"""PC-DARTS: operations on part of the channels, weights on edges (Xu 2020, arXiv:1907.05737)."""
+"""PC-DARTS: operations on part of the channels, and edge weights (Xu 2020, arXiv:1907.05737)."""
 
 import torch
 import torch.nn.functional as F
@@ -13,12 +13,12 @@ from darts_noise.search.variants.variant import Variant, register_variant
 
 
 class PartialMixedOperation(nn.Module):
-    """A mixed operation on the first 1/``parts`` of the channels; the others pass by.
+    """A mixed operation on the first 1/``parts`` of the channels; the other channels bypass it.
 
-    x (B, C, H, W) and weights (operations,) → (B, C, H', W'), channels shuffled afterwards so that
-    the next edge works on others. Where the stride is 2, a 2×2 max-pool takes the bypass along. An
-    edge's own weight (the sum of its operations' weights, 1 without edge normalisation) scales both
-    parts, as in the paper.
+    Shapes: x (B, C, H, W) and weights (operations,) → (B, C, H', W'). The output channels are
+    shuffled, so that the next edge works on other channels. With stride 2 the bypass is a 2×2
+    max-pool. The weight of the edge (the sum of its operations' weights; 1 without edge
+    normalisation) scales both parts, as in the paper.
     """
 
     def __init__(self, whole: MixedOperation, parts: int) -> None:
@@ -40,8 +40,9 @@ class PcDarts(Variant):
     """Partial channels and edge normalisation.
 
     Args:
-        parts: K; an operation works on 1/K of the channels.
-        edge_normalisation: learn a weight for each edge too, a softmax over a node's edges.
+        parts: K: an operation works on 1/K of the channels.
+        edge_normalisation: also learn a weight for each edge, with a softmax over the edges of a
+            node.
     """
 
     implementation = "textbook"

@@ -1,4 +1,4 @@
-"""SmoothDARTS: w learns at perturbed architecture weights (Chen & Hsieh 2020, arXiv:2002.05283)."""
+"""SmoothDARTS: w trains at a perturbed relaxed α (Chen & Hsieh 2020, arXiv:2002.05283)."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from darts_noise.search.variants.variant import Variant, Weights, register_varia
 
 
 class Perturbed(Variant):
-    """The radius ε grows linearly over the search, from a tenth of its final value."""
+    """A perturbation whose radius ε grows linearly over the search from 0.1 of its final value."""
 
     def __init__(self, radius: float = 0.3) -> None:
         if not 0 < radius <= 1:
@@ -32,10 +32,10 @@ class Perturbed(Variant):
 
 @register_variant("smooth_darts_random")
 class SmoothRandom(Perturbed):
-    """SDARTS-RS: uniform noise within ±ε on every weight.
+    """SDARTS-RS: uniform noise between −ε and ε on every relaxed weight.
 
     Args:
-        radius: ε at the end.
+        radius: ε at the end of the search.
     """
 
     def perturb(self, weights: Weights, loss: Callable[[Weights], Tensor]) -> Weights:
@@ -44,11 +44,11 @@ class SmoothRandom(Perturbed):
 
 @register_variant("smooth_darts_adversarial")
 class SmoothAdversarial(Perturbed):
-    """SDARTS-ADV: the weights within ±ε at which w's loss is largest, by projected ascent.
+    """SDARTS-ADV: projected gradient ascent to the relaxed weights within ±ε with the largest loss.
 
     Args:
-        radius: ε at the end.
-        steps: of ascent, each a gradient of w's loss.
+        radius: ε at the end of the search.
+        steps: number of ascent steps. Each step computes one gradient of w's loss.
     """
 
     def __init__(self, radius: float = 0.3, steps: int = 7) -> None:
