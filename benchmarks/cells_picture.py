@@ -1,8 +1,8 @@
-"""The picture of the start page: the cells of the digits network that comes with the package.
+"""Draw the picture of the start page: the cells of the digits network that the package ships.
 
     python -m benchmarks.cells_picture
 
-writes ``docs/images/digits_cells.svg`` and ``.png``.
+The command writes ``docs/images/digits_cells.svg`` and ``.png``.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The tables of README and docs, made from the files in ``docs/results``.
+"""Write the tables of the README and the docs from the files in ``docs/results``.
 
     python -m benchmarks.tables
 
@@ -24,7 +24,7 @@ SUMMARY = (
     ("CIFAR-10", "cifar10_study", ("lambda_1",), "resnet18"),
     ("digits", "main_job_digits", ("lambda_1",), "lambda_0"),
 )
-"""Of the README: data, file or study, networks, and the control of the last column."""
+"""The README's table: data, file or study, networks, and the control of the last column."""
 
 Found = dict[str, Any]
 Row = list[str]
@@ -36,13 +36,13 @@ def load(name: str) -> Found:
 
 
 def load_all(pattern: str) -> Iterator[tuple[str, Found]]:
-    """The files of one benchmark, each with its device, precision and number of threads."""
+    """Yield the files of one benchmark, each with its device, precision and number of threads."""
     for path in sorted(RESULTS.glob(f"{pattern}.json")):
         yield described(path.stem, pattern.removesuffix("*")), load(path.stem)
 
 
 def described(name: str, prefix: str) -> str:
-    """Where a benchmark ran, from the name of its file.
+    """Return the device and the options of a benchmark from the name of its file.
 
     >>> described("search_step_cpu_float32_2_threads", "search_step_")
     'CPU, float32, 2 threads'
@@ -62,7 +62,7 @@ def percent(share: float, digits: int = 1) -> str:
 
 
 def networks_of(name: str) -> list[Found]:
-    """The networks of a study, or those of `benchmarks.main_job` in the same form."""
+    """Return the networks of a study, or the networks of `benchmarks.main_job` in the same form."""
     if (RESULTS / name).is_dir():
         found: list[Found] = load(f"{name}/results")["networks"]
         return found
@@ -76,7 +76,7 @@ def networks_of(name: str) -> list[Found]:
 
 
 def spread(network: Found, figure: str, digits: int = 1) -> str:
-    """Mean ± sample deviation over the seeds in per cent, and n if it is not all of them.
+    """Return the mean ± the sample deviation over seeds in per cent, and n if seeds are missing.
 
     >>> spread({"seeds": [{"test": 0.98}, {"test": 0.96}]}, "test", 2)
     '97.00 ± 1.41'
@@ -96,13 +96,14 @@ def spread(network: Found, figure: str, digits: int = 1) -> str:
 
 
 def noise_figures(seeds: Iterable[Found]) -> list[str]:
-    """The measurements on noise that any of the seeds has, such as ``converged/uniform``."""
+    """Return the noise measurements that at least one seed has, such as ``converged/uniform``."""
     keys = dict.fromkeys(key for seed in seeds for key in seed)
     return [key for key in keys if key.startswith(("converged/", "quick/"))]
 
 
 def heading(figure: str) -> str:
-    """
+    """Return the column heading of a noise measurement.
+
     >>> heading("converged/random_pixels"), heading("quick/uniform")
     ('random pixels', 'uniform, quick')
     """
@@ -111,7 +112,7 @@ def heading(figure: str) -> str:
 
 
 def summary() -> Iterator[Row]:
-    """A few networks of each data set, for the README."""
+    """Yield the README's table: a few networks of each data set."""
     yield ["data", "network", "test accuracy", "noise accuracy", "control's noise accuracy"]
     for data, name, chosen, control in SUMMARY:
         networks = {network["network"]: network for network in networks_of(name)}
@@ -125,7 +126,7 @@ def summary() -> Iterator[Row]:
 
 
 def networks(name: str) -> Iterator[Row]:
-    """Every network of a study, with all that was measured on noise."""
+    """Yield the table of all networks of a study, with all noise measurements."""
     found = networks_of(name)
     noise = noise_figures(seed for network in found for seed in network["seeds"])
     yield ["network", "n", "parameters", "test", *map(heading, noise)]
@@ -138,7 +139,7 @@ def networks(name: str) -> Iterator[Row]:
 
 
 def seeds(name: str, network: str) -> Iterator[Row]:
-    """The cell of each seed of a network, and its figures."""
+    """Yield the table of the seeds of a network: each cell and its figures."""
     files = sorted((RESULTS / name / "records").glob(f"{network}-*"))
     records = [json.loads(file.read_text("utf-8")) for file in files]
     families = dict.fromkeys(family for record in records for family in record["converged"])
@@ -160,7 +161,8 @@ def seeds(name: str, network: str) -> Iterator[Row]:
 
 
 def cell_text(nodes: list[list[list[Any]]]) -> str:
-    """
+    """Return the operations of a cell, node by node.
+
     >>> cell_text([[["conv_3x3", 0], ["skip_connect", 1]], [["conv_1x1", 2]]])
     'conv_3x3 + skip_connect; conv_1x1'
     """
@@ -207,7 +209,7 @@ def penalties() -> Iterator[Row]:
 
 
 def growth() -> Iterator[Row]:
-    """The exponents of a search step's cost in each size that was varied alone."""
+    """Yield the table of exponents: how the cost of a search step grows with each size."""
     named = {"batch": "batch size", "side": "image side", "candidates": "operations per edge"}
     yield ["device", "size", "exponent of the time", "exponent of the peak memory"]
     for device, found in load_all("growth_*"):
@@ -273,10 +275,10 @@ TABLES: dict[str, Callable[[], Iterable[Row]]] = {
 
 
 def table(name: str) -> str:
-    """A table in Markdown.
+    """Return a table in Markdown.
 
     Raises:
-        ValueError: no such table, or a file that lacks a figure; the message names the table.
+        ValueError: no such table, or a file lacks a figure. The message names the table.
     """
     if name not in TABLES:
         raise ValueError(f"no table {name!r}; expected one of {', '.join(TABLES)}")
@@ -289,7 +291,7 @@ def table(name: str) -> str:
 
 
 def filled(text: str) -> str:
-    """The text of a page with its tables as the files have them."""
+    """Return the text of a page with tables filled from the files."""
     return PLACE.sub(lambda place: f"{place[1]}\n{table(place[2])}\n\n{place[3]}", text)
 
 
