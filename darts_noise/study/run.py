@@ -160,9 +160,9 @@ class Study:
         if before:
             # The records of another study, or of a start that knew more networks or families.
             known = self.queue.found()
-            for unit, found in written(self.folder, self.units):
-                if unit.key not in known:
-                    self.queue.restore(unit, found)
+            for key, found in written(self.folder):
+                if key not in known:
+                    self.queue.restore(key, found)
             self.queue.settings = before
         stated = plain(self.config)
         for key in DECIDED:
