@@ -54,7 +54,7 @@ def write_results(
     proposals: list[Record],
     about: Mapping[str, Any],
 ) -> StudyResult:
-    """Write the files of the results into the folder of a study.
+    """Write the results of a study into its folder.
 
     Args:
         folder: of the study.
@@ -63,15 +63,15 @@ def write_results(
         proposals: those that are measured.
         about: the command and the settings, as the file states them.
     """
-    networks = compared_networks(config)
     records = records_of(config, found)
     for record in records:
         file = folder / "records" / f"{record['network']}-seed{record['seed']}.json"
         write_text(file, _json(record))
         if record["cell"] is not None:
             Genotype.from_dict(record["cell"]["genotype"]).to_json(folder / "cells" / file.name)
-    shown = fits_of(config)
-    summaries = [summary_of(network, records, shown) for network in networks]
+    summaries = [
+        summary_of(network, records, fits_of(config)) for network in compared_networks(config)
+    ]
     result: Record = {
         "positive_control": positive_control(config, records),
         "networks": [summary for summary in summaries if summary["seeds"]],
