@@ -29,6 +29,15 @@ def test_a_type_checker_sees_the_same_names():
     assert seen == dn.MODULES
 
 
+def test_a_function_keeps_its_name_from_the_folder_that_has_the_same():
+    """Whichever is asked for first."""
+    for first in ("import darts_noise.study.settings", "_ = dn.study", "import darts_noise.study"):
+        code = f"import darts_noise as dn; {first}; from darts_noise.study import settings"
+        code = f"{code}; import darts_noise.study.run; assert dn.study is darts_noise.study"
+        code = f"{code}; assert dn.StudyConfig is settings.StudyConfig; assert callable(dn.study)"
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="has no attribute 'create_modle'"):
         _ = dn.create_modle

@@ -22,13 +22,14 @@ CONFIGS = [
     dn.NoiseGrid,
     dn.RunConfig,
     dn.TrainerConfig,
+    dn.StudyConfig,
 ]
 HEAVY = ("torch", "numpy", "pytorch_lightning", "torchvision", "sklearn", "matplotlib")
 
 
 def test_settings_are_read_without_anything_heavy():
     parts = ", ".join(
-        f"darts_noise.{part}.settings" for part in ("data", "search", "train", "runs")
+        f"darts_noise.{part}.settings" for part in ("data", "search", "train", "runs", "study")
     )
     code = f"import sys, {parts}; print([name for name in {HEAVY} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)

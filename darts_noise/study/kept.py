@@ -5,27 +5,21 @@ study whose database is lost goes on from them, and so does another's that is co
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from darts_noise.errors import SettingError
-from darts_noise.noise.families import describe_noise
 from darts_noise.runs.run import plain
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.json_file import read_json, shown_path
 from darts_noise.space.published import load_genotype
 from darts_noise.study.settings import StudyConfig
-from darts_noise.study.units import Part, Unit, compared_networks
+from darts_noise.study.units import PROTOCOLS, compared_networks
 
+NEEDED = {"cell": {"genotype", "model"}, "test": {"test_accuracy", "diverged", "parameters"}}
 OF_NOISE = {"accuracy", "accuracy_largest", "chance"}
-NEEDED: Mapping[Part, set[str]] = {
-    "cell": {"genotype", "model"},
-    "test": {"test_accuracy", "diverged", "parameters"},
-    "converged": OF_NOISE,
-    "quick": OF_NOISE,
-}
-"""What a study itself reads of what is found."""
+"""What a study itself reads of a cell, a training and a noise fit."""
 DEFAULT = "the default"
 """Stands for a value that is not there."""
 
@@ -111,29 +105,32 @@ def written_settings(folder: Path) -> dict[str, Any]:
     return dict(settings)
 
 
-def written(folder: Path, units: Iterable[Unit]) -> Iterator[tuple[Unit, dict[str, Any]]]:
-    """Yield each unit that the records in a study's folder have, with what was found.
+def written(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield what the records in a study's folder have, each with the key of its unit.
 
     Raises:
         ValueError: a record that is none; the message names the file.
     """
-    for unit in units:
-        file = folder / "records" / f"{unit.network.key}-seed{unit.seed}.json"
-        record = read_json(file) if file.is_file() else {}
-        if not isinstance(record, Mapping):
-            raise ValueError(f"{shown_path(file)}: expected a record, got another JSON value")
-        found = record.get(unit.part)
-        if unit.family is not None:
-            found = found.get(describe_noise(unit.family)) if isinstance(found, Mapping) else None
-        if found is None:
-            continue
-        needed = NEEDED[unit.part]
-        if not isinstance(found, Mapping) or not needed <= found.keys():
-            keys = ", ".join(sorted(needed))
-            raise ValueError(f"{shown_path(file)}: {unit.part}: expected an object with {keys}")
-        if unit.part == "cell":
+    for file in sorted((folder / "records").glob("*-seed*.json")):
+        record = read_json(file)
+        if not isinstance(record, Mapping) or not {"network", "seed"} <= record.keys():
+            raise ValueError(f"{shown_path(file)}: expected a record of a network and seed")
+        unit = f"{record['network']}/{record['seed']}"
+        parts = {part: record.get(part) for part in ("cell", "test")}
+        for protocol in PROTOCOLS:
+            fits = record.get(protocol)
+            for family, fit in fits.items() if isinstance(fits, Mapping) else ():
+                parts[f"{protocol}/{family}"] = fit
+        for part, found in parts.items():
+            needed = NEEDED.get(part, OF_NOISE)
+            if found is None:
+                continue
+            if not isinstance(found, Mapping) or not needed <= found.keys():
+                keys = ", ".join(sorted(needed))
+                raise ValueError(f"{shown_path(file)}: {part}: expected an object with {keys}")
             try:
-                Genotype.from_dict(found["genotype"])
+                if part == "cell":
+                    Genotype.from_dict(found["genotype"])
             except ValueError as error:
                 raise ValueError(f"{shown_path(file)}: cell: {error}") from None
-        yield unit, dict(found)
+            yield f"{unit}/{part}", dict(found)

@@ -136,10 +136,10 @@ class Queue:
                 return trial
         return None
 
-    def restore(self, unit: Unit, found: Record) -> None:
+    def restore(self, unit: str, found: Record) -> None:
         """Take in what was found elsewhere."""
         trial = optuna.trial.create_trial(
-            value=accuracy_of(found) or 0.0, user_attrs={UNIT: unit.key, FOUND: found}
+            value=accuracy_of(found) or 0.0, user_attrs={UNIT: unit, FOUND: found}
         )
         self.units.add_trial(trial)
 

@@ -6,7 +6,7 @@ All of them are made anew from what is known at the time.
 import json
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,11 @@ from darts_noise.report.card import describe_hardware, versions
 from darts_noise.report.noise_plane import NetworkPoint, draw_noise_plane
 from darts_noise.report.style import save_figure
 from darts_noise.space.genotype import Genotype
-from darts_noise.space.json_file import read_json
 from darts_noise.study.settings import POSITIVE_CONTROL, StudyConfig
-from darts_noise.study.units import PROPOSAL, Compared, Unit, compared_networks, units_of
+from darts_noise.study.units import PROTOCOLS, Compared, compared_networks
 from darts_noise.train.noise_record import CONTROL_ACCURACY
 
 Record = dict[str, Any]
-PROTOCOLS = ("converged", "quick")
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def write_results(
     proposals: list[Record],
     about: Mapping[str, Any],
 ) -> StudyResult:
-    """Write the files of the results into the folder of a study.
+    """Write the results of a study into its folder.
 
     Args:
         folder: of the study.
@@ -65,13 +63,15 @@ def write_results(
         proposals: those that are measured.
         about: the command and the settings, as the file states them.
     """
-    records = records_of(units_of(config), found)
+    records = records_of(config, found)
     for record in records:
         file = folder / "records" / f"{record['network']}-seed{record['seed']}.json"
-        write_text(file, _json(with_earlier(record, file)))
+        write_text(file, _json(record))
         if record["cell"] is not None:
             Genotype.from_dict(record["cell"]["genotype"]).to_json(folder / "cells" / file.name)
-    summaries = [summary_of(network, records) for network in compared_networks(config)]
+    summaries = [
+        summary_of(network, records, fits_of(config)) for network in compared_networks(config)
+    ]
     result: Record = {
         "positive_control": positive_control(config, records),
         "networks": [summary for summary in summaries if summary["seeds"]],
@@ -93,56 +93,51 @@ def _json(value: Mapping[str, Any]) -> str:
 # ------------------------------------------------------------------------------ records
 
 
-def records_of(units: Iterable[Unit], found: Mapping[str, Record]) -> list[Record]:
-    """Return a record per network and seed of which anything is known, in the units' order."""
-    records: dict[tuple[str, int], Record] = {}
-    for unit in units:
-        if unit.key not in found or unit.network.control == PROPOSAL:
-            continue
-        new: Record = {
-            "network": unit.network.key,
-            "title": unit.network.title,
-            "seed": unit.seed,
-            "cell": None,
-            "test": None,
-            "converged": {},
-            "quick": {},
-        }
-        record = records.setdefault((unit.network.key, unit.seed), new)
-        if unit.family is None:
-            record[unit.part] = found[unit.key]
-        else:
-            record[unit.part][describe_noise(unit.family)] = found[unit.key]
-    return list(records.values())
+def fits_of(config: StudyConfig) -> dict[str, str]:
+    """Return what the table shows of the noise fits: figure → heading."""
+    names = [describe_noise(family) for family in config.families]
+    shown = {f"converged/{name}": f"{name} noise" for name in names}
+    if config.quick is not None:
+        shown[f"quick/{names[0]}"] = f"{names[0]} noise, quick"
+    return shown
 
 
-def with_earlier(record: Record, file: Path) -> Record:
-    """Return the record with what its file has of families that this start does not ask for."""
-    earlier = read_json(file) if file.is_file() else None
-    if not isinstance(earlier, Mapping):
-        return record
-    joined = {**record, **{p: record[p] or earlier.get(p) for p in ("cell", "test")}}
-    for protocol in PROTOCOLS:
-        fits = earlier.get(protocol)
-        joined[protocol] = {**(fits if isinstance(fits, Mapping) else {}), **record[protocol]}
-    return joined
+def records_of(config: StudyConfig, found: Mapping[str, Record]) -> list[Record]:
+    """Return a record of all that is known of each network and seed, where anything is."""
+    rank = {describe_noise(family): i for i, family in enumerate(config.families)}
+    records = []
+    for network in compared_networks(config):
+        for seed in range(network.seeds):
+            start = f"{network.key}/{seed}/"
+            known = {k.removeprefix(start): found[k] for k in sorted(found) if k.startswith(start)}
+            record = {"network": network.key, "title": network.title, "seed": seed}
+            record |= {part: known.get(part) for part in ("cell", "test")}
+            for protocol in PROTOCOLS:
+                fits = {k.partition("/")[2]: v for k, v in known.items() if k.startswith(protocol)}
+                order = sorted(fits, key=lambda family: rank.get(family, len(rank)))
+                record[protocol] = {family: fits[family] for family in order}
+            if known:
+                records.append(record)
+    return records
 
 
-def figures_of(record: Record) -> Record:
+def figures_of(record: Record, fits: Iterable[str]) -> Record:
     """Return the numbers that are compared; None for a training that diverged."""
     figures: Record = {"seed": record["seed"]}
     if test := record["test"]:
         figures["parameters"] = test["parameters"]
         figures["test_accuracy"] = None if test["diverged"] else test["test_accuracy"]
-    for protocol in PROTOCOLS:
-        for family, fit in record[protocol].items():
-            figures[f"{protocol}/{family}"] = fit["accuracy"]
+    for key in fits:
+        protocol, _, family = key.partition("/")
+        if family in record[protocol]:
+            figures[key] = record[protocol][family]["accuracy"]
     return figures
 
 
-def summary_of(network: Compared, records: Iterable[Record]) -> Record:
+def summary_of(network: Compared, records: Iterable[Record], fits: Collection[str]) -> Record:
     """Return mean, deviation and n of every figure of a network, and those of every seed."""
-    seeds = [figures_of(record) for record in records if record["network"] == network.key]
+    own = [record for record in records if record["network"] == network.key]
+    seeds = [figures_of(record, fits) for record in own]
     names = dict.fromkeys(name for seed in seeds for name in seed if name != "seed")
     return {
         "network": network.key,
@@ -246,11 +241,7 @@ def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def _networks(config: StudyConfig, networks: list[Record]) -> list[str]:
-    families = [describe_noise(family) for family in config.families]
-    columns = {"test_accuracy": "test accuracy"}
-    columns |= {f"converged/{family}": f"{family} noise" for family in families}
-    if config.quick is not None:
-        columns[f"quick/{families[0]}"] = f"{families[0]} noise, quick"
+    columns = {"test_accuracy": "test accuracy", **fits_of(config)}
     rows = []
     for summary in networks:
         seeds = len(summary["seeds"])

@@ -12,7 +12,7 @@ from rich.console import Console
 from darts_noise.data.module import ImageDataModule
 from darts_noise.errors import SettingError, within
 from darts_noise.noise.datasets import root_of_others
-from darts_noise.noise.families import describe_noise, make_noise, require_noise
+from darts_noise.noise.families import describe_noise, make_noise
 from darts_noise.runs.folder import write_config
 from darts_noise.runs.run import Interrupted, plain, quiet_lightning
 from darts_noise.runs.stops import sigterm_like_ctrl_c
@@ -79,17 +79,16 @@ def tabulate(
 
 def check_names(config: StudyConfig) -> None:
     """Raise the error of the first noise family or cell that does not exist."""
-    keys = ["noise_family", *("unseen_families" for _ in config.unseen_families)]
-    for key, family in zip(keys, config.families, strict=True):
-        with _named(key):
-            require_noise(family)
-    names = [describe_noise(family) for family in config.families]
-    if len(set(names)) < len(names):
-        expected = f"expected distinct ones, other than {names[0]}"
-        raise SettingError("unseen_families", f"{expected}, got {', '.join(names[1:])}")
+    names: list[str] = []
+    for family in config.families:
+        with _named("unseen_families" if names else "noise_family"):
+            name = describe_noise(family)
+            if name in names:
+                raise ValueError(f"expected distinct ones, other than {names[0]}, got {name}")
+            names.append(name)
     for name, cells in config.cells.items():
-        for source in [cells] if isinstance(cells, str) else cells:
-            with _named(f"cells.{name}"):
+        with _named(f"cells.{name}"):
+            for source in [cells] if isinstance(cells, str) else cells:
                 load_genotype(source)
 
 
@@ -123,18 +122,7 @@ def _named(key: str) -> Iterator[None]:
 
 
 class Study:
-    """A study in its folder, and one of its workers.
-
-    Args:
-        config: what is compared, and how.
-        runs: folder that holds all runs; the study's is ``study/<name>`` below it.
-        command: by which it was started.
-        console: where progress is shown; None for standard output.
-
-    Raises:
-        SettingError: the folder holds a study with other settings.
-        ValueError: the study goes on from results and records, one of which is none.
-    """
+    """A study in its folder, and one of its workers; see `study`."""
 
     def __init__(
         self,
@@ -160,9 +148,10 @@ class Study:
         if before:
             # The records of another study, or of a start that knew more networks or families.
             known = self.queue.found()
-            for unit, found in written(self.folder, self.units):
-                if unit.key not in known:
-                    self.queue.restore(unit, found)
+            for key, found in written(self.folder):
+                if key not in known:
+                    self.queue.restore(key, found)
+        if before and not of_queue:
             self.queue.settings = before
         stated = plain(self.config)
         for key in DECIDED:

@@ -6,7 +6,7 @@ are checked when the study begins.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from darts_noise.configured import changed
@@ -52,17 +52,20 @@ DECIDED = (
 """Keys of a search and of a training whose values are the study's."""
 
 
+def _require(holds: bool, key: str, problem: str) -> None:
+    if not holds:
+        raise SettingError(key, problem)
+
+
 def _require_least(config: Any, **least: int) -> None:
     """Raise the error of the first number that is smaller than it may be."""
     for key, lowest in least.items():
         value = getattr(config, key)
-        if value is not None and value < lowest:
-            raise SettingError(key, f"expected {lowest} or more, got {value}")
+        _require(value is None or value >= lowest, key, f"expected {lowest} or more, got {value}")
 
 
 def _require_plain(key: str, name: str) -> None:
-    if not is_plain(name):
-        raise SettingError(key, f"expected {PLAIN}, got {shown(name)}")
+    _require(is_plain(name), key, f"expected {PLAIN}, got {shown(name)}")
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,6 @@ class SearchSetup:
         data: the images.
         model: what the search chooses from, and how.
         trainer: Lightning's Trainer.
-
-    Raises:
-        SettingError: a Trainer that a search cannot follow.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -94,9 +94,6 @@ class TrainSetup:
         data: the images.
         model: the network and its recipe.
         trainer: Lightning's Trainer.
-
-    Raises:
-        SettingError: no test batch is left.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -104,8 +101,8 @@ class TrainSetup:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
     def __post_init__(self) -> None:
-        if self.trainer.limit_test_batches == 0:
-            raise SettingError("trainer.limit_test_batches", "expected some, since a study tests")
+        limit = self.trainer.limit_test_batches
+        _require(limit != 0, "trainer.limit_test_batches", "expected some, since a study tests")
 
 
 @dataclass(frozen=True)
@@ -118,9 +115,6 @@ class Control:
             without cells.
         model: fields of `TrainConfig` that differ from the study's training.
         stem_stride: of resnet18.
-
-    Raises:
-        SettingError: a value out of range.
     """
 
     seeds: int | None = None
@@ -145,9 +139,6 @@ class Converged:
         seeds: trainings with each.
         gradient_clip: largest norm of a gradient; 0 for none.
         enough: accuracy after which no further training is made.
-
-    Raises:
-        SettingError: a value out of range.
     """
 
     samples: int = 1000
@@ -163,16 +154,10 @@ class Converged:
         _require_least(self, samples=2, epochs=1, batch_size=2)
         self.grid()
 
-    def grid(self, weight_decay: float = 0.0, enough: float | None = None) -> NoiseGrid:
-        """Return the trainings of one measurement; `enough` in place of this one's."""
-        return NoiseGrid(
-            sgd_rates=self.sgd_rates,
-            adam_rates=self.adam_rates,
-            seeds=self.seeds,
-            weight_decay=weight_decay,
-            gradient_clip=self.gradient_clip,
-            enough=self.enough if enough is None else enough,
-        )
+    def grid(self, **replaced: float) -> NoiseGrid:
+        """Return the trainings of one measurement."""
+        own = {f.name: getattr(self, f.name) for f in fields(NoiseGrid) if hasattr(self, f.name)}
+        return NoiseGrid(**{**own, **replaced})
 
 
 @dataclass(frozen=True)
@@ -181,9 +166,6 @@ class Quick:
 
     Args:
         samples: N of the noise set. null: as many as there are images to train on.
-
-    Raises:
-        SettingError: fewer than two samples.
     """
 
     samples: int | None = None
@@ -203,9 +185,6 @@ class Sample:
         validation_fraction: share of the training images that judge a proposal; the test images
             never do.
         seed: of the sampler, the searches and the trainings.
-
-    Raises:
-        SettingError: a value out of range, or nothing to propose.
     """
 
     trials: int = 0
@@ -215,20 +194,14 @@ class Sample:
 
     def __post_init__(self) -> None:
         _require_least(self, trials=0, seed=0)
-        if not 0 < self.validation_fraction < 1:
-            raise SettingError(
-                "validation_fraction",
-                f"expected more than 0 and less than 1, got {self.validation_fraction}",
-            )
-        if self.trials and not self.settings:
-            raise SettingError("settings", "expected noise_weight or another setting, got none")
+        share, key = self.validation_fraction, "validation_fraction"
+        _require(0 < share < 1, key, f"expected more than 0 and less than 1, got {share}")
+        some = bool(self.settings) or not self.trials
+        _require(some, "settings", "expected noise_weight or another setting, got none")
         for key, values in self.settings.items():
-            if not (values if isinstance(values, list) else _is_range(values)):
-                raise SettingError(
-                    f"settings.{key}",
-                    "expected a list of values, or low, high and perhaps log with a low above 0, "
-                    f"got {values}",
-                )
+            good = bool(values) if isinstance(values, list) else _is_range(values)
+            expected = "expected a list of values, or low, high and perhaps log with a low above 0"
+            _require(good, f"settings.{key}", f"{expected}, got {values}")
 
 
 def _is_range(values: object) -> bool:
@@ -290,17 +263,15 @@ class StudyConfig:
         if self.name is not None:
             _require_plain("name", self.name)
         weights = self.noise_weights
-        numbers = all(type(w) in (int, float) and 0 <= w < math.inf for w in weights)
-        if not numbers or len(set(weights)) < len(weights):
-            raise SettingError("noise_weights", f"expected distinct numbers from 0, got {weights}")
-        if self.parameters is None and self.train.model.parameters is not None:
-            raise SettingError("train.model.parameters", "expected it as a key of the study itself")
+        good = all(type(w) in (int, float) and 0 <= w < math.inf for w in weights)
+        good = good and len(set(weights)) == len(weights)
+        _require(good, "noise_weights", f"expected distinct numbers from 0, got {weights}")
+        own = self.parameters is not None or self.train.model.parameters is None
+        _require(own, "train.model.parameters", "expected it as a key of the study itself")
         for name, cells in self.cells.items():
             _require_plain("cells", name)
-            if not cells:
-                raise SettingError(
-                    f"cells.{name}", "expected a cell, or a list with one for each seed"
-                )
+            expected = "expected a cell, or a list with one for each seed"
+            _require(bool(cells), f"cells.{name}", expected)
         quick: object = self.quick
         if isinstance(quick, Mapping):  # as a file has it; the controls likewise
             with within("quick"):
@@ -321,22 +292,18 @@ class StudyConfig:
             control = replace(control, model={**CONTROLS[name], **control.model})
             with within("model"):
                 changed(self.train.model, control.model)
-            if not control.test and name not in WITHOUT_CELLS:
-                expected = f"expected true for a network of cells; {', '.join(WITHOUT_CELLS)} may"
-                raise SettingError("test", f"{expected} have false")
-            if name in OF_A_SEARCH and (control.seeds or 0) > self.seeds:
-                raise SettingError(
-                    "seeds",
-                    f"expected at most the {self.seeds} of the searches, got {control.seeds}",
-                )
-        if name == "regularised" and 0 not in self.noise_weights:
-            raise SettingError(
-                "controls.regularised", "expected 0 among noise_weights, whose cell it has"
-            )
-        if name == "matched" and not any(self.noise_weights):
-            raise SettingError(
-                "controls.matched", "expected a noise weight of more than 0 to match"
-            )
+        seeds, weights = control.seeds or 0, self.noise_weights
+        for holds, key, expected in (
+            (control.test or name in WITHOUT_CELLS, ".test", "true, since it is made of cells"),
+            (
+                name not in OF_A_SEARCH or seeds <= self.seeds,
+                ".seeds",
+                f"at most the {self.seeds} of the searches, got {seeds}",
+            ),
+            (name != "regularised" or 0 in weights, "", "0 among noise_weights, whose cell it has"),
+            (name != "matched" or any(weights), "", "a noise weight of more than 0 to match"),
+        ):
+            _require(holds, f"controls.{name}{key}", f"expected {expected}")
         return control
 
     @property
@@ -360,13 +327,11 @@ class StudyConfig:
             setup, _, rest = key.partition(".")
             group, _, name = rest.partition(".")
             if key == WEIGHT:
-                if type(value) not in (int, float):
-                    raise SettingError(key, f"expected numbers, got {value!r}")
+                _require(type(value) in (int, float), key, f"expected numbers, got {value!r}")
                 continue
-            if setup not in setups or group not in GROUPS:
-                raise SettingError(
-                    key, "expected noise_weight, search.<group>.<key> or train.<group>.<key>"
-                )
+            known = setup in setups and group in GROUPS
+            expected = "expected noise_weight, search.<group>.<key> or train.<group>.<key>"
+            _require(known, key, expected)
             with within(setup):
                 with within(group):
                     part = changed(getattr(setups[setup], group), {name: value})

@@ -20,6 +20,8 @@ from darts_noise.study.settings import (
 from darts_noise.train.settings import NoiseFamily
 
 Part = Literal["cell", "test", "validation", "converged", "quick"]
+PROTOCOLS: tuple[Part, ...] = ("converged", "quick")
+"""Parts that are noise fits."""
 GIVEN, PROPOSAL = "given", "proposal"
 """In place of a control's name: a cell that the config names; a search with proposed settings."""
 TITLES = {

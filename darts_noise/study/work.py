@@ -129,13 +129,14 @@ class Worker:
                 "batch_size": data.config.batch_size,
             }
         else:
-            positive = self.network.control == POSITIVE_CONTROL
-            weight_decay = self.network.own.model.get("weight_decay", 0.0)
+            grid = {"weight_decay": self.network.own.model.get("weight_decay", 0.0)}
+            if self.network.control == POSITIVE_CONTROL:
+                grid["enough"] = CONTROL_ACCURACY
             own = {
                 "samples": how.samples,
                 "epochs": how.epochs,
                 "batch_size": how.batch_size,
-                "grid": how.grid(weight_decay, CONTROL_ACCURACY if positive else None),
+                "grid": how.grid(**grid),
                 "controls": {},
                 "path": self.folder / file,
                 "progress": False,

@@ -128,7 +128,10 @@ def test_records_without_results_are_refused(ended, study):
         (lambda record: "{", r"-seed0\.json: not JSON"),
         (lambda record: "[]", r"-seed0\.json: expected a record"),
         (lambda record: json.dumps({**record, "test": {}}), r"-seed0\.json: test: expected an"),
-        (lambda record: json.dumps({**record, "quick": {"uniform": 1}}), r"json: quick: expected"),
+        (
+            lambda record: json.dumps({**record, "quick": {"uniform": 1}}),
+            r"json: quick/uniform: expected",
+        ),
         (
             lambda record: json.dumps({**record, "cell": {"genotype": 1, "model": {}}}),
             r"-seed0\.json: cell: expected an object, got 1",

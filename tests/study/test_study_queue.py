@@ -147,7 +147,7 @@ def test_a_database_out_of_reach_ends_no_signs_of_life(queue, monkeypatch):
 
 
 def test_what_was_found_elsewhere_is_taken_in(units, queue):
-    queue().restore(units[0], FOUND)
+    queue().restore(units[0].key, FOUND)
     assert queue().found() == {units[0].key: FOUND}
     assert not queue().work(units[0], lambda: pytest.fail("made again"))
 

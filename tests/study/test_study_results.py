@@ -7,6 +7,7 @@ from studies import small
 
 from darts_noise.study.results import (
     figures_of,
+    fits_of,
     positive_control,
     proposals_of,
     records_of,
@@ -14,7 +15,7 @@ from darts_noise.study.results import (
     table,
 )
 from darts_noise.study.settings import Sample
-from darts_noise.study.units import compared_networks, units_of
+from darts_noise.study.units import compared_networks
 
 
 def fit(accuracy):
@@ -47,7 +48,7 @@ FOUND = {
 
 
 def records(found=FOUND):
-    return records_of(units_of(CONFIG), found)
+    return records_of(CONFIG, found)
 
 
 def test_a_record_holds_all_that_is_known_of_a_network_and_seed():
@@ -57,7 +58,7 @@ def test_a_record_holds_all_that_is_known_of_a_network_and_seed():
     first = found[0]
     assert first["converged"] == {"uniform": fit(0.3), "gaussian": fit(0.4)}
     assert first["quick"] == {"uniform": fit(0.12)}
-    assert figures_of(first) == {
+    assert figures_of(first, fits_of(CONFIG)) == {
         "seed": 0,
         "parameters": 1000,
         "test_accuracy": 0.9,
@@ -69,7 +70,7 @@ def test_a_record_holds_all_that_is_known_of_a_network_and_seed():
 
 def test_a_summary_has_mean_deviation_and_n_and_every_seed():
     network = next(n for n in compared_networks(CONFIG) if n.key == "lambda_1")
-    found = summary_of(network, records())
+    found = summary_of(network, records(), fits_of(CONFIG))
     assert found["test_accuracy"] == {
         "mean": pytest.approx(0.85),
         "sd": pytest.approx(statistics.stdev([0.9, 0.8])),
@@ -89,7 +90,9 @@ def test_the_positive_control_reaches_99_per_cent_with_every_seed_or_is_flagged(
 
 def shown(found, proposals=()):
     made = records(found)
-    summaries = [summary_of(network, made) for network in compared_networks(CONFIG)]
+    summaries = [
+        summary_of(network, made, fits_of(CONFIG)) for network in compared_networks(CONFIG)
+    ]
     return table(
         CONFIG,
         {
