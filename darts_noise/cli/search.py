@@ -44,7 +44,8 @@ class SearchCLI(ScriptCLI):
 def check_settings(cli: ScriptCLI) -> None:
     """Raises `UserError` for settings that Lightning takes and a search cannot follow."""
     model, trainer = cli.config["model"], cli.config["trainer"]
-    if str(trainer["precision"]) in ("16", "16-mixed"):
+    # α moves by steps that are lost where it is held in half precision.
+    if str(trainer["precision"]) in ("16", "16-mixed", "16-true", "bf16-true"):
         raise UserError("trainer.precision: the search runs in 32-true or bf16-mixed")
     if trainer["gradient_clip_val"]:
         raise UserError("trainer.gradient_clip_val: a search clips by model.gradient_clip instead")
