@@ -129,7 +129,8 @@ class TrainerConfig:
 
 def check_trainer(config: SearchConfig, trainer: TrainerConfig) -> None:
     """Raise the error of the first setting that Lightning takes and a search cannot follow."""
-    if str(trainer.precision) in ("16", "16-mixed"):
+    # The small steps of α are lost where α itself is held in half precision.
+    if str(trainer.precision) in ("16", "16-mixed", "16-true", "bf16-true"):
         raise SettingError("trainer.precision", "the search runs in 32-true or bf16-mixed")
     if trainer.gradient_clip_val:
         raise SettingError(

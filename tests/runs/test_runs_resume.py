@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +156,38 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
     assert not (stopped / "card.json").exists()
     MAIN[kind][0](["--resume", f"--runs={tmp_path}"])
     assert_same(stopped, unbroken)
+
+
+@pytest.fixture
+def any_algorithm_again() -> Iterator[None]:
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.cuda
+@pytest.mark.usefixtures("any_algorithm_again")
+@pytest.mark.parametrize(
+    ("kind", "owner", "name", "number"),
+    [("search", SearchStep, "_step_weights", 3), ("train", TrainModule, "training_step", 4)],
+)
+def test_on_a_gpu_it_goes_on_to_the_same_bits_with_deterministic_algorithms(
+    kind: str,
+    owner: type,
+    name: str,
+    number: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    on_a_gpu = ["--trainer.accelerator=gpu", "--trainer.devices=1", "--trainer.deterministic=true"]
+    if kind == "search":  # of images in colour, with a filter whose border is mirrored
+        on_a_gpu += ["--model.space=low_pass", "--data.grey=false"]
+    unbroken = run(kind, tmp_path / "unbroken", *on_a_gpu)
+    with monkeypatch.context() as patch:
+        at_call(patch, owner, name, number, lambda: signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(SystemExit):
+            run(kind, tmp_path, *on_a_gpu)
+    MAIN[kind][0](["--resume", f"--runs={tmp_path}"])
+    assert_same(tmp_path / kind / "r", unbroken)
 
 
 class KilledError(BaseException):

@@ -247,16 +247,17 @@ def test_a_shipped_config_is_accepted(path, read):
     assert path.read_text().startswith("# ")
 
 
-def test_the_commands_of_the_readme_are_accepted(read, monkeypatch):
+def test_the_command_and_the_sample_of_the_docs_are_accepted(read, monkeypatch):
     monkeypatch.chdir(ROOT)
-    readme = (ROOT / "docs" / "study.md").read_text()
-    commands = re.findall(r"^python -m darts_noise\.study (.*)$", readme, re.MULTILINE)
+    page = (ROOT / "docs" / "study.md").read_text()
+    commands = re.findall(r"^darts-noise study (.*)$", page, re.MULTILINE)
     assert commands
     for arguments in map(shlex.split, commands):
         read(*arguments)
-    sample = yaml.safe_load(re.search(r"`sample: (\{.*?\})`", readme.replace("\n", " "))[1])
+    [block] = [b for b in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "sample:" in b]
+    sample = yaml.safe_load(block)["sample"]
     options = [f"--sample.{key}={json.dumps(value)}" for key, value in sample.items()]
-    assert read(CONFIGS[0], *options).sample.trials == 20
+    assert read(CONFIGS[0], *options).sample.trials == sample["trials"]
 
 
 def test_a_config_nested_too_deeply_is_refused(capsys, tmp_path):
