@@ -168,7 +168,7 @@ def any_algorithm_again() -> Iterator[None]:
 @pytest.mark.usefixtures("any_algorithm_again")
 @pytest.mark.parametrize(
     ("kind", "owner", "name", "number"),
-    [("search", SearchStep, "_step_weights", 3), ("train", TrainModule, "training_step", 4)],
+    [("search", SearchModule, "_step_weights", 3), ("train", TrainModule, "training_step", 4)],
 )
 def test_on_a_gpu_it_goes_on_to_the_same_bits_with_deterministic_algorithms(
     kind: str,
