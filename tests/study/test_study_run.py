@@ -78,7 +78,8 @@ def test_killed_at_every_unit_it_ends_as_one_that_was_not(when, tmp_path, monkey
 def test_an_interrupted_study_shows_what_it_has_and_goes_on(tmp_path, monkeypatch):
     made_up(monkeypatch)
     with monkeypatch.context() as patched:
-        patched.setattr(MadeUp, "noise", lambda *a: os.kill(os.getpid(), signal.SIGINT))
+        # Tests that a shell runs in the background ignore SIGINT.
+        patched.setattr(MadeUp, "noise", lambda *a: signal.default_int_handler(2, None))
         with pytest.raises(Interrupted) as stop:
             dn.study(small(**LEAST), runs=tmp_path)
         assert (stop.value.run, stop.value.status) == (tmp_path / "study" / "small", 130)
