@@ -93,7 +93,7 @@ def test_the_card_says_what_was_searched(small_runs):
 def test_the_function_finds_what_the_command_found(small_runs, tmp_path, capsys, no_drawings):
     """With the settings in the run's own config; nothing is printed but to the console given."""
     stated = yaml.safe_load((small_runs.search / "config.yaml").read_text())
-    console = Console(file=io.StringIO())
+    console = Console(file=io.StringIO(), width=1000)
     found = dn.search(
         dn.ImageDataModule(**stated["data"]),
         dn.SearchConfig(**stated["model"]),
