@@ -17,6 +17,7 @@ from darts_noise.runs.folder import write_config
 from darts_noise.runs.run import Interrupted, plain, quiet_lightning
 from darts_noise.runs.stops import sigterm_like_ctrl_c
 from darts_noise.runs.train import Trained
+from darts_noise.runs.trainer import silent_trainer
 from darts_noise.search.module import SearchModule
 from darts_noise.space.published import load_genotype
 from darts_noise.study.kept import fixed_settings, require_same, written, written_settings
@@ -93,16 +94,18 @@ def check_names(config: StudyConfig) -> None:
 
 
 def check_data(config: StudyConfig) -> None:
-    """Raise the error of data that cannot be used, and of noise that cannot be made of them, before
-    the first unit needs them."""
+    """Raise the error of data, noise or Trainer that cannot be used, before the first unit needs
+    them."""
     setup, weight = config.search, max(config.noise_weights, default=1.0)
     model = replace(setup.model, noise_weight=weight, noise_family=config.noise_family)
     with within("search"):
+        silent_trainer(setup.trainer)
         data = ImageDataModule(setup.data)
         data.setup()
         SearchModule(model).build(data)
         data.train_stream()
     with within("train"):
+        silent_trainer(config.train.trainer)
         data = ImageDataModule(config.train.data)
         data.setup()
         data.train_stream()
