@@ -521,6 +521,6 @@ def test_a_loaded_module_refuses_other_noise(digits, tmp_path):
     _, run = searched(digits())
     run.save_checkpoint(tmp_path / "a.ckpt")
     again = dn.SearchModule.load_from_checkpoint(tmp_path / "a.ckpt", noise_samples=31)
-    with pytest.raises(dn.SettingError, match="expected the noise set that the checkpoint") as no:
+    with pytest.raises(dn.SettingError, match="expected the noise set of the checkpoint") as no:
         trainer().fit(again, datamodule=digits())
     assert no.value.key == "model.noise_family"
