@@ -110,12 +110,12 @@ def _finished(process: subprocess.Popen[str], runs: Path) -> tuple[Any, Any]:
 
 def _call(argv: list[str]) -> int:
     """The exit status of ``search.py``, run in this process."""
-    from darts_noise.cli import search
+    from darts_noise.cli.program import main
 
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-            search.main(argv)
+            main(["search", *argv])
     except SystemExit as left:
         if left.code not in (None, 0, 130):
             raise ValueError(printed.getvalue()) from None
