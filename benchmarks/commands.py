@@ -1,4 +1,4 @@
-"""The scripts as a user calls them, measured: what the benchmarks of whole runs share."""
+"""Functions that the benchmarks share: measure a script, describe the machine, store results."""
 
 import json
 import os
@@ -8,15 +8,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from darts_noise.atomic import write_text
-from darts_noise.report.card import versions
+from darts_noise.report.card import describe_hardware, versions
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
 
 
 def measured(script: str, *options: str) -> tuple[float, int]:
-    """Wall time in seconds and peak resident memory in MiB of a script of the project."""
+    """Run a script of the project; return its wall time in seconds and peak memory in MiB."""
     started = time.perf_counter()
     command = [sys.executable, script, *options]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
@@ -26,12 +28,12 @@ def measured(script: str, *options: str) -> tuple[float, int]:
     return time.perf_counter() - started, usage.ru_maxrss // 1024
 
 
-def surroundings() -> dict[str, Any]:
-    """Hardware and versions, as every file of results states them."""
-    return {
-        "hardware": {"cores": os.cpu_count(), "threads": os.environ.get("OMP_NUM_THREADS")},
-        "versions": versions(),
-    }
+def surroundings(device: str = "cpu") -> dict[str, Any]:
+    """Return the hardware and the versions for a file of results, with the GPU's name if any."""
+    hardware = {"cores": os.cpu_count(), "threads": os.environ.get("OMP_NUM_THREADS")}
+    if device != "cpu":
+        hardware["gpu"] = describe_hardware(torch.device(device))
+    return {"hardware": hardware, "versions": versions()}
 
 
 def card_of(run: Path) -> dict[str, Any]:
@@ -40,5 +42,5 @@ def card_of(run: Path) -> dict[str, Any]:
 
 
 def store(name: str, result: dict[str, Any]) -> None:
-    """Writes ``docs/results/<name>.json``; called after each run, so that none is lost."""
+    """Write ``docs/results/<name>.json``. Call it after each run, so that no run is lost."""
     write_text(RESULTS / f"{name}.json", json.dumps(result, indent=1) + "\n")

@@ -1,5 +1,6 @@
 """What is not finite is named, with step and rate; a GPU's answers are read together."""
 
+import copy
 import math
 
 import pytest
@@ -47,8 +48,7 @@ def test_the_answers_of_cuda_are_read_together_and_the_first_is_named():
         look(check, ONE)
 
 
-@pytest.mark.usefixtures("like_cuda")
-@pytest.mark.parametrize(
+MAKE = pytest.mark.parametrize(
     "make",
     [
         lambda p: SGD(p, 0.1, momentum=0.9, weight_decay=0.1),
@@ -56,22 +56,57 @@ def test_the_answers_of_cuda_are_read_together_and_the_first_is_named():
     ],
     ids=["SGD", "Adam"],
 )
-def test_an_answer_that_waits_to_be_read_holds_every_update_back(make):
-    weight = torch.nn.Parameter(torch.ones(3))
+
+
+@MAKE
+def test_an_answer_that_waits_to_be_read_holds_every_update_back(make, device, request):
+    if device.type == "cpu":
+        request.getfixturevalue("like_cuda")
+    weight = torch.nn.Parameter(torch.ones(3, device=device))
     optimiser = make_guardable(make([weight]))
     check = FiniteCheck("")
 
-    def update(gradient):
-        weight.grad = gradient
-        look(check, gradient)
+    def update(*entries):
+        weight.grad = torch.tensor(entries, device=device)
+        look(check, weight.grad)
         check.guard(optimiser)
         optimiser.step()
         return weight.detach().clone()
 
-    first = update(ONE)
-    second = update(ONE)
+    first = update(1.0, 1.0, 1.0)
+    second = update(1.0, 1.0, 1.0)
     assert not torch.equal(first, second)
-    for gradient in (torch.full((3,), math.nan), ONE, torch.full((3,), math.inf), ONE):
-        assert torch.equal(update(gradient), second)
+    for entry in (math.nan, 1.0, math.inf, 1.0):
+        assert torch.equal(update(1.0, entry, 1.0), second)
     with pytest.raises(NotFiniteError):
         check.read()
+
+
+@MAKE
+@pytest.mark.parametrize("written_on", ["cpu", "like cuda"])
+def test_the_state_of_a_run_on_another_device_leaves_the_form_as_it_is(
+    make, written_on, monkeypatch
+):
+    """A run may go on elsewhere: what guards its updates there is decided there."""
+
+    def made(on):
+        with monkeypatch.context() as patch:
+            patch.setattr("darts_noise.finite.reads_at_once", lambda device: on == "cpu")
+            weight = torch.nn.Parameter(torch.ones(3))
+            return make_guardable(make([weight])), weight
+
+    def step(optimiser, weight):
+        weight.grad = torch.ones(3)
+        optimiser.step()
+
+    written, weight = made(written_on)
+    step(written, weight)
+    optimiser, other = made("like cuda" if written_on == "cpu" else "cpu")
+    form = optimiser.param_groups[0]["fused"]
+    with torch.no_grad():
+        other.copy_(weight)
+    optimiser.load_state_dict(copy.deepcopy(written.state_dict()))
+    assert optimiser.param_groups[0]["fused"] == form != written.param_groups[0]["fused"]
+    step(written, weight)
+    step(optimiser, other)
+    torch.testing.assert_close(other, weight)

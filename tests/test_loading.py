@@ -43,7 +43,10 @@ def refused(path, words, cls=dn.TrainModule, **settings):
     assert "\n" not in str(error.value)
 
 
-def test_our_own_are_loaded(tmp_path):
+@pytest.mark.parametrize("saved_on", ["cpu", "gpu"])
+def test_our_own_are_loaded(tmp_path, saved_on, request):
+    if saved_on == "gpu":
+        request.getfixturevalue("as_of_a_gpu")
     module = saved(tmp_path / "a.ckpt")
     again = dn.TrainModule.load_from_checkpoint(tmp_path / "a.ckpt")
     images = torch.rand(2, 1, 8, 8)

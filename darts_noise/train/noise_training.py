@@ -21,8 +21,8 @@ from darts_noise.data.batches import BatchStream
 from darts_noise.data.images import LabelledImages, Normalisation
 from darts_noise.data.seeds import Stream, derive_seed
 from darts_noise.reading import EVALUATION_BATCH, laid_out, read
-from darts_noise.train.noise_grid import MOMENTUM
 from darts_noise.train.noise_record import NoiseRun
+from darts_noise.train.settings import MOMENTUM
 
 Due = Callable[[int, int], bool]
 """(steps taken, steps of an epoch) → whether the accuracy is to be read now."""
@@ -119,6 +119,7 @@ def train_from_scratch(
     """
     started = time.perf_counter()
     key = derive_seed(base_seed, Stream.NOISE, seed)
+    scale = fabric.strategy.precision.state_dict()  # of the loss in fp16, which each training moves
     with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
         torch.manual_seed(key)
         raw = make()
@@ -157,6 +158,7 @@ def train_from_scratch(
                 schedule.step()
                 if watch is not None:
                     watch(step // per_epoch, best or 0.0)
+    fabric.strategy.precision.load_state_dict(scale)
     return NoiseRun(
         network,
         task.name,

@@ -37,6 +37,14 @@ def test_others_read_a_sealed_checkpoint_as_any(tmp_path: Path) -> None:
     assert torch.load(tmp_path / LAST, weights_only=True)["number"] == 3
 
 
+@pytest.mark.usefixtures("as_of_a_gpu")
+def test_what_was_saved_on_a_gpu_is_read_without_one(tmp_path: Path) -> None:
+    save(tmp_path, 3)
+    with pytest.raises((RuntimeError, AssertionError)):
+        torch.load(tmp_path / LAST, weights_only=True)
+    assert load(tmp_path / LAST) == 3
+
+
 def test_the_checkpoint_before_is_kept(tmp_path: Path) -> None:
     for number in range(3):
         save(tmp_path, number)

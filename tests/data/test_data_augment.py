@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darts_noise.data import Augmentation, Normalisation, cutout, random_crop, random_flip
+from darts_noise.data.augment import Augmentation, cutout, random_crop, random_flip
+from darts_noise.data.images import Normalisation
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -100,7 +101,6 @@ def test_negative_pixels_are_refused(setting: dict[str, int]) -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_a_gpu_sees_the_same_augmentation() -> None:
     images = torch.rand(32, 3, 8, 8)
     augmentation = Augmentation(2, True, 4)

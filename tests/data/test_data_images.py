@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from darts_noise.data import ImageDataset, LabelledImages, Normalisation, channel_statistics
+from darts_noise.data.images import ImageDataset, LabelledImages, Normalisation, channel_statistics
 
 
 def random_images(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -111,7 +111,6 @@ def test_wrong_channels_and_statistics_are_refused() -> None:
 
 
 @pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_statistics_and_normalisation_are_the_same_on_a_gpu() -> None:
     images = random_images(50, 3, 8, 8)
     normalisation = channel_statistics(images)

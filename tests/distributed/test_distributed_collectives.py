@@ -6,8 +6,9 @@ from typing import NoReturn
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import Unwaited
 from torch import Tensor
-from two_processes import in_two_processes
+from two_processes import alone_in_a_group, in_two_processes
 
 from darts_noise.distributed import collectives
 from darts_noise.distributed.agreement import OutOfStepError, checksum, require_agreement
@@ -52,6 +53,12 @@ def test_batch_norm_over_processes_is_that_of_the_whole_batch(tmp_path: Path) ->
     for k in (3, 4):
         torch.testing.assert_close(first[k], whole[k])
         assert torch.equal(first[k], second[k])
+
+
+def test_batch_norm_over_processes_never_waits_for_a_gpu() -> None:
+    x, mean, variance = images().to("meta"), *torch.ones(2, 3, device="meta")
+    with Unwaited():
+        synchronised_batch_norm(x, mean, variance, None, None, 0.1, 1e-5)
 
 
 def of_a_step() -> list[Tensor]:
@@ -121,6 +128,26 @@ def test_alone_nothing_is_asked_of_torch_distributed() -> None:
     assert collectives.on_first_process(lambda: 3) == 3
     assert collectives.from_every_process(4) == [4]
     require_agreement({"α": [x]}, 0)
+
+
+def test_a_group_of_one_is_asked_as_one_of_many_is(
+    device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told that they are two, each function goes through the backend."""
+    x, scale = images().to(device), torch.ones(3, device=device)
+    expected = F.batch_norm(x, None, None, scale, scale, True, 0.1, 1e-5)
+    w = torch.tensor([1.0, 3.0], device=device, requires_grad=True)
+    monkeypatch.setattr(collectives, "process_count", lambda: 2)
+    with alone_in_a_group(device):
+        found = synchronised_batch_norm(x, scale.clone(), scale.clone(), scale, scale, 0.1, 1e-5)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+        [half] = collectives.average_over_processes([w.square()])
+        [slope] = torch.autograd.grad(half.sum(), w, create_graph=True)
+        assert torch.equal(slope, w)
+        assert torch.autograd.grad(slope.sum(), w)[0].tolist() == [1.0, 1.0]
+        assert collectives.true_everywhere(w > 2).tolist() == [False, True]
+        assert collectives.on_first_process(lambda: {"made": 1}) == {"made": 1}
+        assert collectives.from_every_process("said")[0] == "said"
 
 
 def without_the_other() -> str | None:

@@ -8,14 +8,14 @@ import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from two_processes import in_two_processes
+from two_processes import alone_in_a_group, in_two_processes
 
 import darts_noise as dn
 from darts_noise.data.batches import BatchStream
 from darts_noise.nets.synchronised import SynchronisedNorms
 
 STEPS = 3
-EXACT: dict[str, Any] = {"precision": "64-true"}
+EXACT: dict[str, Any] = {"precision": "64-true", "accelerator": "cpu"}
 
 
 @pytest.fixture(autouse=True)
@@ -46,14 +46,14 @@ class Watched(pl.Callback):
 
 
 def searched(settings: dict[str, Any], trainer: dict[str, Any]) -> dict[str, Any]:
-    """Runs a small search in this process, alone or as one of two."""
+    """Runs a small search in this process, alone or as one of its group."""
     pl.seed_everything(0, verbose=False)
     together: dict[str, Any] = {}
     if dist.is_initialized():
-        together = {"devices": 2, "strategy": "ddp", "plugins": [SynchronisedNorms()]}
+        together = {"devices": dist.get_world_size(), "strategy": "ddp"}
+        together |= {"plugins": [SynchronisedNorms()]}
     watched = Watched()
     run = pl.Trainer(
-        accelerator="cpu",
         max_epochs=1,
         limit_train_batches=STEPS,
         limit_val_batches=1,
@@ -63,8 +63,7 @@ def searched(settings: dict[str, Any], trainer: dict[str, Any]) -> dict[str, Any
         enable_model_summary=False,
         num_sanity_val_steps=0,
         callbacks=[watched],
-        **together,
-        **trainer,
+        **{**together, **trainer},
     )
     module = dn.SearchModule(
         **{
@@ -114,6 +113,16 @@ def test_two_processes_make_the_steps_of_one(case: str, tmp_path: Path) -> None:
     assert both[0]["cell"] == both[1]["cell"] == alone["cell"]
     for name, value in alone["figures"].items():
         assert [part["figures"][name] for part in both] == pytest.approx([value] * 2, abs=1e-6)
+
+
+def test_a_group_of_one_makes_the_steps_of_one_process(device: torch.device) -> None:
+    trainer = {**EXACT, "accelerator": device.type, "devices": 1}
+    alone = searched(CASES["first order"], trainer)
+    with alone_in_a_group(device):
+        grouped = searched(CASES["first order"], trainer)
+    for one, other in zip(grouped["steps"], alone["steps"], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
+    assert grouped["cell"] == alone["cell"]
 
 
 def test_lightnings_own_synchronised_norms_are_refused() -> None:

@@ -1,7 +1,8 @@
-"""Runs a function in two processes that have joined over gloo, as torchrun would start them."""
+"""Two processes that have joined over gloo, as torchrun would start them, and a group of one."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,3 +30,16 @@ def _join(rank: int, function: Callable[..., Any], folder: str, args: tuple[Any,
     dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
     torch.save(function(*args), f"{folder}/{rank}.pt")
     dist.destroy_process_group()
+
+
+@contextmanager
+def alone_in_a_group(device: torch.device) -> Iterator[None]:
+    """Within it this process is a group, over NCCL on a GPU, which two processes cannot share."""
+    backend, more = "gloo", {}
+    if device.type == "cuda":
+        backend, more = "nccl", {"device_id": torch.device("cuda", torch.cuda.current_device())}
+    dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, **more)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()

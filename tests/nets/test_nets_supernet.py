@@ -1,5 +1,7 @@
 """The supernet against the reference values, and against the discrete network."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -81,6 +83,62 @@ def test_every_space_and_number_of_nodes(space, nodes):
     assert logits.shape == (2, 10)
     gradients = torch.autograd.grad(logits.square().sum(), list(arch.parameters()))
     assert all(g.abs().sum() > 0 for g in gradients)
+
+
+def found(net, arch, images, autocast=False):
+    """Logits, the gradients of a loss by α as one vector, and those by w with the textbook's names;
+    as float64 on the CPU."""
+    device = images.device.type
+    with torch.autocast(device, torch.bfloat16, enabled=autocast):
+        logits = net(images, arch())
+    loss = F.cross_entropy(logits, torch.arange(len(images), device=device))
+    alphas, weights = list(arch.parameters()), list(net.parameters())
+    values = torch.autograd.grad(loss, [*alphas, *weights], materialize_grads=True)
+    for weight, value in zip(weights, values[len(alphas) :], strict=True):
+        weight.data = value
+    by_name = net if net.implementation == "textbook" else net.to_textbook()
+    figures = {"logits": logits, "α": torch.cat([v.flatten() for v in values[: len(alphas)]])}
+    figures |= dict(by_name.named_parameters())
+    return {name: value.detach().double().cpu() for name, value in figures.items()}
+
+
+@pytest.fixture(params=["darts", pytest.param("noise", marks=pytest.mark.slow)])
+def cases(request, device):
+    """The textbook in float64 on the CPU, then both implementations in float32 on the device."""
+    torch.manual_seed(0)
+    form = {"channels": 4, "num_cells": 4, "nodes": 2}
+    textbook = dn.SuperNet(request.param, **form, implementation="textbook")
+    shared = dn.SuperNet(request.param, **form).load_textbook(textbook)
+    arch, images = dn.Architecture(request.param, 2), torch.randn(8, 3, 12, 12)
+    with torch.no_grad():
+        for alpha in arch.parameters():
+            alpha.normal_()
+    exact = (module.double() for module in copy.deepcopy((textbook, arch)))
+    return [
+        (*exact, images.double()),
+        *((net.to(device), arch.to(device), images.to(device)) for net in (textbook, shared)),
+    ]
+
+
+def test_both_implementations_are_exact_on_every_device(cases):
+    expected, *others = (found(*case) for case in cases)
+    for figures in others:
+        for name, value in expected.items():
+            largest = value.abs().max().item()
+            torch.testing.assert_close(figures[name], value, rtol=0, atol=1e-3 * largest, msg=name)
+
+
+def test_both_implementations_keep_their_states_in_bfloat16(cases):
+    """Autocast on a GPU adds up to float32 unless it is told otherwise."""
+    expected = found(*cases[0])
+    types = set()
+    for net, arch, images in cases[1:]:
+        for cell in net.cells:
+            cell.register_forward_hook(lambda cell, inputs, out: types.add(out.dtype))
+        figures = found(net, arch, images, autocast=True)
+        torch.testing.assert_close(figures["logits"], expected["logits"], rtol=0.1, atol=0.1)
+        assert F.cosine_similarity(figures["α"], expected["α"], 0) > 0.85
+    assert types == {torch.bfloat16}
 
 
 @pytest.mark.parametrize("implementation", ["shared", "textbook"])

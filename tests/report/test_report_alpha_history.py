@@ -14,7 +14,7 @@ from darts_noise.report.alpha_history import (
     strengths,
     write_history,
 )
-from darts_noise.space import load_genotype
+from darts_noise.space.published import load_genotype
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

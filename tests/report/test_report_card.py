@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from darts_noise.nets import create_model
+from darts_noise.nets.network import create_model
 from darts_noise.report import card as module
 from darts_noise.report.card import (
     FIGURES,

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from darts_noise.report.curves import draw_areas, draw_curves
 from darts_noise.report.style import OPERATION_KINDS, save_figure
-from darts_noise.space import list_operations
 from darts_noise.space.macro import MACRO as MACRO_CHOICES
+from darts_noise.space.operations import list_operations
 
 KINDS, FIGURES = ("normal", "reduce"), ("loss", "accuracy")
 

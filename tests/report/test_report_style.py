@@ -4,8 +4,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from darts_noise.report.style import OPERATION_KINDS, OTHER, explain_operations, looks
-from darts_noise.space import list_operations
-from darts_noise.space.operations import get_operation
+from darts_noise.space.operations import get_operation, list_operations
 
 
 def test_legend_is_read_from_the_top_of_the_stack() -> None:

@@ -154,13 +154,17 @@ def test_without_a_penalty_validation_alone_decides(searched, short):
     assert found[0].objective == losses[0]
 
 
-def test_the_same_alpha_gives_the_same_figures_and_torchs_generator_stays(searched, short):
+def test_the_same_alpha_gives_the_same_figures_and_torchs_generators_stay(
+    searched, short, monkeypatch
+):
     records, lines = [], []
     for ahead in (1, 2):
         module, data = searched()
         torch.manual_seed(ahead)
         before = torch.get_rng_state()
-        found = choose(module, data, lambda so_far: lines.append(str(so_far[-1])))
+        with monkeypatch.context() as patch:
+            patch.delattr(torch.cuda, "manual_seed_all")  # what seeds the GPUs' generators
+            found = choose(module, data, lambda so_far: lines.append(str(so_far[-1])))
         assert torch.equal(torch.get_rng_state(), before)
         records.append([c.to_dict() for c in found])
         assert module.genotype().meta["candidates"] == 4
@@ -299,10 +303,10 @@ def test_what_is_no_candidate_is_refused(damage):
         ),
         (
             {"macro": {"pooling": ["average_3"]}},
-            r"model.macro\['pooling'\]: expected some of 'none', 'average_2', 'average_4', got "
+            r"model.macro.pooling: expected some of 'none', 'average_2', 'average_4', got "
             "'average_3'",
         ),
-        ({"macro": {"pooling": []}}, r"model.macro\['pooling'\]: expected some of"),
+        ({"macro": {"pooling": []}}, r"model.macro.pooling: expected some of"),
         ({"candidates": 0}, "model.candidates: expected 1 or more, got 0"),
         ({"candidate_epochs": 0}, "model.candidate_epochs: expected 1 or more, got 0"),
         (
@@ -314,3 +318,34 @@ def test_what_is_no_candidate_is_refused(damage):
 def test_refusals_name_the_key(wrong, message):
     with pytest.raises(ValueError, match=message):
         dn.SearchModule(**TINY, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("penalty", "expected"),
+    [
+        ("twin", lambda share: share),
+        ({"twin": {"form": "log"}}, lambda share: -math.log(1 - 0.999 * share)),
+        ("lookahead", lambda share: share),  # which is no function of the noise loss
+    ],
+    ids=["gap", "log", "no function of the loss"],
+)
+def test_the_objective_is_that_of_the_search(searched, short, monkeypatch, penalty, expected):
+    module, data = searched(penalty=penalty)
+    monkeypatch.setattr(Trials, "on_data", lambda self, g, channels: Reading(0.5, 0.9))
+    monkeypatch.setattr(Trials, "on_noise", lambda self, g, c, noise, enough: Reading(1.0, 0.6))
+    candidate = Trials(module, data).measured(module.arch.genotype())
+    share = 1 - 1 / math.log(10)
+    assert candidate.objective == pytest.approx(0.5 + 2 * expected(share), rel=1e-5)
+
+
+def test_a_loaded_search_measures_its_candidates_on_its_noise(searched, short, tmp_path):
+    module, data = searched()
+    checkpoint = {
+        "pytorch-lightning_version": "2.6.6",
+        "state_dict": module.state_dict(),
+        "hyper_parameters": dict(module.hparams),
+    }
+    module.on_save_checkpoint(checkpoint)
+    torch.save(checkpoint, tmp_path / "a.ckpt")
+    again = dn.SearchModule.load_from_checkpoint(tmp_path / "a.ckpt")
+    assert [c.objective for c in choose(again, data)] == [c.objective for c in choose(module, data)]

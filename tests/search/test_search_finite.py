@@ -42,6 +42,38 @@ class Spoil:
         monkeypatch.setattr(module, "_require_finite", look)
 
 
+def assert_no_update(monkeypatch, data, folder, accelerator, space, group, field, named, at):
+    """A search in which that figure is spoilt at a step ends with what it was before that step."""
+    torch.manual_seed(0)
+    module = dn.SearchModule(**TINY, space=space, noise_samples=32)
+    spoil = Spoil(group, field, at)
+    spoil(monkeypatch, module)
+    keep = ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True)
+    run = pl.Trainer(
+        max_epochs=2,
+        limit_train_batches=BATCHES,
+        limit_val_batches=1,
+        accelerator=accelerator,
+        devices=1,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[keep],
+    )
+    rate = 3e-4 if group == "α" else 0.025 if at < BATCHES else 0.013
+    epoch = at // BATCHES
+    where = f"{named} is not finite at step {at + 1} (epoch {epoch + 1}), learning rate {rate}"
+    with pytest.raises(NotFiniteError, match=re.escape(where)):
+        run.fit(module, datamodule=data)
+    after = dict(module.named_parameters())
+    assert all(torch.equal(after[k].cpu(), value.cpu()) for k, value in spoil.before.items())
+    held = list(folder.glob("*.ckpt"))
+    assert len(held) == epoch
+    for file in held:
+        state = torch.load(file, weights_only=True)["state_dict"]
+        assert all(value.isfinite().all() for value in state.values())
+
+
 @pytest.mark.parametrize(
     ("group", "field", "named"),
     [
@@ -62,30 +94,19 @@ def test_no_update_from_what_is_not_finite(
     """Read late, as CUDA's answers are, the steps that follow until then must be none as well."""
     if read == "late":
         monkeypatch.setattr("darts_noise.finite.reads_at_once", lambda device: False)
-    torch.manual_seed(0)
-    module = dn.SearchModule(**TINY, space=space, noise_samples=32)
-    spoil = Spoil(group, field, at)
-    spoil(monkeypatch, module)
-    keep = ModelCheckpoint(tmp_path, filename="last", save_on_train_epoch_end=True)
-    run = pl.Trainer(
-        max_epochs=2,
-        limit_train_batches=BATCHES,
-        limit_val_batches=1,
-        accelerator="cpu",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[keep],
-    )
-    rate = 3e-4 if group == "α" else 0.025 if at < BATCHES else 0.013
-    epoch = at // BATCHES
-    where = f"{named} is not finite at step {at + 1} (epoch {epoch + 1}), learning rate {rate}"
-    with pytest.raises(NotFiniteError, match=re.escape(where)):
-        run.fit(module, datamodule=digits())
-    after = dict(module.named_parameters())
-    assert all(torch.equal(after[name], value) for name, value in spoil.before.items())
-    held = list(tmp_path.glob("*.ckpt"))
-    assert len(held) == epoch
-    for file in held:
-        state = torch.load(file, weights_only=True)["state_dict"]
-        assert all(value.isfinite().all() for value in state.values())
+    assert_no_update(monkeypatch, digits(), tmp_path, "cpu", space, group, field, named, at)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("at", [1, BATCHES + 1])
+@pytest.mark.parametrize(
+    ("group", "field", "named"),
+    [
+        ("α", "gradient", "the gradient of α"),
+        ("w", "gradient", "the gradient of w"),
+        ("v", "L_", "L_noise, the loss of v on noise"),
+    ],
+)
+def test_no_update_on_a_gpu(group, field, named, at, digits, tmp_path, monkeypatch):
+    data = digits(grey=False)
+    assert_no_update(monkeypatch, data, tmp_path, "cuda", "darts", group, field, named, at)

@@ -18,7 +18,8 @@ def problem(net, alphas, side=32):
     """Training and validation losses of the reference, as functions of the weights."""
 
     def loss(shift, labels):
-        x, y = wave((4, 3, side, side), 1, shift), torch.tensor(labels)
+        device = next(net.parameters()).device
+        x, y = wave((4, 3, side, side), 1, shift).to(device), torch.tensor(labels, device=device)
         return objective(
             net,
             lambda call: F.cross_entropy(call(x, {k: a.softmax(-1) for k, a in alphas.items()}), y),
@@ -27,10 +28,10 @@ def problem(net, alphas, side=32):
     return loss(1500, [5, 9, 2, 6]), loss(0, [3, 1, 4, 1])
 
 
-def reference_alphas(edges=14):
+def reference_alphas(edges=14, device="cpu"):
     return {
-        "normal": wave((edges, 8), 0.5, 300).requires_grad_(),
-        "reduce": wave((edges, 8), 0.5, 900).requires_grad_(),
+        "normal": wave((edges, 8), 0.5, 300).to(device).requires_grad_(),
+        "reduce": wave((edges, 8), 0.5, 900).to(device).requires_grad_(),
     }
 
 
@@ -114,11 +115,12 @@ def test_finite_difference_is_far_off_on_relu_and_max_pool():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_everything_is_left_as_it_was(method):
+def test_everything_is_left_as_it_was(method, device):
     torch.manual_seed(0)
     net = dn.SuperNet("darts", channels=4, num_cells=3, nodes=1).double()
     net.stem.add_module("noise", nn.Dropout(0.1))
-    alphas = reference_alphas(2)
+    net.to(device)
+    alphas = reference_alphas(2, device)
     optimiser = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9, weight_decay=1e-3)
     outer, inner = problem(net, alphas, 8)
     inner(list(net.parameters())).backward()
@@ -127,7 +129,7 @@ def test_everything_is_left_as_it_was(method):
     for alpha in alphas.values():
         alpha.grad = None
     before = copy.deepcopy((net.state_dict(), optimiser.state_dict()))
-    rng = torch.get_rng_state()
+    rng = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
     hypergradient(
         outer,
         inner,
@@ -137,7 +139,7 @@ def test_everything_is_left_as_it_was(method):
         step=InnerStep.of(optimiser),
     )
     after = (net.state_dict(), optimiser.state_dict())
-    assert torch.equal(rng, torch.get_rng_state())
+    assert all(map(torch.equal, rng, [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]))
     assert all(torch.equal(before[0][k], after[0][k]) for k in before[0])
     for key, state in before[1]["state"].items():
         assert torch.equal(state["momentum_buffer"], after[1]["state"][key]["momentum_buffer"])
@@ -160,7 +162,7 @@ def test_the_virtual_step_is_the_optimisers():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_bf16_autocast_stays_close_to_float32(method):
+def test_bf16_autocast_stays_close_to_float32(method, device):
     """Only the networks' passes are in bf16; what is done with their gradients is in float32."""
     torch.manual_seed(0)
     net = dn.SuperNet("darts", channels=8, num_cells=3, nodes=1, stem="small")
@@ -168,14 +170,16 @@ def test_bf16_autocast_stays_close_to_float32(method):
     with torch.no_grad():
         arch.normal.normal_()
         arch.reduce.normal_()
+    net.to(device), arch.to(device)
 
     def loss(x, y):
+        x, y = x.to(device), y.to(device)
         return objective(net, lambda call: F.cross_entropy(call(x, arch()).float(), y))
 
     outer, inner = (loss(torch.randn(32, 3, 8, 8), torch.randint(10, (32,))) for _ in range(2))
     found = {}
     for enabled in (False, True):
-        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+        with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
             result = hypergradient(
                 outer,
                 inner,

@@ -8,8 +8,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from conftest import Unwaited
 
 import darts_noise as dn
+from darts_noise.data.images import LabelledImages
 from darts_noise.search.gradients import assign, gradients, still_statistics
 from darts_noise.space import spaces
 
@@ -154,6 +156,93 @@ def test_one_pass_over_noise_serves_alpha_and_the_twin(digits):
         assert torch.equal(buffer, dict(expected.named_buffers())[name]), name
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"variants": "gdas"},
+        pytest.param({"supernet": "textbook"}, marks=pytest.mark.slow),
+        pytest.param({"hypergradient": "finite_difference"}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_a_step_never_waits_for_a_gpu(settings, digits, monkeypatch):
+    """Neither to read a value nor to be given one, from the making of its batches on."""
+    data = digits(crop_padding=1, flip=True, cutout=2)
+    module, run = searched(data, batches=1, **{"space": "darts", **settings})
+    optimisers, _ = module.to("meta").train().configure_optimizers()
+    for optimiser in optimisers:
+        optimiser.optimizer = optimiser  # as Lightning's have
+    monkeypatch.setattr(module, "_optimisers", lambda: optimisers)
+    monkeypatch.setattr(module, "log", lambda *args, **kwargs: None)
+    monkeypatch.setattr("darts_noise.finite.reads_at_once", lambda device: False)
+    monkeypatch.setattr(LabelledImages, "__post_init__", lambda self: None)  # reads the labels
+    run.fit_loop.epoch_loop.batch_progress.is_last_batch = False
+    train = data.train_stream()
+    for stream in (train, module.validation_stream, module.noise_stream):
+        stream.data, stream.device = stream.data.to("meta"), torch.device("meta")
+        stream._cached_order = None
+        stream.batch(0)  # copies what it copies once
+    with Unwaited():
+        module.training_step(train.batch(1), 1)
+    assert module.search_step == 2
+
+
+def updates_of_a_step(data, accelerator, settings):
+    """What α, w and v are updated with in the first step, and their values after it."""
+    found = []
+
+    class Watch(pl.Callback):
+        def on_fit_start(self, trainer, pl_module):
+            original = pl_module._update
+
+            def update(optimiser, parameters, values, clip=0.0):
+                found.append(torch.cat([v.detach().flatten() for v in values]).cpu())
+                original(optimiser, parameters, values, clip)
+
+            pl_module._update = update
+
+    torch.manual_seed(0)
+    module = dn.SearchModule(**{**TINY, "noise_samples": 32, **settings})
+    trainer(1, 1, accelerator=accelerator, devices=1, callbacks=[Watch()]).fit(
+        module, datamodule=data
+    )
+    return found, [torch.cat([p.flatten() for p in group]) for group in module.trained().values()]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"space": "darts"},
+        *(
+            pytest.param(settings, marks=pytest.mark.slow)
+            for settings in (
+                {"space": "noise"},
+                {"space": "darts", "hypergradient": "exact"},
+                {"space": "darts", "penalty": "lookahead"},
+                {"space": "darts", "penalty": {"gram": {"samples": 3}}},
+                {"space": "darts", "variants": "pc_darts", "noise_weight": 0.0},
+            )
+        ),
+    ],
+    ids=str,
+)
+def test_a_step_on_a_gpu_is_that_on_a_cpu(settings, digits, device, monkeypatch):
+    """Of images in colour, whose first convolution's gradient lies otherwise in memory. On a CPU:
+    the way that a GPU goes."""
+    data = digits(grey=False, crop_padding=1)
+    expected, after = updates_of_a_step(data, "cpu", settings)
+    if device.type == "cpu":
+        monkeypatch.setattr("darts_noise.nets.mixed.shared.applies", lambda *args: False)
+        monkeypatch.setattr("darts_noise.finite.reads_at_once", lambda device: False)
+    found, after_found = updates_of_a_step(data, device.type, settings)
+    for one, other in zip(found, expected, strict=True):
+        largest = other.abs().max().item()
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-3 * largest)
+    for one, other in zip(after_found[1:], after[1:], strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("space", ["darts", pytest.param("noise", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("method", ["finite_difference", "exact", "neumann"])
 def test_every_hypergradient_searches_through_w_and_v(digits, method, space):
@@ -198,6 +287,17 @@ def test_gradients_are_those_of_the_named_parameters_only():
     assert a.grad is b.grad is None
     assign([a], [torch.tensor(12.0)], clip=5.0)
     assert a.grad.item() == pytest.approx(5.0, rel=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 3, 3), (4, 1, 3, 3)])
+def test_a_fused_optimiser_takes_gradients_that_lie_otherwise_in_memory(shape, device):
+    """A convolution in channels_last gives its weights' gradient in channels_last."""
+    weight = torch.zeros(shape, device=device, requires_grad=True)
+    gradient = torch.randn(shape, device=device).to(memory_format=torch.channels_last)
+    optimiser = torch.optim.SGD([weight], 1.0, momentum=0.9, fused=True)
+    assign([weight], [gradient])
+    optimiser.step()
+    assert torch.equal(weight, -gradient)
 
 
 @pytest.fixture
@@ -380,3 +480,47 @@ def test_without_an_image_data_module_it_says_what_it_needs():
     module = dn.SearchModule(**TINY)
     with pytest.raises(ValueError, match="datamodule=ImageDataModule"):
         trainer().fit(module, [0])
+
+
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"noise_weight": 0.0},
+        {"variants": "gdas", "stem": "cifar"},
+        {"variants": "pc_darts", "space": "darts"},
+        {"variants": {"p_darts": {"rate": 0.2}}, "space": "darts"},
+        {"penalty": "shared", "supernet": "textbook"},
+    ],
+)
+def test_a_checkpoint_is_a_module_again(digits, tmp_path, settings, older):
+    """Also one of before its form was in it; and the search of it can go on with the data."""
+    module, run = searched(digits(), **settings)
+    path = tmp_path / "a.ckpt"
+    run.save_checkpoint(path)
+    if older:
+        checkpoint = torch.load(path, weights_only=True)
+        del checkpoint["form"]
+        torch.save(checkpoint, path)
+    again = dn.SearchModule.load_from_checkpoint(path)
+    assert again.config == module.config
+    assert again.genotype().normal == module.genotype().normal
+    assert (again.search_step, again.twin_step) == (module.search_step, module.twin_step)
+    for name, value in module.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0)
+    images = torch.rand(2, 1, 8, 8)
+    with torch.no_grad():
+        logits = [net.eval().net(images, net.arch.eval()()) for net in (module, again)]
+    torch.testing.assert_close(*logits, rtol=0, atol=0)
+    trainer().fit(again.train(), datamodule=digits())
+    assert again.noise_fingerprint == module.noise_fingerprint
+
+
+def test_a_loaded_module_refuses_other_noise(digits, tmp_path):
+    _, run = searched(digits())
+    run.save_checkpoint(tmp_path / "a.ckpt")
+    again = dn.SearchModule.load_from_checkpoint(tmp_path / "a.ckpt", noise_samples=31)
+    with pytest.raises(dn.SettingError, match="expected the noise set of the checkpoint") as no:
+        trainer().fit(again, datamodule=digits())
+    assert no.value.key == "model.noise_family"

@@ -10,7 +10,7 @@ from torch import nn
 from torchvision.ops import stochastic_depth
 
 import darts_noise as dn
-import darts_noise.train.module as training
+from darts_noise.train import module as training
 from darts_noise.train.compilation import compile_forward, stochastic_depth_by_rows
 
 
@@ -115,15 +115,28 @@ def test_what_the_compiler_raises_reaches_the_user(digits, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_real_compiler_computes_the_same_logits_and_gradients():
+def test_the_real_compiler_computes_the_same_logits_and_gradients(device):
     torch.compiler.reset()
     net = small_module(ONE_NODE).net.train().double()  # rounding would hide behind a tolerance
-    x = torch.randn(8, 1, 8, 8, dtype=torch.float64)
+    x = torch.randn(8, 1, 8, 8, dtype=torch.float64).to(device)
+    net.to(device)
     results = []
     for run in (net, compile_forward(net)):
         net.zero_grad()
-        loss = nn.functional.cross_entropy(run(x), torch.arange(8))
+        loss = nn.functional.cross_entropy(run(x), torch.arange(8, device=device))
         loss.backward()
         results.append((loss.detach(), {n: p.grad.clone() for n, p in net.named_parameters()}))
     torch.testing.assert_close(results[0][0], results[1][0])
     assert_equal_weights(results[0][1], results[1][1], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.cuda
+def test_a_gpu_trains_compiled_in_bf16(digits):
+    torch.compiler.reset()
+    losses = []
+    for compiled in (False, True):
+        module = small_module(ONE_NODE, 10, 3, compile=compiled, drop_path=0.0)
+        trainer = small_trainer(2, accelerator="cuda", devices=1, precision="bf16-mixed")
+        trainer.fit(module, datamodule=digits(grey=False))
+        losses.append(trainer.callback_metrics["train/loss"].item())
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from noise_networks import BreaksAfter, few_digits, linear, wide
 from torch import nn
 
@@ -27,7 +28,15 @@ def a_set(data=DIGITS, epochs=3, target=2.0, due=each_epoch, batch_size=16):
     return TrainingSet("real", data, statistics, epochs, batch_size, target, due)
 
 
-def train(network, task, **settings):
+def fabric(device, precision="32-true"):
+    plugins = [MixedPrecision(precision, device.type)] if precision == "16-mixed" else []
+    return Fabric(accelerator=device.type, devices=1, plugins=plugins)
+
+
+CPU = torch.device("cpu")
+
+
+def train(network, task, on=None, **settings):
     """The record, and the module after the training."""
     made = []
 
@@ -43,7 +52,7 @@ def train(network, task, **settings):
         "base_seed": 0,
         **settings,
     }
-    return train_from_scratch(make, task, Fabric(accelerator="cpu", devices=1), **settings), made[0]
+    return train_from_scratch(make, task, on or fabric(CPU), **settings), made[0]
 
 
 @pytest.mark.parametrize(
@@ -87,20 +96,36 @@ def _stream_of(task, seed):
     return task.stream(torch.device("cpu"), derive_seed(0, Stream.NOISE, seed))
 
 
-def test_it_depends_on_its_seed_alone_and_leaves_the_global_generator_as_it_was():
+def test_it_depends_on_its_seed_alone_and_leaves_the_global_generators_as_they_were(device):
     def dropped(num_classes, in_channels):
         return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, num_classes))
 
+    def states():
+        return [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+
+    on = fabric(device)
     torch.manual_seed(1)
-    one, weights = train(dropped, a_set())
+    one, weights = train(dropped, a_set(), on)
     torch.manual_seed(2)
-    state = torch.get_rng_state()
-    other, same_weights = train(dropped, a_set())
-    assert torch.equal(torch.get_rng_state(), state)
+    before = states()
+    other, same_weights = train(dropped, a_set(), on)
+    assert all(map(torch.equal, states(), before))
     assert one == other
     torch.testing.assert_close(weights[2].weight, same_weights[2].weight, rtol=0, atol=0)
     for settings in ({"seed": 1}, {"base_seed": 1}):
-        assert not torch.equal(weights[2].weight, train(dropped, a_set(), **settings)[1][2].weight)
+        another = train(dropped, a_set(), on, **settings)[1]
+        assert not torch.equal(weights[2].weight, another[2].weight)
+
+
+def test_in_fp16_it_does_not_depend_on_the_loss_scale_that_others_have_left(device):
+    on = fabric(device, "16-mixed")
+    first, weights = train(wide, a_set(), on)
+    assert first.accuracy > 0.2
+    broken = a_set(epochs=20, due=lambda steps, per_epoch: False)
+    assert train(lambda c, i: BreaksAfter(wide(c, i), 0), broken, on)[0].diverged
+    again, same_weights = train(wide, a_set(), on)
+    assert first == again
+    assert all(map(torch.equal, weights.parameters(), same_weights.parameters()))
 
 
 def test_batches_of_one_are_left_out_for_the_batch_norms():

@@ -269,4 +269,6 @@ def together(
     repeated = repeated.expand(-1, -1, -1, -1, nodes, -1)  # (B, H, W, s, n, C)
     mixed: Tensor = family(repeated.flatten(3).permute(0, 3, 1, 2), weights, kernels, track)
     by_state = mixed.view(*mixed.shape[:4], num_states, nodes, -1)
-    return by_state.sum((3, 4)).permute(3, 0, 1, 2, 4)
+    # The type is named since autocast on a GPU would add up to float32, and all that follows, the
+    # states and what is kept of them, would take twice the memory.
+    return by_state.sum((3, 4), dtype=mixed.dtype).permute(3, 0, 1, 2, 4)

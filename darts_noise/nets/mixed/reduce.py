@@ -57,7 +57,8 @@ class StackedReduce(nn.Module):
             found.append(torch.cat(halves, -1))
         together = torch.stack(found, 3)  # (B, H', W', states, nodes, C)
         y: Tensor = self.norm(together.flatten(3).permute(0, 3, 1, 2), weights)
-        return y.permute(0, 2, 3, 1).view(together.shape).sum(3).permute(3, 0, 1, 2, 4)
+        by_state = y.permute(0, 2, 3, 1).view(together.shape)
+        return by_state.sum(3, dtype=y.dtype).permute(3, 0, 1, 2, 4)  # as in `edgewise.together`
 
     def pairs(self, operations: Sequence[FactorizedReduce]) -> Pairs:
         """Our weights and statistics beside those of the textbook's operations."""

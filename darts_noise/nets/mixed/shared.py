@@ -11,7 +11,7 @@ It is the function of `textbook.MixedCell`, arranged by the states that edges le
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,6 +39,7 @@ class SharedCell(nn.Module):
     """
 
     levels: Sequence["Level"]
+    order: Tensor
 
     def __init__(self, space: Space, plan: CellPlan) -> None:
         super().__init__()
@@ -50,6 +51,7 @@ class SharedCell(nn.Module):
             Level([_operations(textbook, self._leaving(p)) for p in level]) for level in sources
         )
         self.rows = [[e for p in level for e in self._leaving(p)] for level in sources]
+        self.register_buffer("order", _places(self.rows), persistent=False)
 
     def _leaving(self, predecessor: int) -> list[int]:
         """The edges that leave a state, by node."""
@@ -57,8 +59,8 @@ class SharedCell(nn.Module):
 
     def arrange(self, weights: Tensor) -> list["LevelWeights"]:
         """The weights (edges, operations) as `forward` takes them; the same for like cells."""
-        order = [e for rows in self.rows for e in rows]
-        by_level = torch.split(weights[order], [len(rows) for rows in self.rows])
+        in_order = weights.index_select(0, self.order)
+        by_level = torch.split(in_order, [len(rows) for rows in self.rows])
         return [level.arrange(w) for level, w in zip(self.levels, by_level, strict=True)]
 
     def forward(self, first: Tensor, second: Tensor, weights: list["LevelWeights"]) -> Tensor:
@@ -83,6 +85,12 @@ class SharedCell(nn.Module):
         yield from ((ours[name], theirs[name]) for name in ours)
         for level, rows in zip(self.levels, self.rows, strict=True):
             yield from level.pairs(_operations(textbook, rows))
+
+
+def _places(groups: Iterable[Sequence[int]]) -> Tensor:
+    """Their members as an index. A list in its place would be copied to a GPU by each pass, which
+    would wait for the GPU."""
+    return torch.tensor([place for group in groups for place in group], dtype=torch.int64)
 
 
 def _operations(textbook: MixedCell, edges: Sequence[int]) -> list[MixedOperation]:
@@ -125,6 +133,7 @@ class Level(nn.Module):
     others: Sequence[Sequence[nn.Module]]
     stacked: Sequence[StackedEdges]
     reduced: Sequence[StackedReduce]
+    order: Tensor
 
     def __init__(self, mixed: Sequence[Sequence[MixedOperation]]) -> None:
         super().__init__()
@@ -156,17 +165,19 @@ class Level(nn.Module):
         self.others = module_list(
             module_list(e.candidates[c] for c in self.other_columns) for e in edges
         )
-
-    def arrange(self, weights: Tensor) -> LevelWeights:
-        """Args: weights (states · nodes, operations), by state and then by node."""
         groups = [
             self.shared_columns,
             *(family.columns for family in self.stacked),
             *(family.columns for family in self.reduced),
             self.other_columns,
         ]
-        order = [column for group in groups for column in group]
-        shared, *families, others = torch.split(weights[:, order], [len(g) for g in groups], 1)
+        self.sizes = [len(group) for group in groups]
+        self.register_buffer("order", _places(groups), persistent=False)
+
+    def arrange(self, weights: Tensor) -> LevelWeights:
+        """Args: weights (states · nodes, operations), by state and then by node."""
+        in_order = weights.index_select(1, self.order)
+        shared, *families, others = torch.split(in_order, self.sizes, 1)
         by_state = shared.view(self.num_states, self.num_nodes, -1)
         return LevelWeights(
             by_state.permute(1, 2, 0).flatten(1),

@@ -32,9 +32,10 @@ class MixedOperation(nn.Module):
             self.candidates.append(module)
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
-        return torch.stack(
+        weighted = torch.stack(
             [w * op(x) for w, op in zip(weights.unbind(), self.candidates, strict=True)]
-        ).sum(0)
+        )
+        return weighted.sum(0, dtype=weighted.dtype)  # which autocast on a GPU would make float32
 
 
 class MixedCell(nn.Module):
