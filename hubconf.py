@@ -1,5 +1,5 @@
-"""The entry points of torch.hub, as in ``torch.hub.load(".", "load_pretrained", "digits",
-source="local")``, where ``.`` is a clone of this repository."""
+"""The entry points of torch.hub. In a clone of this repository:
+``torch.hub.load(".", "load_pretrained", "digits", source="local")``."""
 
 from darts_noise import create_model, list_pretrained, load_pretrained
 

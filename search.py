@@ -1,6 +1,8 @@
 """Searches a cell: ``python search.py --help``."""
 
-from darts_noise.cli.start import start
+import sys
+
+from darts_noise.cli.program import main
 
 if __name__ == "__main__":
-    start("search")
+    main(["search", *sys.argv[1:]])

@@ -1,6 +1,8 @@
 """Trains a network of a found cell: ``python train.py --help``."""
 
-from darts_noise.cli.start import start
+import sys
+
+from darts_noise.cli.program import main
 
 if __name__ == "__main__":
-    start("train")
+    main(["train", *sys.argv[1:]])

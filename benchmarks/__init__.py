@@ -1,1 +1,1 @@
-"""Measurements: one command per table, each printing it and writing JSON to ``docs/results``."""
+"""Benchmarks: each command prints one table and writes its figures to ``docs/results`` as JSON."""

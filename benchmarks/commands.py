@@ -1,4 +1,4 @@
-"""The scripts as a user calls them, measured: what the benchmarks of whole runs share."""
+"""Functions that the benchmarks share: measure a script, describe the machine, store results."""
 
 import json
 import os
@@ -18,7 +18,7 @@ RESULTS = ROOT / "docs" / "results"
 
 
 def measured(script: str, *options: str) -> tuple[float, int]:
-    """Wall time in seconds and peak resident memory in MiB of a script of the project."""
+    """Run a script of the project; return its wall time in seconds and peak memory in MiB."""
     started = time.perf_counter()
     command = [sys.executable, script, *options]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
@@ -29,7 +29,7 @@ def measured(script: str, *options: str) -> tuple[float, int]:
 
 
 def surroundings(device: str = "cpu") -> dict[str, Any]:
-    """Hardware and versions, as every file of results states them; with a GPU's name."""
+    """Return the hardware and the versions for a file of results, with the GPU's name if any."""
     hardware = {"cores": os.cpu_count(), "threads": os.environ.get("OMP_NUM_THREADS")}
     if device != "cpu":
         hardware["gpu"] = describe_hardware(torch.device(device))
@@ -42,5 +42,5 @@ def card_of(run: Path) -> dict[str, Any]:
 
 
 def store(name: str, result: dict[str, Any]) -> None:
-    """Writes ``docs/results/<name>.json``; called after each run, so that none is lost."""
+    """Write ``docs/results/<name>.json``. Call it after each run, so that no run is lost."""
     write_text(RESULTS / f"{name}.json", json.dumps(result, indent=1) + "\n")

@@ -1,10 +1,10 @@
-"""How far the package is from the reference values, as a table.
+"""Compare the package with reference values, and print the largest differences.
 
     python -m benchmarks.golden
 
-Runs the comparisons of the tests in float64 (``tests/golden/darts.json``, made with the method
-authors' published definitions) and prints the largest difference of each. Writes
-``docs/results/golden.json``.
+The command makes the comparisons of the tests in float64. The reference values in
+``tests/golden/darts.json`` come from the code that the authors of DARTS published. The command
+writes ``docs/results/golden.json``.
 """
 
 import json
@@ -24,7 +24,7 @@ from conftest import fill, filled, wave
 
 
 def relative(actual: torch.Tensor | float, expected: Any) -> float:
-    """The largest difference, over the largest expected value."""
+    """Return the largest difference divided by the largest expected value."""
     a, e = (torch.as_tensor(v, dtype=torch.float64) for v in (actual, expected))
     return ((a - e).abs().max() / e.abs().max()).item()
 

@@ -1,16 +1,17 @@
-"""How a search step grows with the sizes of the search: time, peak memory, exponents, a drawing.
+"""Measure how the time and memory of a search step grow with the sizes of the search.
 
     python -m benchmarks.growth
 
-A step is α's first-order pass and w's pass through the shared supernet, as in
-`benchmarks.search_step`. Each size is varied alone around one small setting: images in a batch,
-channels, cells, nodes of a cell, pixels of an image's side, and candidates of an edge (so many
-copies of the 3×3 separable convolution under names of their own, which are alike in cost; all else
-has the eight of DARTS). An exponent is the slope of the logarithm of the seconds, or of the MiB,
-over that of the size, through all values and between the two largest: 1 is proportional. The values
-of a size take turns in one process; the peak memory of each comes from a process of its own, less
-what the process held before its first step. Writes ``docs/results/growth_<device>.json``, ``.png``
-and ``.svg``.
+A step is the first-order pass of α and the pass of w through the shared supernet, as in
+`benchmarks.search_step`. The benchmark starts from one small setting and varies one size at a time:
+images in a batch, channels, cells, nodes of a cell, pixels of an image's side, and candidates of an
+edge. These candidates are copies of the 3×3 separable convolution, so they all cost the same. All
+other measurements use the eight operations of DARTS.
+
+The exponent is the slope of log(seconds), or log(MiB), over log(size). 1 means proportional. One
+exponent uses all values, another the two largest. The values of a size take turns in one process. A
+separate process measures the peak memory of each value, minus the memory before its first step. The
+command writes ``docs/results/growth_<device>.json``, ``.png`` and ``.svg``.
 """
 
 import argparse
@@ -39,15 +40,15 @@ from darts_noise.space.spaces import Space, get_space
 
 @dataclass(frozen=True)
 class Sizes:
-    """One setting.
+    """The sizes of one search step.
 
     Attributes:
-        batch: images of each of the two batches.
-        channels: of a state before the first reduction.
-        cells: of the supernet.
-        nodes: of a cell.
-        side: pixels of an image's height and width.
-        candidates: of an edge, alike in cost; 0 for the eight of DARTS.
+        batch: images in each of the two batches.
+        channels: channels of a state before the first reduction.
+        cells: cells of the supernet.
+        nodes: nodes of a cell.
+        side: height and width of an image in pixels.
+        candidates: candidates of an edge, all with the same cost. 0: the eight operations of DARTS.
     """
 
     batch: int = 8
@@ -74,12 +75,12 @@ VARIED: dict[str, tuple[int, ...]] = {
     "side": (8, 16, 32, 64),
     "candidates": (1, 2, 4, 8),
 }
-"""What is varied, and over which values."""
+"""The values of each varied size."""
 UNITS = {"batch": "images", "channels": "", "cells": "", "nodes": "", "side": "pixels"}
 
 
 class SizedStep(Step):
-    """The step of the shared supernet at these sizes."""
+    """A step of the shared supernet with given sizes."""
 
     def __init__(self, sizes: Sizes, device: str) -> None:
         torch.manual_seed(0)
@@ -98,7 +99,7 @@ class SizedStep(Step):
 
 
 def peak(sizes: Sizes, args: argparse.Namespace) -> float:
-    """Peak memory in MiB of two steps, less what was held before them."""
+    """Return the peak memory in MiB of two steps, minus the memory before them."""
     torch.set_num_threads(args.threads)
     step = SizedStep(sizes, args.device)
     if args.device == "cuda":
@@ -114,7 +115,7 @@ def peak(sizes: Sizes, args: argparse.Namespace) -> float:
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
-    """The slope of the logarithm of the values over that of the sizes.
+    """Return the slope of log(values) over log(sizes).
 
     >>> exponent([1, 2, 4], [3, 12, 48])
     2.0
@@ -123,9 +124,9 @@ def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
 
 
 def grown(values: Sequence[int], rounds: Sequence[Sequence[float]]) -> dict[str, float]:
-    """The exponents of figures that belong to these sizes, the median of those of each round.
+    """Return the exponents over the given sizes: the median over the rounds.
 
-    What slows a whole round down, as another program does, leaves the exponents of it as they are.
+    A program that slows a whole round down does not change the exponents of that round.
     """
     return {
         "exponent": median(exponent(values, r) for r in rounds),
@@ -134,7 +135,7 @@ def grown(values: Sequence[int], rounds: Sequence[Sequence[float]]) -> dict[str,
 
 
 def measured(name: str, values: Sequence[int], args: argparse.Namespace) -> dict[str, Any]:
-    """The figures of one size varied alone."""
+    """Return the measurements of one varied size."""
     settings = [replace(Sizes(), **{name: value}) for value in values]
     memory = []
     for sizes in settings:
@@ -154,7 +155,7 @@ def measured(name: str, values: Sequence[int], args: argparse.Namespace) -> dict
 
 
 def draw(sizes: dict[str, dict[str, Any]]) -> Figure:
-    """Time above, memory below, a column for each size, both axes logarithmic."""
+    """Draw the time above and the memory below, one column per size, with logarithmic axes."""
     rows = (
         ("time_s", "median", "time of a step (s)", "blue", "o-"),
         ("peak_mib", "once", "peak memory (MiB)", "vermillion", "s--"),
@@ -191,7 +192,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
-    # A process that takes a peak is then forked from one that has only imported the package.
+    # The processes that measure peaks then fork from a process that has only imported the package.
     multiprocessing.set_forkserver_preload(["benchmarks.search_step"])
     torch.set_num_threads(args.threads)
     result: dict[str, Any] = {

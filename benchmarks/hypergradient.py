@@ -1,10 +1,10 @@
-"""Time and memory of each hypergradient, as multiples of the first-order one.
+"""Measure the time and memory of each hypergradient, as multiples of the first-order method.
 
     python -m benchmarks.hypergradient
 
-One α gradient of the DARTS supernet (16 channels, 8 cells, batch 16, 32×32, float32) by each
-method, interleaved in one process; the peak memory of each comes from a process of its own. Writes
-``docs/results/hypergradient.json``.
+Each method computes one gradient with respect to α of the DARTS supernet (16 channels, 8 cells,
+batch 16, 32×32, float32). The methods take turns in one process. A separate process measures the
+peak memory of each method. The command writes ``docs/results/hypergradient.json``.
 """
 
 import argparse
@@ -44,7 +44,7 @@ class Problem:
         return objective(self.net, lambda call: F.cross_entropy(call(x, self.arch()), y))
 
     def run(self, method: str) -> float:
-        """Seconds of one hypergradient."""
+        """Compute one hypergradient and return the seconds that it took."""
         started = time.perf_counter()
         hypergradient(
             self.outer,
@@ -58,7 +58,7 @@ class Problem:
 
 
 def peak(method: str, problem: tuple[int, int, int, str], threads: int) -> int:
-    """Peak resident memory in MiB of a process that computes one hypergradient."""
+    """Return the peak resident memory in MiB of a process that computes one hypergradient."""
     torch.set_num_threads(threads)
     Problem(*problem).run(method)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

@@ -1,11 +1,12 @@
-"""A search that is killed again and again, against the same search that nobody disturbs.
+"""Kill a search many times, resume it, and compare its result with an uninterrupted search.
 
     python -m benchmarks.kills --kills 100
 
-SIGKILL at random times, the start and the writing of checkpoints included; after each, the run goes
-on with ``--resume``. Counted in ``docs/results/kills.json``: after how many kills a checkpoint that
-had been written was whole, and how many of the runs that came to their end did so with the weights,
-α, optimisers and figures of the undisturbed one, bit for bit.
+The benchmark sends SIGKILL at random times, also during the start and while a checkpoint is
+written. After each kill the run resumes with ``--resume``. The command writes
+``docs/results/kills.json``, with two counts: the kills after which a written checkpoint was
+readable, and the finished runs whose weights, α, optimisers and metrics equal those of the
+uninterrupted run bit for bit.
 """
 
 import argparse
@@ -23,22 +24,23 @@ import torch
 from benchmarks.commands import store, surroundings
 from benchmarks.soak import TINY
 from darts_noise.checkpoints.checkpoint_io import LAST, PREVIOUS, SealedCheckpointIO
-from darts_noise.cli import search
+from darts_noise.cli.program import main as program
+from darts_noise.runs.search import SearchOutputs
 
 SETTINGS = (*TINY, "--data.train_samples=96", "--trainer.max_epochs=4")
 
 
 def searched(run: Path) -> None:
-    """Begins the run or goes on with it."""
+    """Start the run, or resume it."""
     own = [f"--runs={run.parent.parent}"]
     begun = (run / "config.yaml").is_file()
     own += [f"--resume={run.name}"] if begun else [*SETTINGS, f"--name={run.name}"]
-    with patch.object(search.SearchOutputs, "draw"):  # which takes most of the time otherwise
-        search.main(own)
+    with patch.object(SearchOutputs, "draw"):  # drawing would take most of the time
+        program(["search", *own])
 
 
 def in_another_process(run: Path, seconds: float) -> bool:
-    """Whether the search came to its end within so many seconds; killed otherwise."""
+    """Run the search in a process, and kill it after ``seconds``. Return whether it finished."""
     child = os.fork()
     if child == 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -64,7 +66,7 @@ def in_another_process(run: Path, seconds: float) -> bool:
 
 
 def found(run: Path) -> tuple[str, dict[str, Any]]:
-    """The figures of a run, and its last checkpoint without times and names of folders."""
+    """Return the metrics of a run, and its last checkpoint without times and folder names."""
     held = SealedCheckpointIO(run).load_checkpoint(run / "checkpoints" / LAST, weights_only=True)
     del held["run_state"]["seconds"], held["callbacks"]
     return (run / "metrics.csv").read_text(), held
@@ -81,7 +83,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 def loadable(folder: Path) -> bool:
-    """Whether one of the two checkpoints is whole."""
+    """Return whether one of the two checkpoints is readable."""
     for name in (LAST, PREVIOUS):
         try:
             SealedCheckpointIO(folder).load_checkpoint(folder / name, weights_only=True)
@@ -117,7 +119,7 @@ def main() -> None:
             counts["before_a_checkpoint"] += not written
             counts["with_a_whole_checkpoint"] += written and loadable(run / "checkpoints")
             if run.exists() and not (run / "config.yaml").is_file():
-                number, run = number + 1, runs / f"r{number + 1}"  # it has not begun
+                number, run = number + 1, runs / f"r{number + 1}"  # without config: cannot resume
             command = f"python -m benchmarks.kills --kills {args.kills}"
             store("kills", {"command": command, **surroundings(), **counts})
             print(counts, flush=True)

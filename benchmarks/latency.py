@@ -1,10 +1,10 @@
-"""How long one batch takes through a cell network, eager and exported.
+"""Measure the time of one batch through a cell network, eager and exported.
 
     python -m benchmarks.latency
 
-times batches of 1 and of 64 images, in turns over all ways to run the network, after one that warms
-each up, and writes ``docs/results/latency.json``: wall time, and processor time, which other
-programs disturb less. Needs ``pip install -e '.[onnx]'``.
+The benchmark times batches of 1 and of 64 images after one warm-up batch. The ways to run the
+network take turns. The command writes wall time and CPU time to ``docs/results/latency.json``.
+Other programs disturb the CPU time less. It needs ``pip install -e '.[onnx]'``.
 """
 
 import os
@@ -33,7 +33,7 @@ Run = Callable[[Tensor], object]
 
 
 def onnx_session(net: nn.Module, image: Tensor) -> Run:
-    """The network in ONNX Runtime, with as many threads as torch has."""
+    """Return a function that runs the network in ONNX Runtime, with torch's number of threads."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:
@@ -44,7 +44,7 @@ def onnx_session(net: nn.Module, image: Tensor) -> Run:
 
 
 def autocast(net: nn.Module) -> Run:
-    """The network with convolutions in bfloat16."""
+    """Return a function that runs the network with convolutions in bfloat16."""
 
     def run(x: Tensor) -> object:
         with torch.autocast("cpu", torch.bfloat16):
@@ -54,7 +54,7 @@ def autocast(net: nn.Module) -> Run:
 
 
 def ways() -> dict[str, Run]:
-    """Each way to run the same network."""
+    """Return all ways to run the same network, by name."""
     torch.manual_seed(0)
     net = dn.create_model(GENOTYPE, **FORM).eval()
     image = torch.rand(3, SIDE, SIDE)
@@ -68,7 +68,7 @@ def ways() -> dict[str, Run]:
 
 @torch.inference_mode()
 def timed(run: Run, images: Tensor) -> tuple[float, float]:
-    """Wall and processor milliseconds of one batch."""
+    """Return the wall time and the CPU time of one batch in milliseconds."""
     wall, cpu = time.perf_counter(), time.process_time()
     run(images)
     return 1000 * (time.perf_counter() - wall), 1000 * (time.process_time() - cpu)

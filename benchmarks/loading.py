@@ -1,15 +1,15 @@
-"""How much of a step goes into making its batches, in the search and in the training.
+"""Measure the share of a step's time that making its batches takes, in search and training.
 
     python -m benchmarks.loading
     python -m benchmarks.loading --device cuda --precision bf16 --compile
 
-A noise-aware search step takes three batches: training and validation images with crop and flip,
-and noise as it is. A training step takes one, with crop, flip and cutout. Each is made on the
-device from uint8 images in memory and normalised. The search step is that of
-`benchmarks.search_step`, the training step the Trainer's, as in `benchmarks.retrain`; batches and
-steps take turns in one process. A share is the batches' time over that of the step with its
-batches. Images are random, drawn from a seed. Writes
-``docs/results/loading_<device>_<precision>.json``.
+A noise-aware search step needs three batches: training and validation images with crop and flip,
+and noise without augmentation. A training step needs one batch, with crop, flip and cutout. All
+batches are made on the device from uint8 images in memory, and normalised. The search step is the
+step of `benchmarks.search_step`. The training step is the Trainer's step, as in
+`benchmarks.retrain`. Batches and steps take turns in one process. The share is the time of the
+batches divided by the time of the step including its batches. The images are random with a fixed
+seed. The command writes ``docs/results/loading_<device>_<precision>.json``.
 """
 
 import argparse
@@ -29,10 +29,10 @@ from darts_noise.noise.families import make_noise
 
 
 class Batches:
-    """Makes batch after batch of some streams, and takes the time.
+    """A timer that makes batches of some streams.
 
     Attributes:
-        seconds: for one batch of each stream.
+        seconds: the seconds for one batch of each stream, per call of `make`.
     """
 
     def __init__(self, *streams: BatchStream) -> None:
@@ -47,7 +47,7 @@ class Batches:
 
 
 def search_streams(data: LabelledImages, batch: int, device: str) -> list[BatchStream]:
-    """Training, validation and noise, as `SearchModule` opens them."""
+    """Return the streams of training, validation and noise batches, as in `SearchModule`."""
     normalisation, half = channel_statistics(data.images), len(data) // 2
     augmentation = Augmentation(crop_padding=4, flip=True)
     splits = [data.subset(range(half)), data.subset(range(half, len(data)))]
@@ -62,7 +62,12 @@ def search_streams(data: LabelledImages, batch: int, device: str) -> list[BatchS
 
 
 def share(batches: Sequence[float], steps: Sequence[float]) -> dict[str, Any]:
-    """Of pairs of the seconds for a step's batches and for the step with them."""
+    """Return the share of the batches in the steps.
+
+    Args:
+        batches: seconds for the batches of each step.
+        steps: seconds of each step including its batches.
+    """
     percent = [100 * b / s for b, s in zip(batches, steps, strict=True)]
     return {
         "median_percent": round(median(percent), 2),
@@ -94,9 +99,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--precision", default="float32", choices=["float32", "bf16"])
-    parser.add_argument("--compile", action="store_true", help="the training's network")
+    parser.add_argument("--compile", action="store_true", help="compile the training's network")
     parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--steps", type=int, default=3, help="of the training between two batches")
+    parser.add_argument("--steps", type=int, default=3, help="training steps between two batches")
     parser.add_argument("--channels", type=int, default=16)
     parser.add_argument("--cells", type=int, default=8)
     parser.add_argument("--search-batch", type=int, default=16)

@@ -1,9 +1,9 @@
-"""The main job, search and training, as a user calls it: time, memory, test and noise accuracy.
+"""Run the main job, search and training: measure time, memory, test accuracy and noise accuracy.
 
     python -m benchmarks.main_job --dataset digits --seeds 0 1 2 --noise-weights 0 1
 
-runs `search.py` and `train.py` for every λ and seed, one after the other, with the shipped configs,
-and writes ``docs/results/main_job_<dataset>.json``. Every run is in the file, whatever came out.
+The command runs `search.py` and `train.py` for every λ and seed, one after the other, with the
+shipped configs. It writes every run to ``docs/results/main_job_<dataset>.json``.
 """
 
 import argparse
@@ -18,7 +18,7 @@ FIGURES = ("test_accuracy", "noise_accuracy", "validation_accuracy")
 
 
 def one_run(args: argparse.Namespace, noise_weight: float, seed: int, runs: Path) -> dict[str, Any]:
-    """Searches and trains once; the figures of both cards."""
+    """Search and train once, and return the figures of both cards."""
     name = f"lambda{noise_weight:g}-seed{seed}"
     common = [f"--data.root={args.root}", f"--runs={runs}", f"--name={name}", f"--seed={seed}"]
     common += ["--wandb=off"]

@@ -1,9 +1,9 @@
-"""One step of a search with each penalty, as a multiple of one with λ = 0.
+"""Measure the time of a search step with each penalty, as a multiple of a step with λ = 0.
 
     python -m benchmarks.penalties
 
-The searches (DARTS space, digits, one thread, float32) are interleaved in one process, and the
-processor's time is counted, so that what else runs on the machine matters little. Writes
+The searches (DARTS space, digits, one thread, float32) take turns in one process. The benchmark
+measures CPU time, which other programs disturb little. The command writes
 ``docs/results/penalties.json``.
 """
 
@@ -17,15 +17,15 @@ import torch
 
 import darts_noise as dn
 from benchmarks.commands import store, surroundings
-from darts_noise.cli.session import quiet_lightning
+from darts_noise.runs.run import quiet_lightning
 
 PLAIN = "none"
 STEPS = 5
-"""Of a search; the first one is not counted."""
+"""Steps of a search. The first step is a warm-up and not counted."""
 
 
 class Timer(pl.Callback):
-    """Processor seconds of each step but the first."""
+    """The CPU seconds of each step except the first."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -41,7 +41,7 @@ class Timer(pl.Callback):
 
 
 def steps(penalty: str, data: dn.ImageDataModule, form: dict[str, Any]) -> list[float]:
-    """Seconds of the steps of a short search."""
+    """Make a short search and return the CPU seconds of its steps."""
     torch.manual_seed(0)
     how = {"noise_weight": 0.0} if penalty == PLAIN else {"penalty": penalty}
     module, timer = dn.SearchModule("darts", stem="small", **form, **how), Timer()
@@ -67,7 +67,6 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=2)
     parser.add_argument("--batch", type=int, default=64)
     args = parser.parse_args()
-    quiet_lightning()
     torch.set_num_threads(1)
     data = dn.ImageDataModule("digits", batch_size=args.batch)
     data.setup()
@@ -75,7 +74,8 @@ def main() -> None:
     found: dict[str, list[float]] = {name: [] for name in (PLAIN, *dn.list_penalties())}
     for _ in range(args.rounds):
         for name, seconds in found.items():
-            seconds += steps(name, data, form)
+            with quiet_lightning():
+                seconds += steps(name, data, form)
     plain = median(found[PLAIN])
     result = {
         "command": "python -m benchmarks.penalties",

@@ -1,21 +1,21 @@
-"""One search by one and by two processes: steps per second, and what goes over the wire.
+"""Compare a search in one process with a search in two: steps per second, and bytes sent.
 
     python -m benchmarks.processes
 
-The search is `SearchModule`'s, noise-aware and of the first order, under Lightning's strategy
-``ddp`` with gloo, one thread for each process, on scikit-learn's digits. ``same batch`` divides the
-batch of one process between two; ``twice the batch`` leaves each its own. Bytes are counted from
-the tensors that are handed to torch.distributed, those of DDP's broadcast from the buffers that it
-sends; they depend neither on the images nor on the batch. On a machine that has other work, which
-``load_before`` tells, the processor seconds say more than the steps per second.
+The search is a first-order, noise-aware `SearchModule` on scikit-learn's digits. It uses
+Lightning's strategy ``ddp`` with gloo and one thread per process. ``same batch`` divides the batch
+of one process between two processes. ``twice the batch`` gives each process a full batch. The
+benchmark counts the bytes of the tensors that torch.distributed gets. For DDP's broadcast it counts
+the bytes of the buffers. The bytes depend neither on the images nor on the batch size. On a busy
+machine (see ``load_before``) the CPU seconds are more reliable than the steps per second.
 
-What more GPUs would give is reckoned and not measured, with as large a batch for each GPU:
+The efficiency with more GPUs is calculated, not measured, for a fixed batch size per GPU:
 
     efficiency(P) = t / (t + 2 · (P − 1) / P · reduced / bandwidth
                            + (broadcast + P · gathered) / bandwidth + calls · latency)
 
-for a ring, without any of it hidden behind the computation. t, bandwidths and latencies are the
-`ASSUMED` ones. Writes ``docs/results/processes.json``.
+The formula describes a ring without overlap of communication and computation. `ASSUMED` holds t,
+the bandwidths and the latencies. The command writes ``docs/results/processes.json``.
 """
 
 import argparse
@@ -35,18 +35,18 @@ from torch.multiprocessing import start_processes
 
 import darts_noise as dn
 from benchmarks.commands import store, surroundings
-from darts_noise.cli.session import quiet_lightning
 from darts_noise.nets.synchronised import SynchronisedNorms
+from darts_noise.runs.run import quiet_lightning
 
 ASSUMED = {
-    "step_s": 0.2,  # of one GPU, at a batch of 64
+    "step_s": 0.2,  # on one GPU with batch size 64
     "8 GPUs": {"bandwidth_gb_per_s": 200, "latency_us": 30},  # one machine, NVLink
     "64 GPUs": {"bandwidth_gb_per_s": 25, "latency_us": 100},  # 8 machines, 200 Gbit/s each
 }
 
 
 class Traffic:
-    """Counts what this process hands to torch.distributed while the block lasts."""
+    """A context that counts the calls and bytes that this process passes to torch.distributed."""
 
     def __init__(self) -> None:
         self.calls = {"reduced": 0, "gathered": 0}
@@ -72,7 +72,7 @@ class Traffic:
 
 
 class Watch(pl.Callback):
-    """Wall and processor seconds of each step but the first, which warms up, and the traffic."""
+    """The wall and CPU seconds of each step except the warm-up step, and the traffic."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -97,10 +97,10 @@ class Watch(pl.Callback):
         }
 
 
+@quiet_lightning()
 def search(rank: int, folder: str, processes: int, args: dict[str, Any], sync: bool) -> None:
-    """Steps of a search in one of the processes; the first leaves what it saw."""
+    """Make the steps of a search in one process. The first process saves its measurements."""
     torch.set_num_threads(1)
-    quiet_lightning()
     os.environ |= {"LOCAL_RANK": str(rank)}
     if processes > 1:
         dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=processes)
@@ -130,7 +130,7 @@ def search(rank: int, folder: str, processes: int, args: dict[str, Any], sync: b
 def seen(
     processes: int, sync: bool = False, **args: Any
 ) -> tuple[list[float], list[float], dict[str, Any]]:
-    """The seconds and the traffic that `search` saw in the first of so many processes."""
+    """Return the wall seconds, CPU seconds and traffic of the first process of a search."""
     with tempfile.TemporaryDirectory() as folder:
         given = (folder, processes, args, sync)
         start_processes(search, given, nprocs=processes, start_method="fork")
@@ -138,7 +138,7 @@ def seen(
 
 
 def timed(processes: int, **args: Any) -> dict[str, Any]:
-    """Steps per second of so many processes, and how busy the machine was with other work."""
+    """Return the steps per second with ``processes`` processes, and the load of the machine."""
     load = os.getloadavg()[0]
     seconds, cpu_seconds, traffic = seen(processes, **args)
     return {
@@ -154,7 +154,7 @@ def timed(processes: int, **args: Any) -> dict[str, Any]:
 
 
 def efficiency(traffic: dict[str, Any], gpus: int) -> float:
-    """Of so many GPUs, by the formula at the top."""
+    """Return the efficiency with ``gpus`` GPUs, by the formula in the module docstring."""
     assumed: Any = ASSUMED[f"{gpus} GPUs"]
     sent, calls = traffic["bytes"], sum(traffic["calls"].values())
     moved = 2 * (gpus - 1) / gpus * sent["reduced"] + sent["broadcast"] + gpus * sent["gathered"]
@@ -165,7 +165,7 @@ def efficiency(traffic: dict[str, Any], gpus: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=7, help="that are timed")
+    parser.add_argument("--steps", type=int, default=7, help="number of timed steps")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--channels", type=int, default=8)
     parser.add_argument("--cells", type=int, default=3)

@@ -1,21 +1,21 @@
-"""Training of a discrete network by `TrainModule` beside a plain loop: images per second, memory.
+"""Compare `TrainModule` with a plain training loop: images per second and memory.
 
     python -m benchmarks.retrain
     python -m benchmarks.retrain --device cuda --precision bf16 --compile --channels 36 \\
         --cells 20 --batch 96
 
-The package's side is the Trainer as `train.py` runs it: images in memory as uint8 on the device,
-augmentation of whole batches, channels_last, clipping and metrics; the options add bf16 and
-torch.compile. The plain loop is that of most training scripts: torchvision's transforms of one
-image after the other in a DataLoader with its default settings, the same network in float32 and
-NCHW, `torch.optim.SGD` with its default settings. Both follow DARTS's recipe (arXiv:1806.09055,
-appendix A.1.2): crop, flip, cutout, auxiliary head, momentum, weight decay, clipping; both are in
-their first epoch, in which no path is dropped yet.
+The package's side is the Trainer as in `train.py`: images as uint8 in the device's memory,
+augmentation of whole batches, channels_last, clipping and metrics. Options add bf16 and
+torch.compile. The plain loop is the loop of most training scripts: torchvision's transforms of
+single images in a DataLoader with default settings, the same network in float32 and NCHW, and
+`torch.optim.SGD` with default settings. Both follow the recipe of DARTS (arXiv:1806.09055,
+appendix A.1.2): crop, flip, cutout, auxiliary head, momentum, weight decay, clipping. Both are in
+their first epoch, in which the drop-path rate is 0.
 
-The sides take turns in one process, a round of steps each; the first round is a warm-up. The peak
-memory of each comes from a process of its own, less what the process held before its first step.
-Images are random, drawn from a seed. Writes ``docs/results/retrain_<device>_<precision>.json``, and
-with ``--compile`` that name with ``_compile``.
+The sides take turns in one process, one round of steps each. The first round is a warm-up. A
+separate process measures the peak memory of each side, minus the memory before its first step. The
+images are random with a fixed seed. The command writes
+``docs/results/retrain_<device>_<precision>.json``; ``--compile`` adds ``_compile`` to the name.
 """
 
 import argparse
@@ -47,7 +47,7 @@ SIDES = ("plain", "package")
 
 
 def random_images(size: int = 10_000) -> LabelledImages:
-    """Images of CIFAR-10's form, (size, 3, 32, 32) and ten classes, from a seed."""
+    """Return random images (size, 3, 32, 32) and labels of ten classes, as in CIFAR-10."""
     random = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (size, 3, 32, 32), generator=random, dtype=torch.uint8)
     labels = torch.randint(10, (size,), generator=random)
@@ -55,7 +55,7 @@ def random_images(size: int = 10_000) -> LabelledImages:
 
 
 def train_stream(data: LabelledImages, batch: int, device: str) -> BatchStream:
-    """The package's training batches."""
+    """Return the stream of the package's training batches."""
     augmentation = Augmentation(CROP_PADDING, flip=True, cutout=CUTOUT)
     return BatchStream(
         data, batch, channel_statistics(data.images), augmentation=augmentation, device=device
@@ -63,10 +63,10 @@ def train_stream(data: LabelledImages, batch: int, device: str) -> BatchStream:
 
 
 class Turns(pl.Callback):
-    """Divides a Trainer's steps into rounds, and gives others their turn after each.
+    """A callback that divides the Trainer's steps into rounds and calls ``others`` after each.
 
     Attributes:
-        seconds: of each round of ``steps`` steps, the first of which is a warm-up.
+        seconds: seconds of each round of ``steps`` steps. The first round is a warm-up.
     """
 
     def __init__(self, steps: int, others: Callable[[], object]) -> None:
@@ -85,7 +85,7 @@ class Turns(pl.Callback):
 
 
 def now() -> float:
-    """Seconds, once the GPU has done what it was given."""
+    """Return the time in seconds, after the GPU has finished its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()
@@ -94,7 +94,7 @@ def now() -> float:
 def run_package(
     args: argparse.Namespace, data: LabelledImages, rounds: int, callback: pl.Callback
 ) -> None:
-    """Trains with `TrainModule` for so many rounds of steps, in one epoch."""
+    """Train with `TrainModule` for ``rounds`` rounds of steps in one epoch."""
     torch.manual_seed(0)
     module = dn.TrainModule(
         channels=args.channels,
@@ -119,7 +119,7 @@ def run_package(
 
 
 class Cutout:
-    """Sets a square of one image (C, H, W) to zero, in place (arXiv:1708.04552)."""
+    """Cutout: sets a square of one image (C, H, W) to zero, in place (arXiv:1708.04552)."""
 
     def __init__(self, length: int) -> None:
         self.length = length
@@ -132,7 +132,7 @@ class Cutout:
 
 
 class OneByOne(Dataset[tuple[Tensor, int]]):
-    """Images as torchvision's CIFAR10 gives them: each a picture of its own, then the transform."""
+    """A data set like torchvision's CIFAR10: one PIL image at a time, then the transform."""
 
     def __init__(self, data: LabelledImages, normalisation: Normalisation) -> None:
         assert isinstance(data.images, Tensor)
@@ -156,7 +156,7 @@ class OneByOne(Dataset[tuple[Tensor, int]]):
 
 
 class PlainLoop:
-    """The loop that one writes first."""
+    """A plain training loop."""
 
     def __init__(self, args: argparse.Namespace, data: LabelledImages) -> None:
         torch.manual_seed(0)
@@ -168,7 +168,13 @@ class PlainLoop:
             self.net.parameters(), lr=0.025, momentum=0.9, weight_decay=3e-4
         )
         images = OneByOne(data, channel_statistics(data.images))
-        self.loader = DataLoader(images, args.batch, shuffle=True)
+        self.loader = DataLoader(
+            images,
+            args.batch,
+            shuffle=True,
+            num_workers=args.workers,
+            persistent_workers=args.workers > 0,
+        )
         self.batches = self._endless()
 
     def _endless(self) -> Iterator[Batch]:
@@ -176,7 +182,7 @@ class PlainLoop:
             yield from self.loader
 
     def run(self, steps: int) -> float:
-        """Seconds of so many steps."""
+        """Make ``steps`` steps and return their seconds."""
         started = now()
         self.net.train()
         for _ in range(steps):
@@ -193,7 +199,7 @@ class PlainLoop:
 
 
 class Peak(pl.Callback):
-    """Peak memory in MiB of a training, less what is held before the first step."""
+    """The peak memory of a training in MiB, minus the memory before the first step."""
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -214,7 +220,7 @@ class Peak(pl.Callback):
 
 
 def peak(side: str, args: argparse.Namespace) -> int:
-    """Peak memory in MiB of a round of one side."""
+    """Return the peak memory of one round of one side in MiB."""
     quiet()
     torch.set_num_threads(args.threads)
     data, found = random_images(), Peak(args.device)
@@ -228,15 +234,16 @@ def peak(side: str, args: argparse.Namespace) -> int:
 
 
 def quiet() -> None:
-    """Leaves out what Lightning has to say about a Trainer without validation and workers."""
+    """Silence Lightning's warnings about a Trainer without validation and workers."""
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 
 
 def side(seconds: list[float], images: int, memory: int) -> dict[str, Any]:
-    """The figures of one side, of rounds of so many images.
+    """Return the figures of one side, from the seconds of rounds of ``images`` images.
 
-    The spread is that between the fastest and the slowest round, over the median.
+    The spread is the rate of the fastest round minus the rate of the slowest, divided by the
+    median.
     """
     rates = sorted(images / s for s in seconds)
     return {
@@ -251,12 +258,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--precision", default="float32", choices=["float32", "bf16"])
-    parser.add_argument("--compile", action="store_true", help="the package's side")
+    parser.add_argument("--compile", action="store_true", help="compile the package's network")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=10, help="of a round")
+    parser.add_argument("--steps", type=int, default=10, help="steps of a round")
     parser.add_argument("--channels", type=int, default=16)
     parser.add_argument("--cells", type=int, default=8)
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--workers", type=int, default=0, help="workers of the plain DataLoader")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     quiet()
@@ -272,7 +280,7 @@ def main() -> None:
     seconds = {"plain": plain[1:], "package": turns.seconds[1:]}
     images = args.steps * args.batch
     ratios = [p / q for p, q in zip(*seconds.values(), strict=True)]
-    setting = ("compile", "channels", "cells", "batch", "steps", "threads")
+    setting = ("compile", "channels", "cells", "batch", "steps", "workers", "threads")
     result = {
         "command": (
             f"python -m benchmarks.retrain --device {args.device} --precision {args.precision}"

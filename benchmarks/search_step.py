@@ -1,14 +1,15 @@
-"""One search step of the shared supernet beside the textbook's: time, memory, launches, floor.
+"""Compare a search step of the shared and the textbook supernet: time, memory, launches, floor.
 
     python -m benchmarks.search_step
     python -m benchmarks.search_step --device cuda --batch 64 --precision bf16
 
-A plain step is α's first-order pass on a validation batch and w's pass on a training batch, each
-with its optimiser's update; the noise-aware step adds the twin's pass, which α and v share. All are
-interleaved in one process; the peak memory of each comes from a process of its own, less what the
-process held before its first step. Launches are tensor operations of a forward and backward pass
-that are no views. The floor is the arithmetic at the speed of a large matrix product, and what the
-passes keep for their backward written and read once at the speed of a copy. Writes
+A plain step is the first-order pass of α on a validation batch and the pass of w on a training
+batch, each with its optimiser's update. The noise-aware step adds one pass of the twin for both α
+and v. The steps take turns in one process. A separate process measures the peak memory of each
+step, minus the memory before the first step. Launches are the tensor operations of a forward and
+backward pass, without views. The floor is a lower bound of the time. It is the arithmetic at the
+speed of a large matrix product, plus one write and one read of the tensors saved for the backward
+pass at the speed of a copy. The command writes
 ``docs/results/search_step_<device>_<precision>[_<threads>_threads].json``.
 """
 
@@ -29,9 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import darts_noise as dn
 from benchmarks.commands import store, surroundings
-from darts_noise.search.gradients import assign
-from darts_noise.search.hypergradients import hypergradient, objective
-from darts_noise.search.passes import batch_loss, noise_pass, weights_pass
+from darts_noise.search.gradients import assign, first_order_gradient, noise_pass, weights_pass
 
 SIDES = ("textbook", "shared", "shared, noise-aware")
 Batch = tuple[Tensor, Tensor]
@@ -67,18 +66,15 @@ class Step:
         return nullcontext()
 
     def run(self) -> float:
-        """Seconds of one step."""
+        """Make one step and return its seconds."""
         started = time.perf_counter()
         with self.precision():
-            found = hypergradient(
-                objective(self.net, batch_loss(self.arch, self.validation)),
-                objective(self.net, batch_loss(self.arch, self.train)),
-                list(self.net.parameters()),
-                list(self.arch.parameters()),
-            ).gradients
+            found = first_order_gradient(self.net, self.arch, self.validation).gradients
             of_twin = None
             if self.twin is not None:
-                noise, of_twin = noise_pass(self.twin, self.arch, self.noise, 10)
+                noise, of_twin = noise_pass(
+                    self.twin, self.arch, self.noise, 10, dn.noise_fit_penalty
+                )
                 found = [f + n for f, n in zip(found, noise.gradients, strict=True)]
             self._update(self.of_alpha, list(self.arch.parameters()), found)
             relaxed = {k: w.detach() for k, w in self.arch().items()}
@@ -98,7 +94,7 @@ class Step:
 
 
 class Launches(TorchDispatchMode):
-    """Counts tensor operations that are no views."""
+    """A counter of tensor operations other than views."""
 
     VIEWS = ("aten::detach", "aten::_unsafe_view", "aten::empty")
 
@@ -113,7 +109,7 @@ class Launches(TorchDispatchMode):
 
 
 def launches(implementation: str, args: argparse.Namespace) -> int:
-    """Of a forward and backward pass for α and w, as a GPU would run it."""
+    """Return the number of launches of a forward and backward pass for α and w on a GPU."""
     step = Step(implementation, argparse.Namespace(**{**vars(args), "device": "meta"}))
     relaxed = step.arch()
     with Launches() as counted:
@@ -123,7 +119,7 @@ def launches(implementation: str, args: argparse.Namespace) -> int:
 
 
 def peak(side: str, args: argparse.Namespace) -> int:
-    """Peak memory in MiB of two steps, less what was held before them."""
+    """Return the peak memory in MiB of two steps, minus the memory before them."""
     torch.set_num_threads(args.threads)
     step = Step(side, args)
     if args.device == "cuda":
@@ -151,7 +147,7 @@ def timed(function: Callable[[], object], device: str, repeats: int = 7) -> floa
 
 
 def floor(args: argparse.Namespace) -> dict[str, float]:
-    """Seconds of a plain step at the speed of large matrix products and copies."""
+    """Return the floor: the seconds of a plain step at the speed of matrix products and copies."""
     step = Step("textbook", args)
     with FlopCounterMode(display=False) as counter:
         step.run()

@@ -1,13 +1,13 @@
-"""Whether memory and open files stay flat: many short searches in one process, and a long one.
+"""Check that memory and open files do not grow over many short searches or one long search.
 
     python -m benchmarks.soak --searches 500
     python -m benchmarks.soak --minutes 60
 
-The first makes whole searches one after the other, as `search.py` does; every tenth draws, since
-that takes most of the time of so small a search. The second is one search that is stopped by
-SIGTERM when the time is over. Each writes its part of ``docs/results/soak.json``: resident memory
-and open files over the time, and how fast the memory grew in the second half, by a straight line
-through it.
+The first command makes complete searches in one process, as `search.py` does. Only every tenth
+search makes its drawings, because drawing takes most of the time of such a small search. The second
+command makes one search and stops it with SIGTERM. Each command writes its part of
+``docs/results/soak.json``: resident memory and open files over time, and the growth of the memory
+in the second half from a linear fit.
 """
 
 import argparse
@@ -24,7 +24,8 @@ from unittest.mock import patch
 import numpy as np
 
 from benchmarks.commands import RESULTS, store, surroundings
-from darts_noise.cli import search
+from darts_noise.cli.program import main as program
+from darts_noise.runs.search import SearchOutputs
 
 TINY = (
     "--model.space=low_pass",
@@ -40,17 +41,17 @@ TINY = (
 )
 PAGE = os.sysconf("SC_PAGE_SIZE")
 SHOWN = 100
-"""Samples of a series in the file."""
+"""About the number of samples of a series in the file."""
 MANY = 20
-"""Samples from which a line is drawn."""
+"""Smallest number of samples for the linear fit."""
 DRAWN = 10
-"""Every so many of the short searches makes its drawings."""
+"""One in this many short searches makes its drawings."""
 PERIOD = 2.0
 """Seconds between two samples of the long search."""
 
 
 def resident_mib() -> float:
-    """Memory of this process in MiB, now."""
+    """Return the current resident memory of this process in MiB."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE / 2**20
 
 
@@ -59,10 +60,10 @@ def open_files() -> int:
 
 
 class Watch:
-    """Samples of the process, and what they say.
+    """Samples of the memory and the open files of this process, and their summary.
 
     Args:
-        unit: of the time axis.
+        unit: unit of the time axis.
     """
 
     def __init__(self, unit: str) -> None:
@@ -96,16 +97,16 @@ class Watch:
 
 
 def many(count: int, folder: Path) -> Watch:
-    """So many searches of two steps, a sample after each."""
+    """Make ``count`` searches of two steps, and sample after each search."""
     watch = Watch("search")
     settings = [*TINY, "--data.train_samples=32", "--trainer.max_epochs=1", f"--runs={folder}"]
     for number in range(1, count + 1):
         own = [f"--name=n{number}", f"--seed={number}"]
         if number % DRAWN == 0:
-            search.main([*settings, *own])
+            program(["search", *settings, *own])
         else:
-            with patch.object(search.SearchOutputs, "draw"):
-                search.main([*settings, *own])
+            with patch.object(SearchOutputs, "draw"):
+                program(["search", *settings, *own])
         watch.sample(number)
         if number >= MANY and number % DRAWN == 0:
             keep("searches", f"--searches {count}", watch)
@@ -113,7 +114,7 @@ def many(count: int, folder: Path) -> Watch:
 
 
 def one(minutes: float, folder: Path) -> Watch:
-    """One search for so long, a sample every `PERIOD`."""
+    """Make one search of ``minutes`` minutes, and sample every `PERIOD` seconds."""
     watch = Watch("minute")
     began = time.monotonic()
 
@@ -127,7 +128,8 @@ def one(minutes: float, folder: Path) -> Watch:
 
     threading.Thread(target=look_on, daemon=True).start()
     try:
-        search.main([*TINY, "--trainer.max_epochs=1000000", f"--runs={folder}", "--name=long"])
+        own = [*TINY, "--trainer.max_epochs=1000000", f"--runs={folder}", "--name=long"]
+        program(["search", *own])
     except SystemExit as ended:
         if ended.code != 128 + signal.SIGTERM:
             raise
@@ -135,7 +137,7 @@ def one(minutes: float, folder: Path) -> Watch:
 
 
 def keep(part: str, options: str, watch: Watch) -> None:
-    """Writes one part of the file and leaves the other."""
+    """Write one part of the file, and keep the other part."""
     file = RESULTS / "soak.json"
     result: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
     command = f"python -m benchmarks.soak {options}"
@@ -146,8 +148,8 @@ def keep(part: str, options: str, watch: Watch) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     kind = parser.add_mutually_exclusive_group(required=True)
-    kind.add_argument("--searches", type=int, help="short searches in one process")
-    kind.add_argument("--minutes", type=float, help="of one search")
+    kind.add_argument("--searches", type=int, help="number of short searches in one process")
+    kind.add_argument("--minutes", type=float, help="duration of one long search in minutes")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if args.searches:

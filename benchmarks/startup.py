@@ -1,14 +1,15 @@
-"""How long a user waits for ``--help`` and for the first step of the default search.
+"""Measure how long a user waits for ``--help`` and for the first step of the default search.
 
     python -m benchmarks.startup
 
-times each command five times, in turns, after one round that fills the disk's cache, and writes
-``docs/results/startup.json``: wall time, and processor time, which other programs disturb less.
+The benchmark times each command five times, in turns, after one round that fills the disk's cache.
+The command writes wall time and CPU time to ``docs/results/startup.json``. Other programs disturb
+the CPU time less.
 
-A time is that of the whole process, the interpreter's tidying up at its end included. Only the
-first step's ends with the step: it is ``python search.py`` with a callback that ends the process
-there, and so has the imports, the command line, the data, the supernet, the run's directory, W&B
-offline and one step of the weights (α waits for the warm-up).
+A time covers the whole process, including the shutdown of the interpreter. The time of the first
+step has no shutdown: a callback ends ``python search.py`` after that step. It covers the imports,
+the command line, the data, the supernet, the run's directory, W&B offline and one step of the
+weights. α does not change in that step, because it is in the warm-up.
 """
 
 import os
@@ -32,28 +33,28 @@ COMMANDS = {
     "train.py --help": ("train.py", "--help"),
     "search.py, first step": (
         "search.py",
-        "--trainer.callbacks+=benchmarks.startup.EndAtFirstStep",
+        "--trainer.callbacks=[benchmarks.startup.EndAtFirstStep]",
     ),
 }
 
 
 class EndAtFirstStep(pl.Callback):
-    """Ends the process after the first training step, before anything is tidied up."""
+    """A callback that ends the process after the first training step, without any cleanup."""
 
     def on_train_batch_end(self, *_: Any) -> None:
         os._exit(0)
 
 
 def cpu_seconds() -> float:
-    """Processor time of all commands so far."""
+    """Return the CPU time of all commands so far in seconds."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
 def one_round() -> dict[str, dict[str, float]]:
-    """Wall and processor time in seconds of each command, one after the other."""
+    """Run each command once, and return its wall time and CPU time in seconds."""
     figures = {}
-    # W&B's own process may still write when the search's has ended.
+    # The process of W&B may still write after the search has ended.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         for name, command in COMMANDS.items():
             runs = [f"--runs={folder}"] if "step" in name else []

@@ -1,11 +1,11 @@
-"""Every hypergradient and search variant on MNIST with one budget.
+"""Compare all hypergradients and search variants on MNIST with the same budget.
 
     python -m benchmarks.variants --root DIR
 
-Each searches on the same images for the same number of epochs, with the noise penalty, from the
-same seed; its cell is then trained on the same subset of MNIST, tested on MNIST's test images, and
-trained from scratch on noise. Writes ``docs/results/variants_mnist.json``. One seed: differences of
-a point between variants say nothing about the methods.
+Each method searches on the same images for the same number of epochs, with the noise penalty and
+the same seed. Its cell is then trained on the same subset of MNIST, tested on the test images of
+MNIST, and trained from scratch on noise. The command writes ``docs/results/variants_mnist.json``.
+It uses one seed, so differences of one percentage point between methods mean nothing.
 """
 
 import argparse
@@ -25,7 +25,7 @@ SEARCH = [
     "--trainer.limit_train_batches=1.0",
     "--trainer.limit_val_batches=1.0",
     "--model.candidates=1",
-    "--model.optimiser=sgd",  # second order is through a step of SGD
+    "--model.optimiser=sgd",  # the other hypergradients differentiate through a step of SGD
     "--model.learning_rate=0.025",
 ]
 WEIGHT = "--model.noise_weight=1"
@@ -43,12 +43,12 @@ NOISE_RECIPE = {
 
 
 def methods() -> dict[str, list[str]]:
-    """Name → what is added to the search's command."""
+    """Return the additional options of the search command for each method, by name."""
     preset = {
         path.stem: [f"--config={path}", WEIGHT]
         for path in sorted((CONFIGS / "variants").glob("*.yaml"))
     }
-    # Its usual window of 5 epochs could not act within this budget.
+    # The default window of 5 epochs is too long for this budget.
     preset["robust_darts"] += ["--model.variants={robust_darts: {window: 2}}"]
     return {
         "darts, λ = 0": ["--model.noise_weight=0"],
@@ -60,7 +60,7 @@ def methods() -> dict[str, list[str]]:
 
 
 def one_run(options: list[str], root: str, seed: int, runs: Path) -> dict[str, Any]:
-    """Searches, trains and measures the noise fit once."""
+    """Search, train and measure the noise fit once."""
     common = [f"--data.root={root}", f"--runs={runs}", "--name=run", f"--seed={seed}"]
     common += ["--wandb=off"]
     search = [f"--config={CONFIGS / 'search' / 'mnist.yaml'}", *options, *SEARCH, *common]
@@ -98,7 +98,7 @@ def main() -> None:
         "runs": {},
     }
     earlier = RESULTS / "variants_mnist.json"
-    if args.only != list(methods()) and earlier.is_file():  # the others keep their rows
+    if args.only != list(methods()) and earlier.is_file():  # keep the rows of the other methods
         result["runs"] = json.loads(earlier.read_text())["runs"]
     for name in args.only:
         with tempfile.TemporaryDirectory() as folder:

@@ -5,127 +5,149 @@
 >>> dn.load_genotype("darts_v2").normal[0]
 (('sep_conv_3x3', 0), ('sep_conv_3x3', 1))
 
-The names are imported with the first one that is used: torch and Lightning take seconds, which a
-script's ``--help`` need not wait for.
+A name is imported when it is first used. Importing torch and Lightning takes seconds; ``--help``
+should not wait for them.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from darts_noise.data import ImageDataModule, list_datasets, load_dataset, register_dataset
-    from darts_noise.nets import (
-        Cell,
-        FeatureNetwork,
-        Network,
-        SuperNet,
-        SynchronisedNorms,
-        create_model,
-    )
-    from darts_noise.noise import (
-        list_noise,
-        list_penalties,
-        make_noise,
-        noise_fit_penalty,
-        register_noise,
-        register_penalty,
-    )
-    from darts_noise.pretrained import (
-        BundleConfig,
-        BundleImages,
-        list_pretrained,
-        load_pretrained,
-        pretrained_config,
-        save_pretrained,
-    )
-    from darts_noise.search import (
-        Architecture,
-        InnerStep,
-        SearchModule,
-        hypergradient,
-        list_variants,
-        objective,
-        register_variant,
-    )
-    from darts_noise.space import (
-        Genotype,
-        Space,
-        list_genotypes,
-        list_operations,
-        list_spaces,
-        load_genotype,
-        register_operation,
-        register_space,
-    )
-    from darts_noise.train import (
-        NoiseFit,
-        NoiseFitMetric,
-        NoiseGrid,
-        NoiseRun,
-        TrainModule,
-        noise_fit,
-    )
+MODULES = {
+    "Architecture": "search.architecture",
+    "BundleConfig": "pretrained.config",
+    "BundleImages": "pretrained.config",
+    "Cell": "nets.cell",
+    "DataConfig": "data.settings",
+    "FeatureNetwork": "nets.body",
+    "Genotype": "space.genotype",
+    "ImageDataModule": "data.module",
+    "InnerStep": "search.hypergradients",
+    "Interrupted": "runs.run",
+    "Network": "nets.network",
+    "NoiseConfig": "train.settings",
+    "NoiseFit": "train.noise_record",
+    "NoiseFitMetric": "metrics",
+    "NoiseGrid": "train.settings",
+    "NoiseRun": "train.noise_record",
+    "RunConfig": "runs.settings",
+    "SearchConfig": "search.settings",
+    "SearchModule": "search.module",
+    "SearchResult": "runs.search",
+    "SettingError": "errors",
+    "Space": "space.spaces",
+    "StudyConfig": "study.settings",
+    "StudyResult": "study.results",
+    "SuperNet": "nets.supernet",
+    "SynchronisedNorms": "nets.synchronised",
+    "TrainConfig": "train.settings",
+    "TrainModule": "train.module",
+    "TrainResult": "runs.train",
+    "TrainerConfig": "runs.settings",
+    "create_model": "nets.network",
+    "hypergradient": "search.hypergradients",
+    "list_datasets": "data.datasets",
+    "list_genotypes": "space.published",
+    "list_noise": "noise.families",
+    "list_operations": "space.operations",
+    "list_penalties": "noise.penalties.penalty",
+    "list_pretrained": "pretrained.shipped",
+    "list_spaces": "space.spaces",
+    "list_variants": "search.variants.variant",
+    "load_dataset": "data.datasets",
+    "load_genotype": "space.published",
+    "load_pretrained": "pretrained.bundle",
+    "make_noise": "noise.families",
+    "noise_fit": "train.noise_fit",
+    "noise_fit_penalty": "noise.penalties.penalty",
+    "objective": "search.hypergradients",
+    "pretrained_config": "pretrained.bundle",
+    "register_dataset": "data.datasets",
+    "register_noise": "noise.families",
+    "register_operation": "space.operations",
+    "register_penalty": "noise.penalties.penalty",
+    "register_space": "space.spaces",
+    "register_variant": "search.variants.variant",
+    "save_pretrained": "pretrained.bundle",
+    "search": "runs.search",
+    "study": "study.run",
+    "train": "runs.train",
+}
+"""Public name → module of this package that defines it."""
 
-__all__ = [
-    "Architecture",
-    "BundleConfig",
-    "BundleImages",
-    "Cell",
-    "FeatureNetwork",
-    "Genotype",
-    "ImageDataModule",
-    "InnerStep",
-    "Network",
-    "NoiseFit",
-    "NoiseFitMetric",
-    "NoiseGrid",
-    "NoiseRun",
-    "SearchModule",
-    "Space",
-    "SuperNet",
-    "SynchronisedNorms",
-    "TrainModule",
-    "create_model",
-    "hypergradient",
-    "list_datasets",
-    "list_genotypes",
-    "list_noise",
-    "list_operations",
-    "list_penalties",
-    "list_pretrained",
-    "list_spaces",
-    "list_variants",
-    "load_dataset",
-    "load_genotype",
-    "load_pretrained",
-    "make_noise",
-    "noise_fit",
-    "noise_fit_penalty",
-    "objective",
-    "pretrained_config",
-    "register_dataset",
-    "register_noise",
-    "register_operation",
-    "register_penalty",
-    "register_space",
-    "register_variant",
-    "save_pretrained",
-]
+__all__ = list(MODULES)
 
-PARTS = ("data", "space", "nets", "noise", "search", "train", "pretrained")
-
-if not TYPE_CHECKING:  # a type checker reads the imports above
+if TYPE_CHECKING:  # a type checker cannot read the table; a test compares the two
+    from darts_noise.data.datasets import list_datasets as list_datasets
+    from darts_noise.data.datasets import load_dataset as load_dataset
+    from darts_noise.data.datasets import register_dataset as register_dataset
+    from darts_noise.data.module import ImageDataModule as ImageDataModule
+    from darts_noise.data.settings import DataConfig as DataConfig
+    from darts_noise.errors import SettingError as SettingError
+    from darts_noise.metrics import NoiseFitMetric as NoiseFitMetric
+    from darts_noise.nets.body import FeatureNetwork as FeatureNetwork
+    from darts_noise.nets.cell import Cell as Cell
+    from darts_noise.nets.network import Network as Network
+    from darts_noise.nets.network import create_model as create_model
+    from darts_noise.nets.supernet import SuperNet as SuperNet
+    from darts_noise.nets.synchronised import SynchronisedNorms as SynchronisedNorms
+    from darts_noise.noise.families import list_noise as list_noise
+    from darts_noise.noise.families import make_noise as make_noise
+    from darts_noise.noise.families import register_noise as register_noise
+    from darts_noise.noise.penalties.penalty import list_penalties as list_penalties
+    from darts_noise.noise.penalties.penalty import noise_fit_penalty as noise_fit_penalty
+    from darts_noise.noise.penalties.penalty import register_penalty as register_penalty
+    from darts_noise.pretrained.bundle import load_pretrained as load_pretrained
+    from darts_noise.pretrained.bundle import pretrained_config as pretrained_config
+    from darts_noise.pretrained.bundle import save_pretrained as save_pretrained
+    from darts_noise.pretrained.config import BundleConfig as BundleConfig
+    from darts_noise.pretrained.config import BundleImages as BundleImages
+    from darts_noise.pretrained.shipped import list_pretrained as list_pretrained
+    from darts_noise.runs.run import Interrupted as Interrupted
+    from darts_noise.runs.search import SearchResult as SearchResult
+    from darts_noise.runs.search import search as search
+    from darts_noise.runs.settings import RunConfig as RunConfig
+    from darts_noise.runs.settings import TrainerConfig as TrainerConfig
+    from darts_noise.runs.train import TrainResult as TrainResult
+    from darts_noise.runs.train import train as train
+    from darts_noise.search.architecture import Architecture as Architecture
+    from darts_noise.search.hypergradients import InnerStep as InnerStep
+    from darts_noise.search.hypergradients import hypergradient as hypergradient
+    from darts_noise.search.hypergradients import objective as objective
+    from darts_noise.search.module import SearchModule as SearchModule
+    from darts_noise.search.settings import SearchConfig as SearchConfig
+    from darts_noise.search.variants.variant import list_variants as list_variants
+    from darts_noise.search.variants.variant import register_variant as register_variant
+    from darts_noise.space.genotype import Genotype as Genotype
+    from darts_noise.space.operations import list_operations as list_operations
+    from darts_noise.space.operations import register_operation as register_operation
+    from darts_noise.space.published import list_genotypes as list_genotypes
+    from darts_noise.space.published import load_genotype as load_genotype
+    from darts_noise.space.spaces import Space as Space
+    from darts_noise.space.spaces import list_spaces as list_spaces
+    from darts_noise.space.spaces import register_space as register_space
+    from darts_noise.study.results import StudyResult as StudyResult
+    from darts_noise.study.run import study as study
+    from darts_noise.study.settings import StudyConfig as StudyConfig
+    from darts_noise.train.module import TrainModule as TrainModule
+    from darts_noise.train.noise_fit import noise_fit as noise_fit
+    from darts_noise.train.noise_record import NoiseFit as NoiseFit
+    from darts_noise.train.noise_record import NoiseRun as NoiseRun
+    from darts_noise.train.settings import NoiseConfig as NoiseConfig
+    from darts_noise.train.settings import NoiseGrid as NoiseGrid
+    from darts_noise.train.settings import TrainConfig as TrainConfig
+else:
+    # The first import of a subpackage sets it as an attribute, which would hide the function with
+    # the same name. So import it here and delete the attribute; later imports do not set it again.
+    for _folder in ("search", "study", "train"):
+        import_module(f"{__name__}.{_folder}")
+        del globals()[_folder]
 
     def __getattr__(name: str) -> Any:
-        if name in PARTS:
-            return import_module(f"{__name__}.{name}")
-        if name not in __all__:
+        if name not in MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        for part in [import_module(f"{__name__}.{part}") for part in PARTS]:
-            if name in part.__all__:
-                globals()[name] = getattr(part, name)
+        globals()[name] = getattr(import_module(f"{__name__}.{MODULES[name]}"), name)
         return globals()[name]
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *PARTS})
+    return sorted({*globals(), *MODULES})

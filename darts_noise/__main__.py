@@ -1,6 +1,6 @@
-"""``python -m darts_noise COMMAND``: as ``darts-noise COMMAND``, for torchrun and the like."""
+"""``python -m darts_noise COMMAND``: the same as ``darts-noise COMMAND``, e.g. for torchrun."""
 
-from darts_noise.cli.command import main
+from darts_noise.cli.program import main
 
 if __name__ == "__main__":
     main()

@@ -1,7 +1,7 @@
-"""Whole files or none: what a run leaves is never half written.
+"""Write files in one step, so that no run leaves a partly written file.
 
-Every file that a run writes goes through here: a temporary file in the same folder, flushed to the
-disk, then renamed over the old one.
+Every file of a run is written by this module: to a temporary file in the same folder, which is
+flushed to the disk and then renamed to the final name.
 """
 
 import os
@@ -14,15 +14,16 @@ from typing import IO
 
 @contextmanager
 def replacing(path: Path, keep: Path | None = None) -> Iterator[IO[bytes]]:
-    """A binary file that takes the place of ``path`` when the block ends without an error.
+    """Yield a binary file that replaces ``path`` when the block ends without an error.
 
     Args:
         path: the file.
-        keep: in the same folder; what ``path`` was until now goes by this name afterwards.
+        keep: a path in the same folder. The old file is renamed to it. None (default): the old
+            file is overwritten.
 
     Raises:
-        OSError: the folder cannot be written to or the disk is full; it names ``path``, which is as
-            it was.
+        OSError: the folder is not writable or the disk is full. The error names ``path``, which is
+            unchanged.
     """
     try:
         with _temporary(path) as (file, name):
@@ -36,13 +37,13 @@ def replacing(path: Path, keep: Path | None = None) -> Iterator[IO[bytes]]:
     except OSError as error:
         if error.errno is None:
             raise
-        # The system says of a full disk only that it is full, and of others the temporary file.
+        # The system's error names no file, or the temporary file.
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 @contextmanager
 def _temporary(path: Path) -> Iterator[tuple[IO[bytes], str]]:
-    """A new file beside ``path`` and its name; removed if the block ends with an error."""
+    """Yield a new file in the folder of ``path``, and its name. Delete it after an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -55,7 +56,7 @@ def _temporary(path: Path) -> Iterator[tuple[IO[bytes], str]]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes ``text`` as UTF-8 in one step; see `replacing`."""
+    """Write ``text`` as UTF-8 in one step; see `replacing`."""
     with replacing(path) as file:
         file.write(text.encode())
 
@@ -66,4 +67,4 @@ def _read_umask() -> int:
     return mask
 
 
-_UMASK = _read_umask()  # mkstemp makes files that only their owner may read
+_UMASK = _read_umask()  # files from mkstemp are readable only for their owner

@@ -1,20 +1,68 @@
-"""An object of a registered class, made with the settings that a config gives it.
+"""Make objects from settings: a config from keywords, and a registered object from its name.
 
-The keyword arguments of a class's constructor are its settings. Search variants and penalties are
-made here, so that a wrong name, setting or type is answered the same way for both.
+The settings of a registered class are the keyword arguments of its constructor. Search variants and
+penalties are made here, so that both give the same errors for a wrong name, setting or type.
 """
 
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from dataclasses import fields, replace
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from darts_noise.naming import unknown
+from darts_noise.errors import SettingError, unknown
 
 Setting = bool | int | float | str
-"""In this order: the command line takes the first type that fits, and 4 must not become 4.0."""
+"""The order matters: the command line takes the first type that fits, and 4 must not become 4.0."""
+
+LARGEST_SEED = 2**32 - 1
+"""The largest seed that NumPy accepts."""
 
 T = TypeVar("T")
+
+
+def require_seed(seed: int) -> None:
+    """Raise a SettingError for a seed that NumPy does not accept."""
+    if not 0 <= seed <= LARGEST_SEED:
+        raise SettingError("seed", f"expected 0 to {LARGEST_SEED}, got {seed}")
+
+
+def config_of(cls: type[T], given: object, settings: Mapping[str, Any]) -> T:
+    """Make the config of a module from the module's arguments.
+
+    Args:
+        cls: the dataclass of the config.
+        given: a config, or the value of the first field, or None for the defaults.
+        settings: other fields by name. They replace the fields of a given config.
+
+    Raises:
+        SettingError: a field does not exist or does not accept its value.
+    """
+    names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+    for key in settings:
+        if key not in names:
+            raise SettingError(key, unknown("setting", key, names))
+    if isinstance(given, cls):
+        return replace(given, **settings)  # type: ignore[type-var]
+    return cls(**settings) if given is None else cls(given, **settings)  # type: ignore[call-arg]
+
+
+def fields_of(config: Any) -> dict[str, Any]:
+    """Return the fields of a config by name, without converting their values."""
+    return {field.name: getattr(config, field.name) for field in fields(config)}
+
+
+def changed(config: T, changes: Mapping[str, Any]) -> T:
+    """Change some fields of a config to values from a file.
+
+    Raises:
+        SettingError: a field does not exist, or its value has the wrong type or is invalid.
+    """
+    hints = get_type_hints(type(config))
+    for key, value in changes.items():
+        _require_type(key, value, hints.get(key, Any))
+    return config_of(type(config), config, changes)
 
 
 def configured(
@@ -24,44 +72,58 @@ def configured(
     name: str,
     given: Mapping[str, Setting] | None,
 ) -> T:
-    """The object that a name and its settings stand for.
+    """Make an object of a registered class from its name and settings.
 
     Args:
-        kind: what the registry holds, in a word.
-        key: the config key under which the name stands.
+        kind: the kind of the classes, for messages, such as ``penalty``.
+        key: the config key that contains the name.
         registry: classes by name.
-        name: of the class.
-        given: its settings; the others keep their defaults.
+        name: name of the class.
+        given: settings of the object. The other settings have their defaults.
 
     Raises:
-        ValueError: no such name or setting, or a value that it does not accept; one line that names
-            the key.
+        SettingError: a name or setting does not exist, or a value is invalid.
     """
     if name not in registry:
-        raise ValueError(f"{key}: {unknown(kind, name, registry)}")
+        raise SettingError(key, unknown(kind, name, registry))
     cls, given = registry[name], given or {}
     allowed = inspect.signature(cls).parameters
     for setting in given:
         if setting not in allowed:
-            raise ValueError(f"{key}: {unknown(f'setting of {name!r}', setting, allowed)}")
+            raise SettingError(key, unknown(f"setting of {name!r}", setting, allowed))
     for setting, value in given.items():
         _require_type(f"{key}.{name}.{setting}", value, allowed[setting].annotation)
     try:
         return cls(**given)
+    except SettingError as error:
+        raise error.within(f"{key}.{name}") from None
     except ValueError as error:
-        raise ValueError(f"{key}.{name}: {error}") from None
+        raise SettingError(f"{key}.{name}", error) from None
 
 
-def _require_type(key: str, value: object, expected: type) -> None:
-    """A number is finite; a whole number will do for a float, a bool for neither."""
-    of_type = isinstance(value, bool) == (expected is bool) and (
-        isinstance(value, expected) or (expected is float and isinstance(value, int))
-    )
-    if not of_type or (isinstance(value, float) and not math.isfinite(value)):
-        name = {
-            int: "a whole number",
-            float: "a finite number",
-            bool: "true or false",
-            str: "a word",
-        }
-        raise ValueError(f"{key}: expected {name.get(expected, expected)}, got {value!r}")
+NAMES: Mapping[Any, str] = {
+    int: "a whole number",
+    float: "a finite number",
+    bool: "true or false",
+    str: "a word",
+    list: "a list",
+    tuple: "a list",
+    dict: "lines of key: value",
+    NoneType: "null",
+}
+
+
+def _require_type(key: str, value: object, expected: Any) -> None:
+    """Require the expected type. A float must be finite and may be an int. A bool is no number."""
+    kinds = [expected] if get_origin(expected) in (None, list, tuple, dict) else get_args(expected)
+    kinds = [get_origin(kind) or kind for kind in kinds]
+    if Any not in kinds and not any(_is_of(value, kind) for kind in kinds):
+        names = " or ".join(dict.fromkeys(NAMES.get(kind, kind.__name__) for kind in kinds))
+        raise SettingError(key, f"expected {names}, got {value!r}")
+
+
+def _is_of(value: object, kind: type) -> bool:
+    if kind is float:
+        return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+    kinds = (list, tuple) if kind is tuple else kind
+    return isinstance(value, kinds) and (kind is bool or not isinstance(value, bool))

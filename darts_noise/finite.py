@@ -1,10 +1,10 @@
-"""Stops a training at the first loss or gradient that is NaN or infinite.
+"""Stop a training at the first loss or gradient that is NaN or infinite.
 
-On a CPU each update is looked at before it is made. CUDA would have to be waited for each time, so
-there the answers are read together: every `READ_EVERY` looks, at the end of an epoch and before
-anything is written. Until then a number on the device keeps the fused optimisers from every update
-after the first answer that is bad, so neither weights nor files hold what came of it. Several
-processes look at the same time, and what one finds ends all of them.
+On a CPU, each update is checked before it is made. On CUDA, this would wait for the device each
+time. There, the results are read together: after `READ_EVERY` checks, at the end of an epoch, and
+before a file is written. Until then, a flag on the device makes the fused optimisers skip every
+update after the first failed check. So neither weights nor files contain values of a bad update.
+With several processes, all check at the same time, and a failure in one process stops all of them.
 """
 
 from collections.abc import Sequence
@@ -19,40 +19,44 @@ from torch.optim import Optimizer
 from darts_noise.distributed.collectives import SharedError, true_everywhere
 
 READ_EVERY = 60
-"""Looks between two readings of CUDA's answers: 20 steps of a search with a twin."""
+"""Checks between two reads of the results from CUDA: 20 steps of a search with a twin."""
 
 
 Term = tuple[str, Sequence[Tensor]]
-"""What an update is made from: a name for messages, and tensors on one device."""
+"""An input of an update: a name for messages, and tensors on one device."""
 
 
 class NotFiniteError(SharedError):
-    """A training has diverged; its message names what, where, the learning rate and what to try."""
+    """An error for a diverged training.
+
+    The message states what is not finite, the step, the learning rate and what to try.
+    """
 
 
 class FiniteCheck:
-    """Looks at the terms of every update.
+    """A check of the terms of every update.
 
     Args:
-        advice: what to try, for the message.
+        advice: what the user can try, for the message.
     """
 
     def __init__(self, advice: str) -> None:
         self.advice = advice
         self._unread: list[tuple[Sequence[str], str, Tensor]] = []
-        self._found: Tensor | None = None  # on the device: 1 once an answer was bad, else 0
+        self._found: Tensor | None = None  # on the device: 1 after a failed check, otherwise 0
 
     def look(self, terms: Sequence[Term], *, step: int, epoch: int, rate: float) -> None:
-        """Looks at what an update is about to be made from.
+        """Check the inputs of an update, before the update.
 
         Args:
-            terms: the cause before what follows from it.
-            step: of the run, from 0.
-            epoch: of the run, from 0.
-            rate: the learning rate of the update.
+            terms: the inputs; a cause comes before its effects, such as a loss before its gradient.
+            step: step of the run, from 0.
+            epoch: epoch of the run, from 0.
+            rate: learning rate of the update.
 
         Raises:
-            NotFiniteError: one of these, or of those that are still to be read, is NaN or infinite.
+            NotFiniteError: an input of this update, or of an earlier update whose result was not
+                read yet, is NaN or infinite.
         """
         answers = torch.stack([_finite(tensors) for _, tensors in terms])
         where = f"at step {step + 1} (epoch {epoch + 1}), learning rate {rate:g}"
@@ -64,19 +68,19 @@ class FiniteCheck:
             self._found = bad if self._found is None else torch.maximum(self._found, bad)
 
     def guard(self, optimiser: Optimizer) -> None:
-        """Makes the optimiser's next step none at all where a look that is not read yet was bad.
+        """Skip the optimiser's next step if an earlier check failed whose result was not read yet.
 
         Args:
-            optimiser: one that `make_guardable` was asked for; any other steps as it would.
+            optimiser: an optimiser from `make_guardable`. Other optimisers do not skip the step.
         """
         if self._found is not None and optimiser.param_groups[0].get("fused"):
             optimiser.found_inf = self._found  # type: ignore[attr-defined]  # of torch.amp
 
     def read(self) -> None:
-        """Reads the answers that are still on the device.
+        """Read the results that are still on the device.
 
         Raises:
-            NotFiniteError: as for `look`; the message names the first.
+            NotFiniteError: a check failed. The message names the first failure.
         """
         unread, self._unread, self._found = self._unread, [], None
         if not unread:
@@ -90,18 +94,18 @@ class FiniteCheck:
 
 
 def reads_at_once(device: torch.device) -> bool:
-    """Whether an answer is read before the update, since nothing else would hold that back."""
+    """Return whether results are read before the update, because its optimiser cannot skip it."""
     return device.type != "cuda"
 
 
 def make_guardable(optimiser: Optimizer) -> Optimizer:
-    """The optimiser, which is to be told of `FiniteCheck.guard` before its steps.
+    """Prepare an optimiser for `FiniteCheck.guard`, and return it.
 
-    On CUDA it takes torch's fused form, whose kernels look at ``found_inf`` themselves, and keeps
-    it when the state of a run on another device is loaded.
+    On CUDA, the optimiser is switched to torch's fused form, whose kernels read ``found_inf``
+    themselves. It keeps this form when the state of a run on another device is loaded.
 
     Args:
-        optimiser: SGD or Adam before its first step, of parameters that are on their device.
+        optimiser: SGD or Adam, before its first step. Its parameters are on their final device.
     """
     for group in optimiser.param_groups:
         if not any(reads_at_once(p.device) for p in group["params"]):
@@ -111,13 +115,13 @@ def make_guardable(optimiser: Optimizer) -> Optimizer:
 
 
 def _keep_form(optimiser: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
-    """A state with the forms of the optimiser's own groups, which say where Adam's steps are."""
+    """Copy ``fused`` from the optimiser's groups to the state; it decides Adam's step device."""
     groups = zip(state["param_groups"], optimiser.param_groups, strict=False)
     return {**state, "param_groups": [{**g, "fused": own["fused"]} for g, own in groups]}
 
 
 def _finite(tensors: Sequence[Tensor]) -> Tensor:
-    """Whether all entries are; a scalar on the device, which is not waited for.
+    """Return whether all entries are finite, as a scalar on the device, without waiting for it.
 
     >>> _finite([torch.ones(2), torch.tensor(float("nan"))])
     tensor(False)

@@ -1,40 +1,56 @@
-"""Checkpoints from elsewhere are data: reading one runs nothing of what it says."""
+"""Load modules from untrusted checkpoints as data, without running code from them."""
 
-import inspect
-from typing import Any, Self
+from dataclasses import fields
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import pytorch_lightning as pl
 import torch
 
+from darts_noise.configured import fields_of
 from darts_noise.space.shown import shown
 
+C = TypeVar("C")
 
-class PlainModule(pl.LightningModule):
-    """A module that is loaded from tensors, plain values and its own settings alone.
 
-    Lightning would also take from a checkpoint's settings a function that is to make the module
-    (``_instantiator``) and the class to be made (``_class_path``). Ours never have either.
+class PlainModule(pl.LightningModule, Generic[C]):
+    """A module with a config that is loaded only from tensors and plain values.
+
+    Lightning also accepts in a checkpoint the name of a function (``_instantiator``) or a class
+    (``_class_path``) that makes the module. Checkpoints of this package never contain them, and
+    this class refuses them.
+
+    Attributes:
+        config: the settings. A checkpoint contains its fields.
     """
+
+    config_class: ClassVar[type]
+    config: C
+
+    def configure(self, config: C) -> None:
+        """Set the config, also for later checkpoints."""
+        self.config = config
+        self.save_hyperparameters(fields_of(config))
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, **settings: Any) -> Self:  # type: ignore[override]
-        """The module that a checkpoint holds, with its weights.
+        """Load a module and its weights from a checkpoint.
 
         Args:
             checkpoint_path: the file.
-            settings: further arguments of Lightning's method; ``weights_only`` is always true, and
-                ``map_location`` the CPU when absent, on whatever device the run was.
+            settings: other arguments of Lightning's method. ``weights_only`` is always true, and
+                ``map_location`` is the CPU by default, whatever device the run was on.
 
         Raises:
-            ValueError: a file that is no checkpoint, holds other objects than tensors and plain
-                values, or settings that the module does not have; the message names the file.
+            ValueError: the file is not a checkpoint, it contains objects other than tensors and
+                plain values, or it has settings that the module does not have. The message names
+                the file.
         """
         stated = _settings(checkpoint_path, cls.CHECKPOINT_HYPER_PARAMS_KEY)
-        allowed = inspect.signature(cls).parameters
+        allowed = [field.name for field in fields(cls.config_class)]
         for key in stated:
             if key not in allowed:
                 raise ValueError(
-                    f"{checkpoint_path}: expected settings of {cls.__name__} among its "
+                    f"{checkpoint_path}: expected only settings of {cls.__name__} in its "
                     f"hyperparameters, got {shown(key)}"
                 )
         settings = {"map_location": "cpu", **settings, "weights_only": True}
@@ -48,8 +64,8 @@ def _settings(path: Any, key: str) -> dict[str, Any]:
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror or shown(error)}") from None
     except Exception:
-        # A damaged archive, a pickle that would call a function, an object that is no dictionary:
-        # each raises something of its own.
+        # A damaged archive, a pickle that calls a function and an object that is not a dictionary
+        # each raise a different error.
         raise ValueError(
             f"{path}: expected a checkpoint of tensors and plain values; none of it was run"
         ) from None

@@ -1,6 +1,6 @@
-"""Loss and accuracy over an epoch, by the name of a split: what both modules record.
+"""Metrics over an epoch: loss and accuracy by split for both modules, and the noise fit.
 
-`NoiseFitMetric` is for loops of one's own.
+`NoiseFitMetric` is for your own training loops.
 """
 
 import torch
@@ -9,20 +9,21 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
-from darts_noise.noise import noise_fit_penalty
+from darts_noise.noise.penalties.penalty import noise_fit_penalty
 
 
 class NoiseFitMetric(Metric):
-    """How far a network is from a guess on noise: p = max(0, 1 − L / log C), in [0, 1].
+    """A metric of noise fit over an epoch: p = max(0, 1 − L / log C), in [0, 1].
 
-    L is the mean cross-entropy over all samples of all batches and processes, in nats; log C is
-    that of a guess. It is the penalty of the search, over an epoch.
+    L is the mean cross-entropy over all samples of all batches and processes, in nats. log C is the
+    cross-entropy of a guess. p has the same formula as the default penalty of the search.
 
     Args:
-        num_classes: C of the noise set, at least 2; it may have fewer classes than the network.
+        num_classes: C, the number of classes of the noise set, at least 2. It may be smaller than
+            the number of classes of the network.
 
     Raises:
-        ValueError: fewer than 2 classes.
+        ValueError: there are fewer than 2 classes.
 
     >>> import torch
     >>> metric = NoiseFitMetric(num_classes=4)
@@ -49,39 +50,39 @@ class NoiseFitMetric(Metric):
         self.add_state("samples", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Adds a batch: logits (B, classes of the network), labels int64 (B,)."""
+        """Add a batch: logits (B, classes of the network), labels int64 (B,)."""
         self.loss = self.loss + F.cross_entropy(logits.float(), labels, reduction="sum")
         self.samples = self.samples + labels.numel()
 
     def compute(self) -> Tensor:
-        """p, a scalar; NaN before the first sample."""
+        """Return p, a scalar; NaN before the first sample."""
         return noise_fit_penalty(self.loss / self.samples, self.num_classes).float()
 
 
 class SplitMetrics(nn.Module):
-    """Mean loss and accuracy of an epoch for each split, correct over several processes.
+    """Mean loss and accuracy of an epoch for each split, over all processes.
 
     Args:
-        num_classes: C of the logits.
-        splits: the names under which values are recorded and logged.
+        num_classes: C, the number of classes of the logits.
+        splits: names of the splits, for recording and logging.
     """
 
     def __init__(self, num_classes: int, *splits: str) -> None:
         super().__init__()
-        # The suffix keeps "train" from colliding with nn.Module.train.
+        # Without the suffix, "train" would collide with nn.Module.train.
         self.splits = nn.ModuleDict(
             {f"{split}_split": _loss_and_accuracy(num_classes) for split in splits}
         )
 
     def record(self, split: str, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
-        """Adds a batch: logits (B, C), labels (B,), and the batch's mean loss."""
+        """Add a batch: logits (B, C), labels (B,), and the batch's mean loss."""
         metrics = self._of(split)
-        # One value per image: without a look for NaN, the metric leaves out a weight.
+        # One value per image, because the metric ignores a weight if it does not check for NaN.
         metrics["loss"].update(loss.detach().expand(labels.numel()))
         metrics["accuracy"].update(logits.detach(), labels)
 
     def collect(self, *splits: str) -> dict[str, Tensor]:
-        """``{"train/loss": …, "train/accuracy": …}`` of splits that saw a batch; resets them."""
+        """Return ``{"train/loss": …, "train/accuracy": …}`` of splits with a batch; reset them."""
         values: dict[str, Tensor] = {}
         for split in splits:
             metrics = self._of(split)
@@ -97,7 +98,7 @@ class SplitMetrics(nn.Module):
 
 
 def _loss_and_accuracy(num_classes: int) -> MetricCollection:
-    # Looking for NaN or for labels out of range would wait for the device at every update.
+    # A check for NaN or for invalid labels would wait for the device at every update.
     accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
     return MetricCollection(
         {"loss": MeanMetric(nan_strategy="disable"), "accuracy": accuracy}, compute_groups=False

@@ -1,4 +1,4 @@
-"""Whether there is a key for Weights & Biases, found as W&B finds it but without its question."""
+"""Find out whether there is an API key for Weights & Biases, without a prompt."""
 
 import netrc
 import os
@@ -6,11 +6,11 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 HOST = "api.wandb.ai"
-"""Keys of this host serve W&B's cloud, under whichever address a version of W&B looks for it."""
+"""A key for this host is valid for W&B's cloud, whatever address a version of W&B uses."""
 
 
 def has_key() -> bool:
-    """Whether W&B would find an API key without asking: in the environment or in a netrc file."""
+    """Return whether W&B would find an API key in the environment or in a netrc file."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     server = os.environ.get("WANDB_BASE_URL")

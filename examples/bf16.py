@@ -1,7 +1,7 @@
 """Inference in bfloat16: ``python -m examples.bf16``.
 
-Autocast leaves the weights in float32 and computes convolutions in bfloat16; ``net.bfloat16()``
-halves their memory as well.
+Autocast keeps the weights in float32 and computes convolutions in bfloat16. ``net.bfloat16()``
+also halves the memory of the weights.
 """
 
 import torch
@@ -10,7 +10,7 @@ import darts_noise as dn
 
 
 def main(genotype: str = "darts_v2") -> tuple[float, float]:
-    """The largest differences of class probabilities from float32: autocast's and bfloat16's."""
+    """Returns how far autocast and bfloat16 are from the class probabilities of float32."""
     torch.manual_seed(0)
     net = dn.create_model(genotype, channels=8, num_cells=3, stem="small").eval()
     images = torch.rand(8, 3, 32, 32)

@@ -1,7 +1,7 @@
 """Cells as the backbone of torchvision's Faster R-CNN: ``python -m examples.detection``.
 
-The ``imagenet`` stem gives maps at strides 4, 8, 16 and 32, those for which torchvision's detectors
-are made, so its anchors and region pooling need no settings.
+With the ``imagenet`` stem the maps have strides 4, 8, 16 and 32. torchvision's detectors are made
+for these strides, so anchors and region pooling need no settings.
 """
 
 import torch
@@ -14,7 +14,7 @@ import darts_noise as dn
 
 
 class PyramidBackbone(nn.Module):
-    """Images (B, 3, H, W) → a map (B, out_channels, ⌈H/s⌉, ⌈W/s⌉) for each stride s, by name."""
+    """Maps images (B, 3, H, W) to a named map (B, out_channels, ⌈H/s⌉, ⌈W/s⌉) for each stride s."""
 
     def __init__(self, genotype: str, out_channels: int, **form: int) -> None:
         super().__init__()
@@ -29,13 +29,13 @@ class PyramidBackbone(nn.Module):
 
 
 def detector(genotype: str, num_classes: int, side: int = 800, **form: int) -> FasterRCNN:
-    """A detector of ``num_classes - 1`` kinds of objects, 0 being the background."""
+    """A detector of ``num_classes - 1`` kinds of objects; class 0 is the background."""
     backbone = PyramidBackbone(genotype, out_channels=64, **form)
     return FasterRCNN(backbone, num_classes, min_size=side, max_size=side)
 
 
 def main(genotype: str = "darts_v2") -> dict[str, Tensor]:
-    """One training step on made boxes; returns the losses."""
+    """Takes one training step on made-up boxes and returns the losses."""
     torch.manual_seed(0)
     model = detector(genotype, num_classes=3, side=64, channels=8, num_cells=5)
     images = [torch.rand(3, 64, 64), torch.rand(3, 48, 64)]

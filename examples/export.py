@@ -1,4 +1,4 @@
-"""A network for any batch size, exported and as ONNX: ``python -m examples.export``.
+"""``torch.export`` and ONNX for any batch size: ``python -m examples.export``.
 
 Needs ``pip install -e '.[onnx]'``.
 """
@@ -13,17 +13,17 @@ from torch.export import Dim, ExportedProgram
 import darts_noise as dn
 
 BATCH = ({0: Dim("batch")},)
-"""The first side of the one input is free."""
+"""The first dimension of the only input may vary."""
 
 
 def exported(net: nn.Module, image: Tensor) -> ExportedProgram:
-    """The graph of a network in eval mode.
+    """Exports the graph of a network in eval mode.
 
     Args:
         net: the network.
-        image: (C, H, W), of the size that the graph will take.
+        image: (C, H, W); the graph takes images of this size only.
     """
-    # Not a batch of one, which would be taken for a constant.
+    # A batch of one would be taken for a constant.
     return torch.export.export(net.eval(), (image.expand(2, *image.shape),), dynamic_shapes=BATCH)
 
 
@@ -37,7 +37,7 @@ def to_onnx(net: nn.Module, image: Tensor, path: Path) -> None:
 
 
 def main(genotype: str = "darts_v2") -> float:
-    """The largest difference between eager logits and ONNX Runtime's, over several batch sizes."""
+    """Returns the largest difference between the logits of PyTorch and of ONNX Runtime."""
     import onnxruntime
 
     torch.manual_seed(0)

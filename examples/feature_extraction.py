@@ -1,7 +1,7 @@
-"""Maps of a trained network by torchvision's own tool: ``python -m examples.feature_extraction``.
+"""Feature maps with torchvision's own tool: ``python -m examples.feature_extraction``.
 
-``create_feature_extractor`` traces a network symbolically, so that any node of its graph can be
-asked for; the names of the maps of each size are in ``net.feature_info``.
+``create_feature_extractor`` traces a network, so you can ask for any node of its graph.
+``net.feature_info`` names the last map of each size.
 """
 
 import torch
@@ -12,7 +12,7 @@ import darts_noise as dn
 
 
 def main(genotype: str = "darts_v2") -> dict[str, Tensor]:
-    """The maps of one made image, by stride, and its logits."""
+    """Returns the maps of one random image, by stride, and its logits."""
     net = dn.create_model(genotype, channels=8, num_cells=5, stem="small").eval()
     nodes = {module: f"stride {stride}" for _, stride, module in net.feature_info}
     extractor = create_feature_extractor(net, {**nodes, "classifier": "logits"})

@@ -1,7 +1,7 @@
 """Cells in a segmentation network: ``python -m examples.segmentation``.
 
-The maps of every size are brought to the largest one, and a 1×1 convolution names the class of each
-pixel: the simplest head that uses them all (Hariharan et al. 2015, arXiv:1411.5752).
+The maps of all sizes are scaled to the largest one, and a 1×1 convolution classifies each pixel.
+This is the simplest head that uses all maps (Hariharan et al. 2015, arXiv:1411.5752).
 """
 
 import torch
@@ -12,7 +12,7 @@ import darts_noise as dn
 
 
 class Segmenter(nn.Module):
-    """Images (B, 3, H, W) → logits (B, num_classes, H, W)."""
+    """Maps images (B, 3, H, W) to logits (B, num_classes, H, W)."""
 
     def __init__(self, genotype: str, num_classes: int, **form: int | str) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Segmenter(nn.Module):
 
 
 def main(genotype: str = "darts_v2", steps: int = 10) -> list[float]:
-    """Learns which half of an image is bright; returns the loss before each step."""
+    """Learns which half of an image is bright, and returns the loss before each step."""
     torch.manual_seed(0)
     net = Segmenter(genotype, num_classes=2, channels=4, num_cells=3, stem="small")
     mask = torch.zeros(4, 20, 28, dtype=torch.long)

@@ -1,9 +1,12 @@
 """What every test shares: one thread, no network services, both devices, small data."""
 
+import io
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 import darts_noise as dn
-from darts_noise.data import ImageDataModule
+from darts_noise.cli.program import main
+from darts_noise.data.module import ImageDataModule
+from darts_noise.runs import train as training
+from darts_noise.runs.search import SearchOutputs
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -23,6 +29,28 @@ torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 os.environ.setdefault("MPLBACKEND", "agg")
+
+
+FEW = (
+    "--data.train_samples=80",
+    "--data.batch_size=20",
+    "--trainer.accelerator=cpu",
+    "--trainer.max_epochs=2",
+    "--model.channels=4",
+    "--model.num_cells=3",
+)
+SMALL_SEARCH = (*FEW, "--model.nodes=1", "--model.warmup_epochs=0", "--model.noise_samples=40")
+SMALL_TRAIN = FEW
+
+
+def search(argv: Sequence[str]) -> None:
+    """``python search.py`` with these arguments, in this process."""
+    main(["search", *argv])
+
+
+def train(argv: Sequence[str]) -> None:
+    """``python train.py`` with these arguments, in this process."""
+    main(["train", *argv])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -61,6 +89,63 @@ class Unwaited(TorchFunctionMode):
             assert not isinstance(indexed, list)
             assert not any(isinstance(x, Tensor) and x.is_cpu and x.ndim for x in given)
         return out
+
+
+def refused(
+    command: Callable[[Sequence[str]], None],
+    argv: Sequence[str],
+    capsys: pytest.CaptureFixture[str],
+) -> str:
+    """The one line on standard error with which a command ends, with status 2."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        command(argv)
+    error = capsys.readouterr().err
+    assert (stop.value.code, error.count("\n")) == (2, 1), error
+    assert "error: " in error
+    return error
+
+
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """Within it no run draws, which takes most of the time of so small a run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SearchOutputs, "draw", lambda *args: None)
+        for name in ("save_cells", "save_figure", "draw_curves"):
+            patch.setattr(training, name, lambda *args: None)
+        yield
+
+
+@pytest.fixture
+def no_drawings() -> Iterator[None]:
+    with undrawn():
+        yield
+
+
+@dataclass(frozen=True)
+class SmallRuns:
+    """A search and the training of its cell on a few digits, with drawings and tracked offline.
+
+    Attributes:
+        root: the folder of all runs.
+        search: the folder of the search.
+        train: the folder of the training.
+        said: what both have printed.
+    """
+
+    root: Path
+    search: Path
+    train: Path
+    said: str
+
+
+@pytest.fixture(scope="session")
+def small_runs(tmp_path_factory: pytest.TempPathFactory) -> SmallRuns:
+    root, said = tmp_path_factory.mktemp("runs"), io.StringIO()
+    with redirect_stdout(said):
+        search([*SMALL_SEARCH, f"--runs={root}", "--name=s"])
+        train([*SMALL_TRAIN, f"--runs={root}", "--name=t"])
+    return SmallRuns(root, root / "search" / "s", root / "train" / "t", said.getvalue())
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import darts_noise as dn
-from darts_noise.cli.config_files import lay_over
+from darts_noise.cli.commands import SEARCH
+from darts_noise.cli.configs import merge_configs, read_config
+from darts_noise.cli.parser import Parser
 from darts_noise.pretrained.shipped import SHIPPED
 from darts_noise.train.noise_record import NoiseRun
 from darts_noise.train.run_file import FORMAT, RunFile
@@ -25,8 +27,12 @@ def read_genotype(path):
     dn.load_genotype(path)
 
 
-def read_config(path):
-    lay_over(["--config", str(path), "--config", str(path)])
+PARSER = Parser(SEARCH, "search.py")
+
+
+def read_configs(path):
+    merge_configs([read_config(path)] * 2)
+    PARSER.parse([], [path])
 
 
 def read_runs(path):
@@ -43,7 +49,7 @@ READERS = {
         [json.dumps(dn.load_genotype(name).to_dict()).encode() for name in dn.list_genotypes()],
     ),
     "config.json": (read_bundle, [(SHIPPED / "digits" / "config.json").read_bytes()]),
-    "config.yaml": (read_config, [path.read_bytes() for path in CONFIGS]),
+    "config.yaml": (read_configs, [path.read_bytes() for path in CONFIGS]),
     "noise_runs.json": (read_runs, [json.dumps(RUNS).encode()]),
 }
 PIECES = [

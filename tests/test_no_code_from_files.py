@@ -29,7 +29,8 @@ def code_from_files(source: str) -> list[str]:
             names += [f"{node.module}.{alias.name}" for alias in node.names]
         if any(name.split(".")[0] in FORBIDDEN_MODULES for name in names):
             found.append(f"{node.lineno}: import of {names[0]}")
-        if isinstance(node, ast.Name) and node.id in FORBIDDEN_CALLS:
+        used = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+        if used and node.id in FORBIDDEN_CALLS:  # a field of that name is no use of it
             found.append(f"{node.lineno}: {node.id}")
         if isinstance(node, ast.Attribute):
             owner = ast.unparse(node.value)

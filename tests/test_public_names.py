@@ -1,7 +1,9 @@
 """The names of the package, which are imported with the first one that is used."""
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -10,14 +12,30 @@ import darts_noise as dn
 
 
 def test_every_name_is_there():
-    for name in [*dn.__all__, *dn.PARTS]:
-        assert getattr(dn, name) is getattr(dn, name)
-    assert {*dn.__all__, *dn.PARTS} <= set(dir(dn))
-
-
-def test_every_name_comes_from_one_part():
     for name in dn.__all__:
-        assert sum(name in getattr(dn, part).__all__ for part in dn.PARTS) == 1, name
+        assert getattr(dn, name) is getattr(dn, name)
+    assert {*dn.__all__} <= set(dir(dn))
+
+
+def test_a_type_checker_sees_the_same_names():
+    tree = ast.parse(Path(dn.__file__).read_text("utf-8"))
+    seen = {
+        alias.name: node.module.removeprefix("darts_noise.")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("darts_noise.")
+        for alias in node.names
+        if alias.asname == alias.name
+    }
+    assert seen == dn.MODULES
+
+
+def test_a_function_keeps_its_name_from_the_folder_that_has_the_same():
+    """Whichever is asked for first."""
+    for first in ("import darts_noise.study.settings", "_ = dn.study", "import darts_noise.study"):
+        code = f"import darts_noise as dn; {first}; from darts_noise.study import settings"
+        code = f"{code}; import darts_noise.study.run; assert dn.study is darts_noise.study"
+        code = f"{code}; assert dn.StudyConfig is settings.StudyConfig; assert callable(dn.study)"
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -1,1 +1,1 @@
-"""Checkpoints from which a run goes on as if nothing had happened, whenever it was stopped."""
+"""Checkpoints: a stopped run resumes from them with the same results as an unbroken run."""

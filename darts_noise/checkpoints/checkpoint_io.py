@@ -1,7 +1,7 @@
-"""How Lightning writes and reads the checkpoints of a run: whole, sealed, and the one before kept.
+"""Write and read the checkpoints of a run with checksums, and keep the previous checkpoint.
 
-A checkpoint takes its place in one step, when all of it is on the disk, so whatever stops the
-program in between leaves ``last.ckpt`` or ``previous.ckpt`` whole.
+A checkpoint gets its name in one step, after all its bytes are on the disk. If the program is
+killed at any time, ``last.ckpt`` or ``previous.ckpt`` is complete.
 """
 
 import errno
@@ -20,10 +20,11 @@ LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
 
 class SealedCheckpointIO(TorchCheckpointIO):
-    """A plugin of the Trainer.
+    """A plugin of Lightning's Trainer that seals checkpoints with a checksum.
 
     Args:
-        folder: of the run's checkpoints. It is never made anew: where it is gone, so is the run.
+        folder: folder of the run's checkpoints. If it is missing, it is not created again, because
+            the run was deleted.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,16 +34,16 @@ class SealedCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Writes ``path``; what ``last.ckpt`` was until now is ``previous.ckpt`` afterwards.
+        """Write ``path``. If it is ``last.ckpt``, rename the old file to ``previous.ckpt``.
 
         Raises:
-            OSError: it cannot be written; the error names it, and what it was is still there.
+            OSError: the file cannot be written. The error names it, and the old file is unchanged.
         """
         path = Path(path)
         ours = path.parent.resolve() == self.folder.resolve()
         if ours and not self.folder.is_dir():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-        # In memory first: torch hides the system's error when it writes to the disk itself.
+        # First into memory: torch hides the system's error if it writes to the disk.
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         archive = buffer.getbuffer()
@@ -54,10 +55,10 @@ class SealedCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Reads a checkpoint that is whole.
+        """Read a checkpoint.
 
         Raises:
-            ValueError: it is not.
+            ValueError: the checkpoint is damaged.
         """
         whole = io.BytesIO(read_whole(Path(path)))
         checkpoint: dict[str, Any] = torch.load(whole, map_location, weights_only=weights_only)
@@ -65,18 +66,19 @@ class SealedCheckpointIO(TorchCheckpointIO):
 
 
 def resumable(folder: Path) -> tuple[Path | None, str | None]:
-    """The checkpoint to go on from, and what is to be said about it.
+    """Find the checkpoint to resume from.
 
-    A damaged ``last.ckpt`` is replaced by ``previous.ckpt`` or, where that is damaged too, by what
-    ``best.ckpt`` holds.
+    A damaged ``last.ckpt`` is replaced by ``previous.ckpt``. If this is damaged too, it is replaced
+    by a copy of ``best.ckpt``.
 
     Returns:
-        None where there is no checkpoint at all; no words where there is nothing to say.
+        The checkpoint (None: there is no checkpoint yet) and a message for the user (None: no
+        message).
 
     Raises:
-        ValueError: there are checkpoints and none is whole.
+        ValueError: there are checkpoints, but all of them are damaged.
     """
-    for unfinished in folder.glob(".*.ckpt.*"):  # of a program that was killed
+    for unfinished in folder.glob(".*.ckpt.*"):  # from a program that was killed
         unfinished.unlink(missing_ok=True)
     last = folder / LAST
     reasons: list[str] = []
@@ -99,5 +101,5 @@ def resumable(folder: Path) -> tuple[Path | None, str | None]:
         which = {PREVIOUS: "the checkpoint before it", BEST: "that of the best epoch"}[path.name]
         return last, f"{why}; going on from {which}"
     if reasons:
-        raise ValueError(f"resume: {'; '.join(reasons)}; no other checkpoint is there")
-    return None, f"{folder} holds no checkpoint yet; beginning anew"
+        raise ValueError(f"resume: {'; '.join(reasons)}; there is no other checkpoint")
+    return None, f"{folder} has no checkpoint yet; starting from the beginning"

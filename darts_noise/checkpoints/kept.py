@@ -1,4 +1,4 @@
-"""Which epochs of a run are kept, also where the run's folder has moved since."""
+"""Keep the checkpoints of the last and the best epoch, also if the run's folder has moved."""
 
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
 
 
 class KeptCheckpoint(ModelCheckpoint):
-    """Lightning's, which forgets how good its best epoch was when its folder has another name.
+    """A `ModelCheckpoint` that remembers the best epoch after the folder was renamed.
 
-    A later epoch that is worse would then take the place of the best.
+    Lightning's class forgets the best figure in this case. A worse epoch would then replace the
+    best.
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -33,14 +34,15 @@ class KeptCheckpoint(ModelCheckpoint):
 
 
 def keep_checkpoints(folder: Path, monitor: str | None = None) -> list[KeptCheckpoint]:
-    """``last.ckpt`` after every epoch and, where there is a figure to judge by, ``best.ckpt``.
+    """Make the callbacks that write ``last.ckpt`` after every epoch and ``best.ckpt``.
 
-    Two of Lightning's, because one with ``save_last`` leaves out the epochs that are not the best.
-    The last comes last, since it holds which was the best.
+    There are two callbacks, because one callback with ``save_last`` skips epochs that are not the
+    best. The callback for ``last.ckpt`` runs last, because its file records the best epoch.
 
     Args:
-        folder: of the checkpoints.
-        monitor: the figure, the larger the better.
+        folder: folder of the checkpoints.
+        monitor: the figure that decides the best epoch; larger is better. None (default): do not
+            write ``best.ckpt``.
     """
 
     def keep(name: str, figure: str | None) -> KeptCheckpoint:

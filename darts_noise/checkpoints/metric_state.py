@@ -1,4 +1,4 @@
-"""What torchmetrics have gathered in an epoch that is under way, which no ``state_dict`` holds."""
+"""Save and restore the values of torchmetrics within an epoch; ``state_dict`` lacks them."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from torchmetrics import Metric
 
 
 def metric_state(module: nn.Module) -> dict[str, dict[str, Any]]:
-    """Updates and values of each metric below a module, by its name."""
+    """Return the update count and the values of each metric in a module, by name."""
     return {
         name: {"updates": metric.update_count, "values": dict(metric.metric_state)}
         for name, metric in module.named_modules()
@@ -16,7 +16,7 @@ def metric_state(module: nn.Module) -> dict[str, dict[str, Any]]:
 
 
 def set_metric_state(module: nn.Module, state: dict[str, dict[str, Any]]) -> None:
-    """Takes back what `metric_state` gave, on the device on which the metrics are now."""
+    """Restore the result of `metric_state`, on the current devices of the metrics."""
     for name, held in state.items():
         metric = module.get_submodule(name)
         assert isinstance(metric, Metric)

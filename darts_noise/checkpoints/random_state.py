@@ -1,4 +1,4 @@
-"""The states of all global random generators, as values that a checkpoint may hold."""
+"""Save and restore the states of all global random generators, as plain values and tensors."""
 
 import random
 from typing import Any
@@ -8,7 +8,7 @@ import torch
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
-    """Those of Python, NumPy, torch and, of a CUDA device, its own."""
+    """Return the states of Python, NumPy, torch and, for a CUDA device, the device's generator."""
     version, words, gauss = random.getstate()
     of_numpy = dict(np.random.get_state(legacy=False))
     of_numpy["state"] = {**of_numpy["state"], "key": of_numpy["state"]["key"].tolist()}
@@ -23,7 +23,7 @@ def random_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """Takes back what `random_state` gave; CUDA's only on a CUDA device."""
+    """Restore the result of `random_state`. The CUDA state is restored only on a CUDA device."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     key = np.array(state["numpy"]["state"]["key"], dtype=np.uint32)

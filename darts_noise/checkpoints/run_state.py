@@ -1,8 +1,8 @@
-"""What Lightning's checkpoints leave out, so that a resumed run is bit for bit the unbroken one.
+"""Save the state that Lightning's checkpoints lack, so that a resumed run is bit for bit the same.
 
-That is, for each process: the random generators, what the metrics have gathered in the epoch, and
-the gradients that are being accumulated. And for all of them: the rows of ``metrics.csv``, whether
-the run has ended early, and for how long it ran.
+For each process: the random generators, the values of the metrics in the current epoch and the
+accumulated gradients. For all processes together: the rows of ``metrics.csv``, whether the run has
+ended early, and the duration of the run.
 """
 
 import time
@@ -18,11 +18,13 @@ from lightning_fabric.utilities.apply_func import (
 
 from darts_noise.checkpoints.metric_state import metric_state, set_metric_state
 from darts_noise.checkpoints.random_state import random_state, set_random_state
+from darts_noise.compat import figures_to_be_logged, logged_step
 from darts_noise.distributed.collectives import SharedError, from_every_process
-from darts_noise.report.metrics_table import Row
+
+Row = dict[str, Any]  # a row of the run's figures: name → value
 
 KEY = "run_state"
-"""Of the checkpoint."""
+"""Key of this state in a checkpoint."""
 
 
 class Table(Protocol):
@@ -31,30 +33,30 @@ class Table(Protocol):
     rows: list[Row]
 
     def replace(self, rows: Sequence[Row]) -> None:
-        """Makes these the rows."""
+        """Replace the rows."""
 
 
 class RunState(pl.Callback):
-    """Adds to each checkpoint and takes back from it.
+    """A callback that saves the state to each checkpoint and restores it.
 
     Attributes:
-        ended: whether Lightning has run the end of the training; it leaves that out where a run
-            resumes that has no step to make.
+        ended: whether Lightning has called the end of the training. It does not call it if a
+            resumed run has no steps left.
 
     Args:
-        table: of the run's figures.
+        table: the rows of the run's figures.
     """
 
     def __init__(self, table: Table) -> None:
         self.table = table
         self.ended = False
         self._began = time.perf_counter()
-        self._before = 0.0  # seconds that the run took until it was stopped
+        self._before = 0.0  # duration of the run until the last stop, in seconds
         self._process: dict[str, Any] | None = None
 
     @property
     def seconds(self) -> float:
-        """How long the run has taken, without the times between a stop and what followed."""
+        """Duration of the run in seconds, without the pauses between a stop and the resume."""
         return self._before + time.perf_counter() - self._began
 
     def on_save_checkpoint(
@@ -66,7 +68,7 @@ class RunState(pl.Callback):
             "gradients": _accumulated(trainer, pl_module),
         }
         checkpoint[KEY] = {
-            # From the CPU: what one process has on its GPU, all would unpack on that GPU.
+            # Move to the CPU: otherwise all processes would unpack a tensor on the sender's GPU.
             "processes": from_every_process(move_data_to_device(process, "cpu")),
             "rows": [*self.table.rows, *_rows_to_come(trainer)],
             "should_stop": trainer.should_stop,
@@ -80,8 +82,8 @@ class RunState(pl.Callback):
         processes = state["processes"]
         if len(processes) != trainer.world_size:
             raise SharedError(
-                f"trainer.devices: expected {len(processes)} processes, as in the run that was "
-                f"stopped, got {trainer.world_size}"
+                f"trainer.devices: expected {len(processes)} processes as in the stopped run, "
+                f"got {trainer.world_size}"
             )
         self._process = processes[trainer.global_rank]
         self._before = state["seconds"]
@@ -89,7 +91,7 @@ class RunState(pl.Callback):
         trainer.should_stop = state["should_stop"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        # Only now: what is made before the first step may draw random numbers.
+        # Restore only now, because the setup before the first step may draw random numbers.
         process, self._process = self._process, None
         if process is None:
             return
@@ -104,17 +106,16 @@ class RunState(pl.Callback):
 
 
 def _accumulated(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, torch.Tensor]:
-    """Gradients by the name of their parameter, where the next batch may add to them."""
+    """Return the gradients by parameter name, if gradients are accumulated over batches."""
     if trainer.accumulate_grad_batches == 1:
         return {}
     return {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
 
 
 def _rows_to_come(trainer: pl.Trainer) -> list[Row]:
-    """The row of an epoch that is over; Lightning logs it after the checkpoint has been saved."""
+    """Return the row of a finished epoch. Lightning logs it only after the checkpoint."""
     epochs: Any = trainer.fit_loop.epoch_progress.current
     if epochs.processed == epochs.completed:
         return []
-    figures = convert_tensors_to_scalars(trainer._logger_connector.metrics["log"])
-    step = trainer.fit_loop.epoch_loop._batches_that_stepped - 1  # as Lightning counts here
-    return [{**figures, "epoch": trainer.current_epoch, "step": step}]
+    figures = convert_tensors_to_scalars(figures_to_be_logged(trainer))
+    return [{**figures, "epoch": trainer.current_epoch, "step": logged_step(trainer)}]

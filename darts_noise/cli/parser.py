@@ -1,326 +1,376 @@
-"""The command line of both scripts: LightningCLI with short help and one-line errors.
+"""The parser of every command: its options are the fields of the settings classes.
 
-A script's own arguments are added in `search.py` and `train.py` beside this file; those of the
-model and the data are the arguments of their classes. What a message looks like is decided here.
+Nothing heavy is imported here, so that ``--help`` and a typo are answered at once. jsonargparse
+reads the values by the fields' types; what it lacks is added here: configs that are laid over each
+other, defaults in ``--help`` that this very command would use, and errors of one line that name the
+nearest valid key.
 """
 
 import argparse
 import difflib
-import inspect
 import re
-import sys
 import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from types import UnionType
+from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import pytorch_lightning as pl
+import docstring_parser
 import yaml
-from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from jsonargparse import ArgumentError, ArgumentParser, Namespace, get_loader
+from jsonargparse.typing import register_type
 
-from darts_noise.cli.config_files import lay_over, with_shipped
-from darts_noise.cli.program import program
-from darts_noise.data.module import ImageDataModule
-from darts_noise.distributed.collectives import SharedError, process_rank
-from darts_noise.nets.synchronised import SynchronisedNorms
-from darts_noise.space.shown import shown
+from darts_noise.cli.configs import merge_configs, read_config
+from darts_noise.errors import SettingError, reported, within
 
-TRAINER_KEYS = {
-    "max_epochs": "passes over the training images",
-    "accelerator": "cpu, gpu or auto",
-    "devices": "how many, or which",
-    "strategy": "how several devices work together: ddp",
-    "num_nodes": "machines",
-    "sync_batchnorm": "batch norms by the batch of all devices",
-    "precision": "32-true, bf16-mixed or (on CUDA) 16-mixed",
-}
-"""The Trainer's arguments that ``--help`` shows; all others are accepted too."""
-
-HELP = {
-    "help": "this text",
-    "config": "YAML file or name of a shipped one; a later one wins key by key",
-    "print_config": "print all keys with their values and exit",
-}
 WIDTH, MARGIN = 100, 31
 """Columns of ``--help`` on every terminal, and those of them before the texts."""
 
-LARGEST_SEED = 2**32 - 1
-"""NumPy takes no larger one."""
 
-TRAINER_DEFAULTS: dict[str, Any] = {
-    "num_sanity_val_steps": 0,
-    "enable_model_summary": False,
-    "log_every_n_steps": 1,
-}
+COMMAND_LINE_ONLY = ("resume", "trust", "plugins")
+"""What no file may decide: which run goes on, and whose code runs."""
+T = TypeVar("T")
 
 
-class UserError(ValueError):
-    """Something that the user can put right; its message is one line."""
+class UsageError(ValueError):
+    """What is wrong with a command line, in one line."""
 
 
-def fail(message: object, prog: str | None = None) -> NoReturn:
-    """Ends the program with one line on standard error and exit status 2.
+class Plain:
+    """The type of a value that is read as it stands.
 
-    Args:
-        message: what is wrong.
-        prog: the name with which the line begins; `program` by default.
+    It stands in for ``Any``, of whose values jsonargparse imports every class that they name.
     """
-    print(f"{prog or program()}: error: {' '.join(str(message).split())}", file=sys.stderr)
-    raise SystemExit(2)
 
 
-class OneLineParser(LightningArgumentParser):
-    """A parser whose errors are one line that names the key and the nearest valid one.
+def _plain_value(text: str) -> Any:
+    try:
+        return get_loader("yaml")(text)
+    except yaml.YAMLError:
+        return text
+
+
+register_type(
+    Plain,
+    serializer=lambda value: value,
+    deserializer=_plain_value,
+    type_check=lambda value, kind: not isinstance(value, str),
+)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a command, which is also a key of its configs.
 
     Attributes:
-        kind: of the script; see `readable`.
-        hidden: options that ``--help`` leaves out.
-        more: its last line.
+        key: ``model.channels``.
+        type: of its values.
+        default: where neither a config nor the command line has it.
+        text: what ``--help`` says of it.
+        hidden: whether ``--help`` leaves it out.
     """
 
-    kind = ""
-    hidden: ClassVar[tuple[str, ...]] = ("model", "data", "trainer", "noise_grid", "print_shtab")
-    more: ClassVar[str] = (
-        "Any other argument of Lightning's Trainer is accepted as --trainer.KEY VALUE.\n"
-        "--plugins FILE.py runs a file of yours first, which registers operations or spaces."
-    )
+    key: str
+    type: Any
+    default: Any
+    text: str
+    hidden: bool = False
 
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        fail(readable(message, self.keys(), self.kind), self.prog)
 
-    def keys(self) -> list[str]:
-        """Every key that a config or an option may set."""
-        return [a.dest for a in self._actions if a.dest not in ("help", "==SUPPRESS==")]
+@dataclass(frozen=True)
+class Command:
+    """A command whose settings may come from configs and options.
 
-    def format_help(self, formatter: argparse.HelpFormatter | None = None) -> str:
-        """A line for each option, with its default; of the Trainer's, the ones that matter."""
-        groups: dict[str, list[str]] = {"run": []}
-        for action in self._actions:
-            head, _, tail = action.dest.partition(".")
-            text = TRAINER_KEYS.get(tail) if head == "trainer" else action.help
-            option = next((o for o in action.option_strings if re.fullmatch(r"--[\w.]+", o)), None)
-            if action.dest in self.hidden or option is None or not text or text == "==SUPPRESS==":
-                continue
-            default = action.default if action.default != "==SUPPRESS==" else None
-            shown = "" if default is None else f" [{default}]"
-            text = HELP.get(action.dest, text).rstrip(".") + shown
-            wrapped = textwrap.wrap(text, WIDTH - MARGIN, break_on_hyphens=False)
-            entry = f"\n{'':{MARGIN}}".join(wrapped)
-            groups.setdefault(head if tail else "run", []).append(
-                f"  {option:<{MARGIN - 3}} {entry}"
-            )
-        lines = [
-            f"usage: {self.prog} [--config FILE] [--KEY VALUE ...]",
-            "",
-            self.description or "",
+    Attributes:
+        name: ``search``, ``train`` or ``study``.
+        description: what it does, in a sentence.
+        groups: what stands before the names of a settings class's fields → the class.
+        options: those that belong to no settings class.
+        elsewhere: names of another command's settings → that command, for the error of a key that
+            this one does not have.
+        hidden: keys that another option sets: no option, though a config may have them.
+        more: the last lines of ``--help``.
+        brief: what the keys begin with that ``--help`` leaves out.
+    """
+
+    name: str
+    description: str
+    groups: Mapping[str, type]
+    options: Sequence[Option] = ()
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    hidden: Sequence[str] = ()
+    more: Sequence[str] = ()
+    brief: Sequence[str] = ()
+
+    def all_options(self) -> list[Option]:
+        """Return the options in the order of ``--help``."""
+        found = [*self.options, *(o for g, cls in self.groups.items() for o in options_of(cls, g))]
+        hidden, brief = set(self.hidden), tuple(self.brief)
+        return [
+            replace(o, hidden=o.hidden or o.key in hidden or o.key.startswith(brief)) for o in found
         ]
-        for group, options in groups.items():
-            lines += ["", f"{group}:", *options]
-        return "\n".join([*lines, "", self.more]) + "\n"
 
 
-def readable(message: str, keys: list[str], kind: str = "") -> str:
-    """An error of the argument parser as one line in this project's words.
+@dataclass(frozen=True)
+class Given:
+    """What a command line and its configs say.
 
-    Args:
-        message: the parser's.
-        keys: every key of the script.
-        kind: of the script, ``search`` or ``train``; where it is named, a key of the other script
-            is recognised.
-    """
-    text = " ".join(message.split())
-    if match := re.match(r"unrecognized arguments: (\S+)", text, re.IGNORECASE):
-        option = match[1].split("=")[0]
-        if not option.startswith("-"):
-            return f"unexpected argument {option!r}: options look like --data.name mnist"
-        key = option.lstrip("-")
-        hint = _elsewhere(key, keys, kind) or _nearest(key, keys, "--")
-        return f"unknown option {option!r}{hint}"
-    if match := re.match(r"Group '(.+)' does not accept option '(.+)'", text):
-        key = f"{match[1]}.{match[2]}"
-        return f"unknown config key {key!r}" + (_elsewhere(key, keys, kind) or _nearest(key, keys))
-    if match := re.match(r"(?:Key|Option) '([^']+)' is not (?:expected|accepted)", text):
-        key = match[1]
-        return f"unknown config key {key!r}" + (_elsewhere(key, keys, kind) or _nearest(key, keys))
-    if match := re.match(r'Parser key "([^"]+)": (.*)', text):
-        return f"{match[1]}: {_expectation(match[2])}"
-    if match := re.match(r"Problems parsing config: (.*)", text):
-        return f"config: not YAML: {match[1]}"
-    if text.startswith("Unexpected config"):
-        return "config: expected a YAML file of key: value lines"
-    return text
-
-
-def _elsewhere(key: str, keys: list[str], kind: str) -> str:
-    """Says so where only the other script has this key of the model."""
-    from darts_noise.search.module import SearchModule
-    from darts_noise.train.module import TrainModule
-
-    others = {"search": ("train.py", TrainModule), "train": ("search.py", SearchModule)}
-    group, _, name = key.rpartition(".")
-    if kind not in others or group not in ("", "model") or f"model.{name}" in keys:
-        return ""
-    script, module = others[kind]
-    return f": it is a key of {script}" if name in inspect.signature(module).parameters else ""
-
-
-def _nearest(key: str, keys: list[str], prefix: str = "") -> str:
-    close = difflib.get_close_matches(key, keys, 1, 0.6)
-    if not close:
-        # A bare name, such as "channels" for "model.channels".
-        tails = {k.rsplit(".", 1)[-1]: k for k in keys}
-        close = [tails[t] for t in difflib.get_close_matches(key.rsplit(".", 1)[-1], tails, 1, 0.8)]
-    hint = f": did you mean '{prefix}{close[0]}'?" if close else ""
-    return f"{hint} (--help lists the options)"
-
-
-def _expectation(text: str) -> str:
-    """``expected int, got 'abc'`` out of a validator's report on one value."""
-    got = re.search(r"(?:Got value|Given value): (.*?)(?: - Expected .*)?$", text)
-    groups = re.findall(r"Literal\[([^\]]*)\]", text)
-    literals = [v.strip("'\"") for group in groups for v in group.split(", ")]
-    types = re.findall(r"<class '(?:\w+\.)*(\w+)'>", text.split("Given value type")[0])
-    wanted = list(dict.fromkeys(literals or types))
-    if not got or not wanted:
-        return text
-    wanted = ["null" if w == "NoneType" else w for w in wanted]
-    return f"expected {' or '.join(wanted)}, got {got[1]!r}"
-
-
-class ScriptCLI(LightningCLI):
-    """LightningCLI that parses and builds model and data, and leaves the Trainer for later.
-
-    The Trainer is built by `make_trainer`, once the run's directory is there.
+    Attributes:
+        values: every key of the command → its value.
+        configs: the config files, in their order.
     """
 
-    kind: ClassVar[str]
-    description: ClassVar[str]
-    max_epochs: ClassVar[int]
+    values: Mapping[str, Any]
+    configs: Sequence[Path]
 
-    def __init__(self, model: type[pl.LightningModule], argv: list[str] | None) -> None:
-        argv = sys.argv[1:] if argv is None else argv
-        # A config states only what differs from the classes' defaults, so the default config is
-        # not mixed into one that the user names.
-        if not any(a in ("-c", "--config") or a.startswith("--config=") for a in argv):
-            argv = ["--config", f"{self.kind}/digits", *argv]
-        prog = program()
-        try:
-            argv = lay_over(with_shipped(argv, self.kind))
-        except ValueError as error:
-            fail(error)
-        original = sys.argv
-        sys.argv = original[:1]  # LightningCLI warns when it is given arguments besides these
-        try:
-            super().__init__(
-                model,
-                ImageDataModule,
-                run=False,
-                args=argv,
-                trainer_defaults={**TRAINER_DEFAULTS, "max_epochs": self.max_epochs},
-                save_config_callback=None,
-                parser_kwargs={
-                    "allow_abbrev": False,
-                    "prog": prog,
-                    "description": self.description,
-                },
-                parser_class=OneLineParser,
-                auto_configure_optimizers=False,
-            )
-        except ValueError as error:
-            self.fail(error)
-        finally:
-            sys.argv = original
-
-    def fail(self, error: object, more: str = "") -> NoReturn:
-        """As the function, with its group before a key of the model that is named without it.
-
-        What every process finds wrong is told by the first. The others leave without a failure, at
-        which a launcher would kill the first before it has put its files away.
-        """
-        if isinstance(error, SharedError) and process_rank() > 0:
-            raise SystemExit(0)
-        assert isinstance(self.parser, OneLineParser)
-        key, keys = str(error).partition(":")[0], self.parser.keys()
-        known = key not in keys and f"model.{key}" in keys
-        fail(f"{'model.' if known else ''}{error}{more}")
-
-    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        assert isinstance(parser, OneLineParser)
-        parser.kind = self.kind
-        parser.add_argument("--seed", type=int, default=0, help="of everything that is random")
-        parser.add_argument("--name", type=str | None, help="of the run; else data set and time")
-        parser.add_argument(
-            "--resume",
-            nargs="?",
-            type=str | None,
-            help="go on with a stopped run: its name or folder, by itself the newest",
-        )
-        parser.add_argument("--runs", type=str, default="runs", help="folder that holds all runs")
-        parser.add_argument(
-            "--wandb",
-            type=str,
-            default="auto",
-            help="auto (online with a key, else offline), online, offline or off",
-        )
-        parser.add_argument("--wandb_project", type=str, default="darts_noise", help="W&B project")
-        parser.add_argument(
-            "--trust",
-            type=str | None,
-            help="packages whose classes a config file may name, beside Lightning's",
-        )
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.link_arguments("seed", "data.seed")
-
-    def _set_seed(self) -> None:
-        if not 0 <= self.config["seed"] <= LARGEST_SEED:
-            got = self.config["seed"]
-            raise ValueError(f"seed: expected 0 to {LARGEST_SEED}, got {shown(got)}")
-        pl.seed_everything(self.config["seed"], workers=True, verbose=False)
-
-    def _add_instantiators(self) -> None:
-        """Adds none: Lightning's would put a class path into every checkpoint's settings."""
-
-    def instantiate_classes(self) -> None:
-        epochs = self.config["trainer"]["max_epochs"]
-        if epochs is None or epochs < 1:
-            raise ValueError(f"trainer.max_epochs: expected 1 or more, got {epochs}")
-        if self.config["resume"] is not None:
-            raise ValueError("resume: expected on the command line, and not in a config file")
-        if self.config["trainer"]["limit_train_batches"] == 0:
-            raise ValueError("trainer.limit_train_batches: expected more than 0, got 0")
-        self.config_init = self.parser.instantiate(self.config)
-        self.datamodule = self.config_init["data"]
-        self.model = self.config_init["model"]
-
-    def resolved_config(self, run: Path) -> dict[str, Any]:
-        """The whole configuration with all defaults, as it goes to the run's ``config.yaml``."""
-        dump: dict[str, Any] = yaml.safe_load(
-            self.parser.dump(self.config, skip_link_targets=False, skip_unset=False)
-        )
-        return {
-            key: value for key, value in dump.items() if key not in ("config", "resume", "trust")
-        }
-
-    def make_trainer(self, **more: Any) -> pl.Trainer:
-        """The Trainer of the configuration with these callbacks and loggers added to its own.
+    def settings(self, cls: type[T], group: str = "") -> T:
+        """Return the settings class of a group.
 
         Raises:
-            ValueError: settings that the Trainer does not accept, such as absent devices.
+            SettingError: a value out of range.
         """
-        settings = dict(self.config_init["trainer"])
-        if settings.get("logger") in (None, True):
-            settings["logger"] = False  # the session adds its own; a logger that is named stays
-        for key in ("callbacks", "plugins"):
-            given = settings.get(key) or []
-            settings[key] = [*(given if isinstance(given, list) else [given]), *more.pop(key, [])]
-        if settings.get("sync_batchnorm"):
-            settings["plugins"].append(SynchronisedNorms())
+        hints = get_type_hints(cls)
+        made = {}
+        for f in fields(cls):  # type: ignore[arg-type]
+            key = f"{group}{f.name}"
+            kind: Any = hints[f.name]
+            below = isinstance(kind, type) and is_dataclass(kind)
+            made[f.name] = self.settings(kind, f"{key}.") if below else self.values[key]
+        with within(group.removesuffix(".")) if group else nullcontext():
+            return cls(**made)
+
+    def nested(self) -> dict[str, Any]:
+        """Return the values that a config may hold, as it holds them."""
+        config: dict[str, Any] = {}
+        for key, value in self.values.items():
+            if key in COMMAND_LINE_ONLY:
+                continue
+            *groups, name = key.split(".")
+            into = config
+            for group in groups:
+                into = into.setdefault(group, {})
+            into[name] = list(value) if isinstance(value, tuple) else value
+        return config
+
+
+def options_of(cls: type[Any], group: str) -> Iterator[Option]:
+    """Yield an option for each field of a settings class; nested classes have theirs below."""
+    hints = get_type_hints(cls)
+    texts = {
+        p.arg_name: p.description or "" for p in docstring_parser.parse(cls.__doc__ or "").params
+    }
+    for f in fields(cls):
+        key = f"{group}{f.name}"
+        if is_dataclass(hints[f.name]):
+            yield from options_of(hints[f.name], f"{key}.")
+            continue
+        default = f.default if f.default_factory is MISSING else f.default_factory()
+        kind, hidden = hints[f.name], f.name not in texts
+        if any(map(is_dataclass, get_args(kind))):  # the class itself checks what is in it
+            kind = dict[str, Any] | None
+            default = vars(default) if is_dataclass(default) else default
+        yield Option(key, kind, default, " ".join(texts.get(f.name, "").split()), hidden)
+
+
+FRONT = (
+    Option("help", bool, None, "this text"),
+    Option("config", str, None, "YAML file or name of a shipped one; a later one wins key by key"),
+    Option("print_config", bool, None, "print all keys with their values and exit"),
+    Option(
+        "plugins",
+        str,
+        None,
+        "Python file that runs first, to register operations, spaces and so on",
+    ),
+)
+"""The options that `split` takes, for ``--help``."""
+
+
+class _Front(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def split(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Return the options that come before all others, and the rest of the arguments.
+
+    The first are ``config`` and ``plugins`` (lists), ``resume`` (None where it is not there, empty
+    where it names no run), ``help`` and ``print_config``.
+
+    >>> front, rest = split(["-cmnist", "--seed", "1", "--config=gdas"])
+    >>> front.config, rest
+    (['mnist', 'gdas'], ['--seed', '1'])
+    """
+    front = _Front(add_help=False, allow_abbrev=False)
+    front.add_argument("-h", "--help", action="store_true")
+    front.add_argument("-c", "--config", action="append", default=[])
+    front.add_argument("--plugins", action="append", default=[])
+    front.add_argument("--print_config", action="store_true")
+    front.add_argument("--resume", nargs="?", const="")
+    return front.parse_known_args(list(argv))
+
+
+class Parser:
+    """Reads the command lines of one command.
+
+    Args:
+        command: which one.
+        program: how the user called it.
+    """
+
+    def __init__(self, command: Command, program: str) -> None:
+        self.command, self.program = command, program
+        self.options = {option.key: option for option in command.all_options()}
+        self._parser = ArgumentParser(prog=program, exit_on_error=False, allow_abbrev=False)
+        for option in self.options.values():
+            self._parser.add_argument(
+                f"--{option.key}",
+                type=_without_any(option.type),
+                default=option.default,
+                help=option.text,
+            )
+
+    def parse(
+        self,
+        argv: Sequence[str],
+        configs: Sequence[Path] = (),
+        default: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda stated: {},
+    ) -> Given:
+        """Return what the options and the configs say; an option wins over every config.
+
+        Args:
+            argv: the options, without those of `split`.
+            configs: the files; a later one wins key by key.
+            default: the content of the config in their place, where there is none, from the keys
+                that the options state.
+
+        Raises:
+            UsageError: a key or a value that the command does not take.
+            SettingError: a config that cannot be read.
+        """
+        stated = self.stated(argv)
+        content = merge_configs(map(read_config, configs))
+        for key in COMMAND_LINE_ONLY:
+            if key in content:
+                raise SettingError(key, "expected on the command line, and not in a config file")
+        if not configs:
+            content = dict(default(stated))
+        self._require_known(content, configs)
+        with self._readable():
+            base = self._parser.parse_object(content)
+            values = self._parser.parse_args(list(argv), namespace=base)
+        return Given(dict(_flat(values, self.options)), list(configs))
+
+    def stated(self, argv: Sequence[str]) -> dict[str, Any]:
+        """Return the keys that the options state, with their values.
+
+        Raises:
+            UsageError: a key or a value that the command does not take.
+        """
+        with self._readable():
+            found = self._parser.parse_args(list(argv), defaults=False)
+        stated = dict(_flat(found, self.options))
+        for key in self.command.hidden:
+            if key in stated:
+                name = key.rpartition(".")[2]
+                raise UsageError(f"unknown option '--{key}': did you mean '--{name}'?")
+        return stated
+
+    def help(self, given: Given) -> str:
+        """Return a line for each option, with the default that this command line leads to."""
+        groups: dict[str, list[str]] = {}
+        for option in (*FRONT, *self.options.values()):
+            if option.hidden:
+                continue
+            default = given.values.get(option.key)
+            text = option.text.rstrip(".") + ("" if default is None else f" [{default}]")
+            wrapped = textwrap.wrap(text, WIDTH - MARGIN, break_on_hyphens=False)
+            entry = f"\n{'':{MARGIN}}".join(wrapped)
+            name = option.key.rpartition(".")[0] or "run"
+            groups.setdefault(name, []).append(f"  --{option.key:<{MARGIN - 5}} {entry}")
+        lines = [f"usage: {self.program} [--config FILE] [--KEY VALUE ...]", ""]
+        lines.append(self.command.description)
+        for name, options in groups.items():
+            lines += ["", f"{name}:", *options]
+        return "\n".join([*lines, "", *self.command.more]) + "\n"
+
+    def _require_known(self, content: Mapping[str, Any], configs: Sequence[Path]) -> None:
+        """Raise the error of the first key of a config that is none of the command's.
+
+        jsonargparse overlooks an unknown group that is empty.
+        """
+        for key in self._unknown(content, ""):
+            where = f"{configs[-1]}: " if configs else ""
+            raise UsageError(f"{where}unknown config key {key!r}{self._hint(key)}")
+
+    def _unknown(self, content: Mapping[str, Any], place: str) -> Iterator[str]:
+        for name, value in content.items():
+            key = f"{place}{name}"
+            if key not in self.options:
+                if any(option.startswith(f"{key}.") for option in self.options):
+                    yield from self._unknown(value or {}, f"{key}.")
+                else:
+                    yield key
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Turn an error of jsonargparse into one line in this project's words."""
         try:
-            trainer = pl.Trainer(**{**settings, **more})
-        except (ImportError, TypeError, ValueError, MisconfigurationException) as error:
-            raise UserError(f"trainer: {error}") from None
-        half = str(settings["precision"]) in ("16", "16-mixed")
-        if half and trainer.strategy.root_device.type == "cpu":
-            raise UserError("trainer.precision: 16-mixed needs a GPU; a CPU has bf16-mixed")
-        return trainer
+            yield
+        except ArgumentError as error:
+            raise UsageError(self._words(" ".join(str(error).split()))) from None
+
+    def _words(self, text: str) -> str:
+        if match := re.match(r"unrecognized arguments: (\S+)", text, re.IGNORECASE):
+            option = match[1].split("=")[0]
+            if not option.startswith("-"):
+                return f"unexpected argument {option!r}: options look like --data.name mnist"
+            return f"unknown option {option!r}{self._hint(option.lstrip('-'), '--')}"
+        if problem := reported(text):
+            return str(problem)
+        if match := re.match(r"argument --(\S+): (.*)", text):
+            return f"{match[1]}: {match[2]}"
+        return text
+
+    def _hint(self, key: str, prefix: str = "") -> str:
+        """Return where a key belongs, or the nearest valid one."""
+        if any(valid.startswith(f"{key}.") for valid in self.options):
+            return f": expected {prefix}{key}.KEY (--help lists the options)"
+        name = key.removeprefix("model.")
+        if key not in self.options and name in self.command.elsewhere:
+            return f": it is a key of {self.command.elsewhere[name]}"
+        close = difflib.get_close_matches(key, self.options, 1, 0.6)
+        if not close:  # a bare name, such as "channels" for "model.channels"
+            tails = {k.rsplit(".", 1)[-1]: k for k in self.options}
+            near = difflib.get_close_matches(key.rsplit(".", 1)[-1], tails, 1, 0.8)
+            close = [tails[tail] for tail in near]
+        if "." not in key:  # perhaps a group
+            groups = {k.partition(".")[0] for k in self.options if "." in k}
+            close = difflib.get_close_matches(key, groups, 1, 0.6) or close
+        hint = f": did you mean '{prefix}{close[0]}'?" if close else ""
+        return f"{hint} (--help lists the options)"
+
+
+def _without_any(kind: Any) -> Any:
+    """Return a type with `Plain` in place of ``Any``.
+
+    >>> _without_any(dict[str, Any] | str) == dict[str, Plain] | str
+    True
+    """
+    if kind is Any:
+        return Plain
+    origin, arguments = get_origin(kind), get_args(kind)
+    if not arguments or origin is Literal:
+        return kind
+    origin = Union if origin is UnionType else origin
+    return origin[tuple(map(_without_any, arguments))]
+
+
+def _flat(values: Namespace, options: Mapping[str, Option]) -> Iterator[tuple[str, Any]]:
+    """Yield each key that is there with its value; a nested mapping as a dictionary."""
+    for key in options:
+        if key in values:
+            value = values[key]
+            yield key, value.as_dict() if isinstance(value, Namespace) else value

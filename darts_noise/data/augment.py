@@ -1,17 +1,19 @@
-"""Augmentation of whole batches on the device of the images: crop, colours, flip, cutout.
+"""Augment whole batches on the device of the images: crop, colours, flip, cutout.
 
-The parameters (offsets, mirrorings, centres, ...) are drawn per sample on the CPU and then moved,
-so that a run on the CPU and one on a GPU see the same augmentation from the same generator. A new
-one is a pure function here or in a file of its own, a field of `Augmentation` and a line in one of
-its three steps: `crops` of what is stored, `on_pixels` before the normalisation, `__call__` after
-it. Append the line, since each draws from the generator in turn, and draw nothing where it is off.
+The parameters (offsets, flips, centres) are drawn per sample on the CPU and then moved to the
+device. The same generator therefore gives the same augmentation on a CPU and on a GPU.
+
+To add an augmentation, write a pure function, add a field to `Augmentation` and call the function
+in one of its three steps: `crops` (on the stored image), `on_pixels` (before the normalisation) or
+`__call__` (after the normalisation). Append the call at the end of the step, because all calls draw
+from the same generator. Draw nothing when the augmentation is off.
 
 References:
     [1] DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with Cutout,
         2017, arXiv:1708.04552.
     [2] Liu, Simonyan and Yang, DARTS: Differentiable Architecture Search, ICLR 2019,
-        arXiv:1806.09055: crop with 4 black pixels, flip, normalise, cutout 16 (on 32 × 32); on
-        ImageNet random resized crop, flip, colour jitter 0.4, normalise.
+        arXiv:1806.09055. CIFAR (32 × 32): crop with 4 black pixels, flip, normalise, cutout 16.
+        ImageNet: random resized crop, flip, colour jitter 0.4, normalise.
 """
 
 from dataclasses import dataclass
@@ -21,18 +23,19 @@ from torch import Tensor
 
 from darts_noise.data.colour import color_jitter
 from darts_noise.data.crops import Crop, random_crops
+from darts_noise.errors import SettingError
 
 
 def random_crop(
     images: Tensor, padding: int, generator: torch.Generator, fill: Tensor | float = 0.0
 ) -> Tensor:
-    """Shift each image by up to `padding` pixels each way: pad, then crop at a random offset.
+    """Pad each image and crop it at a random offset: a shift of up to `padding` pixels.
 
     Args:
         images: (B, C, H, W), any dtype.
-        padding: pixels added on every side.
+        padding: pixels added on every side. 0: return the images unchanged.
         generator: a CPU generator.
-        fill: the value of the padding: a number, or one per channel (C, 1, 1).
+        fill: value of the padding, a number or one value per channel (C, 1, 1). Default: 0.
 
     Returns:
         (B, C, H, W), the same dtype and device.
@@ -56,7 +59,7 @@ def random_crop(
 
 
 def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirror each image left to right with probability one half.
+    """Mirror each image left to right with probability 1/2.
 
     Args:
         images: (B, C, H, W), any dtype.
@@ -72,12 +75,12 @@ def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
 def cutout(images: Tensor, length: int, generator: torch.Generator) -> Tensor:
     """Set a square of each image to zero [1].
 
-    The centre is uniform over the pixels and the square is clipped at the border, so that its area
-    varies, as in [1]. On normalised images zero is the mean.
+    The centre is uniform over the pixels. The square is clipped at the border, so its area varies,
+    as in [1]. On normalised images, zero is the mean.
 
     Args:
         images: (B, C, H, W), any dtype.
-        length: the side of the square in pixels.
+        length: side of the square in pixels. 0: return the images unchanged.
         generator: a CPU generator.
 
     Returns:
@@ -101,21 +104,22 @@ def cutout(images: Tensor, length: int, generator: torch.Generator) -> Tensor:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to training images; the default leaves them as they are.
+    """The augmentation of training images. The default changes nothing.
 
-    In three steps that take the generator of a batch in turn: `crops`, `on_pixels`, and, of what
-    has been normalised, the call itself.
+    There are three steps: `crops`, then `on_pixels`, then (after the normalisation) `__call__`. All
+    three draw from the generator of the batch, in this order.
 
     Args:
-        crop_padding: black pixels added on every side before the random crop; 0 for none.
-        flip: mirror half of the images.
-        cutout: side of the square that is set to the mean; 0 for none.
-        random_resized_crop: a random part of the image scaled to its size, see `crops.random_box`;
-            in place of the padded crop.
-        color_jitter: strength of the change of colours, from 0 for none to 1.
+        crop_padding: black pixels added on every side before the random crop. 0: no crop.
+        flip: mirror each image with probability 1/2.
+        cutout: side in pixels of the square that is set to the mean. 0: no cutout.
+        random_resized_crop: scale a random part of the image to the size of the image; see
+            `crops.random_box`. It excludes the padded crop.
+        color_jitter: strength of the colour changes, 0 to 1. 0: no change.
 
     Raises:
-        ValueError: a negative number of pixels, a strength outside 0 to 1, or both crops.
+        ValueError: a number of pixels is negative, a strength is outside 0 to 1, or both crops are
+            on.
     """
 
     crop_padding: int = 0
@@ -127,17 +131,18 @@ class Augmentation:
     def __post_init__(self) -> None:
         for name, pixels in (("crop_padding", self.crop_padding), ("cutout", self.cutout)):
             if pixels < 0:
-                raise ValueError(f"{name}: expected 0 or more pixels, got {pixels}")
+                raise SettingError(name, f"expected 0 or more pixels, got {pixels}")
         if not 0 <= self.color_jitter <= 1:
-            raise ValueError(f"color_jitter: expected 0 to 1, got {self.color_jitter}")
+            raise SettingError("color_jitter", f"expected 0 to 1, got {self.color_jitter}")
         if self.random_resized_crop and self.crop_padding:
-            raise ValueError(
-                "crop_padding: expected 0 with random_resized_crop, which takes its place, "
-                f"got {self.crop_padding}"
+            raise SettingError(
+                "crop_padding",
+                "expected 0 with random_resized_crop, which takes its place, "
+                f"got {self.crop_padding}",
             )
 
     def crops(self, n: int, generator: torch.Generator) -> list[Crop] | None:
-        """The random parts of `n` images, for `crop_and_scale` or a decoder; None for the whole."""
+        """Draw the crops of `n` images for `crop_and_scale` or a decoder. None: whole images."""
         return random_crops(n, generator) if self.random_resized_crop else None
 
     def on_pixels(self, images: Tensor, generator: torch.Generator) -> Tensor:
@@ -148,10 +153,11 @@ class Augmentation:
             generator: a CPU generator.
 
         Returns:
-            (B, C, H, W), from 0 to 255: float32 if colours are changed, else the images themselves.
+            (B, C, H, W), values from 0 to 255: float32 if `color_jitter` is on, otherwise the input
+            images.
 
         Raises:
-            ValueError: colours of images that do not have three channels.
+            ValueError: `color_jitter` is on and the images do not have three channels.
         """
         if not self.color_jitter:
             return images
@@ -160,16 +166,17 @@ class Augmentation:
     def __call__(
         self, images: Tensor, generator: torch.Generator, black: Tensor | float = 0.0
     ) -> Tensor:
-        """Padded crop, then flip, then cutout, of a normalised batch.
+        """Apply the padded crop, the flip and the cutout to a normalised batch, in this order.
 
-        The result is that of the pipeline of [2], in which the crop comes before the normalisation
-        and pads with black, and cutout comes after it and fills with the mean: pass the normalised
-        value of black as `black`.
+        In [2] the crop comes before the normalisation and pads with black; the cutout comes after
+        the normalisation and fills with the mean. This method gives the same result if `black` is
+        the normalised value of black.
 
         Args:
             images: (B, C, H, W), normalised.
             generator: a CPU generator.
-            black: the padding of the crop, `Normalisation.black(device)` (C, 1, 1) or a number.
+            black: value of the padding, `Normalisation.black(device)` (C, 1, 1) or a number.
+                Default: 0.
 
         Returns:
             (B, C, H, W), the same dtype and device.

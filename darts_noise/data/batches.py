@@ -1,10 +1,13 @@
-"""Batches as a pure function of a seed and a number.
+"""Compute batch k of a data set as a pure function of a seed and k.
 
-The k-th batch of a stream depends on (seed, k) alone. A resumed run therefore continues exactly by
-knowing k; there are no worker processes, no iterators to restart and no hidden state. Images in
-memory are already on the device; of those in files, threads decode the next batch while one is
-used, which changes when a file is read and nothing else. Another order of the samples
-(class-balanced, curriculum) is another `_order`; whatever it draws, draw it from (seed, epoch).
+Batch k of a stream depends only on (seed, k), so a resumed run needs only k to continue exactly.
+There are no worker processes, no iterators to restart and no hidden state.
+
+Images in memory are already on the device. For images in files, threads decode the next batch while
+the current batch is used; this does not change the pixels.
+
+To add another order of the samples (class-balanced, curriculum), change `_order`. It must draw only
+from (seed, epoch).
 """
 
 from collections.abc import Iterator
@@ -18,43 +21,45 @@ from darts_noise.data.decoding import Decoding
 from darts_noise.data.file_images import FileImages, ReadAhead
 from darts_noise.data.images import LabelledImages, Normalisation
 from darts_noise.data.seeds import Stream, generator
+from darts_noise.errors import SettingError
 
 Batch = tuple[Tensor, Tensor]
-"""Images, float32 (B, C, H, W), normalised; and labels, int64 (B,)."""
+"""Normalised images, float32 (B, C, H, W), and labels, int64 (B,)."""
 
 
 class BatchStream:
     """An endless stream of normalised batches, each computed from its number.
 
-    Epoch e holds the batches e·n to (e+1)·n - 1, where n is `batches_per_epoch`, and goes through
-    the samples in an order drawn from (seed, e). The augmentation of batch k is drawn from
-    (seed, k, rank).
+    Epoch e holds the batches e·n to (e+1)·n - 1, where n is `batches_per_epoch`. The order of its
+    samples is drawn from (seed, e). The augmentation of batch k is drawn from (seed, k, rank).
 
-    With more than one process, `batch_size` is that of all together, and process `rank` computes
-    the samples rank, rank + world_size, ... of each batch. No sample is given twice. Where the last
-    batch of an epoch is ragged (drop_last=False), the processes' parts differ by at most one
-    sample; a remainder smaller than the number of processes joins the batch before it, so that no
-    process is handed an empty batch and all of them make the same number of steps.
+    With more than one process, `batch_size` counts the samples of all processes. Process `rank`
+    computes the samples rank, rank + world_size, ... of each batch, so no sample occurs twice. If
+    the last batch of an epoch is smaller (drop_last=False), the parts of the processes differ by at
+    most one sample. A remainder smaller than the number of processes joins the batch before it.
+    Therefore no process gets an empty batch, and all processes make the same number of steps.
 
     Args:
-        data: the images; moved to `device` once, as uint8, or batch by batch if they are in files.
+        data: the images. Images in memory are moved to `device` once, as uint8; images in files are
+            moved batch by batch.
         batch_size: samples in a batch, over all processes.
         normalisation: applied to every batch.
-        seed: of the order and of the augmentation.
-        augmentation: None for none. A random resized crop is taken from the images as they are
-            stored, and of images in files from the whole of the file's.
-        crop_pct: the share of height and width that is kept around the centre and scaled to the
-            size of the images, where no random part is taken: for evaluation. Of images in files
-            it refers to the central part of the file's image that has their proportions.
-        shuffle: a new random order in each epoch; otherwise always the order of `data`.
-        drop_last: leave out the samples of an epoch that do not fill a batch.
-        device: where the batches are made.
+        seed: seed of the order and of the augmentation. Default: 0.
+        augmentation: None: no augmentation. A random resized crop is taken from the stored image;
+            for images in files, from the whole image in the file.
+        crop_pct: share of height and width, for evaluation. The central part with this share is
+            scaled to the size of the images. For images in files, the share refers to the largest
+            central part of the file's image that has the proportions of H × W. It is ignored when
+            a random crop is on. Default: 1, the whole image.
+        shuffle: draw a new random order in each epoch (default). False: keep the order of `data`.
+        drop_last: skip the samples of an epoch that do not fill a batch (default).
+        device: device of the batches.
         rank: the number of this process.
         world_size: the number of processes.
 
     Raises:
-        ValueError: a batch size that the data cannot fill or the processes cannot share equally, or
-            a share that is not more than 0 and at most 1.
+        ValueError: the data cannot fill the batch size, the processes cannot share it equally, or
+            `crop_pct` is not more than 0 and at most 1.
     """
 
     def __init__(
@@ -73,22 +78,22 @@ class BatchStream:
         world_size: int = 1,
     ) -> None:
         if not 0 <= rank < world_size:
-            raise ValueError(f"rank: expected 0 to {world_size - 1}, got {rank}")
+            raise SettingError("rank", f"expected 0 to {world_size - 1}, got {rank}")
         if batch_size < 1 or batch_size % world_size:
-            raise ValueError(
-                f"data.batch_size: expected a positive multiple of the {world_size} processes, "
-                f"got {batch_size}"
+            raise SettingError(
+                "batch_size",
+                f"expected a positive multiple of the {world_size} processes, got {batch_size}",
             )
         needed = batch_size if drop_last else world_size
         if len(data) < needed:
-            raise ValueError(
-                f"data.batch_size: expected at least {needed} images for batches of {batch_size}, "
-                f"got {len(data)}"
+            raise SettingError(
+                "batch_size",
+                f"expected at least {needed} images for batches of {batch_size}, got {len(data)}",
             )
         if seed < 0:
-            raise ValueError(f"seed: expected 0 or more, got {seed}")
+            raise SettingError("seed", f"expected 0 or more, got {seed}")
         if not 0 < crop_pct <= 1:
-            raise ValueError(f"data.crop_pct: expected more than 0 and at most 1, got {crop_pct}")
+            raise SettingError("crop_pct", f"expected more than 0 and at most 1, got {crop_pct}")
         self.data = data.to(device)
         self.device = torch.device(device)
         self.batch_size = batch_size
@@ -111,7 +116,7 @@ class BatchStream:
         return full + (remainder > 0)
 
     def batch(self, k: int) -> Batch:
-        """Batch number `k`, or this process's part of it.
+        """Return batch number `k`, or this process's part of it.
 
         Args:
             k: 0 or more.
@@ -120,14 +125,14 @@ class BatchStream:
             Images, float32 (B, C, H, W), and labels, int64 (B,), on the stream's device.
 
         Raises:
-            ValueError: a negative `k`, or a file that cannot be read.
+            ValueError: `k` is negative, or a file cannot be read.
         """
         if k < 0:
             raise ValueError(f"batch number: expected 0 or more, got {k}")
         indices = self._indices(k)
         labels = self.data.labels[indices].to(self.device, non_blocking=True)
         random = generator(self.seed, Stream.AUGMENTATION, k, self.rank)
-        crops = self._crops(len(indices), random)  # drawn first, whether or not it was read ahead
+        crops = self._crops(len(indices), random)  # draw first, even if the batch was read ahead
         if isinstance(self.data.images, FileImages):
             images = self._read_ahead(self._begin, k, self._following(k))
             images = images.to(self.device, non_blocking=True)
@@ -140,26 +145,26 @@ class BatchStream:
         return self.augmentation(images, random, self.normalisation.black(self.device)), labels
 
     def _begin(self, k: int) -> Decoding:
-        """Begin to decode batch `k`."""
+        """Start to decode batch `k`."""
         assert isinstance(self.data.images, FileImages)
         indices = self._indices(k)
         random = generator(self.seed, Stream.AUGMENTATION, k, self.rank)
         return self.data.images.begin(indices, self._crops(len(indices), random))
 
     def _following(self, k: int) -> int | None:
-        """The batch to read ahead: the next, but not that of another pass in the same order."""
+        """Return the batch to read ahead; None after the last batch of an unshuffled pass."""
         last = (k + 1) % self.batches_per_epoch == 0
         return None if last and not self.shuffle else k + 1
 
     def _crops(self, n: int, random: torch.Generator) -> list[Crop] | None:
-        """What is taken of each image; None for all that is stored of it."""
+        """Return the crop of each image; None: the whole stored image."""
         crops = None if self.augmentation is None else self.augmentation.crops(n, random)
         if crops is None and self.crop_pct < 1:
             return central_crops(n, self.data.shape[1:], self.crop_pct)
         return crops
 
     def _indices(self, k: int) -> Tensor:
-        """The samples (B,) of this process in batch `k`."""
+        """Return the indices (B,) of this process's samples in batch `k`."""
         epoch, step = divmod(k, self.batches_per_epoch)
         start, stop = step * self.batch_size, (step + 1) * self.batch_size
         if step == self.batches_per_epoch - 1 and not self.drop_last:
@@ -167,7 +172,7 @@ class BatchStream:
         return self._order(epoch)[start + self.rank : stop : self.world_size]
 
     def _order(self, epoch: int) -> Tensor:
-        """The indices of all samples (N,) in the order of `epoch`, where the labels are."""
+        """Return the indices of all samples (N,) in the order of `epoch`, on the labels' device."""
         if not self.shuffle:
             epoch = 0
         if self._cached_order is None or self._cached_order[0] != epoch:
@@ -181,33 +186,33 @@ class BatchStream:
 
 
 class EpochLoader:
-    """The loader that Lightning expects: gives one epoch of a stream, then the next, and so on.
+    """The loader that Lightning expects: each pass gives the next epoch of a stream.
 
-    Lightning stores what `state_dict` returns in the checkpoint, and hands it back before the first
-    batch of a resumed run.
+    Lightning stores the result of `state_dict` in the checkpoint. It passes it to `load_state_dict`
+    before the first batch of a resumed run.
 
-    Each pass gives the batches of one epoch. A pass that the caller leaves early (as Lightning's
-    sanity check of the validation set does) is not finished by the next one, which starts the next
-    epoch. After `load_state_dict`, the first pass gives the rest of the epoch in which the state
-    was taken, and everything from there on is as if nothing had been interrupted.
+    If the caller leaves a pass early (as Lightning's sanity check of the validation set does), the
+    next pass starts the next epoch. After `load_state_dict`, the first pass gives the rest of the
+    epoch in which the state was taken. All later batches equal the batches of an uninterrupted run.
 
     Args:
-        stream: where the batches come from.
-        limit: end each pass after so many batches. Give Lightning's `limit_train_batches` here when
-            it is a number of batches: a pass that ends by itself leaves no doubt, in a checkpoint,
-            about whether it was over.
-        given: batches that an earlier run was given; the first pass is the epoch after them.
+        stream: the source of the batches.
+        limit: end each pass after this many batches. None: the whole epoch. Pass Lightning's
+            `limit_train_batches` here if it is a number of batches: a checkpoint then states
+            clearly whether the pass was over.
+        given: batches that an earlier run has used. The first pass is the epoch after them.
+            Default: 0.
 
     Raises:
-        ValueError: a limit below 1.
+        ValueError: the limit is below 1.
     """
 
     def __init__(self, stream: BatchStream, limit: int | None = None, given: int = 0) -> None:
         if limit is not None and limit < 1:
-            raise ValueError(f"limit: expected 1 batch or more, got {limit}")
+            raise SettingError("limit", f"expected 1 batch or more, got {limit}")
         self.stream = stream
         self._length = min(stream.batches_per_epoch, limit or stream.batches_per_epoch)
-        self._position = given  # batches given so far, counting a pass left early as whole
+        self._position = given  # batches given so far; a pass that was left early counts as whole
         self._resuming = False
 
     def __len__(self) -> int:
@@ -220,8 +225,8 @@ class EpochLoader:
         self._resuming = False
         for step in range(given, self._length):
             batch = self.stream.batch(epoch * self.stream.batches_per_epoch + step)
-            # Counted before it is handed over: a checkpoint made while the caller works on this
-            # batch must continue with the next.
+            # Count before the yield: a checkpoint that is made while the caller works on this
+            # batch must continue with the next batch.
             self._position = epoch * self._length + step + 1
             yield batch
 

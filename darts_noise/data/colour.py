@@ -1,11 +1,11 @@
-"""Colour jitter: brightness, contrast, saturation and hue, by random factors in random order.
+"""Colour jitter: change brightness, contrast, saturation and hue at random, in random order.
 
-The arithmetic is torchvision's; what is here draws the parameters per sample. Another change of
-colours (greying, solarising) is another function here.
+This file draws the parameters per sample; torchvision changes the pixels. Add other colour changes
+(grey, solarise) as functions here.
 
 References:
     [1] Liu, Simonyan and Yang, DARTS: Differentiable Architecture Search, ICLR 2019,
-        arXiv:1806.09055: on ImageNet, strength 0.4, and therefore 0.2 for the hue.
+        arXiv:1806.09055. ImageNet: strength 0.4, and so 0.2 for the hue.
     [2] torchvision's ColorJitter(strength, strength, strength, strength / 2).
 """
 
@@ -17,7 +17,7 @@ _ADJUST = (tvf.adjust_brightness, tvf.adjust_contrast, tvf.adjust_saturation, tv
 
 
 def jitter_parameters(n: int, strength: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The factors and the order of the four adjustments for each of `n` images, as in [2].
+    """Draw the factors and the order of the four adjustments for each of `n` images, as in [2].
 
     Args:
         n: the number of images.
@@ -25,9 +25,10 @@ def jitter_parameters(n: int, strength: float, generator: torch.Generator) -> tu
         generator: a CPU generator.
 
     Returns:
-        Factors (n, 4) of brightness, contrast and saturation, uniform in [1 - s, 1 + s], and the
-        shift of the hue, uniform in [-s / 2, s / 2], in turns of the colour wheel; and the order
-        (n, 4), a random permutation of 0 to 3 in each row.
+        The factors (n, 4) and the order (n, 4). The first three columns of the factors are for
+        brightness, contrast and saturation, uniform in [1 - s, 1 + s]. The last column is the shift
+        of the hue in turns of the colour wheel, uniform in [-s / 2, s / 2]. Each row of the order
+        is a random permutation of 0 to 3.
     """
     uniform = 2 * torch.rand((n, 4), generator=generator) - 1
     reach = torch.tensor([strength, strength, strength, strength / 2])
@@ -40,14 +41,14 @@ def color_jitter(images: Tensor, strength: float, generator: torch.Generator) ->
 
     Args:
         images: (B, 3, H, W), floating, values in [0, 1].
-        strength: from 0, which changes and draws nothing, to 1.
+        strength: 0 to 1. 0 changes nothing and draws nothing.
         generator: a CPU generator.
 
     Returns:
         (B, 3, H, W), values in [0, 1], the same dtype and device.
 
     Raises:
-        ValueError: images that do not have three channels.
+        ValueError: the images do not have three channels.
     """
     if strength == 0:
         return images

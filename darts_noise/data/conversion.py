@@ -1,6 +1,6 @@
-"""Whole data sets at another size or with another number of channels, as Pillow would make them.
+"""Convert whole data sets to another size or number of channels, with the arithmetic of Pillow.
 
-`load_dataset` calls `convert` on what a loader returns. Conversions of one batch belong in
+`load_dataset` calls `convert` on the result of a loader. Conversions of single batches belong in
 `augment.py`.
 """
 
@@ -11,13 +11,14 @@ from torch import Tensor
 from darts_noise.data import memory
 from darts_noise.data.file_images import FileImages
 from darts_noise.data.images import LabelledImages
+from darts_noise.errors import SettingError
 
 _CHUNK = 4096
-"""Images converted at once, which bounds the memory for intermediate results."""
+"""Images converted at once. It limits the memory for intermediate results."""
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """Cut out the central square and scale it, bilinear with antialiasing.
+    """Cut out the central square and scale it (bilinear, antialiased).
 
     Args:
         images: (N, C, H, W), uint8.
@@ -27,16 +28,17 @@ def resize(images: Tensor, size: int) -> Tensor:
         (N, C, size, size), uint8.
 
     Raises:
-        ValueError: more than there is memory for.
+        ValueError: the result does not fit into the available memory.
     """
     N, C, H, W = images.shape
     if H == W == size:
         return images
     needed = N * C * size * size
     if needed > (available := memory.available_memory()):
-        raise ValueError(
-            f"data.image_size: expected images that fit into the {memory.describe(available)} of "
-            f"memory available, got {size}, which needs {memory.describe(needed)}"
+        raise SettingError(
+            "image_size",
+            f"expected images that fit into the available memory of {memory.describe(available)}, "
+            f"got {size}, which needs {memory.describe(needed)}",
         )
     side = min(H, W)
     top, left = (H - side) // 2, (W - side) // 2
@@ -51,11 +53,11 @@ def resize(images: Tensor, size: int) -> Tensor:
 
 
 def recolour(images: Tensor, grey: bool | None) -> Tensor:
-    """Turn colour images grey (luma of ITU-R BT.601), or repeat a grey channel three times.
+    """Convert colour to grey (luma of ITU-R BT.601), or repeat a grey channel three times.
 
     Args:
         images: (N, C, H, W), uint8, C = 1 or 3.
-        grey: True for one channel, False for three, None to leave the images as they are.
+        grey: True: one channel. False: three channels. None: leave the images unchanged.
 
     Returns:
         (N, 1 or 3, H, W), uint8.
@@ -75,9 +77,9 @@ def recolour(images: Tensor, grey: bool | None) -> Tensor:
 
 
 def convert(data: LabelledImages, image_size: int | None, grey: bool | None) -> LabelledImages:
-    """The same samples at another size and number of channels; None leaves either as it is.
+    """Convert the images to another size and number of channels. None leaves either unchanged.
 
-    Images in files are returned as they are: what reads a file gives the size that was asked for.
+    Images in files are returned unchanged, because the decoder gives them the requested size.
     """
     if isinstance(data.images, FileImages):
         return data

@@ -1,12 +1,12 @@
-"""Parts of images scaled to one size: the central part, or a random one (the Inception crop).
+"""Crop images and scale the crops to one size: the central part or a random part (Inception crop).
 
-A crop is a function of an image's height and width, so that one choice serves an image in memory
-and a file whose size is known only once it is open. Another way to choose a part (of ten fixed
-ones, say) is another function to a `Box` here.
+A crop is a function of the height and width of an image. The same function works for an image in
+memory and for a file, whose size is known only once it is open. Add other ways to choose a part
+(such as ten fixed parts) as functions that return a `Box`.
 
 References:
     [1] Szegedy et al., Going Deeper with Convolutions, CVPR 2015, arXiv:1409.4842, section 6.
-    [2] torchvision's RandomResizedCrop, whose procedure and distribution `random_box` has.
+    [2] torchvision's RandomResizedCrop; `random_box` has the same procedure and distribution.
 """
 
 import math
@@ -22,7 +22,7 @@ _AREA = (0.08, 1.0)
 _ASPECT = (3 / 4, 4 / 3)
 _TRIES = 10
 _DRAWS = 2 * _TRIES + 2
-"""Area and aspect for each try, and the position of the one that is taken."""
+"""Area and aspect for each try, and the position of the accepted try."""
 
 
 class Box(NamedTuple):
@@ -35,14 +35,14 @@ class Box(NamedTuple):
 
 
 Crop = Callable[[int, int], Box]
-"""(height, width) of an image → the part of it that is kept."""
+"""(height, width) of an image → the part to keep."""
 
 
 def central_box(shape: tuple[int, int], share: float, height: int, width: int) -> Box:
-    """The largest central part with the proportions of `shape`, its sides reduced to `share`.
+    """Return the largest central part with the proportions of `shape`, its sides times `share`.
 
-    For a square `shape` that is the central square of `share` of the shorter side: what scaling
-    the shorter side to S / share and cutting out the central S × S comes to.
+    For a square `shape` of side S, this is the central square whose side is `share` of the shorter
+    side. Scaling the shorter side to S / share and cutting out the central S × S is the same.
     """
     scale = share * min(height / shape[0], width / shape[1])
     h, w = (max(1, round(scale * side)) for side in shape)
@@ -50,16 +50,16 @@ def central_box(shape: tuple[int, int], share: float, height: int, width: int) -
 
 
 def random_box(draws: Sequence[float], height: int, width: int) -> Box:
-    """A random part of 8 % to 100 % of the area with an aspect (width / height) of 3/4 to 4/3 [1].
+    """Return a random part: 8 % to 100 % of the area, aspect (width / height) 3/4 to 4/3 [1].
 
-    As in [2], the area is uniform and so is the logarithm of the aspect; of ten such pairs the
-    first that fits into the image is taken, at a uniform position. Where none fits, it is the
-    central part with the nearest aspect that is allowed.
+    As in [2], the area and the logarithm of the aspect are uniform. There are ten tries; the first
+    part that fits into the image is used, at a uniform position. If none fits, the result is the
+    central part with the nearest allowed aspect.
 
     Args:
         draws: 22 numbers, each uniform in [0, 1).
-        height: of the image, in pixels.
-        width: of the image, in pixels.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
     """
     low, high = (math.log(aspect) for aspect in _ASPECT)
     *tries, y, x = draws
@@ -74,14 +74,14 @@ def random_box(draws: Sequence[float], height: int, width: int) -> Box:
 
 
 def central_crops(n: int, shape: tuple[int, int], share: float) -> list[Crop]:
-    """`n` times the central crop for images of `shape` (H, W); see `central_box`."""
+    """Return `n` central crops for images of `shape` (H, W); see `central_box`."""
     return [partial(central_box, shape, share)] * n
 
 
 def random_crops(n: int, generator: torch.Generator) -> list[Crop]:
-    """`n` random crops; see `random_box`.
+    """Draw `n` random crops; see `random_box`.
 
-    The generator is left in the same state whatever the sizes of the images.
+    The number of draws does not depend on the sizes of the images.
 
     Args:
         n: the number of crops.
@@ -92,14 +92,14 @@ def random_crops(n: int, generator: torch.Generator) -> list[Crop]:
 
 
 def crop_and_scale(images: Tensor, crops: Sequence[Crop]) -> Tensor:
-    """The part of each image that its crop names, at the size of the whole image.
+    """Crop each image and scale the crop to the size of the image (bilinear, antialiased).
 
     Args:
         images: (B, C, H, W), any dtype.
-        crops: B of them.
+        crops: B crops, one per image.
 
     Returns:
-        (B, C, H, W), the same dtype and device; bilinear with antialiasing.
+        (B, C, H, W), the same dtype and device.
     """
     size = list(images.shape[-2:])
     boxes = [crop(*size) for crop in crops]

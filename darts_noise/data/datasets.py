@@ -1,14 +1,15 @@
-"""The registry of data sets: a name gives an `ImageDataset`, in memory if it fits.
+"""Registry of data sets: load an `ImageDataset` by name, into memory if it fits.
 
-To add one, write a function in a file beside this one and import that file in `__init__.py`:
+To add a data set, write a function in a new file in this folder. Import that file at the end of
+this file:
 
     @register_dataset
     def my_images(root: Path, image_size: int | None, grey: bool | None) -> ImageDataset:
         ...
 
-Its name is the data set's name and the first line of its docstring says what it is. It may leave
-`image_size` and `grey` alone, since `load_dataset` converts what it returns. One that reads files
-of any number returns `FileImages` of the size asked for; `load_dataset` decodes them if they fit.
+The name of the function is the name of the data set. The function may ignore `image_size` and
+`grey`, because `load_dataset` converts the result. A loader of image files should return
+`FileImages` of the requested size; `load_dataset` decodes them if they fit into memory.
 """
 
 import warnings
@@ -20,19 +21,19 @@ from darts_noise.data import memory
 from darts_noise.data.conversion import convert
 from darts_noise.data.file_images import FileImages
 from darts_noise.data.images import ImageDataset, LabelledImages
-from darts_noise.naming import unknown
+from darts_noise.errors import SettingError, unknown
 
 Loader = Callable[[Path, int | None, bool | None], ImageDataset]
-"""(root, image_size, grey) → the data set; the last two are wishes that the loader may ignore."""
+"""(root, image_size, grey) → the data set. A loader may ignore `image_size` and `grey`."""
 
 _LOADERS: dict[str, Loader] = {}
 
 
 def register_dataset(loader: Loader) -> Loader:
-    """Register a loader under its function's own name; a decorator.
+    """Register a loader under its function's name. Use it as a decorator.
 
     Raises:
-        ValueError: the name is taken.
+        ValueError: the name is registered already.
     """
     name = loader.__name__
     if name in _LOADERS:
@@ -42,14 +43,14 @@ def register_dataset(loader: Loader) -> Loader:
 
 
 def list_datasets() -> list[str]:
-    """The names that `load_dataset` accepts, sorted."""
+    """Return the names that `load_dataset` accepts, sorted."""
     return sorted(_LOADERS)
 
 
 def require_dataset(name: str) -> None:
     """Raise a ValueError with the valid names unless `name` is registered."""
     if name not in _LOADERS:
-        raise unknown("data set", name, _LOADERS)
+        raise SettingError("name", unknown("data set", name, _LOADERS))
 
 
 def load_dataset(
@@ -59,24 +60,25 @@ def load_dataset(
     grey: bool | None = None,
     in_memory: bool | None = None,
 ) -> ImageDataset:
-    """Load a data set, downloading it if it is not on disk and can be downloaded.
+    """Load a data set. Download it if it is not on disk and torchvision can download it.
 
     Args:
         name: one of `list_datasets()`.
-        root: the folder that holds the data.
-        image_size: scale the central square of each image to this many pixels; None keeps its size.
-        grey: True for one channel, False for three; None keeps what the images have.
-        in_memory: True decodes all images now, False leaves them in their files and decodes them
-            batch by batch; None leaves those on disk that would take more than half of the memory
-            available, and says so in a warning.
+        root: the folder that holds the data. Default: ``data``.
+        image_size: scale the central square of each image to this side in pixels. None (default):
+            keep the size.
+        grey: True: one channel. False: three channels. None (default): keep the channels.
+        in_memory: True: decode all images now. False: leave them in their files and decode them
+            batch by batch. None (default): leave them in their files, with a warning, if they would
+            take more than half of the available memory.
 
     Raises:
-        ValueError: an unknown name, an image size below 1, data that are missing or unreadable, or
-            an `in_memory` that cannot be met.
+        ValueError: the name is unknown, the image size is below 1, the data are missing or
+            unreadable, or `in_memory` is impossible.
     """
     require_dataset(name)
     if image_size is not None and image_size < 1:
-        raise ValueError(f"data.image_size: expected 1 pixel or more, got {image_size}")
+        raise SettingError("image_size", f"expected 1 pixel or more, got {image_size}")
     dataset = _LOADERS[name](Path(root), image_size, grey)
     train, test = (convert(half, image_size, grey) for half in (dataset.train, dataset.test))
     if not _stays_on_disk(dataset, in_memory):
@@ -89,9 +91,9 @@ def _stays_on_disk(dataset: ImageDataset, in_memory: bool | None) -> bool:
     needed = sum(images.nbytes for images in halves if isinstance(images, FileImages))
     if not needed:
         if in_memory is False:
-            raise ValueError(
-                f"data.in_memory: expected true or null for {dataset.name!r}, which has no image "
-                "files to leave on disk, got false"
+            raise SettingError(
+                "in_memory",
+                f"expected true or null for {dataset.name!r}, which has no image files, got false",
             )
         return False
     if in_memory is False:
@@ -99,14 +101,15 @@ def _stays_on_disk(dataset: ImageDataset, in_memory: bool | None) -> bool:
     available = memory.available_memory()
     amount = f"{sum(map(len, halves)):,} images take {memory.describe(needed)}"
     if in_memory and needed > available:
-        raise ValueError(
-            f"data.in_memory: expected false or null, since {amount} and "
-            f"{memory.describe(available)} of memory are available, got true"
+        raise SettingError(
+            "in_memory",
+            f"expected false or null, because {amount} and "
+            f"{memory.describe(available)} of memory are available, got true",
         )
     if in_memory or needed <= available / 2:
         return False
     warnings.warn(
-        f"{amount}, more than half of the {memory.describe(available)} of memory available: they "
+        f"{amount}, more than half of the available memory of {memory.describe(available)}: they "
         "stay on disk and are decoded batch by batch (data.in_memory)",
         stacklevel=3,
     )
@@ -117,3 +120,7 @@ def _decoded(data: LabelledImages) -> LabelledImages:
     if not isinstance(data.images, FileImages):
         return data
     return replace(data, images=data.images.contiguous())
+
+
+# These modules register the data sets of the package when they are imported.
+from darts_noise.data import digits, image_folder, torchvision_datasets  # noqa: E402, F401

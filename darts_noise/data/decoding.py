@@ -1,8 +1,8 @@
-"""Image files into one uint8 tensor, by Pillow in threads.
+"""Decode image files into one uint8 tensor, with Pillow in threads.
 
-Pillow holds no lock while it decodes, so that threads are enough. One pool serves the whole
-process: any number of data sets and streams decode on as many threads as there are cores. Support
-for another kind of pixel (16 bits, say) goes into `_EIGHT_BITS` and `_decode`.
+Threads are enough, because Pillow releases the interpreter lock while it decodes. All data sets and
+streams of a process share one pool, with one thread per core and at most 16. To support another
+kind of pixel (such as 16 bits), change `_EIGHT_BITS` and `_decode`.
 """
 
 import functools
@@ -25,16 +25,16 @@ from darts_noise.data.crops import Crop, central_crops
 _GREY = frozenset({"1", "L", "LA"})
 _EIGHT_BITS = _GREY | {"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
 _TURNED = frozenset({5, 6, 7, 8})
-"""Values of the EXIF orientation at which height and width change places."""
+"""Values of the EXIF orientation that swap height and width."""
 
 _THREADS = min(16, os.cpu_count() or 1)
 _CHUNK = 128
-"""Files to a task, at most: a small image decodes in less time than a task takes to hand out."""
+"""Largest number of files in a task. Starting a task takes longer than decoding a small image."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """Size in pixels, as the image is to be viewed, and whether it has a single channel."""
+    """Size of an image in pixels, after its EXIF rotation, and whether it has one channel."""
 
     height: int
     width: int
@@ -42,26 +42,27 @@ class Header:
 
 
 def read_headers(files: Sequence[str | Path]) -> list[Header]:
-    """The header of each file.
+    """Read the header of each file.
 
     Raises:
-        ValueError: a file that is not an image, or has more than 8 bits to a channel; names it.
+        ValueError: a file is not an image or has more than 8 bits per channel. The message names
+            the file.
     """
     return [_read_header(file) for file in files]
 
 
 class Decoding:
-    """Files that the threads are decoding; it starts at once.
+    """Image files that threads are decoding. Decoding starts in the constructor.
 
-    Images are turned as their EXIF orientation says and lose their transparency. The result does
-    not depend on the number of threads.
+    Images are rotated by their EXIF orientation and lose their transparency. The result does not
+    depend on the number of threads.
 
     Args:
         files: N paths.
         shape: (H, W) of the result.
-        grey: one channel, else three.
-        crops: the part of each image that is scaled to `shape`, bilinear with antialiasing; None
-            for the central part with the proportions of `shape`, as `conversion.resize` does.
+        grey: True: one channel. False: three channels.
+        crops: the part of each image that is scaled to `shape` (bilinear, antialiased). None: the
+            largest central part with the proportions of `shape`, as in `conversion.resize`.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Decoding:
     ) -> None:
         crops = central_crops(len(files), shape, 1.0) if crops is None else crops
         pixels = np.empty((len(files), 1 if grey else 3, *shape), np.uint8)
-        # Some tasks to a thread, so that none of them is still busy while the others are done.
+        # Several tasks per thread, so that no thread is still busy when the others have finished.
         chunk = min(_CHUNK, len(files) // (8 * _THREADS) + 1)
 
         def decode(start: int) -> None:
@@ -86,28 +87,29 @@ class Decoding:
         self._tasks = [pool.submit(decode, start) for start in range(0, len(files), chunk)]
 
     def result(self) -> Tensor:
-        """Wait for the images: (N, 1 or 3, H, W), uint8.
+        """Wait for the images and return them: uint8 (N, 1 or 3, H, W).
 
         Raises:
-            ValueError: a file that is missing, truncated or damaged; names the first.
+            ValueError: a file is missing, truncated or damaged. The message names the first such
+                file.
         """
         try:
             for task in self._tasks:
-                task.result()  # in order, so that the error raised is that of the first bad file
+                task.result()  # in order, so that the error names the first bad file
         except BaseException:
             self.cancel()
             raise
         return torch.from_numpy(self._pixels)
 
     def cancel(self) -> None:
-        """Decode no more than what has begun."""
+        """Cancel the tasks that have not started."""
         for task in self._tasks:
             task.cancel()
 
 
 @functools.cache
 def _pool(process: int) -> ThreadPoolExecutor:
-    """The threads of this process: a process that was forked has none of its parent's."""
+    """Return the threads of this process. A forked process has none of its parent's threads."""
     return ThreadPoolExecutor(_THREADS, thread_name_prefix="decoding")
 
 
@@ -119,11 +121,11 @@ def _read_header(file: str | Path) -> Header:
 
 
 def _decode(file: str | Path, shape: tuple[int, int], grey: bool, crop: Crop) -> NDArray[np.uint8]:
-    """uint8 (1 or 3, H, W)."""
+    """Decode one file: uint8 (1 or 3, H, W)."""
     with _opened(file) as image:
         ImageOps.exif_transpose(image, in_place=True)
         converted: Image.Image = image
-        if converted.mode == "P":  # whose transparency would otherwise draw a warning
+        if converted.mode == "P":  # Pillow warns about a palette with transparency
             converted = converted.convert("RGBA")
         converted = converted.convert("L" if grey else "RGB")
         whole = (0, 0, converted.height, converted.width)
@@ -135,7 +137,7 @@ def _decode(file: str | Path, shape: tuple[int, int], grey: bool, crop: Crop) ->
 
 @contextmanager
 def _opened(file: str | Path) -> Iterator[Image.Image]:
-    """The opened image; whatever goes wrong with it becomes a ValueError that names the file."""
+    """Open an image. Any error with it becomes a ValueError that names the file."""
     try:
         with Image.open(file) as image:
             if image.mode not in _EIGHT_BITS:

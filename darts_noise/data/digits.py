@@ -1,6 +1,6 @@
-"""The digits of scikit-learn: small, installed with the package, and so the default.
+"""The digits of scikit-learn: the default data set, small and installed with the package.
 
-Nothing here may change: figures measured on `digits` refer to this split of it.
+Do not change this split: published figures on `digits` were measured on it.
 """
 
 from pathlib import Path
@@ -14,13 +14,13 @@ from darts_noise.data.splits import stratified_split
 
 _TEST_FRACTION = 0.2
 _SPLIT_SEED = 0
-"""Not the seed of a run: the test set is the same in all of them."""
+"""Fixed and independent of the seed of a run, so that all runs have the same test set."""
 
 
 @register_dataset
 def digits(root: Path, image_size: int | None, grey: bool | None) -> ImageDataset:
     """1,797 handwritten digits, 8 × 8, grey (UCI); 80% train and 20% test, a fixed split."""
-    from sklearn.datasets import load_digits  # here, since it takes a second to import
+    from sklearn.datasets import load_digits  # imported here because the import takes a second
 
     source = load_digits()
     levels = np.rint(source.images * (255 / 16)).astype(np.uint8)  # 0..16 → 0..255

@@ -1,8 +1,8 @@
-"""Images that stay in their files until a batch asks for them.
+"""Keep images in their files until a batch needs them.
 
-`FileImages` stands where a tensor of all images would and gives the pixels of any selection;
-`ReadAhead` has the next batch decoded while one is used. Images kept in another way (one large
-file, a memory map) are another class with the interface of `FileImages`.
+`FileImages` replaces a tensor of all images and decodes any selection of them. `ReadAhead` decodes
+the next batch while the current batch is used. To store images in another way (one large file, a
+memory map), write another class with the interface of `FileImages`.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,11 +17,11 @@ from darts_noise.data.decoding import Decoding
 
 
 class FileImages:
-    """Files in place of a uint8 tensor (N, C, H, W), with the part of its interface that is used.
+    """Image files that can be indexed like a uint8 tensor (N, C, H, W).
 
-    `images[indices]` decodes those files, in threads, and is what the tensor of all images would
-    give: of an image of another size, the central part scaled to H × W. Nothing is kept, and
-    nothing is random, so the same indices give the same pixels.
+    `images[indices]` decodes these files in threads. If an image has another size, its largest
+    central part with the proportions of H × W is scaled to H × W. Nothing is cached and nothing is
+    random: the same indices give the same pixels.
 
     Args:
         files: N paths.
@@ -43,7 +43,7 @@ class FileImages:
 
     @property
     def nbytes(self) -> int:
-        """What all images take in memory."""
+        """Bytes that all images would take in memory."""
         return self.shape.numel()
 
     def __len__(self) -> int:
@@ -53,63 +53,63 @@ class FileImages:
         """Decode the images at `indices` (K,): uint8 (K, C, H, W).
 
         Raises:
-            ValueError: a file that cannot be read, or more images than there is memory for.
+            ValueError: a file cannot be read, or the images do not fit into the available memory.
         """
         needed = len(indices) * self._shape[0] * self._shape[1] * self._shape[2]
         if needed > (available := memory.available_memory()):
             raise ValueError(
-                f"images on disk: expected a selection that fits into the "
-                f"{memory.describe(available)} of memory available, got {len(indices):,} images of "
-                f"{memory.describe(needed)}; ask for fewer, or set data.image_size to a smaller one"
+                f"images on disk: expected a selection that fits into the available memory of "
+                f"{memory.describe(available)}, got {len(indices):,} images of "
+                f"{memory.describe(needed)}; select fewer images, or reduce data.image_size"
             )
         return self.begin(indices).result()
 
     def begin(self, indices: Tensor, crops: Sequence[Crop] | None = None) -> Decoding:
-        """Begin to decode the images at `indices` (K,), and return without waiting.
+        """Start to decode the images at `indices` (K,), and return without waiting.
 
         Args:
             indices: (K,), int64.
-            crops: the part of each file's image that is scaled to H × W; None for the central one.
+            crops: the part of each file's image that is scaled to H × W. None: the central part.
         """
         channels, height, width = self._shape
         files = [self.files[index] for index in indices.tolist()]
         return Decoding(files, (height, width), channels == 1, crops)
 
     def subset(self, indices: Tensor) -> "FileImages":
-        """The images at `indices` (K,), in that order, without decoding any."""
+        """Select the images at `indices` (K,), in that order, without decoding them."""
         return FileImages([self.files[index] for index in indices.tolist()], self._shape)
 
     def cpu(self) -> "FileImages":
         return self
 
     def contiguous(self) -> Tensor:
-        """All images in memory: uint8 (N, C, H, W)."""
+        """Decode all images into memory: uint8 (N, C, H, W)."""
         return self[torch.arange(len(self))]
 
 
 class ReadAhead:
-    """Numbered batches of images, of which the next is decoded while one is used.
+    """A reader of numbered batches that decodes the next batch while the current batch is used.
 
-    At most two batches are in memory: the one asked for and the next. Asking for another than the
-    next is allowed, and gives the same images later.
+    At most two batches are in memory: the current batch and the next. A caller may ask for any
+    batch; the images are the same, but the caller waits longer.
     """
 
     def __init__(self) -> None:
         self._ahead: tuple[int, Decoding] | None = None
 
     def __call__(self, begin: Callable[[int], Decoding], k: int, following: int | None) -> Tensor:
-        """Batch `k`; and begin with the batch that will be asked for next.
+        """Return batch `k`, and start to decode the batch `following`.
 
         Args:
             begin: starts to decode a batch, given its number.
-            k: the batch to wait for.
-            following: the next; None for none.
+            k: the batch to return.
+            following: the batch to decode next. None: no batch.
 
         Returns:
             uint8 (B, C, H, W).
 
         Raises:
-            ValueError: a file of batch `k` that cannot be read; names it.
+            ValueError: a file of batch `k` cannot be read. The message names the file.
         """
         ahead, self._ahead = self._ahead, None
         if ahead is not None and ahead[0] == k:

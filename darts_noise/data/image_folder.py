@@ -1,7 +1,7 @@
-"""Images in folders, one folder to a class: `root/train/<class>/*.png`, `root/test/<class>/*.png`.
+"""Images in one folder per class: `root/train/<class>/*.png` and `root/test/<class>/*.png`.
 
-This file decides what is read and checks it before the first image is decoded; `file_images.py`
-reads the images. Another layout (a CSV of labels, say) is another loader in a file of its own.
+This file lists the files and checks them before the first image is decoded. `file_images.py` reads
+the images. For another layout (such as a CSV of labels), write another loader in its own file.
 """
 
 import warnings
@@ -17,7 +17,7 @@ from darts_noise.data.images import ImageDataset, LabelledImages
 SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
-"""Files with another suffix are ignored, and so are hidden files and folders."""
+"""Files with another suffix are ignored. Hidden files and folders are ignored too."""
 
 _TEST_FOLDERS = ("test", "val", "valid")
 
@@ -26,19 +26,21 @@ _TEST_FOLDERS = ("test", "val", "valid")
 def image_folder(root: Path, image_size: int | None, grey: bool | None) -> ImageDataset:
     """Your own images: root/train/<class>/*.jpg and root/test/<class>/*.jpg (or .png, ...).
 
-    The classes are the names of the folders, sorted as text; folders within a class are searched as
-    well. Where there is no `test`, `val` or `valid` is the test set (as in ImageNet's layout): in
-    this package the validation images for α always come out of `train`. Images of unequal size
-    need `image_size`, and the central square of each is then scaled to it. The images are grey if
-    all files are, or as `grey` says. With both `image_size` and `grey` the files are not opened
-    here (a million headers take a minute or more), and a wrong one is reported when it is decoded.
+    The classes are the names of the folders, sorted as text. Folders within a class are searched
+    too. If there is no `test` folder, `val` or `valid` is the test set, as in ImageNet's layout.
+    The validation images for α always come from `train`.
+
+    If the images differ in size, set `image_size`; the central square of each image is then scaled
+    to it. If `grey` is None, the images are grey if all files are grey. If both `image_size` and
+    `grey` are set, this function does not open the files, because a million headers take a minute
+    or more. A damaged file is then reported when it is decoded.
 
     Returns:
-        Images in their files (`FileImages`); `load_dataset` decodes them if they fit into memory.
+        Images in their files (`FileImages`). `load_dataset` decodes them if they fit into memory.
 
     Raises:
-        ValueError: a folder that is missing or empty, a class in only one half, images of unequal
-            size, or a file that is not an image; names the folder or file.
+        ValueError: a folder is missing or empty, a class is in only one half, images differ in
+            size, or a file is not an image. The message names the folder or file.
     """
     train_folder = root / "train"
     train_files = images_by_class(train_folder)
@@ -74,14 +76,16 @@ def _require_classes_of(
 ) -> None:
     for name in files:
         if name not in others:
-            raise ValueError(f"{other / name}: expected a folder, since {folder / name} is a class")
+            raise ValueError(
+                f"{other / name}: expected a folder, because {folder / name} is a class"
+            )
 
 
 def _test_folder(root: Path) -> Path:
     present = [root / name for name in _TEST_FOLDERS if (root / name).is_dir()]
     if not present:
         raise ValueError(
-            f"{root / 'test'}: expected a folder with one folder to a class; "
+            f"{root / 'test'}: expected a folder with one folder per class; "
             "put the test images there, or set data.root"
         )
     for ignored in present[1:]:
@@ -94,14 +98,14 @@ def _test_folder(root: Path) -> Path:
 
 
 def images_by_class(folder: Path) -> dict[str, list[Path]]:
-    """The image files of each class in `folder`, both sorted.
+    """List the image files of each class in `folder`. Classes and files are sorted.
 
     Raises:
-        ValueError: no such folder, or one without classes, or a class without images.
+        ValueError: the folder is missing, it has no classes, or a class has no images.
     """
     if not folder.is_dir():
         raise ValueError(
-            f"{folder}: expected a folder with one folder to a class; "
+            f"{folder}: expected a folder with one folder per class; "
             "put the images there, or set data.root"
         )
     classes = sorted(path for path in folder.iterdir() if path.is_dir() and not _hidden(path))

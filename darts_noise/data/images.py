@@ -1,9 +1,8 @@
-"""Labelled images, and the normalisation that their statistics give.
+"""Labelled images, data sets and the normalisation of their pixels.
 
-The three value types that the rest of the package passes around. Images stay uint8 until a batch is
-made, so that a whole data set fits on the device; what does not even fit into memory stays in its
-files (`FileImages`). A new property of a data set (as `flip` is) goes
-into `ImageDataset`; conversions of whole data sets go into `conversion.py`.
+Images stay uint8 until a batch is made, so that a whole data set fits on the device. Images that do
+not fit into memory stay in their files (`FileImages`). Add a property of a data set (such as
+`flip`) to `ImageDataset`. Conversions of whole data sets belong in `conversion.py`.
 """
 
 import functools
@@ -19,9 +18,9 @@ from darts_noise.data.seeds import Stream, generator
 
 _STATISTICS_SAMPLE = 2000
 _STATISTICS_SEED = 0
-"""Not the seed of a run: runs on the same images normalise them alike."""
+"""Fixed and independent of the seed of a run: the same images get the same normalisation."""
 _CHUNK = 100
-"""Images in files that are decoded at once for their statistics."""
+"""Image files decoded at once for the statistics."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +28,12 @@ class LabelledImages:
     """Images and their classes.
 
     Args:
-        images: (N, C, H, W), uint8; a tensor, or files that are decoded when they are indexed.
+        images: (N, C, H, W), uint8: a tensor, or files that are decoded when they are indexed.
         labels: (N,), int64, each an index into `classes`.
         classes: the names of the classes, in the order of their labels.
 
     Raises:
-        ValueError: a wrong dtype or shape, unequal N, or a label outside `classes`.
+        ValueError: a dtype or a shape is wrong, N differs, or a label is outside `classes`.
     """
 
     images: Tensor | FileImages
@@ -73,9 +72,9 @@ class LabelledImages:
         return channels, height, width
 
     def subset(self, indices: Tensor | Sequence[int]) -> "LabelledImages":
-        """A copy of the images at `indices` (K,), in that order, with the same classes.
+        """Copy the images at `indices` (K,), in that order, with the same classes.
 
-        Of images in files no pixel is read.
+        Images in files are not read.
         """
         index = torch.as_tensor(indices, dtype=torch.int64, device=self.images.device)
         images = self.images
@@ -83,7 +82,7 @@ class LabelledImages:
         return replace(self, images=chosen, labels=self.labels[index])
 
     def to(self, device: torch.device | str) -> "LabelledImages":
-        """The same on `device`; images in files and their labels stay where they are."""
+        """Move images and labels to `device`. Images in files and their labels are not moved."""
         if isinstance(self.images, FileImages):
             return self
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
@@ -98,10 +97,10 @@ class ImageDataset:
     """A named data set with its own training and test images.
 
     Args:
-        name: the name under which it is registered.
-        train: the training images; the validation images for α are split off these.
-        test: the test images, which nothing in a search or a training run may look at.
-        flip: whether a mirror image keeps its class (objects do, digits do not).
+        name: the registered name.
+        train: the training images. The validation images for α are split off from them.
+        test: the test images. No search and no training may use them.
+        flip: whether a mirror image keeps its class. Objects do; digits do not.
 
     Raises:
         ValueError: train and test differ in their classes or in the shape of an image.
@@ -127,7 +126,7 @@ class ImageDataset:
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Per-channel `(x / 255 - mean) / std`, with mean and std in units of [0, 1]."""
+    """The per-channel map `(x / 255 - mean) / std`, with mean and std on the scale [0, 1]."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -142,13 +141,13 @@ class Normalisation:
         """Normalise images.
 
         Args:
-            images: (B, C, H, W), uint8 or floating, from 0 to 255.
+            images: (B, C, H, W), uint8 or floating, values from 0 to 255.
 
         Returns:
             float32 (B, C, H, W) on the images' device.
 
         Raises:
-            ValueError: another number of channels than the statistics have.
+            ValueError: images and statistics differ in the number of channels.
         """
         if images.ndim != 4 or images.shape[1] != len(self.mean):
             raise ValueError(
@@ -158,14 +157,14 @@ class Normalisation:
         return torch.addcmul(black, images.to(torch.float32), scale)
 
     def black(self, device: torch.device | str = "cpu") -> Tensor:
-        """The value of a black pixel after normalisation, `-mean / std`: float32 (C, 1, 1)."""
+        """Return the normalised value of a black pixel, `-mean / std`: float32 (C, 1, 1)."""
         return _constants(self, torch.device(device))[1]
 
 
 @functools.lru_cache(maxsize=64)
 def _constants(normalisation: Normalisation, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Scale and offset on `device`, each (C, 1, 1); cached, since a copy to a GPU waits for it."""
-    # A tensor made in inference mode could not take part in a later backward pass.
+    """Return scale and offset on `device`, each (C, 1, 1). Cached: a copy to a GPU synchronises."""
+    # A tensor made in inference mode cannot be used in a later backward pass.
     with torch.inference_mode(False):
         mean = torch.tensor(normalisation.mean, dtype=torch.float64).view(-1, 1, 1)
         std = torch.tensor(normalisation.std, dtype=torch.float64).view(-1, 1, 1)
@@ -174,19 +173,19 @@ def _constants(normalisation: Normalisation, device: torch.device) -> tuple[Tens
 
 
 def channel_statistics(images: Tensor | FileImages) -> Normalisation:
-    """Mean and (population) standard deviation of each channel, exact to the last float64 digit.
+    """Return mean and population standard deviation of each channel, in exact arithmetic.
 
-    A uint8 pixel has 256 values, so the moments are integer sums over a histogram: no float copy of
-    the images, and the same result on every device. The std of a constant channel is given as 1,
-    so that normalising maps it to zeros and not to 0 / 0.
+    A uint8 pixel has 256 values, so the moments are integer sums over a histogram. This needs no
+    float copy of the images and gives the same result on every device. The std of a constant
+    channel is 1, so that the channel is normalised to zeros and not to 0 / 0.
 
-    Of images in files at most 2,000 are decoded, a random choice that depends on N alone.
+    For images in files, at most 2,000 random images are decoded. The choice depends only on N.
 
     Args:
         images: (N, C, H, W), uint8, N ≥ 1.
 
     Raises:
-        ValueError: no images, or not uint8 of rank 4, or a file that cannot be read.
+        ValueError: there are no images, they are not uint8 of rank 4, or a file cannot be read.
     """
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape.numel() == 0:
         raise ValueError(f"images: expected non-empty uint8 (N, C, H, W), got {_describe(images)}")
@@ -202,7 +201,7 @@ def channel_statistics(images: Tensor | FileImages) -> Normalisation:
 
 
 def _histograms(images: Tensor | FileImages) -> list[list[int]]:
-    """How often each of the 256 values occurs in each of the C channels."""
+    """Count how often each of the 256 values occurs in each of the C channels."""
     if isinstance(images, Tensor):
         channels = images.unbind(1)  # C times (N, H, W)
         return [torch.bincount(pixels.flatten(), minlength=256).tolist() for pixels in channels]

@@ -1,4 +1,4 @@
-"""How much memory there is, so that images which do not fit are left on disk."""
+"""Measure the available memory, so that images that do not fit stay on disk."""
 
 import os
 import sys
@@ -9,14 +9,14 @@ _LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
-"""Of a container or a batch job (cgroups, versions 2 and 1)."""
+"""Limits of a container or a batch job (cgroups, versions 2 and 1)."""
 
 
 def available_memory() -> int:
-    """Bytes that can be taken without swapping, on Linux; elsewhere all of the physical memory.
+    """Return the bytes available without swapping on Linux; elsewhere the physical memory.
 
-    A container's limit counts where there is one. What the container has taken already is not
-    subtracted, since that includes cached files, which make room.
+    The limit of a container is respected. The memory that the container already uses is not
+    subtracted, because it includes cached files, which the system can drop.
     """
     bounds = []
     if _MEMINFO.exists():
@@ -25,10 +25,10 @@ def available_memory() -> int:
     elif hasattr(os, "sysconf"):
         bounds.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     limits = [path.read_text().strip() for path in _LIMITS if path.exists()]
-    bounds += [int(limit) for limit in limits if limit.isdecimal()]  # "max" is none
+    bounds += [int(limit) for limit in limits if limit.isdecimal()]  # "max" means no limit
     return min(bounds, default=sys.maxsize)
 
 
 def describe(size: int) -> str:
-    """Bytes for a person to read: GiB to one decimal, or MiB below one GiB."""
+    """Format a number of bytes: GiB with one decimal, or MiB below one GiB."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"

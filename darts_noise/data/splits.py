@@ -1,17 +1,18 @@
-"""Stratified splits and subsets: indices that depend on the labels and a seed, and nothing else.
+"""Stratified splits and subsets: indices that depend only on the labels and a seed.
 
-Both functions shuffle all samples and take the first few of each class; they differ in how many.
-Another way to divide a data set (by group, by time) is another function here.
+Both functions shuffle all samples and take the first samples of each class; they differ in how many
+they take. Add other ways to divide a data set (by group, by time) as functions here.
 """
 
 import torch
 from torch import Tensor
 
 from darts_noise.data.seeds import Stream, generator
+from darts_noise.errors import SettingError
 
 
 def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Divide the samples in two, with the proportions of the classes the same on both sides.
+    """Divide the samples in two parts with the same proportions of the classes.
 
     Args:
         labels: (N,), int64, not negative.
@@ -19,16 +20,16 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
         seed: 0 or more.
 
     Returns:
-        (rest_indices, held_out_indices), int64, each in random order. Together they are every index
-        once. `round(fraction * N)` are held out, and of each class its share to within one sample,
-        unless a class has too few: of every class with two samples or more, each side gets at
-        least one; the only sample of a class stays in the rest.
+        (rest_indices, held_out_indices), int64, each in random order. Together they contain every
+        index once. `round(fraction * N)` samples are held out; each class holds out its share to
+        within one sample. Two exceptions for small classes: a class with two samples or more has at
+        least one in each part, and the only sample of a class stays in the rest.
 
     Raises:
-        ValueError: a fraction that is not between 0 and 1, or a negative seed.
+        ValueError: the fraction is not between 0 and 1, or the seed is negative.
     """
     if not 0 < fraction < 1:
-        raise ValueError(f"fraction: expected more than 0 and less than 1, got {fraction}")
+        raise SettingError("fraction", f"expected more than 0 and less than 1, got {fraction}")
     counts = torch.bincount(labels.cpu())
     quotas = _apportion(
         counts,
@@ -41,7 +42,7 @@ def stratified_split(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor
 
 
 def stratified_subset(labels: Tensor, size: int, seed: int) -> Tensor:
-    """Choose `size` samples with the classes in proportion.
+    """Choose `size` samples and keep the proportions of the classes.
 
     Args:
         labels: (N,), int64, not negative.
@@ -49,14 +50,14 @@ def stratified_subset(labels: Tensor, size: int, seed: int) -> Tensor:
         seed: 0 or more.
 
     Returns:
-        (size,) distinct indices in random order. Every class is there if `size` is not smaller than
-        the number of classes.
+        (size,) distinct indices in random order. Every class is included if `size` is at least the
+        number of classes.
 
     Raises:
-        ValueError: a size outside 1 to N, or a negative seed.
+        ValueError: the size is outside 1 to N, or the seed is negative.
     """
     if not 1 <= size <= len(labels):
-        raise ValueError(f"size: expected 1 to {len(labels)}, got {size}")
+        raise SettingError("size", f"expected 1 to {len(labels)}, got {size}")
     counts = torch.bincount(labels.cpu())
     present = (counts > 0).long()
     lower = present if size >= int(present.sum()) else torch.zeros_like(counts)
@@ -66,9 +67,10 @@ def stratified_subset(labels: Tensor, size: int, seed: int) -> Tensor:
 
 
 def _apportion(counts: Tensor, total: int, lower: Tensor, upper: Tensor) -> Tensor:
-    """How many to take of each class: largest remainders, within the bounds of each class.
+    """Return how many samples to take of each class (C,), by largest remainders within the bounds.
 
-    All (C,), int64. The sum is `total`, or the nearest to it that the bounds allow.
+    `counts`, `lower` and `upper` are int64 (C,). The sum is `total`, or the nearest number that the
+    bounds allow.
     """
     shares = counts.double() * total / counts.sum()
     quotas = shares.floor().long().clamp(lower, upper)
@@ -84,11 +86,11 @@ def _apportion(counts: Tensor, total: int, lower: Tensor, upper: Tensor) -> Tens
 def _take(
     labels: Tensor, counts: Tensor, quotas: Tensor, random: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """A random order of all samples (N,), and which of them (N,) are among their class's quota."""
+    """Return a random order of all samples (N,), and which of them (N,) are in their quota."""
     order = torch.randperm(len(labels), generator=random)
     shuffled = labels[order]
     by_class = shuffled.argsort(stable=True)
     first = counts.cumsum(0) - counts  # (C,) where each class begins in `by_class`
-    rank = torch.empty_like(order)  # (N,) 0 for the first of its class in `order`, 1 for the next
+    rank = torch.empty_like(order)  # (N,) position of the sample within its class in `order`
     rank[by_class] = torch.arange(len(labels)) - first[shuffled[by_class]]
     return order, rank < quotas[shuffled]

@@ -1,8 +1,8 @@
-"""Data sets that torchvision reads and downloads, in torchvision's own layout below the root.
+"""Data sets that torchvision reads and downloads, in torchvision's layout below the root.
 
-Files that are on disk are used without touching the network. Another data set of torchvision is
-another function here: it says how to open a half, where its files lie, and whether a mirror image
-keeps its class.
+If the files are on disk, the network is not used. To add another data set of torchvision, write a
+function here. It states how to open a half, where the files are, and whether a mirror image keeps
+its class.
 """
 
 import http.client
@@ -85,7 +85,7 @@ def svhn(root: Path, image_size: int | None, grey: bool | None) -> ImageDataset:
 def _load(
     name: str, open_: Open, files: Path, *, flip: bool, classes: tuple[str, ...] | None = None
 ) -> ImageDataset:
-    """Both halves of a data set, whose files lie at `files`; `classes` None takes torchvision's."""
+    """Load both halves of a data set at `files`. If `classes` is None, torchvision's are used."""
     halves = []
     for train in (True, False):
         source = _open_or_download(name, open_, files, train)
@@ -107,7 +107,7 @@ def _open_or_download(name: str, open_: Open, files: Path, train: bool) -> Any:
     try:
         try:
             return open_(train, False)
-        except RuntimeError:  # torchvision's answer to files that are missing or incomplete
+        except RuntimeError:  # torchvision raises it for missing or incomplete files
             return open_(train, True)
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
@@ -122,9 +122,9 @@ def _open_or_download(name: str, open_: Open, files: Path, train: bool) -> Any:
 
 
 def _channels_first(source: Any) -> torch.Tensor:
-    """The pixels of torchvision's data set as uint8 (N, C, H, W)."""
+    """Return the pixels of torchvision's data set as uint8 (N, C, H, W)."""
     if isinstance(source.data, torch.Tensor):
-        return source.data[:, None]  # MNIST and its like: (N, H, W)
+        return source.data[:, None]  # MNIST and Fashion-MNIST: (N, H, W)
     pixels = torch.from_numpy(np.ascontiguousarray(source.data))
     if isinstance(source, tv.SVHN):
         return pixels  # (N, C, H, W) already

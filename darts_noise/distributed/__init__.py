@@ -1,5 +1,5 @@
-"""One training by several processes: what they tell each other, and that they stay alike.
+"""Training with several processes: communication, and checks that the processes agree.
 
-Everything here does the same in each of the processes, or nothing where there is one only. It rests
-on torch.distributed's default group, which Lightning's strategy ``ddp`` opens.
+Call every function in all processes. With one process, the functions do nothing. They use the
+default group of torch.distributed, which Lightning's strategy ``ddp`` opens.
 """

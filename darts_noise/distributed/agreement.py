@@ -1,8 +1,7 @@
-"""Whether the processes still hold the same parameters, bit for bit; looked at as a run goes on.
+"""Check during a run that all processes have the same parameters, bit for bit.
 
-Each process makes every update by itself from averaged gradients. If a gradient were not averaged,
-or a processor at fault, each would go on with an architecture of its own, and nothing else would
-show it.
+Each process makes every update itself from averaged gradients. If a gradient is not averaged or the
+hardware is faulty, each process continues with a different architecture, and nothing else shows it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,23 +18,23 @@ from darts_noise.distributed.collectives import (
 )
 
 CHECK_EVERY = 100
-"""Steps between two looks. One reads all parameters once and waits for the device."""
+"""Steps between two checks. A check reads all parameters once and waits for the device."""
 
 INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int32}
-"""By an entry's bytes, the integers that it is read as; their sum in int64 does not overflow."""
+"""Bytes of an entry → the integer type that it is read as. The sum in int64 does not overflow."""
 
 Groups = Mapping[str, Sequence[Tensor]]
 
 
 class OutOfStepError(SharedError):
-    """The processes hold different parameters; the message names which, and the step."""
+    """An error for processes with different parameters; it names the parameters and the step."""
 
 
 def checksum(tensors: Sequence[Tensor]) -> Tensor:
-    """A scalar of int64 that depends on every bit: the sum of the entries, read as integers.
+    """Return the sum of all entries, read as integers: an int64 scalar that depends on every bit.
 
-    Integers have the same sum in any order. Each tensor counts its place times, so that changes of
-    two tensors do not cancel.
+    Integers have the same sum in any order. The sum of each tensor is multiplied by its position,
+    so that changes of two tensors do not cancel.
 
     >>> checksum([torch.zeros(2), torch.zeros(3)])
     tensor(0)
@@ -51,33 +50,33 @@ def checksum(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def require_agreement(groups: Groups, step: int) -> None:
-    """Compares the parameters of all processes; in one reduction of two numbers for each group.
+    """Compare the parameters of all processes, in one reduction of two numbers per group.
 
     Args:
-        groups: tensors by the name that a message gives them, none of them empty.
-        step: of the run, from 0, for the message.
+        groups: name for the message → tensors. No group is empty.
+        step: step of the run, from 0, for the message.
 
     Raises:
-        OutOfStepError: in every process, if a group is not the same in all of them.
+        OutOfStepError: a group differs between processes. Every process raises it.
     """
     sums = torch.stack([checksum(tensors) for tensors in groups.values()])
-    # The complement turns the order round, and cannot overflow.
+    # The complement reverses the order, so its maximum gives the minimum. It cannot overflow.
     largest, complement = largest_over_processes(torch.cat([sums, ~sums])).chunk(2)
     alike = (largest == ~complement).tolist()
     if not all(alike):
         names = " and ".join(name for name, same in zip(groups, alike, strict=True) if not same)
         raise OutOfStepError(
             f"the {process_count()} processes hold different {names} after step {step + 1}: "
-            "expected the same in all; go on from the last checkpoint with --resume"
+            "expected the same in all; resume from the last checkpoint with --resume"
         )
 
 
 class Agreement(pl.Callback):
-    """`require_agreement` after the first step, every `CHECK_EVERY` and the last of each epoch.
+    """A callback that calls `require_agreement` regularly, also at both ends of each epoch.
 
     Args:
-        groups: gives what is to be the same.
-        every: steps between two looks.
+        groups: returns the parameters to compare.
+        every: steps between two checks. Default: 100.
     """
 
     def __init__(self, groups: Callable[[], Groups], every: int = CHECK_EVERY) -> None:

@@ -1,7 +1,7 @@
-"""Batch norm with the statistics of all processes' images together.
+"""Batch norm with statistics over the images of all processes.
 
-`torch.nn.SyncBatchNorm` works on GPUs only and cannot be differentiated twice, as the second-order
-hypergradients ask for; this is made of operations that can.
+`torch.nn.SyncBatchNorm` works only on GPUs and is not twice differentiable, which second-order
+hypergradients need. This implementation is twice differentiable.
 """
 
 import torch
@@ -13,18 +13,19 @@ from darts_noise.distributed.collectives import gather
 def statistics_over_processes(
     mean: Tensor, variance: Tensor, count: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and variance of the values of all processes, from those of each.
+    """Compute mean and variance over all processes from the mean and variance of each process.
 
-    By the variances of the groups and of their means (Chan, Golub and LeVeque 1979): a difference
-    of a sum of squares and a squared sum would lose what float32 has of a small variance.
+    The variance is the mean of the processes' variances plus the variance of their means (Chan,
+    Golub and LeVeque 1979). The formula E[x²] − E[x]² would lose the precision of float32 for a
+    small variance.
 
     Args:
-        mean: (C,), of this process's values.
-        variance: (C,), their mean squared distance from it.
-        count: how many values that is of each channel; processes may differ.
+        mean: (C,), mean of this process's values.
+        variance: (C,), mean squared distance of these values from the mean.
+        count: number of values per channel. It may differ between processes.
 
     Returns:
-        Mean (C,), variance (C,) and the number of values (a scalar); differentiable.
+        Mean (C,), variance (C,) and number of values (a scalar). They are differentiable.
     """
     rows = gather(torch.cat([mean, variance, mean.new_full((1,), count)]))
     means, variances, counts = torch.split(rows, [len(mean), len(mean), 1], 1)
@@ -44,19 +45,19 @@ def synchronised_batch_norm(
     momentum: float,
     eps: float,
 ) -> Tensor:
-    """`torch.nn.functional.batch_norm` by the batches of all processes.
+    """Apply `torch.nn.functional.batch_norm` with statistics over the batches of all processes.
 
     Args:
-        x: (B, C, H, W), of this process.
-        running_mean: (C,), follows in place; None for no running statistics.
-        running_var: likewise.
-        weight: (C,), the scale; None for 1.
-        bias: (C,); None for 0.
-        momentum: of the running statistics.
-        eps: added to the variance.
+        x: (B, C, H, W), the batch of this process.
+        running_mean: (C,), updated in place. None: no running statistics.
+        running_var: (C,), updated in place. None: no running statistics.
+        weight: (C,), the scale. None: 1.
+        bias: (C,), the shift. None: 0.
+        momentum: momentum of the running statistics.
+        eps: number that is added to the variance.
 
     Returns:
-        As x in shape and dtype.
+        A tensor with the shape and dtype of x.
     """
     exact = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     local = exact.mean((0, 2, 3))
@@ -82,9 +83,9 @@ def follow(
     count: float | Tensor,
     momentum: float,
 ) -> None:
-    """Moves running statistics towards a batch's, whose variance is made unbiased."""
+    """Update running statistics with the mean and the unbiased variance of a batch."""
     with torch.no_grad():
-        # `max` of a tensor would ask for its value, which a GPU would be waited for.
+        # `max` of a tensor would read its value and wait for the GPU.
         others = (count - 1).clamp(min=1) if isinstance(count, Tensor) else max(count - 1, 1)
         unbiased = variance * (count / others)
         running_mean.lerp_(mean.to(running_mean.dtype), momentum)

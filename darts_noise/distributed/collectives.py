@@ -1,8 +1,8 @@
-"""Sums and averages over all processes, which can be differentiated as often as wanted.
+"""Sums and averages over all processes that are differentiable any number of times.
 
-A gradient by `torch.autograd.grad` passes by the hooks of `DistributedDataParallel`, and a
-differentiated sum has no hooks at all, so the search averages by hand: whatever is a mean over the
-batch is a mean over the processes of their means, which have equally many samples each.
+`torch.autograd.grad` does not trigger the hooks of `DistributedDataParallel`, so the search
+averages explicitly. Every process has the same number of samples, so a mean over the batch is the
+mean of the processes' means.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,35 +16,35 @@ T = TypeVar("T")
 
 
 class SharedError(ValueError):
-    """An error that every process raises at the same place, so that one of them may tell it."""
+    """An error that every process raises at the same place, so that one process reports it."""
 
 
 LOST = ("closed by peer", "reset by peer", "broken pipe", "remote process exit")
-"""What gloo and NCCL say, among much else, when another process has gone."""
+"""Parts of the messages of gloo and NCCL when another process has ended."""
 
 
 def lost_process(error: RuntimeError) -> str | None:
-    """One line for a user if an error says that another process has ended; else None."""
+    """Return one line for the user if the error says that another process has ended, or None."""
     if process_count() == 1 or not any(words in str(error).lower() for words in LOST):
         return None
     return (
-        f"process {process_rank()} of {process_count()}: another process has ended before this "
-        "one, and says why if it could; started again with --resume, all of them go on"
+        f"process {process_rank()} of {process_count()}: another process has ended; see its "
+        "message for the reason; start all processes again with --resume to continue"
     )
 
 
 def process_count() -> int:
-    """How many processes work together; 1 before they have joined."""
+    """Return the number of processes; 1 before they have joined."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def process_rank() -> int:
-    """Which of them this is, from 0."""
+    """Return the rank of this process, from 0."""
     return dist.get_rank() if process_count() > 1 else 0
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over all processes. Each of them has all of it, so the gradients add up likewise."""
+    """The sum over all processes. Every process gets it, so backward sums the gradients too."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -74,13 +74,14 @@ class _Gather(torch.autograd.Function):
 
 
 def average_over_processes(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The mean of each tensor over all processes, in one reduction; the tensors when alone.
+    """Return the mean of each tensor over all processes, in one reduction.
 
-    Differentiable: each process's backward gives its share of the gradient of the sum of what all
-    of them differentiate, so that the average of the shares is the gradient of their mean.
+    With one process, return the tensors. The mean is differentiable: backward in each process gives
+    this process's share of the gradient of the sum of all processes' losses. The average of the
+    shares is the gradient of the mean loss.
 
     Args:
-        tensors: of one dtype on one device, of the same shapes in all processes.
+        tensors: tensors with one dtype, on one device, with the same shapes in all processes.
     """
     if process_count() == 1:
         return list(tensors)
@@ -90,13 +91,13 @@ def average_over_processes(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def gather(x: Tensor) -> Tensor:
-    """The vector x of every process as (processes, len(x)), by rank; differentiable."""
+    """Return the vectors x of all processes as (processes, len(x)), by rank; differentiable."""
     rows: Tensor = x[None] if process_count() == 1 else _Gather.apply(x)
     return rows
 
 
 def largest_over_processes(x: Tensor) -> Tensor:
-    """Each entry's largest value in any process; of integers, which all backends compare."""
+    """Return the maximum of each entry over all processes. x must contain integers."""
     if process_count() == 1:
         return x
     largest = x.clone()
@@ -105,19 +106,19 @@ def largest_over_processes(x: Tensor) -> Tensor:
 
 
 def true_everywhere(answers: Tensor) -> Tensor:
-    """For each of the booleans, whether it is true in all processes."""
+    """Return for each boolean whether it is true in all processes."""
     return largest_over_processes(1 - answers.to(torch.uint8)) == 0
 
 
 def on_first_process(make: Callable[[], T]) -> T:
-    """What the first process makes, in all of them.
+    """Call `make` in the first process and return its result in all processes.
 
     Args:
-        make: called in the first process alone; what it returns must be picklable.
+        make: the function. Its result must be picklable.
 
     Raises:
-        Exception: what `make` raised, in the first process.
-        SharedError: the same words, in the others.
+        Exception: in the first process, the error of `make`.
+        SharedError: in the other processes, with the same message.
     """
     if process_count() == 1:
         return make()
@@ -138,7 +139,7 @@ def on_first_process(make: Callable[[], T]) -> T:
 
 
 def from_every_process(value: T) -> list[T]:
-    """The values of all processes, by rank, in each of them; they must be picklable."""
+    """Return the values of all processes, by rank, in each process. They must be picklable."""
     if process_count() == 1:
         return [value]
     values: list[Any] = [None] * process_count()

@@ -1,34 +1,36 @@
-"""Starts the processes of a script that trains with several, before it makes anything.
+"""Start the other processes of a training script before it creates files.
 
-Lightning would start them when the training begins. By then the first process has made the run's
-directory and the others, which run the script from its beginning, would make others. So they are
-started once the settings have been accepted, and what only one may make is made by the first
-(`darts_noise.distributed.collectives.on_first_process`).
+Lightning starts them when the training begins. At this time the first process has already created
+the run's folder, and the other processes, which run the script from its beginning, would create
+more folders. So this module starts them right after the check of the settings. The first process
+then creates the run's folder (`darts_noise.distributed.collectives.on_first_process`).
 """
 
 import pytorch_lightning as pl
 from pytorch_lightning.strategies import DDPStrategy
-from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
+
+from darts_noise.compat import runs_the_script_again
 
 
 def start_processes(trainer: pl.Trainer) -> None:
-    """Starts the others, unless torchrun or SLURM has, and waits until all have joined.
+    """Start the other processes, unless torchrun or SLURM did, and wait until all have joined.
 
-    Every further Trainer of the same settings finds them there. With one process it does nothing.
+    Later Trainers with the same settings use these processes. With one process, do nothing.
 
     Args:
-        trainer: with the settings of the run; it need not train.
+        trainer: a Trainer with the settings of the run. It does not have to train.
 
     Raises:
-        ValueError: a strategy other than ``ddp`` for several processes.
+        ValueError: there are several processes and the strategy is not ``ddp``.
     """
     if trainer.world_size == 1:
         return
     strategy = trainer.strategy
     launcher = strategy.launcher
-    if not (isinstance(strategy, DDPStrategy) and isinstance(launcher, _SubprocessScriptLauncher)):
+    if not (isinstance(strategy, DDPStrategy) and runs_the_script_again(launcher)):
         raise ValueError(
-            "trainer.strategy: expected ddp for several devices, whose processes each run the "
+            "trainer.strategy: expected ddp for several devices, with processes that run the "
             f"script, got {type(strategy).__name__} by {type(launcher).__name__.lstrip('_')}"
         )
+    assert launcher is not None
     launcher.launch(strategy.setup_environment, trainer=trainer)

@@ -3,32 +3,36 @@
 import torch
 from torch import Tensor, nn
 
+from darts_noise.errors import SettingError
+
 STRIDE = {"cifar": 3, "small": 3, "imagenet": 2}
 WINDOW = 5
 
 
 def _require_map(x: Tensor, smallest: int) -> Tensor:
     if min(x.shape[-2:]) < smallest:
-        raise ValueError(
-            f"auxiliary: expected images that leave a map of {smallest}×{smallest} pixels or more "
-            f"for the auxiliary head, got one of {x.shape[-2]}×{x.shape[-1]}"
+        raise SettingError(
+            "auxiliary",
+            f"expected images that leave a map of {smallest}×{smallest} pixels or more "
+            f"for the auxiliary head, got one of {x.shape[-2]}×{x.shape[-1]}",
         )
     return x
 
 
-torch.fx.wrap("_require_map")  # a condition on sizes, which a symbolic trace has none of
+torch.fx.wrap("_require_map")  # a symbolic trace has no sizes for the condition
 
 
 class AuxiliaryHead(nn.Module):
     """Average pool 5×5 → 1×1 convolution → 2×2 convolution → linear.
 
-    (B, C, H, W) → logits (B, num_classes). H and W must be at least `smallest_map`; larger maps
-    are averaged before the linear layer. The ImageNet head has no second batch norm, as the
-    authors' published figures have none. Source: DARTS (arXiv:1806.09055), appendix A.
+    (B, C, H, W) → logits (B, num_classes). H and W must be at least `smallest_map`. Larger maps are
+    averaged before the linear layer. The ImageNet head has no second batch norm, because the
+    network behind the authors' published figures has none. Source: DARTS (arXiv:1806.09055),
+    appendix A.
     """
 
     WIDTH = 768
-    """Features that the linear layer takes."""
+    """Number of inputs of the linear layer."""
 
     def __init__(self, channels: int, num_classes: int, stem: str) -> None:
         super().__init__()
@@ -53,5 +57,5 @@ class AuxiliaryHead(nn.Module):
 
 
 def smallest_map(stem: str) -> int:
-    """The least height and width, in pixels, of a map that the head accepts."""
+    """Return the smallest height and width, in pixels, of a map that the head accepts."""
     return WINDOW + STRIDE[stem]

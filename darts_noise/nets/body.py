@@ -1,6 +1,6 @@
-"""Stem and cells: what every discrete network has before its head.
+"""Stem and cells: the part of every discrete network before its head.
 
-Their layout is DARTS's (arXiv:1806.09055, section 3.1 and appendix A).
+The layout is from DARTS (arXiv:1806.09055, section 3.1 and appendix A).
 """
 
 from collections.abc import Iterator, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from darts_noise.errors import SettingError
 from darts_noise.nets.cell import Cell
 from darts_noise.nets.features import Feature, FeatureInfo, chosen_indices
 from darts_noise.nets.input_filter import input_filter
@@ -23,19 +24,19 @@ from darts_noise.nets.stems import build_stem
 from darts_noise.space.genotype import Genotype
 
 STEM = "stem"
-"""In `FeatureInfo`, the name of the stem's first state."""
+"""Name of the stem's first state in `FeatureInfo`."""
 
 
 class Body(nn.Module):
-    """Stem → cells; `FeatureNetwork` and `Network` say what comes out of it.
+    """Stem → cells. The subclasses `FeatureNetwork` and `Network` define `forward`.
 
     Attributes:
-        genotype: of the cells.
-        form: the arguments below, from which the same body is made again.
-        drop_path: the probability of dropping an operation for a sample in train mode; a training
+        genotype: the genotype of the cells.
+        form: the arguments that make the same body again.
+        drop_path: probability of dropping an operation for a sample in train mode. A training
             schedule may change it between steps.
-        all_features: every map that the body has one of the size of: the last of each stride, and
-            the first state of a stem whose second is smaller.
+        all_features: one map per size: the last map of each stride. If the stem's second state is
+            smaller than its first, the first state is included.
     """
 
     def __init__(
@@ -51,7 +52,9 @@ class Body(nn.Module):
     ) -> None:
         super().__init__()
         if not 0 <= drop_path < 1:
-            raise ValueError(f"drop_path: expected 0 up to but not including 1, got {drop_path}")
+            raise SettingError(
+                "drop_path", f"expected 0 up to but not including 1, got {drop_path}"
+            )
         self.genotype = genotype
         self.drop_path = drop_path
         self.form: dict[str, int | str] = {
@@ -101,7 +104,7 @@ class Body(nn.Module):
         self.all_features = FeatureInfo(features)
 
     def maps(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """The stem's first state and the output of every cell, each with its name, in their order.
+        """Yield the stem's first state and then the output of each cell, with their names.
 
         Args:
             x: images (B, in_channels, H, W).
@@ -114,22 +117,23 @@ class Body(nn.Module):
 
 
 class FeatureNetwork(Body):
-    """A body that gives its maps of several sizes, such as a feature pyramid takes.
+    """A body that returns maps of several sizes, for example for a feature pyramid.
 
-    Its weights have the names of a `Network`'s, so that ``load_state_dict(..., strict=False)``
-    takes over those of a trained one. Cells behind the last map that is asked for are left out.
+    Its weights have the same names as in a `Network`. ``load_state_dict(..., strict=False)``
+    therefore loads the weights of a trained network. Cells after the last requested map are not
+    built.
 
     Attributes:
-        feature_info: channels, reduction and submodule of each map that `forward` gives.
+        feature_info: channels, reduction and submodule of each map that `forward` returns.
 
     Args:
-        genotype: of the cells.
-        out_indices: which of the maps, the largest being 0, from the end where negative; all of
-            them when absent.
+        genotype: the genotype of the cells.
+        out_indices: indices of the maps. 0 is the largest map; negative indices count from the end.
+            None (default): all maps.
         form: see `create_model`.
 
     Raises:
-        ValueError: a map, stem or size that does not exist.
+        ValueError: a map, stem or size does not exist.
     """
 
     def __init__(
@@ -143,6 +147,9 @@ class FeatureNetwork(Body):
         self.cells = self.cells[:kept]
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """A map (B, C, ⌈H/r⌉, ⌈W/r⌉) for each (C, r) in `feature_info`, of images (B, in, H, W)."""
+        """Return the maps of images (B, in_channels, H, W).
+
+        They are (B, C, ⌈H/r⌉, ⌈W/r⌉), for each channels C and reduction r in `feature_info`.
+        """
         wanted = self.feature_info.module_name()
         return [state for name, state in self.maps(x) if name in wanted]

@@ -1,7 +1,7 @@
 """One discrete cell as a module.
 
-The computation is that of DARTS (arXiv:1806.09055, section 2.1): each node is the sum of its
-operations, the output is the concatenation of the states that the genotype names.
+The computation is from DARTS (arXiv:1806.09055, section 2.1). Each node is the sum of its
+operations. The output is the concatenation of the states that the genotype names.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from darts_noise.space.published import load_genotype
 
 
 def preprocessing(plan: CellPlan, affine: bool) -> tuple[nn.Module, nn.Module]:
-    """The two modules that bring a cell's inputs to its own width and size."""
+    """Make the two modules that convert a cell's inputs to the cell's width and size."""
     first: nn.Module
     if plan.reduction_last:
         first = FactorizedReduce(plan.channels_before_last, plan.channels, affine)
@@ -32,26 +32,29 @@ def preprocessing(plan: CellPlan, affine: bool) -> tuple[nn.Module, nn.Module]:
 
 
 class Cell(nn.Module):
-    """A discrete cell, in a network of cells or as a block in any other module.
+    """A discrete cell, for a network of cells or as a block in any other module.
 
-    It has two inputs, the output of the block before the last, (B, in_channels[0], H₋₂, W₋₂), and
-    of the last, (B, in_channels[1], H, W), and gives (B, out_channels, H', W') with
-    H' = ⌈H/2⌉ and W' = ⌈W/2⌉ in a reduction cell, H and W otherwise. H₋₂ = H, or up to one pixel
-    2H where the block between the two has halved the map. A block with one input takes it twice.
+    The first input is the output of the block before the last, (B, in_channels[0], H₋₂, W₋₂). The
+    second input is the output of the last block, (B, in_channels[1], H, W). If there is only one
+    input, the cell uses it twice. The output is (B, out_channels, H', W'), with H' = ⌈H/2⌉ and
+    W' = ⌈W/2⌉ in a reduction cell, and H' = H and W' = W in a normal cell. H₋₂ is H, or 2H up to
+    one pixel if the last block has halved the map.
 
     Attributes:
         out_channels: channels times the number of states that the genotype concatenates.
 
     Args:
-        genotype: a published name, a `Genotype`, a path to a ``.json`` or a run directory; of its
-            macro choices a cell has the normalisation, the others are a network's.
-        in_channels: of the two inputs, one number where they have as many.
-        channels: of each state of the cell.
-        reduction: the reduction cell in place of the normal one.
-        reduction_last: whether the first input is twice as high and wide as the second.
+        genotype: a published name, a `Genotype`, a path to a ``.json`` file or the folder of a run.
+            A cell uses only the macro choice ``normalisation``; the others apply to networks.
+        in_channels: channels of the two inputs; one number if both have the same.
+        channels: channels of each state of the cell.
+        reduction: whether to build the reduction cell. Default: the normal cell.
+        reduction_last: whether the first input is twice as high and wide as the second. Default:
+            False.
 
     Raises:
-        ValueError: no such genotype, or fewer channels than 1 (2 where a map is halved).
+        ValueError: the genotype does not exist, or there are fewer channels than 1 (2 if a map is
+            halved).
 
     >>> block = Cell("darts_v2", in_channels=24, channels=8)
     >>> block(torch.zeros(2, 24, 16, 16)).shape
@@ -90,21 +93,20 @@ class Cell(nn.Module):
         choose_normalisation(self, genotype.choice("normalisation"))
 
     def steps(self) -> list[nn.Module]:
-        """What a signal goes through: the preprocessing of both inputs, and every operation."""
+        """Return the preprocessing of both inputs and all operations."""
         operations = [step for node in self.operations for step in node.children()]
         return [*self.preprocess, *operations]
 
     def forward(
         self, first: Tensor, second: Tensor | None = None, drop_path: float = 0.0
     ) -> Tensor:
-        """The cell's output (B, out_channels, H', W').
+        """Return the cell's output (B, out_channels, H', W').
 
         Args:
             first: (B, in_channels[0], H₋₂, W₋₂), output of the block before the last.
-            second: (B, in_channels[1], H, W), output of the last block; the first again when
-                absent.
-            drop_path: probability with which each operation but the identity gives zeros for a
-                sample, in train mode (Larsson et al. 2017, arXiv:1605.07648).
+            second: (B, in_channels[1], H, W), output of the last block. None (default): `first`.
+            drop_path: probability that an operation gives zeros for a sample, in train mode
+                (Larsson et al. 2017, arXiv:1605.07648). The identity is never dropped. Default: 0.
         """
         second = first if second is None else second
         states = [self.preprocess[0](first), self.preprocess[1](second)]

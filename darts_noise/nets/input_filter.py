@@ -1,7 +1,8 @@
-"""The macro choice of a low-pass filter in front of the stem: in a network, and in the supernet.
+"""The macro choice ``input_filter``: a low-pass filter before the stem of a network or supernet.
 
-Neighbouring pixels of independent noise have nothing in common, so a binomial filter of 3×3 leaves
-3/8 of its deviation and one of 5×5 a bit more than a quarter, while an image keeps its coarse form.
+Neighbouring pixels of independent noise are uncorrelated. A binomial 3×3 filter therefore reduces
+the standard deviation of noise to 3/8, and a 5×5 filter to a bit more than 1/4. An image keeps its
+coarse structure.
 """
 
 from collections.abc import Sequence
@@ -17,13 +18,13 @@ from darts_noise.space.spaces import Space
 
 
 def input_filter(kind: Value, in_channels: int) -> nn.Module:
-    """What an image goes through before the stem: (B, in_channels, H, W) → the same."""
+    """Make the filter before the stem: (B, in_channels, H, W) → the same shape."""
     size = filter_size(kind)
     return nn.Identity() if size == 1 else BlurPool(in_channels, 1, size)
 
 
 def filter_size(kind: Value) -> int:
-    """The side of a filter in pixels.
+    """Return the side of a filter in pixels.
 
     >>> filter_size("blur_5x5"), filter_size("none")
     (5, 1)
@@ -32,7 +33,7 @@ def filter_size(kind: Value) -> int:
 
 
 class MixedInputFilter(Weighted):
-    """x (B, C, H, W) through Σ_k weight_k · filter_k, which is one filter, as they are linear."""
+    """The filter Σ_k weight_k · filter_k of x (B, C, H, W). The filters are linear: one pass."""
 
     kernels: Tensor
 
@@ -51,6 +52,6 @@ class MixedInputFilter(Weighted):
 
 
 def mixed_input_filter(space: Space) -> nn.Module:
-    """What the images of a supernet go through before the stem."""
+    """Make the filter before the stem of a supernet; an identity if the space has no filters."""
     candidates = dict(space.macro).get("input_filter")
     return nn.Identity() if candidates is None else MixedInputFilter(candidates)

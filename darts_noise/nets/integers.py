@@ -1,17 +1,18 @@
-"""The check of sizes that a caller states."""
+"""Check that sizes are integers."""
 
 from numbers import Integral
 
+from darts_noise.errors import SettingError
 from darts_noise.space.shown import shown
 
 
 def require_integers(**values: object) -> None:
-    """Raises the ``ValueError`` that names the first argument that is no integer.
+    """Raise a ``ValueError`` that names the first argument that is not an integer.
 
     >>> require_integers(channels="8")
     Traceback (most recent call last):
-    ValueError: channels: expected an integer, got '8'
+    darts_noise.errors.SettingError: channels: expected an integer, got '8'
     """
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, Integral):
-            raise ValueError(f"{name}: expected an integer, got {shown(value)}")
+            raise SettingError(name, f"expected an integer, got {shown(value)}")

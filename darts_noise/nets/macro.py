@@ -1,6 +1,6 @@
-"""Macro choices in networks: chosen in a discrete one, weighted by α in the supernet.
+"""Macro choices in networks: fixed in a discrete network, weighted by α in the supernet.
 
-The choices and their values are `darts_noise.space.macro.MACRO`.
+`darts_noise.space.macro.MACRO` lists the choices and their values.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from darts_noise.compat import BatchNorm
 from darts_noise.distributed.batch_norm import follow, statistics_over_processes
 from darts_noise.distributed.collectives import process_count
 from darts_noise.space.genotype import Genotype
@@ -21,7 +21,7 @@ from darts_noise.space.spaces import Space
 
 
 class Shift(nn.Module):
-    """A learnt shift per channel, (B, C, H, W) → the same: what is left of a norm that is not."""
+    """A learnable per-channel bias that replaces a removed norm: (B, C, H, W) → the same shape."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -32,15 +32,15 @@ class Shift(nn.Module):
 
 
 def scaled_channels(genotype: Genotype, channels: int) -> int:
-    """The channels of a state before the first reduction, at the genotype's width."""
+    """Return the channels of a state before the first reduction, times the genotype's width."""
     return max(min(1, channels), round(channels * float(genotype.choice("width"))))
 
 
 def choose_normalisation(module: nn.Module, kind: Value) -> None:
-    """Puts ``layer`` or ``none`` in the place of every batch norm within a module.
+    """Replace every batch norm in a module by the norm ``layer`` or ``none``.
 
-    Without norms the convolutions start with variances that keep those of their inputs (He et al.
-    2015, arXiv:1502.01852; a gain of 1 where no ReLU comes before).
+    For ``none``, the convolutions are initialised to keep the variance of their inputs (He et al.
+    2015, arXiv:1502.01852; the gain is 1 if there is no ReLU before the convolution).
     """
     if kind == "batch":
         return
@@ -57,21 +57,21 @@ def choose_normalisation(module: nn.Module, kind: Value) -> None:
 
 
 SIGNAL = 0.002
-"""What is left, where a network has no norms, of a signal behind its first weights."""
+"""The factor by which an untrained network without norms scales a signal."""
 
 
 def start_small(steps: Sequence[nn.Module], depth: int) -> None:
-    """Scales the convolutions of a network without norms so that `SIGNAL` is left of a signal.
+    """Scale the convolutions of a network without norms, so that it scales a signal by `SIGNAL`.
 
-    Weights that start small learn what an image shows most clearly first, and details that tell one
-    image of noise from another late or never (the rich regime: Chizat et al. 2019,
-    arXiv:1812.07956). Each step weakens a signal as much as any other, however many convolutions it
-    is made of: otherwise a separable one, which has four, would never start to learn.
+    A network with small initial weights first learns the strongest features of an image. It learns
+    the details that distinguish noise images late or never (the rich regime: Chizat et al. 2019,
+    arXiv:1812.07956). Every step has the same factor, whatever its number of convolutions.
+    Otherwise a separable convolution, which has four, would never start to learn.
 
     Args:
         steps: modules whose convolutions keep the variance of their inputs
             (`choose_normalisation`): a stem, a preprocessing or an operation.
-        depth: of the network, in steps one after the other.
+        depth: number of consecutive steps in the network.
     """
     for step in steps:
         convolutions = [module for module in step.modules() if isinstance(module, nn.Conv2d)]
@@ -90,14 +90,14 @@ def _keep_variances(module: nn.Module) -> None:
 
 
 def stem_pooling(kind: Value) -> nn.Module:
-    """What stands right behind the stem: (B, C, H, W) → (B, C, ⌈H/k⌉, ⌈W/k⌉), k = 1, 2 or 4."""
+    """Make the pooling after the stem: (B, C, H, W) → (B, C, ⌈H/k⌉, ⌈W/k⌉), k = 1, 2 or 4."""
     if kind == "none":
         return nn.Identity()
     return nn.Sequential(nn.ReLU(), _average(pooling_stride(kind)))
 
 
 def pooling_stride(kind: Value) -> int:
-    """By how much a pooling behind the stem divides height and width.
+    """Return the factor by which the pooling after the stem divides height and width.
 
     >>> pooling_stride("average_4"), pooling_stride("none")
     (4, 1)
@@ -113,12 +113,12 @@ def _average(side: int) -> nn.AvgPool2d:
 
 
 class Weighted(nn.Module):
-    """A module that α weighs; the supernet sets ``weights`` before it runs.
+    """A module with weights from α. The supernet sets ``weights`` before the module runs.
 
     Attributes:
-        choice: the macro choice.
-        candidates: its values.
-        weights: (candidates,), while `weighing` lasts.
+        choice: name of the macro choice.
+        candidates: values of the macro choice.
+        weights: (candidates,) inside `weighing`; None outside.
     """
 
     weights: Tensor | None = None
@@ -133,20 +133,22 @@ class Weighted(nn.Module):
         return self.weights
 
 
-class MixedNorm(Weighted, _BatchNorm):
-    """Σ_k weight_k · norm_k(x) over batch norm, layer norm and none, without learnt scale.
+class MixedNorm(Weighted, BatchNorm):
+    """Σ_k weight_k · norm_k(x) over batch norm, layer norm and no norm, without a learnable scale.
 
-    Each of them is a scale and a shift for every image and channel, so x (B, C, H, W) is read once
-    for the statistics of all and once for their sum. The running statistics are the batch norm's.
+    Each norm is a scale and a shift for every image and channel. Therefore x (B, C, H, W) is read
+    only twice: once for all statistics and once for the sum. The running statistics belong to the
+    batch norm.
 
     Attributes:
-        synchronised: whether a batch is that of all processes together.
+        synchronised: whether the batch statistics are over the images of all processes. Default:
+            False.
     """
 
     synchronised = False
 
     def __init__(self, candidates: Sequence[Value], channels: int) -> None:
-        _BatchNorm.__init__(self, channels, affine=False)
+        BatchNorm.__init__(self, channels, affine=False)
         self.choice, self.candidates = "normalisation", tuple(candidates)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -169,7 +171,7 @@ class MixedNorm(Weighted, _BatchNorm):
         return torch.addcmul(shift[..., None, None], x, scale[..., None, None])
 
     def _of_batch(self, mean: Tensor, variance: Tensor, pixels: int) -> tuple[Tensor, Tensor]:
-        """Those of the batch while training, which the running ones follow; else the latter."""
+        """Return batch statistics and update the running ones; in eval mode, return the latter."""
         if not self.training and self.track_running_stats:
             assert self.running_mean is not None
             assert self.running_var is not None
@@ -186,15 +188,15 @@ class MixedNorm(Weighted, _BatchNorm):
 
 
 def _pooled(mean: Tensor, variance: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Mean and variance of equally large groups together, from those of each group."""
+    """Return mean and variance of the union of equally large groups, from each group's."""
     m = mean.mean(dim, keepdim=True)
     return m, (variance + (mean - m).square()).mean(dim, keepdim=True)
 
 
 class MixedWidth(Weighted):
-    """x (B, C, H, W) times the weight of all widths that a channel belongs to.
+    """A scale per channel of x (B, C, H, W): the sum of the weights of the widths that include it.
 
-    A width w has the first w · C channels (FBNetV2, arXiv:2004.05565, section 3.1).
+    The width w includes the first w · C channels (FBNetV2, arXiv:2004.05565, section 3.1).
     """
 
     members: Tensor
@@ -211,21 +213,21 @@ class MixedWidth(Weighted):
 
 
 def mixed_width(space: Space, channels: int) -> nn.Module:
-    """What the states of a cell of so many channels go through."""
+    """Make the width choice of a cell's states; an identity if the space has no such choice."""
     candidates = dict(space.macro).get("width")
     return nn.Identity() if candidates is None else MixedWidth(candidates, channels)
 
 
 def pooling_candidates(space: Space) -> tuple[Value, ...]:
-    """Those behind the stem; DARTS's own where a space is silent."""
+    """Return the candidates for the pooling after the stem. Default: the DARTS value."""
     return dict(space.macro).get("pooling", MACRO["pooling"][:1])
 
 
 def mix_norms(module: nn.Module, space: Space) -> None:
-    """Puts a `MixedNorm` in the place of every batch norm within a module, if the space says so.
+    """Replace every batch norm in a module by a `MixedNorm`, if the space has this choice.
 
-    Where ``none`` is a candidate the convolutions start as in a network that has none: otherwise
-    it would be a candidate for next to nothing, and lose as such.
+    If ``none`` is a candidate, the convolutions are initialised as in a network without norms.
+    Otherwise the signal of this candidate would be too weak to compete.
     """
     candidates = dict(space.macro).get("normalisation")
     if candidates is not None:
@@ -236,7 +238,7 @@ def mix_norms(module: nn.Module, space: Space) -> None:
 
 @contextmanager
 def weighing(module: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
-    """Within it every `Weighted` within a module has its weights, of (1, candidates) each."""
+    """Set the weights, (1, candidates), of every `Weighted` in a module inside the context."""
     parts = [part for part in module.modules() if isinstance(part, Weighted)]
     for part in parts:
         part.weights = weights[part.choice][0]

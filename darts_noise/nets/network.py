@@ -1,7 +1,7 @@
 """The discrete network: stem → cells → pool → linear, and `create_model`.
 
-Its layout is DARTS's (arXiv:1806.09055, section 3.1 and appendix A); its parameter counts and
-logits are held to reference values by the tests. Its methods are those of timm's models.
+The layout is from DARTS (arXiv:1806.09055, section 3.1 and appendix A). The methods have the names
+of timm's models. The tests compare parameter counts and logits with reference values.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, overload
 
 from torch import Tensor, nn
 
+from darts_noise.errors import SettingError
 from darts_noise.nets.auxiliary import AuxiliaryHead, smallest_map
 from darts_noise.nets.body import Body, FeatureNetwork
 from darts_noise.nets.integers import require_integers
@@ -20,7 +21,7 @@ from darts_noise.space.published import load_genotype
 
 
 class WithAuxiliary(NamedTuple):
-    """What a network with an auxiliary head returns in train mode, each (B, num_classes)."""
+    """The output of a network with an auxiliary head in train mode, each (B, num_classes)."""
 
     logits: Tensor
     auxiliary: Tensor
@@ -30,12 +31,12 @@ class Network(Body):
     """A classifier of discrete cells; see `create_model` for its arguments.
 
     Attributes:
-        drop_path: the probability of dropping an operation for a sample in train mode; a training
+        drop_path: probability of dropping an operation for a sample in train mode. A training
             schedule may change it between steps.
-        feature_info: channels, reduction and submodule of the map of each size, as
-            ``features_only=True`` or torchvision's ``create_feature_extractor`` give them.
-        num_features: channels of the last map, which the classifier takes.
-        num_classes: size of the last layer; 0 where there is none.
+        feature_info: channels, reduction and submodule of the map of each size. To get the maps,
+            use ``features_only=True`` or torchvision's ``create_feature_extractor``.
+        num_features: channels of the last map, the input of the classifier.
+        num_classes: size of the last layer. 0: there is no last layer.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Network(Body):
         )
         self.feature_info = self.all_features
         self.num_features = self.out_channels
-        # Behind the second reduction, so that it sees the map that the last third works on.
+        # After the second reduction, so that it gets the map of the last third of the cells.
         self.auxiliary_name = f"cells.{2 * num_cells // 3}"
         self.auxiliary: AuxiliaryHead | None = None
         if auxiliary:
@@ -76,10 +77,10 @@ class Network(Body):
         self.classifier = _linear(self.num_features, num_classes)
 
     def forward(self, x: Tensor) -> Tensor | WithAuxiliary:
-        """Logits (B, num_classes) of images (B, in_channels, H, W).
+        """Return the logits (B, num_classes) of images (B, in_channels, H, W).
 
-        With an auxiliary head and in train mode, a `WithAuxiliary` of both heads' logits. Without
-        classes, the pooled features (B, num_features).
+        With an auxiliary head in train mode, return the logits of both heads as `WithAuxiliary`. If
+        `num_classes` is 0, return the pooled features (B, num_features).
         """
         if self.auxiliary is None or not self.training:
             return self.forward_head(self.forward_features(x))
@@ -88,18 +89,19 @@ class Network(Body):
         return WithAuxiliary(logits, self.auxiliary(maps[self.auxiliary_name]))
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """The last map (B, num_features, H', W') of images (B, in_channels, H, W)."""
+        """Return the last map (B, num_features, H', W') of images (B, in_channels, H, W)."""
         last = x
         for _, last in self.maps(x):  # noqa: B007
             pass
         return last
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits (B, num_classes) of the last map (B, num_features, H', W').
+        """Return the logits (B, num_classes) of the last map (B, num_features, H', W').
 
         Args:
-            x: from `forward_features`.
-            pre_logits: leave out the classifier and return the pooled features (B, num_features).
+            x: the output of `forward_features`.
+            pre_logits: skip the classifier and return the pooled features (B, num_features).
+                Default: False.
         """
         pooled: Tensor = self.pool(x).flatten(1)
         if pre_logits:
@@ -108,16 +110,16 @@ class Network(Body):
         return logits
 
     def get_classifier(self) -> nn.Module:
-        """The last layer; an identity where there are no classes."""
+        """Return the last layer; an identity if `num_classes` is 0."""
         return self.classifier
 
     def reset_classifier(self, num_classes: int) -> None:
-        """Puts a new last layer for so many classes in the place of the old; 0 for none.
+        """Replace the last layer by a new one for `num_classes` classes. 0: no last layer.
 
-        An auxiliary head gets a new last layer as well.
+        An auxiliary head also gets a new last layer.
 
         Raises:
-            ValueError: fewer than 0, or 0 with an auxiliary head.
+            ValueError: the number is below 0, or it is 0 and there is an auxiliary head.
         """
         _require_classes(num_classes, self.auxiliary is not None)
         self.num_classes = num_classes
@@ -135,7 +137,7 @@ def _linear(num_features: int, num_classes: int) -> nn.Module:
 def _require_classes(num_classes: int, auxiliary: bool) -> None:
     if num_classes < (1 if auxiliary else 0):
         wanted = "1 for an auxiliary head" if auxiliary else "0, which is no classifier"
-        raise ValueError(f"num_classes: expected at least {wanted}, got {num_classes}")
+        raise SettingError("num_classes", f"expected at least {wanted}, got {num_classes}")
 
 
 def auxiliary_fits(
@@ -144,12 +146,12 @@ def auxiliary_fits(
     stem_stride: int = 1,
     pooling: Value = MACRO["pooling"][0],
 ) -> bool:
-    """Whether images of (H, W) pixels are still large enough where the auxiliary head stands.
+    """Return whether images of (H, W) pixels are large enough for the auxiliary head.
 
     Args:
         image_size: (H, W) in pixels.
         stem, stem_stride: as for `create_model`.
-        pooling: the genotype's macro choice of that name.
+        pooling: the genotype's macro choice ``pooling``.
 
     >>> auxiliary_fits((32, 32), "cifar"), auxiliary_fits((8, 8), "small")
     (True, False)
@@ -208,30 +210,36 @@ def create_model(
     features_only: bool = False,
     out_indices: Sequence[int] | None = None,
 ) -> Network | FeatureNetwork:
-    """A network of discrete cells, freshly initialised.
+    """Create a network of discrete cells with random weights.
 
     Args:
-        genotype: a published name, a `Genotype`, a path to a ``.json``, a run directory, or a W&B
-            artifact as ``entity/project/name:version``.
-        num_classes: size of the last layer; 0 for none, which gives pooled features.
-        in_channels: channels of the images.
-        channels: channels of a state before the first reduction; doubled at each of the two.
-        num_cells: cells in all, with reductions at one and two thirds.
-        stem: ``cifar``, ``imagenet`` (a stride of 8) or ``small``.
-        stem_stride: 1, 2 or 4, of the ``cifar`` or ``small`` stem's convolution.
-        auxiliary: adds the auxiliary head; needs a map of at least 8×8 (``imagenet``: 7×7) there.
-        drop_path: probability of dropping an operation for a sample in train mode.
-        features_only: a network that gives its maps of several sizes and has no head.
-        out_indices: with `features_only`, which of the maps, 0 being the largest and -1 the
-            smallest; all when absent. There are three, at the stem's stride times 1, 2 and 4, and
-            with the ``imagenet`` stem a fourth at stride 4 before them.
+        genotype: a published name, a `Genotype`, a path to a ``.json`` file, the folder of a run,
+            or a W&B artifact as ``entity/project/name:version``.
+        num_classes: size of the last layer. 0: no last layer; the network returns pooled features.
+            Default: 10.
+        in_channels: channels of the images. Default: 3.
+        channels: channels of a state before the first reduction. Each of the two reductions
+            doubles them. Default: 36.
+        num_cells: number of cells, with reduction cells at 1/3 and 2/3 of the depth. Default: 20.
+        stem: ``cifar`` (default), ``imagenet`` (stride 8) or ``small``.
+        stem_stride: stride of the convolution in the ``cifar`` or ``small`` stem: 1 (default), 2 or
+            4.
+        auxiliary: add the auxiliary head. It needs a map of at least 8×8 pixels (``imagenet``:
+            7×7). Default: False.
+        drop_path: probability of dropping an operation for a sample in train mode. Default: 0.
+        features_only: create a network without a head that returns maps of several sizes. Default:
+            False.
+        out_indices: indices of the maps, with `features_only`. 0 is the largest map, -1 the
+            smallest. None (default): all maps. There are three maps, at the stem's stride times 1,
+            2 and 4. With the ``imagenet`` stem, a map at stride 4 comes before them.
 
     Returns:
-        A module from images (B, in_channels, H, W), of any H and W, to logits (B, num_classes);
-        with `features_only`, to a list of maps that its ``feature_info`` describes.
+        A module that maps images (B, in_channels, H, W), of any H and W, to logits
+        (B, num_classes). With `features_only`, a module that maps them to a list of maps, which its
+        ``feature_info`` describes.
 
     Raises:
-        ValueError: a genotype, stem, size or map that does not exist; the message says what does.
+        ValueError: a genotype, stem, size or map does not exist. The message states the valid ones.
 
     >>> net = create_model("darts_v2", channels=4, num_cells=3)
     >>> sum(p.numel() for p in net.parameters())
@@ -253,8 +261,8 @@ def create_model(
     loaded = load_genotype(genotype)
     if features_only:
         if auxiliary:
-            raise ValueError("auxiliary: expected false with features_only, which has no head")
+            raise SettingError("auxiliary", "expected false with features_only, which has no head")
         return FeatureNetwork(loaded, out_indices, **form)
     if out_indices is not None:
-        raise ValueError("out_indices: expected features_only=True with it")
+        raise SettingError("out_indices", "expected features_only=True, got features_only=False")
     return Network(loaded, num_classes=num_classes, auxiliary=auxiliary, **form)

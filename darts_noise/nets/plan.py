@@ -1,10 +1,12 @@
-"""How cells are stacked: widths, strides and connections, the same for every network.
+"""Plan the stack of cells in a network: widths, strides and connections.
 
-The supernet and the discrete network are built from one plan, so a cell that was searched stands in
-the same surroundings when it is retrained. Pure arithmetic: no module is made here.
+The supernet and the discrete network use the same plan, so a cell has the same surroundings in the
+search and in the training. This file only computes numbers and makes no modules.
 """
 
 from dataclasses import dataclass
+
+from darts_noise.errors import SettingError
 
 
 @dataclass(frozen=True)
@@ -12,11 +14,12 @@ class CellPlan:
     """The surroundings of one cell.
 
     Attributes:
-        channels_before_last: channels of the first input, the output of the last cell but one.
+        channels_before_last: channels of the first input, the output of the cell before the last.
         channels_last: channels of the second input, the output of the last cell.
         channels: channels of each of the cell's own states.
         reduction: whether the cell halves height and width.
-        reduction_last: whether the last cell did, so that the first input is still twice as large.
+        reduction_last: whether the last cell halved height and width, so that the first input is
+            twice as large as the second.
     """
 
     channels_before_last: int
@@ -27,12 +30,12 @@ class CellPlan:
 
     @property
     def kind(self) -> str:
-        """``"reduce"`` or ``"normal"``: which cell of a genotype, which rows of α."""
+        """``"reduce"`` or ``"normal"``: the cell of a genotype and the rows of α."""
         return "reduce" if self.reduction else "normal"
 
 
 def reduction_cells(num_cells: int) -> set[int]:
-    """Indices of the reduction cells: at one and two thirds of the depth (DARTS, section 3.1).
+    """Return the indices of the reduction cells, at 1/3 and 2/3 of the depth (DARTS, section 3.1).
 
     >>> sorted(reduction_cells(20))
     [6, 13]
@@ -48,20 +51,20 @@ def plan_cells(
     stem_reduces: bool,
     concat: dict[str, int],
 ) -> list[CellPlan]:
-    """One plan per cell; channels double at each reduction.
+    """Return one plan per cell. Each reduction doubles the channels.
 
     Args:
-        num_cells: cells in all.
+        num_cells: number of cells.
         channels: channels of a state before the first reduction.
         stem_channels: channels of the stem's two outputs.
         stem_reduces: whether the stem's second output is half as large as its first.
-        concat: for ``"normal"`` and ``"reduce"``, how many states the cell concatenates.
+        concat: number of states that the cell concatenates, for ``"normal"`` and ``"reduce"``.
 
     Raises:
-        ValueError: fewer than one cell.
+        ValueError: `num_cells` is below 1.
     """
     if num_cells < 1:
-        raise ValueError(f"num_cells: expected at least 1, got {num_cells}")
+        raise SettingError("num_cells", f"expected at least 1, got {num_cells}")
     plans = []
     before_last, last = stem_channels
     reduction_last = stem_reduces

@@ -1,7 +1,7 @@
-"""Stems: from an image to the two states that the first cell takes.
+"""Stems: modules that map an image to the two input states of the first cell.
 
-``cifar`` and ``imagenet`` are those of DARTS; ``small`` is for images of 8×8 to 28×28. A new stem
-is one more entry in `STEMS`.
+``cifar`` and ``imagenet`` are from DARTS. ``small`` is for images of 8×8 to 28×28 pixels. To add a
+stem, add an entry to `STEMS`.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,16 +9,16 @@ from types import MappingProxyType
 
 from torch import Tensor, nn
 
-from darts_noise.naming import unknown
+from darts_noise.errors import SettingError, unknown
 
 
 class Stem(nn.Module):
-    """Maps images (B, in_channels, H, W) to two states.
+    """A module that maps images (B, in_channels, H, W) to two states.
 
     Attributes:
         channels: channels of the first and of the second state.
         stride: H divided by the height of the second state.
-        reduces: whether the second state is half as large as the first.
+        reduces: whether the second state is half as high and wide as the first.
     """
 
     channels: tuple[int, int]
@@ -83,9 +83,11 @@ def _small(in_channels: int, channels: int, stride: int) -> Stem:
 
 def _imagenet(in_channels: int, channels: int, stride: int) -> Stem:
     if stride != 1:
-        raise ValueError(f"stem_stride: the imagenet stem has its own; expected 1, got {stride}")
+        raise SettingError(
+            "stem_stride", f"the imagenet stem has a fixed stride; expected 1, got {stride}"
+        )
     if channels < 2:
-        raise ValueError(f"channels: the imagenet stem needs at least 2, got {channels}")
+        raise SettingError("channels", f"the imagenet stem needs at least 2, got {channels}")
     return ImageNetStem(in_channels, channels)
 
 
@@ -95,23 +97,23 @@ STEMS: Mapping[str, Callable[[int, int, int], Stem]] = MappingProxyType(
 
 
 def build_stem(name: str, in_channels: int, channels: int, stride: int = 1) -> Stem:
-    """The stem of that name.
+    """Build a stem by name.
 
     Args:
-        name: ``cifar`` (three times the channels), ``imagenet`` or ``small`` (the channels).
+        name: ``cifar`` (its states have 3 × `channels`), or ``imagenet`` or ``small`` (`channels`).
         in_channels: channels of the images.
         channels: channels of a state of the first cell.
-        stride: of the convolution of ``small`` and ``cifar``: 1, 2 or 4.
+        stride: stride of the convolution in ``small`` and ``cifar``: 1 (default), 2 or 4.
 
     Raises:
-        ValueError: no such stem, or a setting that it cannot have.
+        ValueError: the stem does not exist, or it does not allow a setting.
     """
     if name not in STEMS:
-        raise unknown("stem", name, STEMS)
+        raise SettingError("stem", unknown("stem", name, STEMS))
     if in_channels < 1:
-        raise ValueError(f"in_channels: expected at least 1, got {in_channels}")
+        raise SettingError("in_channels", f"expected at least 1, got {in_channels}")
     if channels < 1:
-        raise ValueError(f"channels: expected at least 1, got {channels}")
+        raise SettingError("channels", f"expected at least 1, got {channels}")
     if stride not in (1, 2, 4):
-        raise ValueError(f"stem_stride: expected 1, 2 or 4, got {stride}")
+        raise SettingError("stem_stride", f"expected 1, 2 or 4, got {stride}")
     return STEMS[name](in_channels, channels, stride)

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from darts_noise.naming import unknown
+from darts_noise.compat import BatchNorm
+from darts_noise.errors import SettingError, unknown
 from darts_noise.nets.input_filter import mixed_input_filter
 from darts_noise.nets.macro import mix_norms, pooling_candidates, stem_pooling, weighing
 from darts_noise.nets.mixed.shared import SharedCell
@@ -90,7 +90,7 @@ class SuperNet(nn.Module):
         )
         self.pool = nn.AdaptiveAvgPool2d(1)
         if implementation == "shared":  # a count that nothing reads, one launch each
-            for norm in (m for m in self.modules() if isinstance(m, _BatchNorm)):
+            for norm in (m for m in self.modules() if isinstance(m, BatchNorm)):
                 norm.num_batches_tracked = None
         self.classifier = nn.Linear(self.plans[-1].channels * self.space.nodes, num_classes)
 
@@ -186,7 +186,7 @@ def _mixed(features: list[Tensor], weights: Tensor | None) -> Tensor:
 def require_implementation(name: str) -> None:
     """Raises the ``ValueError`` that lists the valid names unless ``name`` is one."""
     if name not in IMPLEMENTATIONS:
-        raise unknown("supernet", name, IMPLEMENTATIONS)
+        raise SettingError("supernet", unknown("supernet", name, IMPLEMENTATIONS))
 
 
 @torch.no_grad()

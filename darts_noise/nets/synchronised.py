@@ -1,7 +1,7 @@
-"""Batch norms of a network that use the statistics of all processes: ``--trainer.sync_batchnorm``.
+"""Batch norms with the statistics of all processes: ``--trainer.sync_batchnorm``.
 
-Lightning's own way, `torch.nn.SyncBatchNorm`, knows nothing of the mixed operations' norms; see
-also `darts_noise.distributed.batch_norm`.
+Lightning uses `torch.nn.SyncBatchNorm`, which does not support the norms of the mixed operations.
+See also `darts_noise.distributed.batch_norm`.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from darts_noise.nets.mixed.norm import EdgeNorm
 
 
 class SynchronisedBatchNorm(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` by the statistics of all processes, where those of a batch are used."""
+    """An `nn.BatchNorm2d` whose batch statistics are over the images of all processes."""
 
     def forward(self, x: Tensor) -> Tensor:
         if process_count() == 1 or not (self.training or not self.track_running_stats):
@@ -38,7 +38,7 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
 class SynchronisedNorms(TorchSyncBatchNorm):
     """A plugin of Lightning's Trainer: ``pl.Trainer(plugins=[SynchronisedNorms()], ...)``.
 
-    It stands in for ``sync_batchnorm=True``, and does so on processors and for all our networks.
+    It replaces ``sync_batchnorm=True``. It also works on CPUs and for all networks of the package.
     """
 
     def apply(self, model: nn.Module) -> nn.Module:
@@ -68,7 +68,7 @@ def _replace(
 
 
 def _like(norm: nn.BatchNorm2d, make: Callable[..., nn.BatchNorm2d]) -> nn.BatchNorm2d:
-    """The same norm of another class, with the very parameters that an optimiser may hold."""
+    """Copy a norm to another class. Share the parameters, because an optimiser may hold them."""
     new = make(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
     for name, parameter in norm.named_parameters():
         setattr(new, name, parameter)

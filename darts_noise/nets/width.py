@@ -1,28 +1,29 @@
-"""The width at which a network has so many parameters."""
+"""Find the width at which a network has a given number of parameters."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
+from darts_noise.errors import SettingError
 from darts_noise.nets.network import create_model
 from darts_noise.space.genotype import Genotype
 
 WIDEST = 1024
-"""Channels that are tried, at most."""
+"""Largest number of channels that is tried."""
 
 
 def channels_for(genotype: Genotype, parameters: int, **form: Any) -> int:
-    """The channels at which a network of a cell comes nearest to so many parameters.
+    """Return the channels at which a network is nearest to a number of parameters.
 
     Args:
-        genotype: the cell.
-        parameters: the number, without an auxiliary head.
+        genotype: the genotype of the cells.
+        parameters: the number of parameters, without an auxiliary head.
         form: the other arguments of `darts_noise.create_model`.
 
     Raises:
-        ValueError: less than half of what it has with one channel, or more than twice of what it
-            has with `WIDEST`.
+        ValueError: `parameters` is less than half of the parameters with 1 channel, or more than
+            twice the parameters with `WIDEST` channels.
 
     >>> from darts_noise import load_genotype
     >>> channels_for(load_genotype("darts_v2"), 50_000, num_cells=3)
@@ -32,20 +33,21 @@ def channels_for(genotype: Genotype, parameters: int, **form: Any) -> int:
     if channels in (1, WIDEST):
         count = _counter(genotype, form)
         if not parameters / 2 <= count(channels) <= 2 * parameters:
-            raise ValueError(
-                f"parameters: expected about {count(1):,} to {count(WIDEST):,}, as this cell has "
-                f"with 1 to {WIDEST:,} channels, got {parameters:,}"
+            raise SettingError(
+                "parameters",
+                f"expected about {count(1):,} to {count(WIDEST):,}, the range of this cell with "
+                f"1 to {WIDEST:,} channels, got {parameters:,}",
             )
     return channels
 
 
 def nearest_channels(genotype: Genotype, parameters: int, **form: Any) -> int:
-    """As `channels_for`; 1 or `WIDEST` where the parameters are out of reach."""
+    """Do the same as `channels_for`, but return 1 or `WIDEST` if the number is out of range."""
     return nearest_width(_counter(genotype, form), parameters, WIDEST)
 
 
 def _counter(genotype: Genotype, form: Mapping[str, Any]) -> Callable[[int], int]:
-    """Channels → parameters, of networks that take no memory; torch's generator is left alone."""
+    """Make the function channels → parameters. It uses no memory and draws no random numbers."""
 
     def count(channels: int) -> int:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
@@ -56,12 +58,12 @@ def _counter(genotype: Genotype, form: Mapping[str, Any]) -> Callable[[int], int
 
 
 def nearest_width(count: Callable[[int], int], target: int, largest: int) -> int:
-    """The channels, at most `largest`, whose network has nearest to `target` parameters.
+    """Return the channels, at most `largest`, whose network is nearest to `target` parameters.
 
     Args:
-        count: channels → parameters of the network, which rise with the channels.
-        target: the parameters.
-        largest: number of channels that is tried.
+        count: channels → parameters of the network. It must increase with the channels.
+        target: the number of parameters.
+        largest: largest number of channels that is tried.
     """
     low, high = 1, 1
     while high < largest and count(high) < target:

@@ -1,6 +1,6 @@
-"""Other images that must not be learnt: any data set by its name, or a folder of images.
+"""Use another data set or a folder of images as the images that a network must not learn.
 
-A network for faces that cannot learn landscapes, say. Only training images are taken, never test
+Example: a network for faces that cannot learn landscapes. Only training images are used, never test
 images.
 """
 
@@ -16,7 +16,7 @@ from darts_noise.data.datasets import list_datasets, load_dataset
 from darts_noise.data.file_images import FileImages
 from darts_noise.data.image_folder import SUFFIXES, images_by_class
 from darts_noise.data.images import LabelledImages
-from darts_noise.naming import unknown
+from darts_noise.errors import SettingError, unknown
 from darts_noise.noise.draws import Labels, drawn_labels
 from darts_noise.noise.families import noise_parts, register_noise
 from darts_noise.noise.mixture import Mixture, shares
@@ -34,32 +34,35 @@ def dataset(
     labels: Labels = "own",
     root: str = "data",
 ) -> LabelledImages:
-    """Distinct training images of another data set, in the form of the real ones.
+    """Choose distinct training images of another data set and convert them to the real form.
 
-    Of each image the largest central part with the proportions of the real images is scaled to
-    their size (bilinear, antialiased); colour becomes grey, or grey is repeated three times.
+    The largest central part with the proportions of the real images is scaled to the size of the
+    real images (bilinear, antialiased). Colour is converted to grey, or grey is repeated three
+    times, if the real images need it.
 
     Args:
         size: number of images.
-        like: the real images, which give (C, H, W) and the number of classes of the network.
+        like: the real images. They give (C, H, W) and the number of classes of the network.
         generator: a CPU generator.
-        name: one of `list_datasets`, or a folder (write ``./mnist`` for a folder with such a name).
-            A folder holds ``train/<class>/*.jpg``, or ``<class>/*.jpg``, or images without classes.
-        labels: ``own``: class k of the data set is the network's class k, whatever the two are
-            called; it has as many classes as the network or fewer. ``random``: uniform over the
-            network's classes, whatever the data set has.
-        root: folder that holds the named data sets.
+        name: one of `list_datasets`, or a folder. Write ``./mnist`` for a folder named like a data
+            set. A folder holds ``train/<class>/*.jpg``, ``<class>/*.jpg`` or images without
+            classes.
+        labels: ``own`` (default): class k of the data set becomes class k of the network, whatever
+            their names. The data set must not have more classes than the network. ``random``:
+            uniform over the classes of the network.
+        root: folder that holds the named data sets. Default: ``data``.
 
     Returns:
-        uint8 (size, C, H, W) and labels; with its own labels, its own classes.
+        Images, uint8 (size, C, H, W), and labels. With ``own`` labels, the classes are the classes
+        of the data set.
 
     Raises:
-        ValueError: no such data set or folder, fewer images than `size`, and for its own labels
-            more classes than the network has, or fewer than two.
+        ValueError: the data set or folder is missing or has fewer images than `size`. With ``own``
+            labels also: it has more classes than the network, or fewer than two.
     """
     source = open_source(like, name, labels, root)
     if size > len(source):
-        raise ValueError(f"noise_samples: 'dataset:{name}' has {len(source)} images, got {size}")
+        raise SettingError("samples", f"'dataset:{name}' has {len(source)} images, got {size}")
     chosen = torch.randperm(len(source), generator=generator)[:size]
     images = _like(source.images[chosen], like.shape)
     if labels == "own":
@@ -70,9 +73,9 @@ def dataset(
 def open_source(
     like: LabelledImages, name: str, labels: Labels = "own", root: str | Path = "data"
 ) -> LabelledImages:
-    """All that `dataset` chooses from; see there. Of files, none is decoded yet."""
+    """Open all images that `dataset` chooses from; see there. No image file is decoded yet."""
     names = [known for known in list_datasets() if known != _FOLDER]
-    setting = f"noise_family: 'dataset:{name}'"
+    setting = f"'dataset:{name}'"
     try:
         if name in names:
             source = load_dataset(name, root).train
@@ -81,12 +84,13 @@ def open_source(
         else:
             raise ValueError(f"no such folder, and {unknown('data set', name, names)}")
     except ValueError as error:
-        raise ValueError(f"{setting}: {error}") from error
+        raise SettingError("family", f"{setting}: {error}") from error
     if labels == "own" and not 2 <= source.num_classes <= like.num_classes:
-        raise ValueError(
-            f"{setting}: expected 2 to {like.num_classes} classes, as the network has, for its own "
-            f"labels, got {source.num_classes}; random labels are "
-            f"{{dataset:{name}: {{labels: random}}}}"
+        raise SettingError(
+            "family",
+            f"{setting}: expected 2 to {like.num_classes} classes for its own labels, because the "
+            f"network has {like.num_classes}, got {source.num_classes}; for random labels, use "
+            f"{{dataset:{name}: {{labels: random}}}}",
         )
     return source
 
@@ -94,14 +98,17 @@ def open_source(
 def largest_noise(
     family: Mixture, wanted: int, like: LabelledImages, root: str | Path = "data"
 ) -> int:
-    """How many images a noise set can have, up to `wanted`: data sets may have fewer.
+    """Return the largest possible size of a noise set, at most `wanted`.
+
+    A data set in the mixture may have too few images. The other families can make as many images
+    as there are real images.
 
     Args:
-        family: as for `make_noise`, and so are `like` and `root`.
-        wanted: at most as many as there are real images, which suffice for every other family.
+        family, like, root: as for `make_noise`.
+        wanted: at most the number of real images.
 
     Raises:
-        ValueError: what `make_noise` would raise, before much time has gone into anything.
+        ValueError: the same errors as `make_noise`, but before it does any slow work.
     """
     parts = noise_parts(family)
     total = sum(part.weight for part in parts)
@@ -110,7 +117,7 @@ def largest_noise(
         for part in parts
         if part.family == dataset.__name__
     }
-    # From where a share would have one image too many, even if it is rounded down.
+    # Start at the size where a share, even rounded down, is one image too large.
     size = min([wanted, *(int((n + 1) * total / part.weight) for part, n in sources.items())])
     while any(
         count > sources.get(part, count)
@@ -121,7 +128,9 @@ def largest_noise(
 
 
 def root_of_others(name: str, root: str) -> str:
-    """Where the other data sets of a run on `name` lie: in its root, unless that holds its images.
+    """Return the folder of the other data sets of a run on `name`.
+
+    It is the root of the run, unless the root holds the run's own images.
 
     >>> root_of_others("cifar10", "/data"), root_of_others("image_folder", "/data/faces")
     ('/data', 'data')
@@ -130,7 +139,7 @@ def root_of_others(name: str, root: str) -> str:
 
 
 def _folder(folder: Path, shape: tuple[int, int, int]) -> LabelledImages:
-    """The images of a folder, decoded at this shape (C, H, W)."""
+    """Open the images of a folder; they are decoded at this shape (C, H, W)."""
     base = folder / "train" if (folder / "train").is_dir() else folder
     flat = [path for path in base.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()]
     files = {folder.name: sorted(flat)} if flat else images_by_class(base)
@@ -143,11 +152,11 @@ def _folder(folder: Path, shape: tuple[int, int, int]) -> LabelledImages:
 
 
 def _like(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """The images (N, 1 or 3, ·, ·) at this shape: uint8 (N, C, H, W)."""
+    """Convert images (N, 1 or 3, ·, ·) to this shape: uint8 (N, C, H, W)."""
     C, H, W = shape
     images = recolour(images, C == 1)
     if images.shape[1] != C:
-        raise ValueError(f"noise_family: 'dataset' makes images of 1 or 3 channels, got {C}")
+        raise SettingError("family", f"'dataset' makes images of 1 or 3 channels, got {C}")
     height, width = images.shape[2:]
     box = central_box((H, W), 1.0, height, width)
     if box == (0, 0, H, W) == (0, 0, height, width):

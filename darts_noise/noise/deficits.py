@@ -1,10 +1,12 @@
-"""Deficits of the input, after [1]: real images that are seen, or named, wrongly.
+"""Deficits of the input, after [1]: real images with wrong pixels or wrong labels.
 
-Their labels follow from the images, so that a network *learns* these sets instead of memorising
-them. Penalised, they ask for a cell that needs what the deficit takes away; `vertical_flip` and
-`label_permutation` take nothing away that a network trained from scratch would miss, and are
-controls: what fits the real images fits them. In [1] it is a passing deficit of early training
-that is studied: networks do not recover from blur, and do from the other two.
+The labels depend on the images, so a network *learns* these sets instead of memorising them. A
+penalty on such a set favours cells that need the information that the deficit removes.
+`vertical_flip` and `label_permutation` remove nothing that a network trained from scratch needs.
+They are controls: a cell that fits the real images also fits them.
+
+[1] studies temporary deficits in early training. Networks do not recover from blur, but they do
+from the other two deficits.
 
 Reference:
     [1] Achille, Rovere and Soatto, Critical learning periods in deep networks, ICLR 2019,
@@ -15,25 +17,27 @@ import torch
 import torch.nn.functional as F
 
 from darts_noise.data.images import LabelledImages
+from darts_noise.errors import SettingError
 from darts_noise.noise.draws import real_images
 from darts_noise.noise.families import register_noise
 
 BLUR = 4
-"""Height and width are divided by it and multiplied again."""
+"""Factor by which height and width are divided and then multiplied again."""
 _CHUNK = 1024
-"""Images that are blurred at once, which bounds the memory."""
+"""Images blurred at once. It limits the memory."""
 
 
 @register_noise
 def blur(size: int, like: LabelledImages, generator: torch.Generator) -> LabelledImages:
-    """Real images scaled down to a quarter of height and width and up again, with their labels.
+    """Scale real images down to 1/4 of height and width and up again; keep their labels.
 
-    Bilinear both ways, antialiased on the way down, as everywhere here: without that, most pixels
-    would be left out and not averaged. A side has 1 pixel at least in between. In [1] 32 × 32
-    images go through 8 × 8 in this way, like vision through a cataract.
+    Both steps are bilinear. The step down is antialiased; otherwise most pixels would be skipped
+    and not averaged. The small image has at least 1 pixel per side. In [1], 32 × 32 images are
+    scaled to 8 × 8 in this way, like vision through a cataract.
 
     Raises:
-        ValueError: more images than there are real ones; so for every family of this file.
+        ValueError: `size` is larger than the number of real images. This holds for every family in
+            this file.
     """
     real = real_images("blur", size, like, generator)
     assert isinstance(real.images, torch.Tensor)
@@ -50,7 +54,7 @@ def blur(size: int, like: LabelledImages, generator: torch.Generator) -> Labelle
 
 @register_noise
 def vertical_flip(size: int, like: LabelledImages, generator: torch.Generator) -> LabelledImages:
-    """Real images upside down (top row to the bottom), with their labels [1]."""
+    """Turn real images upside down (top row to the bottom); keep their labels [1]."""
     real = real_images("vertical_flip", size, like, generator)
     assert isinstance(real.images, torch.Tensor)
     return LabelledImages(real.images.flip(2), real.labels, real.classes)
@@ -60,22 +64,22 @@ def vertical_flip(size: int, like: LabelledImages, generator: torch.Generator) -
 def label_permutation(
     size: int, like: LabelledImages, generator: torch.Generator
 ) -> LabelledImages:
-    """Real images, the label of each class replaced by another's: one permutation of the classes.
+    """Permute the class labels of real images with one permutation.
 
-    It is drawn uniformly among those without a fixed point, so that no class keeps its label; in
-    [1] the labels are permuted too. It depends on the seed and the number of classes alone.
+    The permutation is uniform over all permutations without a fixed point, so no class keeps its
+    label. It depends only on the seed and the number of classes. [1] permutes the labels too.
 
     Raises:
-        ValueError: fewer than two classes, or more images than there are real ones.
+        ValueError: there are fewer than two classes, or `size` is larger than the number of real
+            images.
     """
     if like.num_classes < 2:
-        raise ValueError(
-            f"noise_family: expected 2 classes or more for 'label_permutation', "
-            f"got {like.num_classes}"
+        raise SettingError(
+            "family", f"expected 2 classes or more for 'label_permutation', got {like.num_classes}"
         )
     identity = torch.arange(like.num_classes)
     renamed = identity
-    while bool((renamed == identity).any()):  # some 1 in e permutations has no fixed point
+    while bool((renamed == identity).any()):  # about 1 in e permutations has no fixed point
         renamed = torch.randperm(like.num_classes, generator=generator)
     real = real_images("label_permutation", size, like, generator)
     return LabelledImages(real.images, renamed[real.labels], real.classes)

@@ -1,4 +1,4 @@
-"""Which families a noise set is made of, in what shares: the setting ``noise_family``, read.
+"""Read the setting ``noise_family``: the families of a noise set and their shares.
 
     noise_family: uniform
     noise_family: shuffled_pixels:own             # text after a colon is the first setting's value
@@ -7,7 +7,7 @@
       dataset:mnist: {labels: random, weight: 0.5}
       uniform: 0.5
 
-This file knows no family. What a family may be told are the keyword-only arguments of its function.
+The settings of a family are the keyword-only arguments of its function.
 """
 
 import inspect
@@ -18,13 +18,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, get_args
 
-from darts_noise.naming import unknown
+from darts_noise.errors import SettingError, unknown
 
-KEY = "noise_family"
+KEY = "family"
 WEIGHT = "weight"
 
 Mixture = str | Mapping[str, Any]
-"""A family's name, or names to weights or to settings, among them the weight."""
+"""The name of a family, or a mapping of names to weights or to settings (with a weight)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +32,9 @@ class Part:
     """One family of a noise set.
 
     Attributes:
-        family: its name.
-        settings: those that were given.
-        weight: more than 0; its share of the set is weight / sum of the weights.
+        family: name of the family.
+        settings: the settings that were given.
+        weight: more than 0. The share of the family is its weight / the sum of all weights.
     """
 
     family: str
@@ -43,56 +43,57 @@ class Part:
 
     @property
     def key(self) -> str:
-        """What its randomness depends on besides the seed: of a folder, not where it lies."""
+        """Key of the random draws, in addition to the seed. A folder counts by its name only."""
         name = self.settings.get("name")
         return self.family if name is None else f"{self.family}:{Path(name).name}"
 
     def __str__(self) -> str:
-        """``uniform``, ``dataset:mnist``, ``dataset:mnist (random labels)``."""
+        """Format as ``uniform``, ``dataset:mnist`` or ``dataset:mnist (random labels)``."""
         name, labels = (self.settings.get(key) for key in ("name", "labels"))
         shown = self.family if name is None else f"{self.family}:{name}"
         return shown if labels is None else f"{shown} ({labels} labels)"
 
 
 def read_mixture(family: Mixture, known: Mapping[str, Callable[..., Any]]) -> list[Part]:
-    """The parts of a noise set, in an order that does not depend on how they were written.
+    """Return the parts of a noise set. Their order does not depend on the order in the setting.
 
     Args:
         family: the setting.
         known: families by name.
 
     Returns:
-        At least one part. A family with weight 0 is checked and left out.
+        At least one part. A family with weight 0 is checked and then skipped.
 
     Raises:
-        ValueError: one line that names the setting and what is allowed: no such family or setting,
-            a weight that is not a finite number of 0 or more, or no weight above 0.
+        ValueError: a family or setting is unknown, a weight is not a finite number of 0 or more, or
+            no weight is above 0. The message is one line with the setting and the allowed values.
     """
     if isinstance(family, str):
         family = {family: None}
     if not isinstance(family, Mapping):
-        raise ValueError(
-            f"{KEY}: expected a name, or names with a weight each as in "
-            f"{{uniform: 2, random_pixels: 1}}, got {family!r}"
+        raise SettingError(
+            KEY,
+            f"expected a name, or names with a weight each as in "
+            f"{{uniform: 2, random_pixels: 1}}, got {family!r}",
         )
     parts = [_read_part(str(entry), value, known) for entry, value in family.items()]
     if not any(part.weight for part in parts):
         given = ", ".join(map(str, parts)) or "no family"
-        raise ValueError(f"{KEY}: expected a weight above 0 for one family or more, got {given}")
+        raise SettingError(KEY, f"expected a weight above 0 for one family or more, got {given}")
     ordered = sorted(parts, key=lambda part: (str(part), sorted(part.settings.items())))
     return [part for part in ordered if part.weight]
 
 
 def shares(parts: list[Part], size: int) -> list[int]:
-    """How many images of `size` each part makes: in proportion to the weights, to within one.
+    """Return the number of images of each part: its share of `size`, to within one image.
 
-    Largest remainders in exact arithmetic; the sum is `size`.
+    The method is largest remainders, in exact arithmetic. The sum is `size`.
 
     Raises:
-        ValueError: a part that gets none.
+        ValueError: a part gets no image.
     """
     if size < 1:
-        raise ValueError(f"noise_samples: expected at least 1, got {size}")
+        raise SettingError("samples", f"expected at least 1, got {size}")
     weights = [Fraction(part.weight) for part in parts]
     exact = [weight * size / sum(weights) for weight in weights]
     counts = [math.floor(share) for share in exact]
@@ -101,15 +102,16 @@ def shares(parts: list[Part], size: int) -> list[int]:
         counts[i] += 1
     for part, count in zip(parts, counts, strict=True):
         if not count:
-            raise ValueError(
-                f"noise_samples: expected enough for an image of each family, got {size}, of which "
-                f"{part} has none with a weight of {part.weight:g}"
+            raise SettingError(
+                "samples",
+                f"expected enough for an image of each family, got {size}, of which "
+                f"{part} has none with a weight of {part.weight:g}",
             )
     return counts
 
 
 def describe(parts: list[Part]) -> str:
-    """For a card: ``uniform``, or ``33.3 % random_pixels + 66.7 % uniform``."""
+    """Format the parts for a card: ``uniform``, or ``33.3 % random_pixels + 66.7 % uniform``."""
     if len(parts) == 1:
         return str(parts[0])
     total = sum(part.weight for part in parts)
@@ -119,30 +121,30 @@ def describe(parts: list[Part]) -> str:
 def _read_part(entry: str, value: Any, known: Mapping[str, Callable[..., Any]]) -> Part:
     name, colon, first = entry.partition(":")
     if name not in known:
-        raise ValueError(f"{KEY}: {unknown('noise family', name, known)}")
+        raise SettingError(KEY, f"{unknown('noise family', name, known)}")
     parameters = inspect.signature(known[name]).parameters.values()
     allowed = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
     given: dict[str, Any] = dict(value) if isinstance(value, Mapping) else {WEIGHT: value}
     weight = given.pop(WEIGHT, None)
     weight = 1.0 if weight is None else weight
     if not _is_weight(weight):
-        raise ValueError(
-            f"{KEY}: expected a finite weight of 0 or more for {entry!r}, got {weight!r}"
+        raise SettingError(
+            KEY, f"expected a finite weight of 0 or more for {entry!r}, got {weight!r}"
         )
     if colon:
         if not allowed:
-            raise ValueError(
-                f"{KEY}: expected {name!r} alone, which takes nothing behind a colon, got {entry!r}"
+            raise SettingError(
+                KEY, f"expected {name!r} alone, which takes nothing behind a colon, got {entry!r}"
             )
         given = {next(iter(allowed)): first, **given}
     for key, setting in given.items():
         if key not in allowed:
             kind = f"setting of noise family {name!r}"
-            raise ValueError(f"{KEY}: {unknown(kind, str(key), [*allowed, WEIGHT])}")
+            raise SettingError(KEY, f"{unknown(kind, str(key), [*allowed, WEIGHT])}")
         _check(name, key, setting, get_args(allowed[key].annotation))
     for key, parameter in allowed.items():
         if key not in given and parameter.default is parameter.empty:
-            raise ValueError(f"{KEY}: expected the {key} of {name!r} as in {name}:{key.upper()}")
+            raise SettingError(KEY, f"expected the {key} of {name!r} as in {name}:{key.upper()}")
     return Part(name, given, float(weight))
 
 
@@ -152,9 +154,9 @@ def _is_weight(value: object) -> bool:
 
 
 def _check(family: str, key: str, value: object, choices: tuple[object, ...]) -> None:
-    """A setting is one of the choices of its annotation or, where that has none, a text."""
+    """Require one of the choices of the annotation or, if it has no choices, a text."""
     if choices and value not in choices:
         listed = " or ".join(map(str, choices))
-        raise ValueError(f"{KEY}: expected {listed} for {key} of {family!r}, got {value!r}")
+        raise SettingError(KEY, f"expected {listed} for {key} of {family!r}, got {value!r}")
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{KEY}: expected a text for {key} of {family!r}, got {value!r}")
+        raise SettingError(KEY, f"expected a text for {key} of {family!r}, got {value!r}")

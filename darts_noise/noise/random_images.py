@@ -1,4 +1,4 @@
-"""Images that are random in every pixel, with random labels.
+"""Images with independent random pixels and random labels.
 
 Reference:
     [1] Zhang, Bengio, Hardt, Recht and Vinyals, Understanding deep learning requires rethinking
@@ -14,16 +14,17 @@ from darts_noise.noise.families import register_noise
 
 @register_noise
 def uniform(size: int, like: LabelledImages, generator: torch.Generator) -> LabelledImages:
-    """Every pixel uniform in 0..255, every label uniform over the classes."""
+    """Draw every pixel uniformly from 0 to 255 and every label uniformly over the classes."""
     images = torch.randint(256, (size, *like.shape), generator=generator, dtype=torch.uint8)
     return LabelledImages(images, drawn_labels(size, like, generator), like.classes)
 
 
 @register_noise
 def gaussian(size: int, like: LabelledImages, generator: torch.Generator) -> LabelledImages:
-    """Every pixel normal with the mean and deviation of its channel in the real images [1].
+    """Draw every pixel from a normal distribution, with the channel statistics of the real images.
 
-    Rounded and clipped to 0..255; labels uniform over the classes.
+    The mean and the standard deviation are per channel [1]. Pixels are rounded and clipped to 0 to
+    255. Labels are uniform over the classes.
     """
     statistics = channel_statistics(like.images)
     mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (statistics.mean, statistics.std))

@@ -1,8 +1,8 @@
-"""Real images of which the labels or the places of the pixels are random, after [1].
+"""Real images with random labels or with permuted pixels, after [1].
 
-Each keeps something of the data: random labels all of the images, permuted pixels their histograms
-and, where one permutation serves all images, which pixels go together. So they tell apart what a
-network needs for its fit. All are made of distinct real images.
+Each family keeps a part of the data. Random labels keep the images. Permuted pixels keep the
+histograms; one permutation for all images also keeps the correlations of the pixels. Comparing the
+families shows what a network needs to fit the data. All families use distinct real images.
 
 Reference:
     [1] Zhang, Bengio, Hardt, Recht and Vinyals, Understanding deep learning requires rethinking
@@ -16,15 +16,16 @@ from darts_noise.noise.draws import Labels, drawn_labels, real_images
 from darts_noise.noise.families import register_noise
 
 _CHUNK = 1024
-"""Images whose permutations are drawn at once, which bounds the memory."""
+"""Images whose permutations are drawn at once. It limits the memory."""
 
 
 @register_noise
 def random_labels(size: int, like: LabelledImages, generator: torch.Generator) -> LabelledImages:
-    """Real images as they are, with labels uniform over the classes [1].
+    """Replace the labels of real images by labels uniform over the classes [1].
 
     Raises:
-        ValueError: more images than there are real ones; so for every family of this file.
+        ValueError: `size` is larger than the number of real images. This holds for every family in
+            this file.
     """
     real = real_images("random_labels", size, like, generator)
     return LabelledImages(real.images, drawn_labels(size, like, generator), like.classes)
@@ -34,17 +35,17 @@ def random_labels(size: int, like: LabelledImages, generator: torch.Generator) -
 def shuffled_pixels(
     size: int, like: LabelledImages, generator: torch.Generator, *, labels: Labels = "random"
 ) -> LabelledImages:
-    """Real images whose pixels are all rearranged by one permutation, the same for every image [1].
+    """Rearrange the pixels of real images with one permutation for all images [1].
 
-    A pixel moves with all its channels. The permutation depends on the seed and on H and W alone.
+    A pixel moves with all its channels. The permutation depends only on the seed and on H and W.
 
     Args:
         size: number of images.
         like: the real images.
         generator: a CPU generator.
-        labels: ``random``, uniform over the classes, which leaves nothing to do but memorise; or
-            ``own``, the image's, which a network without a sense of place learns as it would the
-            real images.
+        labels: ``random`` (default): uniform over the classes; a network can only memorise them.
+            ``own``: the labels of the images; a network that ignores the positions of pixels
+            learns them as well as it learns the real images.
     """
     _, H, W = like.shape
     order = torch.randperm(H * W, generator=generator)
@@ -58,16 +59,16 @@ def shuffled_pixels(
 def random_pixels(
     size: int, like: LabelledImages, generator: torch.Generator, *, labels: Labels = "random"
 ) -> LabelledImages:
-    """Real images whose pixels are rearranged by a permutation of its own for each image [1].
+    """Rearrange the pixels of real images with a different permutation for each image [1].
 
-    A pixel moves with all its channels: an image keeps its colours and nothing else.
+    A pixel moves with all its channels, so an image keeps only its histogram of colours.
 
     Args:
         size: number of images.
         like: the real images.
         generator: a CPU generator.
-        labels: ``random``, uniform over the classes; or ``own``, the image's, of which its
-            histogram still tells something.
+        labels: ``random`` (default): uniform over the classes. ``own``: the labels of the images,
+            which still depend on the histogram.
     """
     real = real_images("random_pixels", size, like, generator)
     assert isinstance(real.images, torch.Tensor)

@@ -1,7 +1,8 @@
-"""A bundle: a trained network as a folder that holds nothing but data.
+"""Save and load bundles: a bundle is a folder with a trained network, as data without code.
 
-``genotype.json`` has the cell, ``model.safetensors`` the weights, ``config.json`` the form of the
-network and the checksums of the other two, ``README.md`` the card that model hubs show.
+``genotype.json`` contains the cell. ``model.safetensors`` contains the weights. ``config.json``
+contains the arguments of the network and the checksums of the first two files. ``README.md`` is the
+card that model hubs show.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from darts_noise.atomic import replacing, write_text
-from darts_noise.naming import unknown
+from darts_noise.errors import unknown
 from darts_noise.nets.body import Body, FeatureNetwork
 from darts_noise.nets.network import Network, create_model
 from darts_noise.pretrained.config import BundleConfig, BundleImages, network_form
@@ -29,9 +30,9 @@ GENOTYPE = "genotype.json"
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
 SEALED = (GENOTYPE, WEIGHTS)
-"""The files whose checksums the config states."""
+"""The files whose checksums are in the config."""
 OF_A_RUN = "bundle"
-"""The folder in a training run's directory that holds its bundle."""
+"""Name of the bundle's folder in the folder of a training run."""
 
 
 def save_pretrained(
@@ -41,23 +42,24 @@ def save_pretrained(
     images: BundleImages | None = None,
     card: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Writes a network as a bundle, in place of the one that is in the folder.
+    """Write a network as a bundle. Replace the bundle that is in the folder, if there is one.
 
-    Without its auxiliary head, which only a training uses.
+    The auxiliary head is not saved, because only the training uses it.
 
     Args:
-        net: the network, on any device; left as it is.
-        folder: made where it is not there.
-        images: what the network was trained on, for those who are to use it on others.
-        card: the result card of its training, as in ``card.json``.
+        net: the network, on any device. It is not changed.
+        folder: the folder of the bundle. It is created if it does not exist.
+        images: the images that the network was trained on. Users need them to prepare their own
+            images. None (default): not stated.
+        card: the result card of the training, as in ``card.json``. None (default): no card.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: no `Network`, images of another number of channels or classes, or a folder with
-            files of these names that are no bundle's.
-        OSError: the folder cannot be written to.
+        ValueError: `net` is not a `Network`, the images differ from it in the number of channels or
+            classes, or the folder has files with these names that do not belong to a bundle.
+        OSError: the folder is not writable.
     """
     from safetensors.torch import save
 
@@ -76,14 +78,14 @@ def save_pretrained(
     digests = {name: _digest((folder / name).read_bytes()) for name in SEALED}
     config = BundleConfig(network_form(net), images, digests)
     content = json.dumps(config.to_dict(), indent=1)
-    BundleConfig.from_dict(json.loads(content), SEALED)  # what is written can be read
+    BundleConfig.from_dict(json.loads(content), SEALED)  # fail now if the config is not readable
     write_text(folder / CARD, model_card(config, net.genotype, card or {}))
-    write_text(folder / CONFIG, content + "\n")  # last: its checksums say that all is there
+    write_text(folder / CONFIG, content + "\n")  # last, because its checksums cover the other files
     return folder
 
 
 def _require_free(folder: Path) -> None:
-    """Refuses to replace files that are not of a bundle, such as a project's own README.md."""
+    """Raise a ValueError if files of another project, such as its README.md, would be replaced."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{shown_path(folder)}: expected a folder, got a file")
     names = {path.name for path in folder.glob("[!.]*")}
@@ -113,20 +115,19 @@ def load_pretrained(
     features_only: bool = False,
     out_indices: Sequence[int] | None = None,
 ) -> Network | FeatureNetwork:
-    """A trained network, on the CPU and in eval mode.
+    """Load a trained network on the CPU, in eval mode.
 
-    For other classes call its ``reset_classifier``. The files are data: nothing in them is run, and
-    the weights must be those that the config has the checksum of.
+    For other classes, call ``reset_classifier`` on the network. The files are read as data: no code
+    in them is run. The weights must match their checksum in the config.
 
     Args:
         source: the name of a shipped network (see `list_pretrained`), the folder of a bundle, or
-            the directory of a training run.
-        features_only: as for `create_model`.
-        out_indices: likewise.
+            the folder of a training run.
+        features_only, out_indices: as for `create_model`.
 
     Raises:
-        ValueError: no such bundle, or one that is damaged or of another form than it states; one
-            line that names the file.
+        ValueError: the bundle does not exist, is damaged, or its weights do not fit its config. The
+            message is one line and names the file.
 
     >>> net = load_pretrained("digits")
     >>> net.num_classes, net.training
@@ -147,7 +148,8 @@ def load_pretrained(
         raise ValueError(f"{path}: not a safetensors file ({shown(str(error))})") from None
     form: dict[str, Any] = dict(config.model)
     try:
-        # Without memory first: a config may state a form that no weights are there for.
+        # First on the meta device, which uses no memory: a config may state a network that is much
+        # larger than the weights in the file.
         with torch.device("meta"):
             _require_same(create_model(genotype, **form), tensors)
         with torch.random.fork_rng(devices=[]):
@@ -164,13 +166,13 @@ def load_pretrained(
 
 
 def pretrained_config(source: str | Path) -> BundleConfig:
-    """The form of a bundle's network and the images that it was trained on.
+    """Read the config of a bundle: the arguments of its network, and its training images.
 
     Args:
         source: as for `load_pretrained`.
 
     Raises:
-        ValueError: no such bundle, or a config that is none; the message names the file.
+        ValueError: the bundle does not exist, or its config is invalid. The message names the file.
 
     >>> images = pretrained_config("digits").images
     >>> images.image_size, len(images.classes)
@@ -198,7 +200,7 @@ def _find(source: str | Path) -> Path:
 
 
 def _sealed(folder: Path, name: str, config: BundleConfig) -> bytes:
-    """The bytes of a file whose checksum the config states."""
+    """Read a file and compare it with its checksum in the config."""
     path = folder / name
     try:
         content = path.read_bytes()
@@ -214,7 +216,7 @@ def _digest(content: bytes) -> str:
 
 
 def _require_same(net: Network, tensors: Mapping[str, Tensor]) -> None:
-    """Raises ``ValueError`` for the first tensor that the network has no place for, or lacks."""
+    """Raise ``ValueError`` for the first tensor that is missing, unknown or has another form."""
     wanted = net.state_dict()
     for name in sorted({*wanted, *tensors}):
         places = [_described(side.get(name)) for side in (wanted, tensors)]

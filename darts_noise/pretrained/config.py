@@ -1,6 +1,6 @@
-"""``config.json`` of a bundle: the form of its network and the images that it was trained on.
+"""The file ``config.json`` of a bundle: the arguments of its network, and its training images.
 
-Read as data: every field is checked, and what does not fit is a ``ValueError`` that names it.
+It is read as data. Every field is checked; an invalid field raises a ``ValueError`` that names it.
 """
 
 import re
@@ -21,10 +21,10 @@ MOST: Mapping[str, int] = {
     "num_cells": 1 << 8,
     "stem_stride": 4,
 }
-"""The largest values of a network's form; a file that states more is not obeyed."""
+"""The largest accepted values of a network's arguments in a file."""
 LONGEST_NAME = 1000
 LARGEST = 1e6
-"""Of the statistics, in units of a pixel's range: an integer may be too large for a float."""
+"""Largest accepted mean or std, on the pixel scale [0, 1]. Larger integers may overflow a float."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ class BundleImages:
     """The images that a network was trained on.
 
     Attributes:
-        name: of the data set.
-        image_size: (H, W) in pixels; the network takes any other as well.
-        mean: of each channel, in units of [0, 1].
-        std: likewise.
-        classes: the names of the classes, in the order of the logits.
+        name: name of the data set.
+        image_size: (H, W) in pixels. The network also accepts other sizes.
+        mean: mean of each channel, on the pixel scale [0, 1].
+        std: standard deviation of each channel, on the pixel scale [0, 1].
+        classes: names of the classes, in the order of the logits.
 
     Raises:
-        ValueError: a value that no image has.
+        ValueError: the mean or the std is invalid.
     """
 
     name: str
@@ -53,18 +53,18 @@ class BundleImages:
 
     @property
     def normalisation(self) -> Normalisation:
-        """Maps images (B, C, H, W) from 0 to 255 to what the network takes."""
+        """The map from images (B, C, H, W), with values from 0 to 255, to inputs of the network."""
         return Normalisation(self.mean, self.std)
 
 
 @dataclass(frozen=True)
 class BundleConfig:
-    """What ``config.json`` says.
+    """The content of ``config.json``.
 
     Attributes:
         model: the arguments of `create_model`, without the genotype.
-        images: what the network was trained on; None where nobody said.
-        sha256: file of the bundle → hexadecimal digest of its bytes.
+        images: the images that the network was trained on. None: not stated.
+        sha256: file name → hexadecimal SHA-256 digest of the file.
     """
 
     model: Mapping[str, int | str]
@@ -72,7 +72,7 @@ class BundleConfig:
     sha256: Mapping[str, str]
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON object."""
+        """Return the config as a JSON object."""
         return {
             "format": FORMAT,
             "model": dict(self.model),
@@ -82,14 +82,14 @@ class BundleConfig:
 
     @classmethod
     def from_dict(cls, data: object, files: tuple[str, ...]) -> "BundleConfig":
-        """The config that a JSON object describes.
+        """Make a config from a JSON object.
 
         Args:
             data: the object.
-            files: the names that must have a digest.
+            files: names of the files that must have a digest.
 
         Raises:
-            ValueError: a field that is missing, unknown or out of bounds.
+            ValueError: a field is missing, unknown or out of bounds.
         """
         content = _object(data, "config", ("format", "model", "images", "sha256"))
         if content["format"] != FORMAT:
@@ -114,7 +114,7 @@ class BundleConfig:
 
 
 def network_form(net: Network) -> dict[str, int | str]:
-    """The arguments of `create_model` that a network was made with, without the genotype."""
+    """Return the arguments of `create_model` that make this network, without the genotype."""
     return {"num_classes": net.num_classes, **net.form}
 
 
@@ -149,7 +149,7 @@ def _checked_images(data: object) -> BundleImages:
         _integer(side, "images['image_size']", 1, 1 << 16)
     for key in ("mean", "std"):
         for figure in lists[key]:
-            if type(figure) not in (int, float) or not abs(figure) <= LARGEST:  # NaN as well
+            if type(figure) not in (int, float) or not abs(figure) <= LARGEST:  # also refuses NaN
                 raise ValueError(f"images[{key!r}]: expected finite numbers, got {shown(figure)}")
     return BundleImages(content["name"], **lists)
 

@@ -1,6 +1,6 @@
-"""Bundles on the Hugging Face Hub; needs ``pip install 'darts_noise[hub]'``.
+"""Share bundles on the Hugging Face Hub; it needs ``pip install 'darts_noise[hub]'``.
 
-A repository there holds the files of a bundle, and is read with the same checks as a folder.
+A repository on the Hub contains the files of a bundle. It is read with the same checks as a folder.
 """
 
 from pathlib import Path
@@ -29,11 +29,12 @@ class HubNetwork(  # type: ignore[call-arg]  # of the mixin, whose types are not
     """A `Network` with ``from_pretrained``, ``save_pretrained`` and ``push_to_hub``.
 
     ``HubNetwork.from_pretrained("runs/train/latest/bundle").push_to_hub("me/digits")`` shares a
-    trained network, and ``HubNetwork.from_pretrained("me/digits")`` is the same one elsewhere. Its
-    arguments are those of `Network`, its files those of `darts_noise.pretrained.bundle`.
+    trained network. ``HubNetwork.from_pretrained("me/digits")`` loads it on another machine. The
+    arguments are the same as for `Network`. The files are the files of a bundle; see
+    `darts_noise.pretrained.bundle`.
 
     Attributes:
-        config: of the bundle that it was loaded from; None for a network that is new.
+        config: config of the bundle that the network was loaded from. None: a new network.
     """
 
     config: BundleConfig | None = None
@@ -42,7 +43,7 @@ class HubNetwork(  # type: ignore[call-arg]  # of the mixin, whose types are not
     def _save_pretrained(self, save_directory: Path) -> None:
         images = None if self.config is None else self.config.images
         save_pretrained(self, save_directory, images=images)
-        # The figures of a card are those of its weights: it stays with them and no others.
+        # The figures on a card were measured with its weights, so copy it only if they are equal.
         if self.config is not None and self._readme is not None:
             saved = pretrained_config(save_directory).sha256
             if saved[WEIGHTS] == self.config.sha256[WEIGHTS]:

@@ -1,6 +1,6 @@
-"""The card of a bundle: Markdown, with the metadata that model hubs read at its head.
+"""Write the card of a bundle: Markdown that begins with metadata for model hubs.
 
-The metadata are those of the Hugging Face Hub
+The metadata have the format of the Hugging Face Hub
 (https://huggingface.co/docs/hub/model-cards#model-card-metadata).
 """
 
@@ -19,17 +19,17 @@ METRICS = {"test_accuracy": "Test accuracy", "noise_accuracy": "Training-noise a
 
 
 def model_card(config: BundleConfig, genotype: Genotype, card: Mapping[str, Any]) -> str:
-    """The text of ``README.md``.
+    """Return the text of ``README.md``.
 
     Args:
-        config: of the bundle.
-        genotype: of the network.
-        card: the result card of its training; empty where there is none.
+        config: the config of the bundle.
+        genotype: the genotype of the network.
+        card: the result card of the training. Empty: no card.
     """
     head = yaml.safe_dump(_metadata(config, card), sort_keys=False, allow_unicode=True)
     parts = [f"---\n{head}---", f"# {_title(config)}", _about(config, genotype), USE]
     if card:
-        # Where its author found the cell is nobody else's concern; the last of a path is its name.
+        # The cell may be a path on the author's machine. Show only its last part.
         card = {**card, "cell": Path(str(card.get("cell", "unnamed"))).name}
         parts.append(f"## Result\n\n{markdown(card).strip()}\n\n{READING}")
     return "\n\n".join(parts) + "\n"
@@ -41,14 +41,14 @@ USE = """## Use
 import darts_noise as dn
 
 net = dn.load_pretrained("path/to/this/folder")
-body = dn.load_pretrained("path/to/this/folder", features_only=True)  # its maps of every size
-images = dn.pretrained_config("path/to/this/folder").images  # their size, classes, normalisation
+body = dn.load_pretrained("path/to/this/folder", features_only=True)  # returns maps of every size
+images = dn.pretrained_config("path/to/this/folder").images  # size, classes and normalisation
 ```"""
 
 READING = (
-    "Training-noise accuracy is that of the same cell, trained from scratch on images that must "
-    "not be learnt: lower means that it memorises less. Compare it with a control under the same "
-    "protocol only."
+    "Training-noise accuracy is the accuracy of the same cell after training from scratch on "
+    "images that must not be learnt. Lower means that the cell memorises less. Compare it only "
+    "with a control under the same protocol."
 )
 
 
@@ -59,18 +59,19 @@ def _title(config: BundleConfig) -> str:
 def _about(config: BundleConfig, genotype: Genotype) -> str:
     form = ", ".join(f"{key} {value}" for key, value in config.model.items())
     text = (
-        "A network of cells that were found by differentiable architecture search with "
-        "`darts_noise`, which penalises what an architecture can memorise.\n\n"
-        f"Its form: {form}."
+        "A network of cells from a differentiable architecture search with `darts_noise`. The "
+        "search penalises architectures that can memorise noise.\n\n"
+        f"Arguments of the network: {form}."
     )
     if genotype.macro:
         choices = ", ".join(f"{key} {value}" for key, value in genotype.macro.items())
-        text += f" Chosen for the whole network: {choices}."
+        text += f" Choices for the whole network: {choices}."
     if (images := config.images) is not None:
         height, width = images.image_size
         text += (
-            f"\n\nImages of {height}×{width} pixels, scaled to [0, 1], then less the mean "
-            f"{_figures(images.mean)} and divided by the deviation {_figures(images.std)}."
+            f"\n\nThe training images have {height}×{width} pixels. To normalise an image, scale "
+            f"it to [0, 1], subtract the mean {_figures(images.mean)} and divide by the standard "
+            f"deviation {_figures(images.std)}."
         )
     return text
 
@@ -80,7 +81,7 @@ def _figures(values: tuple[float, ...]) -> str:
 
 
 def _metadata(config: BundleConfig, card: Mapping[str, Any]) -> dict[str, Any]:
-    """What stands at the head of the card."""
+    """Return the metadata at the beginning of the card."""
     data: dict[str, Any] = {
         "library_name": "darts_noise",
         "pipeline_tag": "image-classification",

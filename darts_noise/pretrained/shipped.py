@@ -1,4 +1,4 @@
-"""The bundles that come with the package, by name: a folder each in ``darts_noise/bundles``."""
+"""List the bundles in the package: one folder per bundle in ``darts_noise/bundles``."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ SHIPPED = Path(__file__).resolve().parents[1] / "bundles"
 
 
 def list_pretrained() -> list[str]:
-    """The names of the trained networks that come with the package, sorted.
+    """Return the names of the trained networks in the package, sorted.
 
     >>> "digits" in list_pretrained()
     True

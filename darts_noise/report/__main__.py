@@ -1,6 +1,8 @@
-"""``python -m darts_noise.report``."""
+"""``python -m darts_noise.report RUN...``: the same as ``darts-noise report``."""
 
-from darts_noise.report.command import main
+import sys
+
+from darts_noise.cli.program import main
 
 if __name__ == "__main__":
-    main()
+    main(["report", *sys.argv[1:]])

@@ -1,4 +1,4 @@
-"""How α went: its relaxed weights and the genotype after every epoch, as a run's `history.json`."""
+"""α over a search, as the run's ``history.json`` holds it, and which of its entries a cell has."""
 
 import json
 import math
@@ -14,6 +14,9 @@ FORMAT = "darts_noise.alpha_history/1"
 MAX_BYTES = 1 << 26
 DECIMALS = 5  # `alpha.json` holds the last ones in full
 
+Entry = tuple[int, int]  # row and column of α
+Weights = Mapping[str, Sequence[Sequence[float]]]  # kind → rows, one per edge, of relaxed weights
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -21,13 +24,13 @@ class Moment:
 
     Attributes:
         epoch: from 1.
-        genotype: what α stood for.
-        weights: kind of cell or macro choice → rows, one per edge, of weights.
+        genotype: the genotype that α stood for.
+        weights: kind of cell or macro choice → rows, one per edge, of relaxed weights.
     """
 
     epoch: int
     genotype: Genotype
-    weights: Mapping[str, Sequence[Sequence[float]]]
+    weights: Weights
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class AlphaHistory:
         operations: names of the columns of a cell's α.
         edges: (predecessor, node) of its rows; see `darts_noise.space.spaces.Space.edges`.
         macro: choice → its candidates, as text.
-        moments: by epoch.
+        moments: in the order of their epochs.
     """
 
     operations: tuple[str, ...]
@@ -47,18 +50,21 @@ class AlphaHistory:
     moments: tuple[Moment, ...] = ()
 
     def with_moment(self, moment: Moment) -> "AlphaHistory":
-        """With one more; what came at or after its epoch, of a run that was stopped, is dropped."""
+        """Return the history with one more moment in place of those at and after its epoch.
+
+        A run that was stopped goes on from a checkpoint, so its last epochs may come again.
+        """
         before = tuple(m for m in self.moments if m.epoch < moment.epoch)
         return replace(self, moments=(*before, moment))
 
     def changes(self) -> list[Moment]:
-        """The first moment, and each whose genotype is another than the one before."""
+        """Return the first moment, and each whose genotype differs from the one before."""
         pairs = zip((None, *self.moments), self.moments, strict=False)
         return [now for was, now in pairs if was is None or was.genotype != now.genotype]
 
 
 def to_rows(history: AlphaHistory) -> list[dict[str, Any]]:
-    """As JSON values, the epochs after a head; also what a checkpoint holds of it."""
+    """Return JSON values: a head, then one row per epoch. A checkpoint holds them as well."""
     head = {
         "format": FORMAT,
         "operations": list(history.operations),
@@ -77,7 +83,7 @@ def to_rows(history: AlphaHistory) -> list[dict[str, Any]]:
 
 
 def from_rows(rows: Any) -> AlphaHistory:
-    """What `to_rows` was given, up to the rounding.
+    """Return the history that `to_rows` was given, up to the rounding.
 
     Raises:
         ValueError: the values are no such history.
@@ -97,12 +103,12 @@ def from_rows(rows: Any) -> AlphaHistory:
 
 
 def write_history(path: Path, history: AlphaHistory) -> None:
-    """Writes the file, a line for each epoch, in one step."""
+    """Write the file, a line for each epoch, in one step."""
     write_text(path, "[" + ",\n".join(map(json.dumps, to_rows(history))) + "]\n")
 
 
 def read_history(path: Path) -> AlphaHistory:
-    """The history that a file holds; it is checked, and no code runs from it.
+    """Return the history that a file holds; it is checked, and no code runs from it.
 
     Raises:
         ValueError: not such a file; the message names it.
@@ -114,6 +120,85 @@ def read_history(path: Path) -> AlphaHistory:
         return from_rows(json.loads(path.read_text("utf-8")))
     except (RecursionError, ValueError) as error:
         raise ValueError(f"{path}: not the history of a search: {error}") from None
+
+
+def chosen_entries(
+    genotype: Genotype, operations: Sequence[str], edges: Sequence[tuple[int, int]]
+) -> dict[str, list[list[Entry]]]:
+    """Return the entries of α that a genotype consists of: kind → node → pair → (row, column).
+
+    Args:
+        genotype: found by a search.
+        operations: names of α's columns.
+        edges: (predecessor, node) of α's rows.
+
+    Raises:
+        ValueError: an operation or an edge that the search did not have.
+    """
+    row = {tuple(edge): i for i, edge in enumerate(edges)}
+    column = {name: i for i, name in enumerate(operations)}
+    found = {}
+    for kind, cell in (("normal", genotype.normal), ("reduce", genotype.reduce)):
+        try:
+            found[kind] = [
+                [(row[predecessor, node], column[name]) for name, predecessor in pairs]
+                for node, pairs in enumerate(cell)
+            ]
+        except KeyError as error:
+            raise ValueError(f"{kind}: α has no row or column for {error}") from None
+    return found
+
+
+def strengths(
+    genotype: Genotype,
+    weights: Weights,
+    operations: Sequence[str],
+    edges: Sequence[tuple[int, int]],
+) -> dict[str, list[list[float]]]:
+    """Return the relaxed weight of each operation of the cells, in the form `draw_cells` takes.
+
+    Raises:
+        ValueError: an operation, an edge or a row that the search did not have.
+    """
+    try:
+        return {
+            kind: [[weights[kind][i][j] for i, j in pairs] for pairs in nodes]
+            for kind, nodes in chosen_entries(genotype, operations, edges).items()
+        }
+    except (KeyError, IndexError) as error:
+        raise ValueError(f"weights: no entry for a chosen operation: {error}") from None
+
+
+def edge_label(predecessor: int, node: int) -> str:
+    """Return the name of an edge in a drawing: the inputs are c_{k-2} and c_{k-1}.
+
+    Predecessors count as in a genotype (0 and 1 are the inputs), nodes from 0.
+
+    >>> edge_label(3, 3)
+    '1→3'
+    """
+    if predecessor < 2:
+        return f"$c_{{k-{2 - predecessor}}}$→{node}"
+    return f"{predecessor - 2}→{node}"
+
+
+def edge_name(edge: Sequence[int]) -> str:
+    """Return the name of an edge in words.
+
+    >>> edge_name((1, 0))
+    'input c(k−1) → node 0'
+    """
+    predecessor, node = edge
+    return f"{source_name(predecessor)} → node {node}"
+
+
+def source_name(predecessor: int) -> str:
+    """Return the name of a predecessor in words.
+
+    >>> [source_name(p) for p in (0, 1, 2)]
+    ['input c(k−2)', 'input c(k−1)', 'node 0']
+    """
+    return f"input c(k−{2 - predecessor})" if predecessor < 2 else f"node {predecessor - 2}"
 
 
 def _moment(row: Any) -> Moment:

@@ -1,7 +1,6 @@
 """The result card: the row that a paper would print, as JSON and Markdown.
 
-A new figure is one more key in the card that a script makes, and a line in `TITLES` if the table
-is to show it.
+To show one more figure, add its key to the card that a run makes, and a line to `FIGURES`.
 """
 
 import json
@@ -9,7 +8,8 @@ import math
 import os
 import platform
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,71 +19,98 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from darts_noise.atomic import write_text
-from darts_noise.report.duration import readable_duration
+from darts_noise.train.progress import readable_duration
 
-TITLES = {
-    "dataset": "Data set",
-    "cell": "Cell",
-    "space": "Space",
-    "macro": "Whole network",
-    "channels": "Channels",
-    "num_cells": "Cells",
-    "hypergradient": "Hypergradient",
-    "variants": "Variants",
-    "noise_weight": "λ",
-    "noise_penalty": "Penalty of the search",
-    "noise_family": "Noise family of the search",
-    "test_accuracy": "Test accuracy",
-    "validation_accuracy": "Validation accuracy",
-    "noise_accuracy": "Training-noise accuracy",
-    "selectivity": "Selectivity (steps on noise / on data)",
-    "noise_protocol": "Noise protocol",
-    "noise_grid": "Trainings on noise",
-    "noise_diverged": "Of these, diverged",
-    "positive_control": "Positive control's noise accuracy",
-    "twin_noise_accuracy": "Twin's noise accuracy",
-    "penalty": "Penalty P(α)",
-    "candidates": "Cells measured",
-    "cell_validation_accuracy": "Validation accuracy of the best, alone",
-    "cell_noise_accuracy": "Noise accuracy of the best, alone",
-    "parameters": "Parameters",
-    "multiply_adds": "Multiply-adds",
-    "epochs": "Epochs",
-    "train_samples": "N",
-    "seed": "Seed",
-    "wall_time_s": "Wall time",
-    "hardware": "Hardware",
-    "precision": "Precision",
-    "versions": "Versions",
-}
-ROW = (
-    "test_accuracy",
-    "validation_accuracy",
-    "cell_validation_accuracy",
-    "cell_noise_accuracy",
-    "noise_accuracy",
-    "selectivity",
-    "parameters",
-    "multiply_adds",
-    "epochs",
-    "train_samples",
-    "seed",
-    "wall_time_s",
+
+def percent(value: float) -> str:
+    """Return a share as text.
+
+    >>> percent(0.98765)
+    '98.77 %'
+    """
+    return f"{100 * value:.2f} %"
+
+
+def plain(value: float) -> str:
+    """Return a number as text.
+
+    >>> plain(54330), plain(0.123456)
+    ('54,330', '0.1235')
+    """
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+@dataclass(frozen=True)
+class CardFigure:
+    """How a person reads one figure of the card.
+
+    Attributes:
+        key: its key in ``card.json``.
+        title: its title in ``card.md`` and on the page.
+        number: writes a number as text; other values are written as they are.
+        first: whether it stands on the one line that a command prints at its end.
+        expected: whether the table says "not measured" in place of None; another figure that is
+            None is left out.
+    """
+
+    key: str
+    title: str
+    number: Callable[[float], str] = plain
+    first: bool = False
+    expected: bool = False
+
+
+FIGURES = (
+    CardFigure("dataset", "Data set"),
+    CardFigure("cell", "Cell"),
+    CardFigure("space", "Space"),
+    CardFigure("macro", "Whole network"),
+    CardFigure("channels", "Channels"),
+    CardFigure("num_cells", "Cells"),
+    CardFigure("hypergradient", "Hypergradient"),
+    CardFigure("variants", "Variants"),
+    CardFigure("noise_weight", "λ"),
+    CardFigure("noise_penalty", "Penalty of the search"),
+    CardFigure("noise_family", "Noise family of the search"),
+    CardFigure("test_accuracy", "Test accuracy", percent, first=True, expected=True),
+    CardFigure("validation_accuracy", "Validation accuracy", percent, first=True, expected=True),
+    CardFigure("noise_accuracy", "Training-noise accuracy", percent, first=True, expected=True),
+    CardFigure("selectivity", "Selectivity (steps on noise / on data)", first=True),
+    CardFigure("noise_protocol", "Noise protocol"),
+    CardFigure("noise_grid", "Trainings on noise"),
+    CardFigure("noise_diverged", "Of these, diverged"),
+    CardFigure("positive_control", "Positive control's noise accuracy", percent, expected=True),
+    CardFigure("twin_noise_accuracy", "Twin's noise accuracy", percent),
+    CardFigure("penalty", "Penalty P(α)"),
+    CardFigure("candidates", "Cells measured"),
+    CardFigure(
+        "cell_validation_accuracy", "Validation accuracy of the best, alone", percent, first=True
+    ),
+    CardFigure("cell_noise_accuracy", "Noise accuracy of the best, alone", percent, first=True),
+    CardFigure("parameters", "Parameters", first=True),
+    CardFigure("multiply_adds", "Multiply-adds", first=True),
+    CardFigure("epochs", "Epochs", first=True),
+    CardFigure("train_samples", "N", first=True),
+    CardFigure("seed", "Seed", str, first=True),
+    CardFigure("wall_time_s", "Wall time", readable_duration, first=True),
+    CardFigure("hardware", "Hardware"),
+    CardFigure("precision", "Precision"),
+    CardFigure("versions", "Versions"),
 )
-MEASURED = ("test_accuracy", "validation_accuracy", "noise_accuracy", "positive_control")
-"""Figures that a reader looks for: where one is None, the table says so."""
+"""Every figure that the table shows, in its order; ``card.json`` may hold more."""
+
 PACKAGES = ("darts_noise", "torch", "torchvision", "pytorch-lightning")
 
 
 def count_parameters(net: nn.Module) -> int:
-    """Entries of all parameters, the auxiliary head left out as papers do."""
+    """Return the number of entries of all parameters, without the auxiliary head, as papers do."""
     return sum(
         p.numel() for name, p in net.named_parameters() if "auxiliary" not in name.split(".")
     )
 
 
 def count_multiply_adds(net: nn.Module, image_shape: Sequence[int]) -> int:
-    """Multiply-adds of one image (C, H, W) in eval mode: half of torch's count of FLOPs.
+    """Return the multiply-adds of one image (C, H, W) in eval mode: half of torch's count of FLOPs.
 
     torch counts convolutions and matrix products; biases, pools, norms and activations are not in
     it. The network is left as it was.
@@ -103,7 +130,7 @@ def count_multiply_adds(net: nn.Module, image_shape: Sequence[int]) -> int:
 
 
 def describe_hardware(device: torch.device) -> str:
-    """The GPU's name, or the processor's and the number of cores."""
+    """Return the GPU's name, or the processor's and the number of cores."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     name = platform.processor() or platform.machine()
@@ -115,12 +142,12 @@ def describe_hardware(device: torch.device) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and the packages that decide a result."""
+    """Return the versions of Python and of the packages that decide a result."""
     return {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}}
 
 
 def _version(package: str) -> str:
-    """The installed version; that of ``pyproject.toml`` where this runs from a checkout."""
+    """Return the installed version; in a checkout the one of ``pyproject.toml``."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -133,7 +160,7 @@ def _version(package: str) -> str:
 
 
 def write_card(run: Path, card: Mapping[str, Any]) -> None:
-    """Writes ``card.json`` and ``card.md``, which hold the same figures.
+    """Write ``card.json`` and ``card.md``, which hold the same figures.
 
     A number that is not finite (the loss of a run that diverged) becomes null: JSON has no other.
     """
@@ -143,7 +170,7 @@ def write_card(run: Path, card: Mapping[str, Any]) -> None:
 
 
 def without_diverged(card: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-    """The card of a run whose loss was not finite at the end: these of its figures mean nothing.
+    """Return the card of a run whose loss was not finite at the end: these figures mean nothing.
 
     They become None, are listed under ``diverged``, and are shown by that word.
     """
@@ -151,43 +178,39 @@ def without_diverged(card: Mapping[str, Any], keys: Sequence[str]) -> dict[str, 
 
 
 def shown_figures(card: Mapping[str, Any]) -> dict[str, str]:
-    """The card as a person reads it: key → text, in the order of `TITLES`."""
+    """Return the card as a person reads it: title → text, in the order of `FIGURES`."""
+    diverged = card.get("diverged", ())
     return {
-        key: " ".join(_cell(card, key).split())
-        for key in TITLES
-        if key in card
-        and (card[key] is not None or key in MEASURED or key in card.get("diverged", ()))
+        figure.title: " ".join(_text(figure, card).split())
+        for figure in FIGURES
+        if figure.key in card
+        and (card[figure.key] is not None or figure.expected or figure.key in diverged)
     }
 
 
 def markdown(card: Mapping[str, Any]) -> str:
-    """The card as a table of two columns."""
-    figures = shown_figures(card)
-    rows = ["| " + TITLES[key] + " | " + figures[key].replace("|", "\\|") + " |" for key in figures]
+    """Return the card as a table of two columns."""
+    escaped = {title: text.replace("|", "\\|") for title, text in shown_figures(card).items()}
+    rows = [f"| {title} | {text} |" for title, text in escaped.items()]
     return "\n".join(["| | |", "|---|---|", *rows]) + "\n"
 
 
 def row(card: Mapping[str, Any]) -> str:
-    """The figures that a person reads first, on one line."""
-    return " | ".join(f"{TITLES[k]} {_cell(card, k)}" for k in ROW if k in card)
+    """Return the figures that a person reads first, on one line."""
+    first = (figure for figure in FIGURES if figure.first and figure.key in card)
+    return " | ".join(f"{figure.title} {_text(figure, card)}" for figure in first)
 
 
-def _cell(card: Mapping[str, Any], key: str) -> str:
-    return "diverged" if key in card.get("diverged", ()) else _shown(key, card[key])
-
-
-def _shown(key: str, value: Any) -> str:
+def _text(figure: CardFigure, card: Mapping[str, Any]) -> str:
+    value = card[figure.key]
+    if figure.key in card.get("diverged", ()):
+        return "diverged"
     if value is None:
         return "not measured"
     if isinstance(value, Mapping):
         return ", ".join(_entry(k, v) for k, v in value.items())
-    if isinstance(value, str | bool) or key == "seed":
-        return str(value)
-    if key.endswith("accuracy"):
-        return f"{100 * value:.2f} %"
-    if key == "wall_time_s":
-        return readable_duration(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return figure.number(value) if number else str(value)
 
 
 def _entry(key: str, value: Any) -> str:
@@ -198,7 +221,7 @@ def _entry(key: str, value: Any) -> str:
 
 
 def finite(value: Any) -> Any:
-    """The same JSON value with null in place of every number that is not finite."""
+    """Return the same JSON value with null in place of every number that is not finite."""
     if isinstance(value, Mapping):
         return {key: finite(v) for key, v in value.items()}
     if isinstance(value, list | tuple):

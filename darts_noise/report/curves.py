@@ -1,20 +1,91 @@
-"""Curves of a run, drawn from its `metrics.csv`: loss, accuracy, penalty, entropy, shares.
+"""The curves of a run, drawn from its ``metrics.csv``: loss, accuracy, penalty, entropy, shares.
 
-What there is to draw is in `panels.py`; this file sets the panels on a page.
+A panel is drawn where the figures have something for it. To plot another column, add a line to
+`LINES`; the columns `alpha/entropy_<kind>` and `share/<kind>/<candidate>` are found by their names.
+The operations of a cell are stacked areas, the few candidates of a macro choice are lines.
 """
 
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
-from darts_noise.report.metrics_series import read_metrics
-from darts_noise.report.panels import draw_panel, epochs_of, make_panels
-from darts_noise.report.style import RC
+from darts_noise.report.metrics import Series, read_metrics
+from darts_noise.report.style import OKABE_ITO, RC, explain_operations, looks
+from darts_noise.space.macro import MACRO
 
 PANEL_WIDTH, PANEL_HEIGHT = 2.6, 1.9  # inches
 MOST_IN_A_ROW = 4
 LEGEND_SHARE = 0.45  # of a panel's width
+MOST_BESIDE = 4  # lines whose legend finds room beside them
+CHANCE_COLOUR = "#555555"
+
+Look = tuple[str, Any]  # colour; a name of a line style, or (offset, dashes)
+Lines = dict[str, tuple[Series, Look]]  # by the name in the legend
+
+TRAIN, VALIDATION, NOISE = (
+    (OKABE_ITO["blue"], "-"),
+    (OKABE_ITO["green"], "--"),
+    (OKABE_ITO["vermillion"], "-."),
+)
+LINES: dict[str, tuple[tuple[str, str, Look], ...]] = {
+    "loss": (
+        ("train/loss", "train", TRAIN),
+        ("val/loss", "validation", VALIDATION),
+        ("noise/loss", "noise", NOISE),
+    ),
+    "accuracy": (
+        ("train/accuracy", "train", TRAIN),
+        ("val/accuracy", "validation", VALIDATION),
+        ("noise/accuracy", "noise", NOISE),
+    ),
+    "penalty": (("noise/penalty", "P(α)", (OKABE_ITO["vermillion"], "-")),),
+}
+"""Title of a panel → column, name in the legend and look of each of its lines."""
+COMPARED = {
+    "val/accuracy": "validation accuracy",
+    "noise/accuracy": "noise accuracy",
+    "noise/penalty": "penalty",
+    "train/loss": "training loss",
+    "noise/loss": "noise loss",
+    "alpha/entropy_normal": "entropy of α (nats): normal",
+    "alpha/entropy_reduce": "entropy of α (nats): reduce",
+}
+"""Column by which runs are compared → title of its panel."""
+ENTROPY, SHARE = "alpha/entropy_", "share/"
+ENTROPY_TITLE = "entropy of α (nats)"
+OTHER_LOOKS: tuple[Look, ...] = (
+    (OKABE_ITO["blue"], "-"),
+    (OKABE_ITO["vermillion"], "--"),
+    (OKABE_ITO["green"], "-."),
+    (OKABE_ITO["purple"], ":"),
+    (OKABE_ITO["black"], (0, (6.0, 1.2, 1.2, 1.2, 1.2, 1.2))),
+)
+"""Of lines whose names are not known beforehand: one for each kind of row that α may have."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One of the small multiples.
+
+    Attributes:
+        title: what is drawn; empty for a panel that is a legend only.
+        draw: fills empty axes.
+        series: what is drawn, by its name in the legend.
+    """
+
+    title: str
+    draw: Callable[[Axes], None]
+    series: Mapping[str, Series] = field(default_factory=dict)
 
 
 def draw_curves(
@@ -55,7 +126,7 @@ def draw_curves(
 
 
 def row_lengths(count: int) -> list[int]:
-    """How many panels stand in each row: as even as can be, the fuller rows first.
+    """Return how many panels stand in each row: as even as can be, the fuller rows first.
 
     >>> [row_lengths(count) for count in (0, 2, 5, 7, 10)]
     [[1], [2], [3, 2], [4, 3], [4, 3, 3]]
@@ -63,3 +134,177 @@ def row_lengths(count: int) -> list[int]:
     rows = max(1, -(-count // MOST_IN_A_ROW))
     least, more = divmod(count, rows)
     return [max(1, least + (row < more)) for row in range(rows)]
+
+
+def make_panels(series: Mapping[str, Series], num_classes: int | None = None) -> list[Panel]:
+    """Make the panels for the columns of a ``metrics.csv``, in the order of a page.
+
+    `num_classes` is C of `draw_curves`.
+    """
+    panels: dict[str, Lines] = {
+        title: {name: (series[column], look) for column, name, look in columns if column in series}
+        for title, columns in LINES.items()
+    }
+    kinds = [name.removeprefix(ENTROPY) for name in series if name.startswith(ENTROPY)]
+    cells_first = sorted(kinds, key=lambda kind: kind in MACRO)
+    panels[ENTROPY_TITLE] = {
+        kind: (series[ENTROPY + kind], look) for kind, look in _looks_of(cells_first).items()
+    }
+    shares: dict[str, dict[str, Series]] = {}
+    for column, points in series.items():
+        kind, _, candidate = column.removeprefix(SHARE).partition("/")
+        if column.startswith(SHARE) and candidate:
+            shares.setdefault(kind, {})[candidate] = points
+    for kind in [kind for kind in shares if kind in MACRO]:
+        of_kind = shares.pop(kind)
+        panels[f"share: {kind}"] = {c: (of_kind[c], look) for c, look in _looks_of(of_kind).items()}
+    found = [_line_panel(title, lines, num_classes) for title, lines in panels.items() if lines]
+    # Kinds of cell with the same operations need one legend between them; it has a panel.
+    kinds = list(shares)
+    explained = {k for k, then in pairwise(kinds) if set(shares[k]) != set(shares[then])}
+    explained.update(kinds[-1:])
+    for kind, operations in shares.items():
+        areas = partial(draw_areas, shares=operations)
+        found.append(Panel(f"operation share: {kind}", areas, operations))
+        if kind in explained:
+            found.append(Panel("", partial(explain_operations, look=looks(operations))))
+    return found
+
+
+def make_comparison(runs: Mapping[str, Mapping[str, Series]]) -> list[Panel]:
+    """Make panels with a line for each run, and one with the legend for all of them.
+
+    Args:
+        runs: name → its series.
+    """
+    found, look = [], _looks_of(runs)
+    for column, title in COMPARED.items():
+        lines = {n: (runs[n][column], look[n]) for n in runs if runs[n].get(column)}
+        if lines:
+            found.append(_line_panel(title, lines, legend=False))
+    if found:
+        found.append(Panel("", partial(_explain_lines, look=look)))
+    return found
+
+
+def epochs_of(panels: Sequence[Panel]) -> tuple[float, float]:
+    """Return the first and the last epoch that any of the panels shows."""
+    epochs = [epoch for p in panels for points in p.series.values() for epoch, _ in points]
+    return min(epochs, default=0.0), max(epochs, default=0.0)
+
+
+def draw_panel(axes: Axes, panel: Panel, epochs: tuple[float, float]) -> None:
+    """Fill the axes with a panel that shows these epochs, from the first to the last."""
+    if panel.title:
+        axes.set_title(panel.title, weight="bold", loc="left")
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+        first, last = epochs
+        axes.set_xlim((first, last) if last > first else (first - 0.5, first + 0.5))
+    panel.draw(axes)
+
+
+def draw_areas(axes: Axes, shares: Mapping[str, Series]) -> None:
+    """Stack the shares of operations in the order of `looks`; a missing share counts as 0."""
+    look = looks(shares)
+    tables = {name: dict(shares[name]) for name in look}
+    epochs = sorted({epoch for table in tables.values() for epoch in table})
+    heights = [
+        [value if math.isfinite(value := table.get(epoch, 0.0)) else 0.0 for epoch in epochs]
+        for table in tables.values()
+    ]
+    if len(epochs) == 1:  # an area of no width would not be seen
+        epochs, heights = [epochs[0] - 0.5, epochs[0] + 0.5], [row * 2 for row in heights]
+    areas = axes.stackplot(epochs, heights, labels=list(tables), linewidth=0.4, edgecolor="white")
+    for area, (colour, hatch) in zip(areas, look.values(), strict=True):
+        area.set_facecolor(colour)
+        area.set_hatch(hatch)
+    axes.set_ylim(0.0, max(map(sum, zip(*heights, strict=True))) or 1.0)
+
+
+def _looks_of(names: Iterable[str]) -> dict[str, Look]:
+    """Give each name a look of its own, as long as there are any."""
+    count = len(OTHER_LOOKS)
+    return {
+        name: (OTHER_LOOKS[i % count][0], OTHER_LOOKS[(i + i // count) % count][1])
+        for i, name in enumerate(names)
+    }
+
+
+def _line_panel(title: str, lines: Lines, classes: int | None = None, legend: bool = True) -> Panel:
+    draw = partial(_draw_lines, title=title, lines=lines, classes=classes, legend=legend)
+    return Panel(title, draw, {name: points for name, (points, _) in lines.items()})
+
+
+def _draw_lines(axes: Axes, title: str, lines: Lines, classes: int | None, legend: bool) -> None:
+    for i, (name, (points, (colour, style))) in enumerate(lines.items()):
+        epochs, values = zip(*points, strict=True)
+        marker = "o" if len(values) == 1 else None  # a line of one point would not be seen
+        axes.plot(
+            epochs,
+            [value if math.isfinite(value) else math.nan for value in values],
+            linestyle=style,
+            color=colour,
+            label=name,
+            marker=marker,
+            markersize=max(3, 8 - 2.5 * i),  # equal points stand one inside the other
+            linewidth=1.2,
+            clip_on=marker is None,
+        )
+    _scale(axes, title, [value for points, _ in lines.values() for _, value in points], classes)
+    many = len(lines) > MOST_BESIDE
+    if many and legend:  # the legend needs room above the lines
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high + 0.5 * (high - low))
+    if len(lines) > 1 and legend:
+        axes.legend(
+            handlelength=2.6,
+            labelspacing=0.2,
+            ncols=2 if many else 1,
+            columnspacing=1.0,
+            frameon=True,
+            framealpha=0.9,
+            edgecolor="none",
+            borderpad=0.2,
+        )
+
+
+def _explain_lines(axes: Axes, look: Mapping[str, Look]) -> None:
+    """Fill an empty panel with the legend."""
+    axes.set_axis_off()
+    handles = [
+        Line2D([], [], color=colour, linestyle=style, linewidth=1.2, label=name)
+        for name, (colour, style) in look.items()
+    ]
+    axes.legend(handles=handles, loc="center left", handlelength=2.6)
+
+
+def _scale(axes: Axes, title: str, values: Sequence[float], classes: int | None) -> None:
+    """Set the range of the values, by what they are, and draw the line of a guess."""
+    highest = max(filter(math.isfinite, values), default=0.0)
+    chance = None
+    if title.endswith("loss"):
+        chance = None if classes is None else math.log(classes)
+    elif title.endswith("accuracy"):
+        whole = 100.0 if highest > 1.5 else 1.0  # per cent or a fraction
+        axes.set_ylim(-0.03 * whole, 1.03 * whole)
+        chance = None if classes is None else whole / classes
+    elif title.startswith(ENTROPY_TITLE):  # from 0, an α that has decided
+        axes.set_ylim(0.0, 1.08 * max(axes.get_ylim()[1], 0.1))
+    else:  # a share; or a penalty, whose logarithmic form goes beyond 1
+        axes.set_ylim(-0.03 * max(1.0, highest), 1.03 * max(1.0, highest))
+    if chance is not None:
+        # Named at its end, where no legend need stand over it.
+        axes.axhline(chance, color=CHANCE_COLOUR, linestyle=":", linewidth=1.0, zorder=1)
+        axes.annotate(
+            "chance",
+            (1.0, chance),
+            xycoords=axes.get_yaxis_transform(),
+            xytext=(0.0, 1.0),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            size=6.5,
+            color=CHANCE_COLOUR,
+            bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.3},
+        )

@@ -4,9 +4,8 @@ One map per kind of cell, side by side, on one common scale from 0; macro choice
 change the size or when the numbers are written into the squares, change the constants below.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
@@ -15,8 +14,8 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from darts_noise.report.chosen import chosen_entries
-from darts_noise.report.style import RC, text_width
+from darts_noise.report.alpha_history import Entry, Weights, chosen_entries, edge_label
+from darts_noise.report.style import RC, axes_at, text_width, write_title
 from darts_noise.space.genotype import Genotype
 
 COLOUR_MAP = "cividis"  # perceptually uniform, and the same to colour-blind readers
@@ -27,53 +26,39 @@ PAD, BAR_WIDTH, ABOVE = 0.08, 0.1, 0.24
 DARK = 0.5  # share of the scale below which a square is dark, and what is written on it white
 
 
-def edge_label(predecessor: int, node: int) -> str:
-    """Name of an edge: predecessors count as in a genotype (0 and 1 are the inputs), nodes from 0.
-
-    >>> edge_label(3, 3)
-    '1→3'
-    """
-    if predecessor < 2:
-        return f"$c_{{k-{2 - predecessor}}}$→{node}"
-    return f"{predecessor - 2}→{node}"
-
-
 @dataclass(frozen=True)
 class _Map:
-    """One map before it is placed."""
+    """One map before it is placed; its sizes are in inches."""
 
     title: str
     table: np.ndarray  # (rows, columns)
     rows: Sequence[str]
     columns: Sequence[str]
-    chosen: Sequence[tuple[int, int]]
+    chosen: Sequence[Entry]
 
     @property
     def left(self) -> float:
-        """Inches that the names of the rows take."""
-        return (
-            PAD
-            + 0.06
-            + max((text_width(name, NAME_TEXT) for name in self.rows if name), default=0.0)
-        )
+        """Width of the names of the rows."""
+        widest = max((text_width(name, NAME_TEXT) for name in self.rows if name), default=0.0)
+        return PAD + 0.06 + widest
 
     @property
     def below(self) -> float:
-        """Inches that the names of the columns take."""
+        """Height of the names of the columns."""
         return 0.12 + max(text_width(name, NAME_TEXT) for name in self.columns)
-
-    def room(self, square: float) -> float:
-        """Inches of the squares; a map of one or two still needs room for its own title."""
-        return max(float(self.table.shape[1]) * square, text_width(self.title, 8.0) * 1.15)
 
     @property
     def height(self) -> float:
-        """Inches of the squares."""
-        return float(self.table.shape[0]) * SQUARE_HEIGHT
+        """Height of the squares."""
+        return len(self.rows) * SQUARE_HEIGHT
+
+    def room(self, square: float) -> float:
+        """Return the width of the squares; a map of one or two still needs room for its title."""
+        return max(len(self.columns) * square, text_width(self.title, 8.0) * 1.15)
 
 
 def draw_alpha(
-    weights: Mapping[str, Sequence[Sequence[float]]],
+    weights: Weights,
     operations: Sequence[str],
     edges: Sequence[tuple[int, int]],
     title: str | None = None,
@@ -84,167 +69,121 @@ def draw_alpha(
     """Draw the weights of each kind of cell side by side, and below them those of macro choices.
 
     Args:
-        weights: kind → rows, one per edge, each with one weight per operation. A kind with another
-            number of rows or columns is drawn with numbered rows or columns.
+        weights: kind → rows, one per edge, each with one weight per operation.
         operations: names of the columns.
         edges: (predecessor, node) of each row: predecessors 0 and 1 are the inputs and 2 is node 0;
             nodes count from 0.
         title: a line above the maps.
-        macro: the kinds that are macro choices, each with the names of its candidates.
+        macro: the kinds that are macro choices, each with the names of its candidates: they have
+            one row.
         genotype: whose operations get a frame, such as the one that was read from these weights.
 
     Raises:
-        ValueError: nothing to draw, a weight that is negative or not finite, or a genotype with an
-            operation or an edge that is not there.
+        ValueError: nothing to draw, rows of another shape, a weight that is negative or not finite,
+            or a genotype with an operation or an edge that is not there.
     """
     if not weights:
         raise ValueError("weights: expected at least one kind of cell, got none")
     macro = macro or {}
-    maps = {
-        kind: _map(kind, rows, macro.get(kind, operations), edges, kind in macro)
-        for kind, rows in weights.items()
-    }
+    chosen: dict[str, list[Entry]] = {}
     if genotype is not None:
         for kind, nodes in chosen_entries(genotype, operations, edges).items():
-            if kind in maps:
-                entries = [entry for pairs in nodes for entry in pairs]
-                maps[kind] = replace(maps[kind], chosen=entries)
+            chosen[kind] = [entry for pairs in nodes for entry in pairs]
         for kind, names in macro.items():
-            if kind in maps and str(genotype.choice(kind)) in names:
-                at = list(names).index(str(genotype.choice(kind)))
-                maps[kind] = replace(maps[kind], chosen=[(0, at)])
-    bands = [
-        band
-        for band in (
-            [m for kind, m in maps.items() if kind not in macro],
-            [m for kind, m in maps.items() if kind in macro],
-        )
-        if band
-    ]
-    top_value = max(float(np.nanmax(m.table)) for m in maps.values()) or 1.0
+            value = str(genotype.choice(kind))
+            chosen[kind] = [(0, column) for column, name in enumerate(names) if name == value]
+    labels = [edge_label(*edge) for edge in edges]
+    bands: list[list[_Map]] = [[], []]  # the cells; the macro choices
+    for kind, rows in weights.items():
+        # The title of a macro choice names its one row.
+        names, columns = ([""], macro[kind]) if kind in macro else (labels, operations)
+        table = _table(kind, rows, (len(names), len(columns)))
+        drawn = _Map(kind, table, names, columns, chosen.get(kind, ()))
+        bands[kind in macro].append(drawn)
+    bands = [band for band in bands if band]
+    highest = max(float(m.table.max()) for band in bands for m in band) or 1.0
 
-    fixed = max(sum(m.left for m in band) for band in bands) + 3 * PAD + BAR_WIDTH + 0.35
-    count = max(sum(m.table.shape[1] for m in band) for band in bands)
-    square = min(SQUARE_WIDTH, max(LEAST_SQUARE_WIDTH, (TARGET_WIDTH - fixed) / count))
+    beside = 3 * PAD + BAR_WIDTH + 0.35  # of the colour bar
+    names_width = max(sum(m.left for m in band) for band in bands)
+    count = max(sum(len(m.columns) for m in band) for band in bands)
+    square = (TARGET_WIDTH - (names_width + beside)) / count
+    square = min(SQUARE_WIDTH, max(LEAST_SQUARE_WIDTH, square))
     tall = [max(m.height for m in band) + max(m.below for m in band) + ABOVE for band in bands]
     wide = max(sum(m.left + m.room(square) for m in band) for band in bands)
-    width = wide + 3 * PAD + BAR_WIDTH + 0.35
-    heading = 0.24 if title else 0.0
-    height = heading + sum(tall)
-    written = square > text_width(".00", NUMBER_TEXT) + 0.05
-
+    top = sum(tall)
     with matplotlib.rc_context(RC):
-        figure = Figure(figsize=(width, height))
-        if title:
-            figure.text(
-                0.5, 1 - 0.06 / height, title, ha="center", va="top", size=9.0, weight="bold"
-            )
-        top = height - heading
+        figure = Figure(figsize=(wide + beside, top + (0.24 if title else 0.0)))
+        write_title(figure, title)
+        bar_height = min(max(m.height for m in bands[0]), 1.6)
+        bar_place = (wide + 2 * PAD, top - ABOVE - bar_height, BAR_WIDTH, bar_height)
         for band, room in zip(bands, tall, strict=True):
             x = 0.0
             for drawn in band:
                 x += drawn.left
-                across = drawn.table.shape[1] * square
-                bottom = top - ABOVE - drawn.height
-                axes = figure.add_axes(
-                    (x / width, bottom / height, across / width, drawn.height / height)
-                )
-                mesh = _paint(axes, drawn, top_value, written)
+                across = len(drawn.columns) * square
+                axes = axes_at(figure, x, top - ABOVE - drawn.height, across, drawn.height)
+                mesh = _paint(axes, drawn, highest)
+                if square > text_width(".00", NUMBER_TEXT) + 0.05:
+                    _write_numbers(axes, drawn.table, highest)
                 x += drawn.room(square)
             top -= room
-        tallest = max(m.height for m in bands[0])
-        bar_height = min(tallest, 1.6)
-        bar = figure.add_axes(
-            (
-                (wide + 2 * PAD) / width,
-                (height - heading - ABOVE - bar_height) / height,
-                BAR_WIDTH / width,
-                bar_height / height,
-            )
-        )
+        bar = axes_at(figure, *bar_place)
         figure.colorbar(mesh, cax=bar).outline.set_visible(False)
         bar.tick_params(length=2, pad=2, labelsize=6.0)
         bar.locator_params(axis="y", nbins=4 if bar_height > 0.5 else 1)
     return figure
 
 
-def _map(
-    kind: str,
-    rows: Sequence[Sequence[float]],
-    columns: Sequence[str],
-    edges: Sequence[tuple[int, int]],
-    macro: bool,
-) -> _Map:
-    table = _table(kind, rows)
-    height, width = table.shape
-    names = [edge_label(*edge) for edge in edges] if height == len(edges) else None
-    if macro:  # one row, which the title names
-        names = [""] * height
-    return _Map(
-        kind,
-        table,
-        rows=names or [str(i) for i in range(height)],
-        columns=columns if len(columns) == width else [f"choice {i}" for i in range(width)],
-        chosen=(),
-    )
+def _table(kind: str, rows: Sequence[Sequence[float]], shape: tuple[int, int]) -> np.ndarray:
+    if [len(row) for row in rows] != [shape[1]] * shape[0]:
+        raise ValueError(f"weights[{kind!r}]: expected {shape[0]} rows of {shape[1]} weights")
+    table = np.array(rows, dtype=float)
+    for i, row in enumerate(table):
+        if not (np.isfinite(row) & (row >= 0)).all():
+            raise ValueError(
+                f"weights[{kind!r}], row {i}: expected finite weights from 0, got {row.tolist()}"
+            )
+    return table
 
 
-def _paint(axes: Axes, drawn: _Map, top_value: float, written: bool) -> QuadMesh:
-    table = drawn.table
-    height, width = table.shape
+def _paint(axes: Axes, drawn: _Map, highest: float) -> QuadMesh:
+    height, width = drawn.table.shape
     mesh = axes.pcolormesh(  # squares that stay vectors, edges painted so that no seam shows
         np.arange(width + 1) - 0.5,
         np.arange(height + 1) - 0.5,
-        table,
+        drawn.table,
         cmap=COLOUR_MAP,
         vmin=0.0,
-        vmax=top_value,
+        vmax=highest,
         edgecolors="face",
         linewidth=0.2,
     )
     axes.invert_yaxis()
     axes.set_title(drawn.title, weight="bold", pad=4.0, loc="left")
-    axes.set_xticks(range(table.shape[1]), drawn.columns, rotation=90, size=NAME_TEXT)
-    axes.set_yticks(range(table.shape[0]), drawn.rows, size=NAME_TEXT)
+    axes.set_xticks(range(width), drawn.columns, rotation=90, size=NAME_TEXT)
+    axes.set_yticks(range(height), drawn.rows, size=NAME_TEXT)
     axes.tick_params(length=0, pad=2.5)
     axes.spines[:].set_visible(False)
-    if written:
-        for (row, column), weight in np.ndenumerate(table):
-            if not math.isnan(weight):
-                axes.text(
-                    column,
-                    row,
-                    _short(weight),
-                    ha="center",
-                    va="center",
-                    size=NUMBER_TEXT,
-                    color="white" if weight < DARK * top_value else "black",
-                )
     for row, column in drawn.chosen:
         frame = Rectangle((column - 0.45, row - 0.42), 0.9, 0.84, fill=False, linewidth=1.2)
-        frame.set_edgecolor("white" if table[row, column] < DARK * top_value else "black")
+        frame.set_edgecolor(_readable_on(drawn.table[row, column], highest))
         axes.add_patch(frame)
     return mesh
 
 
-def _table(kind: str, rows: Sequence[Sequence[float]]) -> np.ndarray:
-    """Rows as one array, short ones filled with NaN (drawn blank)."""
-    width = max((len(row) for row in rows), default=0)
-    if width == 0:
-        raise ValueError(f"weights[{kind!r}]: expected at least one weight, got none")
-    table = np.full((len(rows), width), np.nan)
-    for i, row in enumerate(rows):
-        for j, weight in enumerate(row):
-            if not (math.isfinite(weight) and weight >= 0):
-                raise ValueError(
-                    f"weights[{kind!r}], row {i}: expected finite weights from 0, got {weight}"
-                )
-            table[i, j] = weight
-    return table
+def _write_numbers(axes: Axes, table: np.ndarray, highest: float) -> None:
+    for (row, column), weight in np.ndenumerate(table):
+        colour = _readable_on(weight, highest)
+        text = _short(weight)
+        axes.text(column, row, text, ha="center", va="center", size=NUMBER_TEXT, color=colour)
+
+
+def _readable_on(weight: float, highest: float) -> str:
+    return "white" if weight < DARK * highest else "black"
 
 
 def _short(weight: float) -> str:
-    """Two decimals in the least room: .07, 1.0.
+    """Return two decimals in the least room: .07, 1.0.
 
     >>> _short(0.07), _short(0.999)
     ('.07', '1.0')

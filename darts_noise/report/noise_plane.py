@@ -19,22 +19,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from darts_noise.report.style import OKABE_ITO, RC, text_width
+from darts_noise.report.style import OKABE_ITO, RC, axes_at, text_width, write_title
 
 CURVE_COLOURS = tuple(
     OKABE_ITO[name] for name in ("blue", "vermillion", "green", "purple", "orange", "sky")
 )
 CURVE_MARKERS = "osD^vP"
-CONTROL_COLOUR, CHANCE_COLOUR = "#555555", "#555555"
+CONTROL_COLOUR, CHANCE_COLOUR, JOIN_COLOUR = "#555555", "#555555", "#B4B4B4"
 PLANE_WIDTH, PLANE_HEIGHT = 4.2, 3.4  # inches, of the axes
 LABEL_TEXT, LABEL_HEIGHT = 7.0, 0.15  # points; inches from one label to the next
 LEFT, BELOW, ABOVE, LEADER, PAD = 0.55, 0.45, 0.3, 0.35, 0.08  # inches around the axes
 HEADING = "test and noise accuracy, mean ± deviation"
 
+Pair = tuple[float, float]  # test accuracy, noise accuracy
+Style = tuple[str, str]  # colour, marker
+
 
 @dataclass(frozen=True)
 class NetworkPoint:
-    """One network, or one setting of a search, with what each of its seeds came to.
+    """One network, or one setting of a search, with the accuracies of each of its seeds.
 
     Attributes:
         name: as it is written beside the point.
@@ -45,38 +48,38 @@ class NetworkPoint:
     """
 
     name: str
-    seeds: Sequence[tuple[float, float]]
+    seeds: Sequence[Pair]
     curve: str | None = None
 
     @property
-    def measured(self) -> list[tuple[float, float]]:
+    def measured(self) -> list[Pair]:
         """The seeds that have both figures."""
         return [seed for seed in self.seeds if all(map(math.isfinite, seed))]
 
     @property
-    def n(self) -> int:
-        """How many these are."""
-        return len(self.measured)
+    def mean(self) -> Pair:
+        """Mean over the measured seeds, of which there is at least one."""
+        test, noise = zip(*self.measured, strict=True)
+        return statistics.fmean(test), statistics.fmean(noise)
 
     @property
-    def test_accuracy(self) -> float:
-        """Mean over the seeds; NaN without one."""
-        return _mean([test for test, _ in self.measured])
+    def deviation(self) -> Pair | None:
+        """Standard deviation over the measured seeds (n − 1); None for fewer than two."""
+        if len(self.measured) < 2:
+            return None
+        test, noise = zip(*self.measured, strict=True)
+        return statistics.stdev(test), statistics.stdev(noise)
 
     @property
-    def noise_accuracy(self) -> float:
-        """Mean over the seeds; NaN without one."""
-        return _mean([noise for _, noise in self.measured])
-
-    @property
-    def test_deviation(self) -> float | None:
-        """Standard deviation over the seeds (n − 1); None for fewer than two."""
-        return _deviation([test for test, _ in self.measured])
-
-    @property
-    def noise_deviation(self) -> float | None:
-        """Standard deviation over the seeds (n − 1); None for fewer than two."""
-        return _deviation([noise for _, noise in self.measured])
+    def label(self) -> str:
+        """The name with the figures: ``λ = 1: 98.27 ± 0.04, 33.1 ± 4.0 (n = 3)``, in per cent."""
+        shown = [
+            f"{100 * mean:.{digits}f}" + (f" ± {100 * spread:.{digits}f}" if self.deviation else "")
+            for mean, spread, digits in zip(
+                self.mean, self.deviation or self.mean, (2, 1), strict=True
+            )
+        ]
+        return f"{self.name}: {', '.join(shown)} (n = {len(self.measured)})"
 
 
 def draw_noise_plane(
@@ -98,22 +101,20 @@ def draw_noise_plane(
         for seed in point.measured:
             if not all(0 <= value <= 1 for value in seed):
                 raise ValueError(f"points[{point.name!r}]: expected 0 to 1, got {seed}")
-    drawn = [point for point in points if point.n]
-    missing = [point.name for point in points if not point.n]
-    labels = [_label(point) for point in drawn]
-    room = max(text_width(label, LABEL_TEXT) for label in [HEADING, *labels])
+    drawn = [point for point in points if point.measured]
+    missing = [point.name for point in points if not point.measured]
+    room = max(text_width(text, LABEL_TEXT) for text in [HEADING, *(p.label for p in drawn)])
     above = ABOVE + (0.22 if title else 0.0)
     below = BELOW + (0.16 if missing else 0.0)
     tall = max(PLANE_HEIGHT, LABEL_HEIGHT * len(drawn))
     width = LEFT + PLANE_WIDTH + LEADER + room + PAD
     height = below + tall + above
+    of_curves = zip(cycle(CURVE_COLOURS), cycle(CURVE_MARKERS), strict=False)
+    styles = [(CONTROL_COLOUR, "s") if p.curve is None else next(of_curves) for p in drawn]
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(width, height))
-        axes = figure.add_axes((LEFT / width, below / height, PLANE_WIDTH / width, tall / height))
-        if title:
-            figure.text(
-                0.5, 1 - 0.06 / height, title, ha="center", va="top", size=9.0, weight="bold"
-            )
+        axes = axes_at(figure, LEFT, below, PLANE_WIDTH, tall)
+        write_title(figure, title)
         if missing:
             names = f"not measured: {', '.join(missing)}"
             figure.text(PAD / width, 0.05 / height, names, size=LABEL_TEXT, color=CONTROL_COLOUR)
@@ -122,31 +123,18 @@ def draw_noise_plane(
         axes.set_ylim(-2.0, 102.0)
         axes.xaxis.set_major_locator(MaxNLocator(6))
         if chance is not None:
-            axes.axhline(100 * chance, color=CHANCE_COLOUR, linestyle=":", linewidth=1.0, zorder=1)
-            # Below the line, where no network is, unless the line lies on the axis.
-            below_line = chance > 0.05
-            axes.annotate(
-                f"chance {100 * chance:.1f} %",
-                (0.0, 100 * chance),
-                (3.0, -2.0 if below_line else 2.0),
-                xycoords=("axes fraction", "data"),
-                textcoords="offset points",
-                va="top" if below_line else "bottom",
-                size=LABEL_TEXT,
-                color=CHANCE_COLOUR,
-            )
-        styles = _styles(drawn)
+            _draw_chance(axes, chance)
         _join_means(axes, drawn)
-        for point, (colour, marker) in zip(drawn, styles, strict=True):
-            _draw_star(axes, point, colour, marker)
+        for point, style in zip(drawn, styles, strict=True):
+            _draw_star(axes, point, style)
         axes.margins(x=0.06)
         axes.autoscale_view(scaley=False)
-        _write_labels(axes, drawn, labels, styles, LABEL_HEIGHT / tall)
+        _write_labels(axes, drawn, styles, LABEL_HEIGHT / tall)
     return figure
 
 
 def spread(wanted: Sequence[float], gap: float) -> list[float]:
-    """Positions in [0, 1] near the wanted ones, in their order and at least `gap` apart.
+    """Return positions in [0, 1] near the wanted ones, in their order and at least `gap` apart.
 
     They leave [0, 1] only where so many do not fit into it.
 
@@ -167,20 +155,42 @@ def spread(wanted: Sequence[float], gap: float) -> list[float]:
     return [positions[i] for i in range(len(wanted))]
 
 
-def _styles(points: Sequence[NetworkPoint]) -> list[tuple[str, str]]:
-    """(colour, marker) of each: those of curves differ, all controls are the same."""
-    of_curves = zip(cycle(CURVE_COLOURS), cycle(CURVE_MARKERS), strict=False)
-    return [(CONTROL_COLOUR, "s") if point.curve is None else next(of_curves) for point in points]
+def _percent(pair: Pair) -> Pair:
+    return 100 * pair[0], 100 * pair[1]
 
 
-def _draw_star(axes: Axes, point: NetworkPoint, colour: str, marker: str) -> None:
-    mean = (100 * point.test_accuracy, 100 * point.noise_accuracy)
+def _draw_chance(axes: Axes, chance: float) -> None:
+    """Draw the line of the best constant answer."""
+    axes.axhline(100 * chance, color=CHANCE_COLOUR, linestyle=":", linewidth=1.0, zorder=1)
+    # Named below the line, where no network is, unless the line lies on the axis.
+    below_line = chance > 0.05
+    axes.annotate(
+        f"chance {100 * chance:.1f} %",
+        (0.0, 100 * chance),
+        (3.0, -2.0 if below_line else 2.0),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        va="top" if below_line else "bottom",
+        size=LABEL_TEXT,
+        color=CHANCE_COLOUR,
+    )
+
+
+def _join_means(axes: Axes, points: Sequence[NetworkPoint]) -> None:
+    for curve in dict.fromkeys(point.curve for point in points if point.curve is not None):
+        test, noise = zip(*(_percent(p.mean) for p in points if p.curve == curve), strict=True)
+        axes.plot(test, noise, color=JOIN_COLOUR, linewidth=1.2, zorder=1.5)
+
+
+def _draw_star(axes: Axes, point: NetworkPoint, style: Style) -> None:
+    colour, marker = style
+    mean = _percent(point.mean)
     control = point.curve is None
     faint = 0.5 if control else 1.0  # the searches are what the drawing is about
-    for test, noise in point.measured:
-        ray = (mean[0], 100 * test), (mean[1], 100 * noise)
+    for test, noise in map(_percent, point.measured):
+        ray = (mean[0], test), (mean[1], noise)
         axes.plot(*ray, color=colour, linewidth=0.6, alpha=faint, zorder=2)
-        axes.plot(100 * test, 100 * noise, ".", color=colour, markersize=4, alpha=faint, zorder=3)
+        axes.plot(test, noise, ".", color=colour, markersize=4, alpha=faint, zorder=3)
     axes.plot(
         *mean,
         marker,
@@ -193,41 +203,22 @@ def _draw_star(axes: Axes, point: NetworkPoint, colour: str, marker: str) -> Non
     )
 
 
-def _join_means(axes: Axes, points: Sequence[NetworkPoint]) -> None:
-    for curve in dict.fromkeys(point.curve for point in points if point.curve is not None):
-        of_curve = [point for point in points if point.curve == curve]
-        axes.plot(
-            [100 * point.test_accuracy for point in of_curve],
-            [100 * point.noise_accuracy for point in of_curve],
-            color="#B4B4B4",
-            linewidth=1.2,
-            zorder=1.5,
-        )
-
-
 def _write_labels(
-    axes: Axes,
-    points: Sequence[NetworkPoint],
-    labels: Sequence[str],
-    styles: Sequence[tuple[str, str]],
-    gap: float,
+    axes: Axes, points: Sequence[NetworkPoint], styles: Sequence[Style], gap: float
 ) -> None:
-    """A column of names right of the plane, each with a thin line to its point: none overlap."""
+    """Write a column of labels right of the plane, each with a thin line to its point."""
     x = 1 + LEADER / PLANE_WIDTH
     top = 1 + 1.2 * gap
     axes.text(x, top, HEADING, transform=axes.transAxes, size=LABEL_TEXT, style="italic")
     low, high = axes.get_ylim()
     # Of points at one height the right one is named higher, so that their lines do not cross.
     heights = [
-        (100 * point.noise_accuracy - low) / (high - low) + 1e-6 * point.test_accuracy
-        for point in points
+        (100 * noise - low) / (high - low) + 1e-6 * test for test, noise in (p.mean for p in points)
     ]
-    for point, label, (colour, _), y in zip(
-        points, labels, styles, spread(heights, gap), strict=True
-    ):
+    for point, (colour, _), y in zip(points, styles, spread(heights, gap), strict=True):
         axes.annotate(
-            label,
-            (100 * point.test_accuracy, 100 * point.noise_accuracy),
+            point.label,
+            _percent(point.mean),
             (x, y),
             textcoords="axes fraction",
             size=LABEL_TEXT,
@@ -244,23 +235,3 @@ def _write_labels(
                 "relpos": (0.0, 0.5),
             },
         )
-
-
-def _label(point: NetworkPoint) -> str:
-    """``λ = 1: 98.27 ± 0.04, 33.1 ± 4.0 (n = 3)``: test and noise accuracy in per cent."""
-    test = _shown(point.test_accuracy, point.test_deviation, 2)
-    noise = _shown(point.noise_accuracy, point.noise_deviation, 1)
-    return f"{point.name}: {test}, {noise} (n = {point.n})"
-
-
-def _shown(mean: float, deviation: float | None, digits: int) -> str:
-    spread = "" if deviation is None else f" ± {100 * deviation:.{digits}f}"
-    return f"{100 * mean:.{digits}f}{spread}"
-
-
-def _mean(values: Sequence[float]) -> float:
-    return statistics.fmean(values) if values else math.nan
-
-
-def _deviation(values: Sequence[float]) -> float | None:
-    return statistics.stdev(values) if len(values) > 1 else None

@@ -1,22 +1,25 @@
-"""How every figure of a report looks, and how it is written to disc.
+"""How every figure of a report looks, and how it is written to the disk.
 
 To change the colours, the fonts or the line of a kind of operation, change the tables here; the
 drawings take them from this file only. Colours are those of Okabe and Ito (Color Universal Design,
-2008), which stay apart for colour-blind readers; each kind of operation also has its own line, for
-print in grey.
+2008), which stay apart for colour-blind readers. For print in grey, each kind of operation also has
+its own line, and in areas each operation of a kind its own hatch.
 """
 
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.patches import Patch
 from matplotlib.textpath import TextPath
 
 from darts_noise.atomic import replacing
-from darts_noise.space.operations import Kind, get_operation
+from darts_noise.space.operations import Kind, get_operation, list_operations
 
 OKABE_ITO = {
     "blue": "#0072B2",
@@ -70,10 +73,13 @@ OPERATION_KINDS: dict[Kind, OperationKind] = {
 }
 """The registry's kinds of operations, in the order of legends and stacks."""
 CONCATENATION = OperationKind("concat", "#B4B4B4", ())
+OTHER = OperationKind("other", "#A0A0A0", ())  # such as an operation from another's file
+HATCHES = ("", "////", "..", "xxxx", "----", "oo", "\\\\\\\\", "++++")  # dots cost space in an SVG
+LEGEND_ROWS = 13
 
 
 def operation_kind(operation: str) -> OperationKind:
-    """How the kind of an operation is drawn; ``ValueError`` for a name that is not registered.
+    """Return how the kind of an operation is drawn; ``ValueError`` for an unregistered name.
 
     >>> operation_kind("sep_conv_3x3").name, operation_kind("dil_conv_5x5").name
     ('convolution', 'dilated convolution')
@@ -81,9 +87,54 @@ def operation_kind(operation: str) -> OperationKind:
     return OPERATION_KINDS[get_operation(operation).kind]
 
 
+def looks(operations: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Return operation → its colour and hatch, ordered by kind and then by name.
+
+    The order of the names given does not matter: drawings of the same operations look the same.
+    """
+    known = list_operations()
+    names = {n: operation_kind(n) if n in known else OTHER for n in sorted(set(operations))}
+    found: dict[str, tuple[str, str]] = {}
+    for kind in (*OPERATION_KINDS.values(), OTHER):
+        of_kind = [name for name, own in names.items() if own is kind]
+        found |= {n: (kind.colour, HATCHES[i % len(HATCHES)]) for i, n in enumerate(of_kind)}
+    return found
+
+
+def explain_operations(axes: Axes, look: Mapping[str, tuple[str, str]]) -> None:
+    """Fill an empty panel with the legend of `looks`, from top to bottom as they are stacked."""
+    axes.set_axis_off()
+    patches = [
+        Patch(facecolor=colour, hatch=hatch, edgecolor="white", linewidth=0.4, label=name)
+        for name, (colour, hatch) in look.items()
+    ]
+    axes.legend(
+        handles=patches[::-1],
+        loc="center left",
+        ncols=-(-len(patches) // LEGEND_ROWS),
+        handlelength=2.4,
+        handleheight=1.2,
+        fontsize=6.5,
+        columnspacing=1.0,
+    )
+
+
+def write_title(figure: Figure, title: str | None) -> None:
+    """Write a title at the top of a figure that is laid out in inches."""
+    if title:
+        top = 1 - 0.06 / figure.get_figheight()
+        figure.text(0.5, top, title, ha="center", va="top", size=9.0, weight="bold")
+
+
+def axes_at(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Add axes at a place that is given in inches."""
+    wide, tall = figure.get_size_inches()
+    return figure.add_axes((left / wide, bottom / tall, width / wide, height / tall))
+
+
 @cache
 def text_width(text: str, size: float) -> float:
-    """Width in inches of one line of text (mathtext allowed) at `size` points (no renderer)."""
+    """Return the width in inches of a line of text (mathtext allowed) at `size` points."""
     with matplotlib.rc_context(RC):
         path = TextPath((0.0, 0.0), text, prop=FontProperties(size=size))
     return float(path.get_extents().width) / 72.0 if len(path.vertices) else 0.0

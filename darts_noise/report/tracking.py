@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from darts_noise.atomic import write_text
-from darts_noise.naming import unknown
+from darts_noise.errors import unknown
 from darts_noise.wandb_key import has_key
 
 Table = tuple[Sequence[str], Iterable[Sequence[Any]]]  # names of the columns, rows

@@ -1,4 +1,4 @@
-"""The architecture weights α as parameters."""
+"""The architecture weights α as parameters, and how a genotype is read from them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -6,26 +6,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from darts_noise.search.discretise import discretise
-from darts_noise.space.genotype import Genotype
+from darts_noise.space.genotype import Cell, Genotype
 from darts_noise.space.spaces import Space, get_space
 
 INITIAL_DEVIATION = 1e-3
 
 
 class Architecture(nn.Module):
-    """α: one row per edge, one column per candidate, for each kind of cell; and macro rows.
+    """The architecture weights α: for each kind of cell, one row per edge and one column per
+    operation; for each macro choice, one row.
 
     Attributes:
         normal: α of the normal cells, (edges, operations).
         reduce: α of the reduction cells, (edges, operations).
-        macro: for each macro choice of the space, by its name, α (1, candidates).
-        normal_edges, reduce_edges: weights of the edges, (edges,); only after `add_edge_weights`.
-        relaxation: α (edges, operations) → weights while training; a softmax by default.
+        macro: α of each macro choice of the space, by name, (1, candidates).
+        normal_edges, reduce_edges: weights of the edges, (edges,). They exist only after
+            `add_edge_weights`.
+        relaxation: a function from α (edges, operations) to the weights used in train mode; a
+            softmax by default.
 
     Args:
         space: the name of a search space, or a `Space`.
-        nodes: nodes of a cell; the space's own number when absent.
+        nodes: nodes of a cell. None: the number that the space defines.
 
     >>> arch = Architecture(space="darts")
     >>> arch()["normal"].shape, float(arch()["normal"][0].sum().round(decimals=4))
@@ -48,17 +50,22 @@ class Architecture(nn.Module):
 
     @property
     def alpha(self) -> dict[str, Tensor]:
-        """The raw α of each kind of cell."""
+        """The α of each kind of cell before the relaxation."""
         return {"normal": self.normal, "reduce": self.reduce}
 
     def forward(self) -> dict[str, Tensor]:
-        """The weights of each kind of cell and of each macro choice: relaxed in train mode,
-        `expected` in eval mode."""
+        """Return the weights of each kind of cell and of each macro choice.
+
+        Train mode applies `relaxation`. Eval mode returns `expected`.
+        """
         return self._relaxed(self.relaxation) if self.training else self.expected()
 
     def expected(self) -> dict[str, Tensor]:
-        """The weights that a genotype is read from: a softmax over each edge's candidates
-        (DARTS, equation 2), times the edges' own weights where there are any; nothing sampled."""
+        """Return the weights that a genotype is read from.
+
+        They are a softmax over the operations of each edge (DARTS, equation 2). If the edges have
+        weights, each row is multiplied by the weight of its edge. Nothing is sampled.
+        """
         return self._relaxed(softmax)
 
     def _relaxed(self, relaxation: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
@@ -66,19 +73,22 @@ class Architecture(nn.Module):
         return cells | {name: relaxation(row) for name, row in self.macro.items()}
 
     def add_edge_weights(self) -> None:
-        """Gives every edge a weight of its own (PC-DARTS, arXiv:1907.05737, section 3.3)."""
+        """Add a learnable weight for each edge (PC-DARTS, arXiv:1907.05737, section 3.3)."""
         for kind in self.alpha:
             start = INITIAL_DEVIATION * torch.randn(len(self.space.edges))
             self.register_parameter(f"{kind}_edges", nn.Parameter(start))
 
     def genotype(self, meta: Mapping[str, Any] | None = None) -> Genotype:
-        """The discrete cells that α stands for now."""
+        """Return the discrete cells for the current α."""
         with torch.no_grad():
             return discretise(self.space, self.expected(), meta)
 
     def draw(self, generator: torch.Generator) -> Genotype:
-        """Discrete cells with each candidate as likely as α makes it: of a softmax with Gumbel
-        noise on α, the largest is a draw from the softmax without."""
+        """Sample discrete cells: each operation has the probability that the softmax of α gives it.
+
+        The Gumbel-max trick does the sampling: the largest entry of α plus Gumbel noise is a sample
+        from the softmax of α.
+        """
 
         def drawn(alpha: Tensor) -> Tensor:
             exponential = torch.empty(alpha.shape).exponential_(generator=generator)
@@ -88,7 +98,10 @@ class Architecture(nn.Module):
             return discretise(self.space, self._relaxed(drawn))
 
     def figures(self) -> dict[str, Tensor]:
-        """Entropy of the cells and macro choices, shares of candidates, by their logged names."""
+        """Return the entropy of each cell and macro choice and the mean weight of each candidate.
+
+        The keys are the names in the log.
+        """
         values: dict[str, Tensor] = {}
         for kind, alpha in self.alpha.items():
             weights = softmax(alpha.detach())
@@ -103,7 +116,10 @@ class Architecture(nn.Module):
         return values
 
     def _weigh_edges(self, kind: str, weights: Tensor) -> Tensor:
-        """Times a softmax over the edges that enter the same node: (edges, operations)."""
+        """Multiply each row by the weight of its edge: a softmax over the edges into the same node.
+
+        Shapes: (edges, operations) → (edges, operations).
+        """
         edges = getattr(self, f"{kind}_edges", None)
         if edges is None:
             return weights
@@ -113,14 +129,70 @@ class Architecture(nn.Module):
 
 
 def softmax(alpha: Tensor) -> Tensor:
-    """Each edge's candidates as a distribution: (edges, operations)."""
+    """Return a distribution over the operations of each edge: (edges, operations)."""
     return alpha.softmax(-1)
 
 
 def entropy(weights: Tensor) -> Tensor:
-    """Mean over the edges of the entropy of an edge's weights, in nats: (edges, ops) → scalar.
+    """Return the entropy in nats of an edge's weights, averaged over edges: (edges, ops) → scalar.
 
-    log(operations) where nothing is decided, 0 where every edge has one operation.
+    It is log(operations) if all operations have the same weight. It is 0 if each edge has decided
+    for one operation.
     """
     per_edge: Tensor = torch.special.entr(weights).sum(-1)
     return per_edge.mean()
+
+
+def discretise(
+    space: Space, weights: Mapping[str, Tensor], meta: Mapping[str, Any] | None = None
+) -> Genotype:
+    """Return the strongest operation on each of the strongest edges (DARTS, section 2.4).
+
+    The strength of an edge is the largest weight of its operations other than ``none``. A node
+    keeps its ``space.kept_edges`` strongest edges, the strongest first. If two edges are equally
+    strong, the edge from the earlier predecessor comes first. The cell concatenates all its nodes.
+
+    Args:
+        space: the search space.
+        weights: the *relaxed* weights, not α itself: (edges, operations) for ``"normal"`` and
+            ``"reduce"``, (1, candidates) for each macro choice of the space. α ranks edges
+            differently, because the softmax compares the operations of one edge only.
+        meta: the origin of the genotype, stored in its ``meta``.
+
+    Raises:
+        ValueError: a weight is NaN or infinite.
+    """
+    for kind, of_kind in weights.items():
+        if not torch.isfinite(of_kind).all():
+            raise ValueError(
+                f"α of {_described(kind)} is not finite: the search has diverged; "
+                "lower model.learning_rate or model.alpha_learning_rate"
+            )
+    concat = tuple(range(2, space.nodes + 2))
+    return Genotype(
+        normal=_cell(space, weights["normal"]),
+        normal_concat=concat,
+        reduce=_cell(space, weights["reduce"]),
+        reduce_concat=concat,
+        meta={"space": space.name, **(meta or {})},
+        macro={name: values[int(weights[name][0].argmax())] for name, values in space.macro},
+    )
+
+
+def _described(kind: str) -> str:
+    return f"the {kind} cell" if kind in ("normal", "reduce") else kind
+
+
+def _cell(space: Space, weights: Tensor) -> Cell:
+    rows = weights.detach().cpu().tolist()
+    allowed = [i for i, name in enumerate(space.operations) if name != "none"]
+    nodes = []
+    for node in range(space.nodes):
+        candidates = []
+        for (predecessor, to), row in zip(space.edges, rows, strict=True):
+            if to == node:
+                best = max(allowed, key=row.__getitem__)
+                candidates.append((-row[best], predecessor, space.operations[best]))
+        kept = sorted(candidates)[: space.kept_edges]
+        nodes.append(tuple((operation, predecessor) for _, predecessor, operation in kept))
+    return tuple(nodes)

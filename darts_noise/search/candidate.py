@@ -1,4 +1,4 @@
-"""A cell that α has proposed, with what was measured of it."""
+"""A cell that α proposes, its measurements, and the file ``candidates.json``."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -17,15 +17,16 @@ KEYS = {"genotype", "validation", "noise", "objective"}
 
 @dataclass(frozen=True)
 class Candidate:
-    """A proposed cell and its figures.
+    """A proposed cell and its measurements.
 
     Attributes:
         genotype: the cell.
-        validation: on the images that α learns from, after a training on those of w.
-        noise: the better of the fits to the noise set, which ends where it is enough to rule the
-            cell out; None where λ is 0, and where the validation loss alone rules it out.
-        objective: F, or what it had grown to; None where noise was not measured but had to be,
-            and where every training on it diverged.
+        validation: loss and accuracy on the images that train α, after training on the images that
+            train w.
+        noise: the best fit to the noise set. The fit stops early if it already rules the cell out.
+            None if λ is 0, or if the validation loss alone rules the cell out.
+        objective: F, or a lower bound of F if the fit to noise stopped early. None if the noise fit
+            was needed but not measured, or if every training on noise diverged.
     """
 
     genotype: Genotype
@@ -35,7 +36,7 @@ class Candidate:
 
     @property
     def score(self) -> float:
-        """The objective, and infinity where there is none."""
+        """The objective, or infinity if it is None."""
         return math.inf if self.objective is None else self.objective
 
     def __str__(self) -> str:
@@ -45,7 +46,7 @@ class Candidate:
         return "  ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it: an infinite loss, which JSON has not, is null."""
+        """Return the candidate as a JSON object. An infinite loss becomes null."""
         genotype = {k: v for k, v in self.genotype.to_dict().items() if k != "meta"}
         readings: dict[str, Any] = {}
         for name, reading in (("validation", self.validation), ("noise", self.noise)):
@@ -58,7 +59,11 @@ class Candidate:
 
     @classmethod
     def from_dict(cls, data: object) -> "Candidate":
-        """The candidate that `to_dict` has written; ``ValueError`` for anything else."""
+        """Return the candidate that `to_dict` wrote.
+
+        Raises:
+            ValueError: ``data`` is not such an object.
+        """
         if not isinstance(data, Mapping) or data.keys() != KEYS:
             raise ValueError(f"expected a candidate, got {shown(data)}")
         noise, objective = data["noise"], data["objective"]
@@ -73,18 +78,25 @@ class Candidate:
 
 
 def ranked(found: Iterable[Candidate]) -> list[Candidate]:
-    """The best first; behind those with an objective the others by their validation loss."""
+    """Return the candidates, the best first.
+
+    Candidates without an objective come last, in the order of their validation loss.
+    """
     return sorted(found, key=lambda candidate: (candidate.score, candidate.validation.loss))
 
 
 def write_candidates(path: Path, found: Iterable[Candidate]) -> None:
-    """Writes the file ``candidates.json`` of a search, the best first."""
+    """Write the file ``candidates.json`` of a search, the best candidate first."""
     rows = [candidate.to_dict() for candidate in ranked(found)]
     write_text(path, format_json({"candidates": rows}))
 
 
 def read_candidates(path: Path) -> list[Candidate]:
-    """What `write_candidates` has written; ``ValueError``, which names the file, otherwise."""
+    """Return the candidates that `write_candidates` wrote.
+
+    Raises:
+        ValueError: the file holds something else. The message names the file.
+    """
     data = read_json(path)
     rows = data.get("candidates") if isinstance(data, Mapping) else None
     if not isinstance(rows, list):

@@ -1,14 +1,15 @@
-"""The choice among discrete cells by what they do themselves, trained alone.
+"""The choice of the final cell: each candidate cell is trained alone, and the best one wins.
 
-α weighs operations inside a mixture, and a mixture hides what one of its operations can memorise: a
-supernet whose twin is near chance may hold a cell that fits the noise entirely. So α proposes, and
-the objective of the search, measured on each proposed cell, decides:
+α weighs operations inside a mixture. A mixture hides how much a single operation can memorise: the
+twin of a supernet may stay near chance although a discrete cell of that supernet memorises all of
+the noise. So α only proposes cells. The objective of the search, measured on each cell, decides:
 
     F(cell) = L_val(w*) + λ · P,    P = max(0, 1 − L_noise(v*) / log C)
 
-w* and v* are the cell's own weights, trained from scratch on the data and on the noise. DARTS
-(arXiv:1806.09055, section 3.1) chooses likewise, among the cells of four searches and by validation
-accuracy; here one α proposes, and noise counts too. The test images have no part in it.
+w* are the weights of the cell after training from scratch on the data. v* are its weights after
+training from scratch on the noise. DARTS (arXiv:1806.09055, section 3.1) makes a similar choice by
+validation accuracy among the cells of four searches. Here all cells come from one α, and the noise
+fit counts too. The choice never uses the test images.
 """
 
 import math
@@ -26,7 +27,7 @@ from darts_noise.search.trials import Trials
 from darts_noise.space.genotype import Cell, Genotype
 
 MISSES = 100
-"""So many proposals in a row that bring nothing new end the choice."""
+"""The choice ends after this many proposals in a row that were already measured."""
 
 
 def choose(
@@ -35,23 +36,24 @@ def choose(
     told: Callable[[Sequence[Candidate]], None] = lambda found: None,
     known: Iterable[Candidate] = (),
 ) -> list[Candidate]:
-    """Measures cells that α of an ended search proposes; `module.chosen` becomes the best.
+    """Measure cells that α of a finished search proposes, and set `module.chosen` to the best cell.
 
-    First the cell that α stands for; up to a third of the candidates are draws from α, and the
-    others change one thing at a time in the best so far. The same α gives the same candidates with
-    the same figures; torch's generator is left as it was. Of several processes one does all this.
+    The first candidate is the genotype of α. A third of the candidates, this one included, are
+    samples from α. Each later candidate changes one operation or macro choice of the best cell so
+    far. The same α gives the same candidates and the same measurements. The state of torch's
+    generator does not change. With several processes, only one process calls this function.
 
     Args:
         module: the search.
-        data: those of the search.
-        told: is given the candidates so far, in the order in which they were measured, after each.
-        known: candidates of this search that a run which was stopped has measured.
+        data: the data of the search.
+        told: called after each measurement with all candidates so far, in the order of measurement.
+        known: candidates that an interrupted run of this search has measured.
 
     Returns:
-        The best first, as `ranked` has them; fewer than ``candidates`` where a hundred proposals
-        give nothing new.
+        The candidates, the best first; see `ranked`. There are fewer than ``candidates`` if 100
+        proposals in a row were already measured.
     """
-    arch, count, seed = module.arch, module.hparams["candidates"], module.hparams["seed"]
+    arch, count, seed = module.arch, module.config.candidates, module.config.seed
     trials, random = Trials(module, data, known), generator(seed, Stream.CANDIDATES)
     best = trials.measured(ordered(arch.genotype()))
     found, misses = {best.genotype: best}, 0
@@ -74,8 +76,10 @@ def choose(
 
 
 def ordered(genotype: Genotype) -> Genotype:
-    """The same cells with the operations of a node by predecessor, not by strength: one form for
-    what is one network."""
+    """Return the same cells with the operations of each node sorted by predecessor.
+
+    A genotype sorts them by strength, so two different genotypes can describe the same network.
+    """
 
     def by_predecessor(cell: Cell) -> Cell:
         return tuple(tuple(sorted(pairs, key=lambda pair: pair[::-1])) for pairs in cell)
@@ -88,9 +92,10 @@ def ordered(genotype: Genotype) -> Genotype:
 
 
 def altered(cell: Genotype, drawn: Genotype, random: torch.Generator) -> Genotype:
-    """The cell with one thing as another has it; the cell itself where both are alike.
+    """Return ``cell`` with one random difference to ``drawn`` taken over from ``drawn``.
 
-    One thing is an operation, whose predecessor stays, or a macro choice.
+    A difference is an operation with the same predecessor, or a macro choice. If there is no
+    difference, return ``cell``.
     """
     changes = [
         replace(cell, macro={**cell.macro, name: value})

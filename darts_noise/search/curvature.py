@@ -1,4 +1,4 @@
-"""The curvature of a loss in α: the dominant eigenvalue of its Hessian."""
+"""The curvature of a loss with respect to α: the dominant eigenvalue of its Hessian."""
 
 from collections.abc import Sequence
 
@@ -10,19 +10,21 @@ from darts_noise.data.batches import Batch
 from darts_noise.distributed.collectives import average_over_processes
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.search.architecture import Architecture
-from darts_noise.search.hypergradients import objective
+from darts_noise.search.gradients import constant
 
 
 def dominant_eigenvalue(loss: Tensor, parameters: Sequence[Tensor], iterations: int = 20) -> float:
-    """The eigenvalue of largest magnitude of ∂²loss/∂parameters², by power iteration.
+    """Return the eigenvalue of largest magnitude of ∂²loss/∂parameters², by power iteration.
 
-    Each iteration is one exact Hessian-vector product. The start depends on the shapes alone.
+    Each iteration is one exact Hessian-vector product. The initial vector depends only on the
+    shapes of the parameters.
 
     Args:
-        loss: scalar with a graph that can be differentiated twice; of several processes, the mean
-            is what counts.
-        parameters: what the Hessian is taken in, all of it as one vector.
-        iterations: at the most; it ends early when the value has settled to 1e-4.
+        loss: scalar with a graph that can be differentiated twice. With several processes, the
+            Hessian of the mean loss over processes is used.
+        parameters: the parameters of the Hessian, treated as one vector.
+        iterations: largest number of iterations. The iteration ends early when the relative change
+            of the value is at most 1e-4.
     """
     gradients = torch.autograd.grad(
         loss, parameters, create_graph=True, allow_unused=True, materialize_grads=True
@@ -54,10 +56,11 @@ def dominant_eigenvalue(loss: Tensor, parameters: Sequence[Tensor], iterations: 
 
 
 def curvature_in_alpha(net: SuperNet, arch: Architecture, batch: Batch) -> float:
-    """`dominant_eigenvalue` of a batch's loss in α, at fixed w and the expected relaxation."""
+    """Return the `dominant_eigenvalue` of a batch's loss with respect to α, at fixed w.
+
+    α is relaxed as in `Architecture.expected`.
+    """
     images, labels = batch
-    with torch.enable_grad():
-        loss = objective(net, lambda call: F.cross_entropy(call(images, arch.expected()), labels))(
-            [p.detach() for p in net.parameters()]
-        )
+    with torch.enable_grad(), constant(net):
+        loss = F.cross_entropy(net(images, arch.expected()), labels)
         return dominant_eigenvalue(loss, list(arch.parameters()))

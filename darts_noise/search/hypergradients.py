@@ -1,24 +1,24 @@
-"""The gradient of α through the weights that α leads to: four ways, one routine for w and for v.
+"""The hypergradient: the gradient with respect to α through the weights that depend on α.
 
 With lower-level weights w and one step w'(α) = w − η(∇_w L_inner(w, α) + weight decay + momentum),
 the gradient of L_outer(w'(α), α) is
 
     ∂_α L_outer(w', α) − η ∂²_αw L_inner(w, α) · ∂_w' L_outer(w', α)
 
-`METHODS` name what is made of it:
+`METHODS` lists four ways to compute it. Each works for w and for v:
 
-- ``first_order``: η = 0, so the second term is left out and w' is w (DARTS, section 2.3).
-- ``finite_difference``: the second term by two more gradients at w ± ε·∂_w' L_outer with
-  ε = 0.01 / ‖∂_w' L_outer‖ (DARTS, equation 8). On networks with ReLU and max-pool it does *not*
+- ``first_order``: η = 0. There is no second term, and w' is w (DARTS, section 2.3).
+- ``finite_difference``: two more gradients, at w ± ε·∂_w' L_outer with ε = 0.01 / ‖∂_w' L_outer‖,
+  give the second term (DARTS, equation 8). On networks with ReLU and max-pool it does *not*
   approach the exact value: a step of that size crosses many kinks, and the error is as large as the
   gradient itself (relative error 1 to 4 on the reference supernet). On smooth networks the error
   falls as ε².
 - ``exact``: automatic differentiation through the step.
-- ``neumann``: the step continued to convergence. The implicit function theorem asks for the inverse
-  Hessian of L_inner; its Neumann series is cut after ``terms`` terms (Lorraine et al. 2020,
+- ``neumann``: the limit of many steps. The implicit function theorem needs the inverse Hessian of
+  L_inner. The first ``terms`` terms of its Neumann series approximate it (Lorraine et al. 2020,
   arXiv:1911.02590, algorithm 3).
 
-A new way is a function of a `Problem` and an entry in `METHODS`.
+To add a method, write a function of a `Problem` and add it to `METHODS`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,27 +26,31 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim import SGD, Optimizer
 
+from darts_noise.data.batches import Batch
 from darts_noise.distributed.collectives import average_over_processes
-from darts_noise.naming import unknown
-from darts_noise.search.gradients import gradients, still_statistics
+from darts_noise.errors import SettingError, unknown
+from darts_noise.nets.supernet import SuperNet
+from darts_noise.search.gradients import AlphaGradient, gradients, still_statistics, unrounded
 
 Objective = Callable[[Sequence[Tensor]], Tensor]
-"""A scalar loss as a function of the lower-level weights; α enters it by closure."""
+"""A scalar loss as a function of the lower-level weights. The function captures α."""
 
 
 @dataclass(frozen=True)
 class InnerStep:
-    """The step that the lower level would make next.
+    """The next step of the lower-level optimiser.
 
     Attributes:
         learning_rate: η.
-        weight_decay: added to the gradient times the weights.
-        momentum: what of each buffer is added to the gradient.
-        buffers: one per weight, None where there is none yet; empty for no momentum.
+        weight_decay: factor of the weights that are added to the gradient.
+        momentum: factor of the momentum buffers that are added to the gradient.
+        buffers: one momentum buffer per weight. None for a weight without a buffer yet. Empty for
+            no momentum.
     """
 
     learning_rate: float
@@ -55,7 +59,7 @@ class InnerStep:
     buffers: Sequence[Tensor | None] = field(default_factory=tuple)
 
     def apply(self, weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
-        """The weights after one step of SGD, as ``torch.optim.SGD`` makes it; differentiable."""
+        """Return the weights after the step that ``torch.optim.SGD`` would make; differentiable."""
         buffers = self.buffers or [None] * len(weights)
         stepped = []
         for w, g, buffer in zip(weights, gradients, buffers, strict=True):
@@ -67,7 +71,11 @@ class InnerStep:
 
     @classmethod
     def of(cls, optimiser: Optimizer) -> "InnerStep":
-        """The next step of an SGD with one group of parameters."""
+        """Return the next step of an SGD optimiser with one parameter group.
+
+        Raises:
+            ValueError: another optimiser, or several parameter groups.
+        """
         if not isinstance(optimiser, SGD) or len(optimiser.param_groups) != 1:
             raise ValueError("expected an SGD with one group of parameters")
         [group] = optimiser.param_groups
@@ -76,17 +84,8 @@ class InnerStep:
 
 
 @dataclass(frozen=True)
-class HyperGradient:
-    """``loss``: the outer loss where it was differentiated, in this process; ``gradients``: one per
-    α, averaged over processes."""
-
-    loss: Tensor
-    gradients: list[Tensor]
-
-
-@dataclass(frozen=True)
 class Problem:
-    """What a method is given; see `hypergradient`. The weights are leaves that want a gradient."""
+    """The arguments of a method; see `hypergradient`. The weights are leaves with a gradient."""
 
     outer: Objective
     inner: Objective
@@ -107,29 +106,29 @@ def hypergradient(
     step: InnerStep | None = None,
     epsilon: float = 0.01,
     terms: int = 5,
-) -> HyperGradient:
-    """The gradient of the outer loss in α, at the weights that one inner step leads to.
+) -> AlphaGradient:
+    """Return the gradient of the outer loss with respect to α, at the weights after one inner step.
 
-    Nothing is changed: not the weights, not an optimiser, not a ``.grad``; random numbers are drawn
-    from a copy of the generators' states, the same ones in every evaluation. Objectives that hold
-    batch norms should be made by `objective`, which leaves their statistics alone.
+    The function changes no weight, no optimiser, no ``.grad`` and no random number generator. Each
+    evaluation of an objective draws the same random numbers. Make objectives of networks with batch
+    norm by `objective`, which leaves the running statistics alone.
 
-    With several processes, all of which must call this, a loss is the mean over them of what the
-    objectives give in each: the inner step and every gradient are averaged.
+    With several processes, all processes must call this function. A loss is then the mean of the
+    losses over processes, so the inner step and every gradient are averaged.
 
     Args:
-        outer: the loss to be reduced by α, as a function of the weights.
-        inner: the loss that the weights reduce.
-        weights: w (or v), the tensors that the objectives are called with.
-        architecture: the α that the objectives depend on.
-        method: ``first_order``, ``finite_difference``, ``exact`` or ``neumann``; what each is
-            stands at the top of this file.
-        step: the inner step; needed by all methods but ``first_order``.
-        epsilon: of ``finite_difference``, times ‖∂_w' L_outer‖⁻¹.
-        terms: of ``neumann``.
+        outer: the loss that α minimises, as a function of the weights.
+        inner: the loss that the weights minimise, as a function of the weights.
+        weights: w (or v), the argument of the objectives.
+        architecture: the tensors of α that the objectives depend on.
+        method: ``first_order`` (the default), ``finite_difference``, ``exact`` or ``neumann``; see
+            the docstring of this module.
+        step: the inner step. All methods except ``first_order`` need it.
+        epsilon: step size of ``finite_difference``, in units of ‖∂_w' L_outer‖⁻¹.
+        terms: number of terms of ``neumann``.
 
     Raises:
-        ValueError: no such method, or no step where one is needed.
+        ValueError: no such method, or the method needs a step and got none.
     """
     require_method(method)
     if method != "first_order" and step is None:
@@ -145,17 +144,18 @@ def hypergradient(
 
 
 def require_method(method: str) -> None:
-    """Raises the ``ValueError`` that lists the valid methods unless ``method`` is one."""
+    """Raise a `SettingError` that lists the valid methods if ``method`` is not one of them."""
     if method not in METHODS:
-        raise unknown("hypergradient", method, METHODS)
+        raise SettingError("hypergradient", unknown("method", method, METHODS))
 
 
 def objective(net: nn.Module, loss: Callable[[Callable[..., Tensor]], Tensor]) -> Objective:
-    """A loss of a network as a function of the network's parameters.
+    """Return a loss of a network as a function of the network's parameters.
 
     Args:
-        net: called with other parameters than its own; its batch norms' statistics stay.
-        loss: given a callable like ``net``, the scalar loss.
+        net: the network. The function calls it with the given parameters and does not change its
+            parameters or its batch-norm statistics.
+        loss: computes the scalar loss from a callable with the arguments of ``net``.
 
     >>> net = nn.Linear(1, 1, bias=False)
     >>> f = objective(net, lambda call: call(torch.tensor([2.0])).sum())
@@ -172,14 +172,25 @@ def objective(net: nn.Module, loss: Callable[[Callable[..., Tensor]], Tensor]) -
     return at
 
 
-def first_order(p: Problem) -> HyperGradient:
+def batch_objective(
+    net: SuperNet, arch: Callable[[], Mapping[str, Tensor]], batch: Batch
+) -> Objective:
+    """Return the cross-entropy of a supernet on a batch as a function of the weights.
+
+    ``arch`` is called at each evaluation and returns the relaxed α.
+    """
+    images, labels = batch
+    return objective(net, lambda call: F.cross_entropy(unrounded(call(images, arch())), labels))
+
+
+def first_order(p: Problem) -> AlphaGradient:
     loss = p.outer([w.detach() for w in p.weights])
     if not loss.requires_grad:  # α acts through the weights alone
-        return HyperGradient(loss, [torch.zeros_like(a) for a in p.architecture])
-    return HyperGradient(loss.detach(), gradients(loss, p.architecture))
+        return AlphaGradient(loss, [torch.zeros_like(a) for a in p.architecture])
+    return AlphaGradient(loss.detach(), gradients(loss, p.architecture))
 
 
-def finite_difference(p: Problem) -> HyperGradient:
+def finite_difference(p: Problem) -> AlphaGradient:
     with torch.no_grad():
         stepped = p.step.apply(p.weights, _gradients_at(p.inner, p.weights))
     stepped = [w.requires_grad_() for w in stepped]
@@ -187,7 +198,7 @@ def finite_difference(p: Problem) -> HyperGradient:
     both = gradients(loss, [*p.architecture, *stepped])
     direct, vector = both[: len(p.architecture)], both[len(p.architecture) :]
     norm = torch.stack([v.float().square().sum() for v in vector]).sum().sqrt()
-    # Where the outer loss is flat (a penalty at chance), the vector and the second term are zero.
+    # If the outer loss is flat (a penalty at chance), the vector and the second term are zero.
     scale = p.epsilon / norm.to(vector[0].dtype).clamp(min=1e-12)
     sides = []
     for sign in (1, -1):
@@ -197,19 +208,19 @@ def finite_difference(p: Problem) -> HyperGradient:
         d - p.step.learning_rate * (plus - minus) / (2 * scale)
         for d, plus, minus in zip(direct, *sides, strict=True)
     ]
-    return HyperGradient(loss.detach(), found)
+    return AlphaGradient(loss.detach(), found)
 
 
-def exact(p: Problem) -> HyperGradient:
+def exact(p: Problem) -> AlphaGradient:
     loss = p.outer(p.step.apply(p.weights, _gradients_at(p.inner, p.weights, create_graph=True)))
-    return HyperGradient(loss.detach(), gradients(loss, p.architecture))
+    return AlphaGradient(loss.detach(), gradients(loss, p.architecture))
 
 
-def neumann(p: Problem) -> HyperGradient:
+def neumann(p: Problem) -> AlphaGradient:
     loss = p.outer(p.weights)
     both = gradients(loss, [*p.architecture, *p.weights])
     direct, vector = both[: len(p.architecture)], both[len(p.architecture) :]
-    # The weight decay is part of what the weights settle for, so it is part of the Hessian.
+    # The weights converge to the minimum of the loss with weight decay, so the Hessian includes it.
     inner_gradients = [
         g + p.step.weight_decay * w
         for g, w in zip(
@@ -223,10 +234,10 @@ def neumann(p: Problem) -> HyperGradient:
         total = [s + t for s, t in zip(total, term, strict=True)]
     mixed = _vector_product(inner_gradients, p.architecture, total)
     found = [d - p.step.learning_rate * m for d, m in zip(direct, mixed, strict=True)]
-    return HyperGradient(loss.detach(), found)
+    return AlphaGradient(loss.detach(), found)
 
 
-Method = Callable[[Problem], HyperGradient]
+Method = Callable[[Problem], AlphaGradient]
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         "first_order": first_order,
@@ -247,7 +258,7 @@ def _gradients_at(
 def _vector_product(
     of: Sequence[Tensor], wanted: Sequence[Tensor], vector: Sequence[Tensor]
 ) -> list[Tensor]:
-    """(∂ of / ∂ wanted)ᵀ · vector, with the graph kept for the next product."""
+    """Return (∂ of / ∂ wanted)ᵀ · vector, and keep the graph for the next product."""
     return average_over_processes(
         torch.autograd.grad(
             of,
@@ -261,7 +272,7 @@ def _vector_product(
 
 
 def _same_random_numbers(devices: list[int]) -> Callable[[Objective], Objective]:
-    """Makes objectives draw the same random numbers each time that they are evaluated."""
+    """Return a wrapper: a wrapped objective draws the same random numbers at each evaluation."""
     cpu = torch.random.get_rng_state()
     cuda = {d: torch.cuda.get_rng_state(d) for d in devices}
 

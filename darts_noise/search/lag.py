@@ -1,10 +1,9 @@
-"""How far the twin is behind the weights that the penalty means, v*(α)."""
+"""The lag of the twin: how far v is from v*(α), the weights at which the penalty is defined."""
 
 import copy
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -13,12 +12,10 @@ from darts_noise.distributed.collectives import average_over_processes
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.search.architecture import Architecture
 from darts_noise.search.gradients import assign, gradients
-from darts_noise.search.hypergradients import objective
-from darts_noise.search.passes import unrounded
+from darts_noise.search.hypergradients import batch_objective
 
 LAG_STEPS = 1
-"""How far the search looks ahead after each epoch. It costs half of a search step, two would cost a
-whole one."""
+"""Steps of v in the measurement after each epoch. One step costs half of a search step."""
 
 
 def twin_lag(
@@ -28,38 +25,35 @@ def twin_lag(
     batches: Sequence[Batch],
     clip: float = 0.0,
 ) -> Tensor:
-    """L_noise(v) − L_noise(v after some further steps), at fixed α, on the first of the batches.
+    """Return L_noise(v) − L_noise(v after the next steps), at fixed α, on the first batch.
 
-    The steps are those that v would make next, by a throw-away copy of it and of its optimiser.
-    v* is where they would end. About 0: v is there, for it has learnt all that it can, be that
-    everything or nothing; which of the two, L_noise says. Clearly more than 0: the penalty is still
-    too small. Less than 0: the steps lead uphill, the learning rate is too high for this α.
+    A copy of v and of its optimiser makes the steps. Many such steps lead to v*.
 
-    Nothing is changed: neither v, its statistics and its optimiser, nor α, nor random numbers.
+    - About 0: v has reached v*. L_noise then says whether the twin fits the noise or cannot fit it.
+    - Clearly more than 0: v is behind v*, so the penalty is still too small.
+    - Less than 0: the steps increase the loss, so the learning rate is too high for this α.
+
+    The function changes neither v, its batch-norm statistics and its optimiser, nor α.
 
     Args:
-        twin: with weights v, in train mode.
+        twin: the twin with weights v, in train mode.
         arch: α.
-        optimiser: of v.
-        batches: of the noise set, one for each step.
-        clip: largest gradient norm of a step; 0 for none.
+        optimiser: the optimiser of v.
+        batches: batches of the noise set, one per step.
+        clip: largest gradient norm of a step. 0 (the default): no clipping.
 
     Returns:
-        A scalar in nats, the mean over all processes.
+        A scalar in nats, averaged over processes.
     """
     weights = [p.detach().clone().requires_grad_() for p in twin.parameters()]
     make: Callable[..., Optimizer] = type(optimiser)
-    follower = make(weights, 0.1)  # every setting of its group is the optimiser's, set next
+    follower = make(weights, 0.1)  # load_state_dict replaces this learning rate
     follower.load_state_dict(copy.deepcopy(optimiser.state_dict()))
-    devices = sorted({w.device.index or 0 for w in weights if w.is_cuda})
-    with torch.random.fork_rng(devices=devices), torch.enable_grad():
+    with torch.enable_grad():
         relaxed = {kind: w.detach() for kind, w in arch().items()}
 
         def loss(batch: Batch) -> Tensor:
-            images, labels = batch
-            return objective(
-                twin, lambda call: F.cross_entropy(unrounded(call(images, relaxed)), labels)
-            )(weights)
+            return batch_objective(twin, lambda: relaxed, batch)(weights)
 
         before: Tensor | None = None
         for batch in batches:
@@ -69,5 +63,5 @@ def twin_lag(
             follower.step()
         with torch.no_grad():
             after = loss(batches[0])
-    assert before is not None, "a lag is looked at over one batch at the least"
+    assert before is not None, "the lag needs at least one batch"
     return average_over_processes([before - after])[0]

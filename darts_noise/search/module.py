@@ -1,186 +1,181 @@
-"""The search as a LightningModule: its settings, what is made of them, epochs and checkpoints.
+"""The search as a LightningModule: what it trains, its step, its epochs and its checkpoints.
 
-What happens in an epoch's steps is `darts_noise.search.step`.
+One step makes three updates:
+
+    α ← α − Adam(d/dα [L_val(w'(α), α) + λ · P(v'(α), α)])
+    w ← w − SGD(∂/∂w L_train(w, α))
+    v ← v − SGD(∂/∂v L_noise(v, α))
+
+w' and v' are the weights after the next step, or w and v themselves (first order). α, w and v have
+one optimiser each, and the update of one leaves no gradient in the others. P is one of
+`darts_noise.noise.penalties`. A penalty that measures w itself needs no twin, so there is no v. The
+search makes no update from a loss or a gradient that is not finite; see `darts_noise.finite`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytorch_lightning as pl
 import torch.nn.functional as F
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric
 
-from darts_noise.configured import Setting
+from darts_noise.configured import config_of
 from darts_noise.data.batches import Batch, BatchStream
+from darts_noise.data.images import LabelledImages
 from darts_noise.data.module import ImageDataModule
-from darts_noise.data.seeds import Stream, derive_seed
+from darts_noise.data.seeds import Stream, derive_seed, drawing
 from darts_noise.distributed.agreement import Agreement
-from darts_noise.finite import make_guardable
+from darts_noise.errors import SettingError, within
+from darts_noise.finite import FiniteCheck, Term, make_guardable
+from darts_noise.loading import PlainModule
 from darts_noise.metrics import SplitMetrics
-from darts_noise.nets.supernet import SuperNet
+from darts_noise.nets.supernet import SuperNet, require_implementation
 from darts_noise.noise.datasets import root_of_others
-from darts_noise.noise.families import fingerprint, make_noise
-from darts_noise.noise.penalties.penalty import make_penalty
+from darts_noise.noise.families import fingerprint, make_noise, require_noise
+from darts_noise.noise.penalties.penalty import make_penalty, penalty_name
 from darts_noise.search.architecture import Architecture
 from darts_noise.search.curvature import curvature_in_alpha
+from darts_noise.search.facing import FacingNoise
+from darts_noise.search.gradients import (
+    Pass,
+    assign,
+    first_order_gradient,
+    mixed_pass,
+    probing_loss,
+    weights_pass,
+)
+from darts_noise.search.hypergradients import (
+    InnerStep,
+    batch_objective,
+    hypergradient,
+    require_method,
+)
 from darts_noise.search.lag import LAG_STEPS, twin_lag
-from darts_noise.search.networks import make_optimisers, make_supernet, make_twin, restart_twin
-from darts_noise.search.settings import check_settings
-from darts_noise.search.step import SearchStep
+from darts_noise.search.networks import (
+    life_of_twin,
+    make_optimisers,
+    make_supernet,
+    make_twin,
+    restart_twin,
+)
+from darts_noise.search.settings import SearchConfig, require_no_twin_settings
 from darts_noise.search.symptoms import Symptoms
-from darts_noise.search.variants.variant import make_variants
+from darts_noise.search.variants.variant import Weights, make_variants
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.spaces import get_space
 
+LOSSES = {
+    "train": "L_train, the loss of w on training",
+    "noise": "L_noise, the loss of v on noise",
+}
+ADVICE = "try a smaller model.learning_rate, or model.gradient_clip above 0"
 
-class SearchModule(SearchStep):
-    """Searches a cell; the `ImageDataModule` that the Trainer is given says on which data.
 
-    After `setup`: `net` (the supernet with weights w), `twin` (the same with weights v, or None
-    when λ is 0 or the penalty looks at w), `arch` (α) and `noise_set` (fixed, or None when λ is 0).
+class SearchModule(PlainModule[SearchConfig]):
+    """The search of a cell, on the data of the `ImageDataModule` that the Trainer gets.
+
+    After `setup` the module has `net` (the supernet with weights w), `twin` (the same supernet with
+    weights v), `arch` (α) and `noise_set` (fixed for the whole search). `twin` is None if λ is 0 or
+    the penalty measures w. `noise_set` is None if λ is 0.
 
     Args:
-        space: which operations compete; see darts_noise.list_spaces().
-        nodes: nodes of a cell; null for the space's own number.
-        macro: candidates of some macro choices of the space, in place of all; one alone is decided.
-        channels: channels of a state before the first reduction.
-        num_cells: cells of the supernet, with reductions at one and two thirds.
-        stem: small (8×8 to 28×28 images), cifar or imagenet.
-        stem_stride: 1, 2 or 4, of the small or cifar stem.
-        noise_weight: λ, weight of the noise-fit penalty; 0 runs no twin.
-        penalty: how well α can be trained to fit noise; see darts_noise.list_penalties(). With
-            settings: {twin: {form: log}}.
-        noise_family: what must not be learnt; see darts_noise.list_noise(). Several with a weight
-            each: {uniform: 2, random_pixels: 1}.
-        noise_samples: images in the noise set.
-        supernet: shared, or textbook: the same function, slower and easier to change.
-        hypergradient: first_order, finite_difference, exact or neumann.
-        variants: a search variant, or several with settings; see darts_noise.list_variants().
-        twin_steps: updates of the twin per search step.
-        twin_optimiser: of v, sgd or adam; null for that of w.
-        twin_learning_rate: of v at the start; null for that of w.
-        twin_restart: start the twin anew every so many epochs; 0 for never.
-        candidates: cells that α proposes at the end, measured one by one with F = L_val + λ·P; 1
-            for the strongest operations, unmeasured.
-        candidate_epochs: of each one's training on the data.
-        candidate_parameters: of its network, by its width; null for a width of `channels`.
-        warmup_epochs: epochs in which w and v learn and α stands still.
-        optimiser: of w and v, sgd or adam, which needs fewer steps; with a cosine schedule.
-        learning_rate: of w and v at the start.
-        learning_rate_min: of w and v at the end.
-        momentum: of w and v with sgd.
-        weight_decay: of w and v with sgd.
-        gradient_clip: largest gradient norm of w and of v; 0 for none.
-        alpha_learning_rate: of α (Adam).
-        alpha_betas: of α.
-        alpha_weight_decay: of α.
-        seed: of the noise set and of the order of its batches.
+        config: a `SearchConfig`, or the name of a search space.
+        settings: fields of `SearchConfig` by name, such as ``noise_weight=0.5``.
 
     Raises:
-        ValueError: a value out of range, or an unknown name; the message names the key.
+        SettingError: a value out of range, or an unknown name. The methods below raise it too. Its
+            key begins with ``model.``, or with ``data.`` for a setting of the data.
     """
 
-    def __init__(
-        self,
-        space: str = "darts",
-        nodes: int | None = None,
-        macro: dict[str, list[str | float]] | None = None,
-        channels: int = 16,
-        num_cells: int = 8,
-        stem: str = "cifar",
-        stem_stride: int = 1,
-        noise_weight: float = 1.0,
-        penalty: dict[str, dict[str, Setting] | None] | str = "twin",
-        noise_family: dict[str, Any] | str = "uniform",
-        noise_samples: int = 1000,
-        supernet: str = "shared",
-        hypergradient: str = "first_order",
-        variants: str | dict[str, dict[str, Setting] | None] | None = None,
-        twin_steps: int = 1,
-        twin_optimiser: str | None = None,
-        twin_learning_rate: float | None = None,
-        twin_restart: int = 0,
-        candidates: int = 1,
-        candidate_epochs: int = 40,
-        candidate_parameters: int | None = None,
-        warmup_epochs: int = 0,
-        optimiser: str = "sgd",
-        learning_rate: float = 0.025,
-        learning_rate_min: float = 0.001,
-        momentum: float = 0.9,
-        weight_decay: float = 3e-4,
-        gradient_clip: float = 5.0,
-        alpha_learning_rate: float = 3e-4,
-        alpha_betas: tuple[float, float] = (0.5, 0.999),
-        alpha_weight_decay: float = 1e-3,
-        seed: int = 0,
-    ) -> None:
+    config_class = SearchConfig
+
+    arch: Architecture
+    net: SuperNet
+    twin: SuperNet | None
+
+    @within("model")
+    def __init__(self, config: SearchConfig | str | None = None, **settings: Any) -> None:
         super().__init__()
-        self.space = get_space(space, nodes)
-        if macro:
-            try:
-                self.space = self.space.narrowed(macro)
-            except ValueError as error:
-                raise ValueError(f"model.{error}") from None
-        variants = {variants: None} if isinstance(variants, str) else variants
-        self.variants = make_variants(variants or {})
-        self.penalty = make_penalty(penalty)
-        self.save_hyperparameters()
-        check_settings(self.hparams, self.penalty)
+        self.configure(config_of(SearchConfig, config, settings))
+        c = self.config
+        self.space = get_space(c.space, c.nodes).narrowed(c.macro or {})
+        assert not isinstance(c.variants, str)
+        self.variants = make_variants(c.variants or {})
+        self.penalty = make_penalty(c.penalty)
+        with within("noise_"):
+            require_noise(c.noise_family)
+        require_method(c.hypergradient)
+        require_implementation(c.supernet)
+        if c.noise_weight > 0 and self.penalty.weights == "own":
+            require_no_twin_settings(c, penalty_name(c.penalty))
+        self.automatic_optimization = False
+        self.search_step = 0  # number of steps so far
+        self.twin_step = 0  # number of updates of the twin so far
+        self.finite = FiniteCheck(ADVICE)
         self.chosen: Genotype | None = None
         self.stopped_because: str | None = None
         self.symptoms = Symptoms()
+        self.dataset_name: str | None = None
+        self.noise_set: LabelledImages | None = None
+        self.noise_fingerprint: str | None = None
 
     # ---------------------------------------------------------------- what is trained
 
     def build(self, data: ImageDataModule) -> None:
-        """Makes α, the networks and the noise set for data that are set up; once.
+        """Make α, the networks and the noise set for the data. A second call changes nothing.
+
+        Args:
+            data: the data, after its ``setup``.
 
         Raises:
-            ValueError: a stem or a size that does not exist, or a noise set that cannot be made.
+            SettingError: a stem or a size that does not exist, or a noise set that cannot be made.
         """
-        if hasattr(self, "arch"):
-            return
-        hparams = self.hparams
-        data.validation_stream(shuffle=True)  # refuses data on which α cannot be learnt
-        self.num_classes = data.num_classes
-        self.in_channels = data.in_channels
+        c = self.config
+        data.validation_stream(shuffle=True)  # raises if the data have no images to train α on
         self.dataset_name = data.name
-        self.arch = Architecture(self.space)
-        for variant in self.variants.values():
-            variant.change_architecture(self.arch)
-        self.net = self._supernet()
-        self.twin = None
-        self.noise_set = None
-        self.noise_fingerprint: str | None = None
-        if hparams["noise_weight"] > 0:
-            if self.penalty.weights == "twin":
-                self.twin = self._fresh_twin(0)
-            self.noise_set = make_noise(
-                hparams["noise_family"],
-                hparams["noise_samples"],
-                data.train,
-                hparams["seed"],
-                root_of_others(data.name, data.root),
-            )
-            self.noise_fingerprint = fingerprint(self.noise_set)
-        self.metrics = SplitMetrics(self.num_classes, "train", "val", "noise")
+        if not hasattr(self, "arch"):
+            self._build_networks(data.num_classes, data.in_channels)
+        if c.noise_weight > 0 and self.noise_set is None:
+            root = root_of_others(data.name, data.config.root)
+            with within("model.noise_"):
+                self.noise_set = make_noise(
+                    c.noise_family, c.noise_samples, data.train, c.seed, root
+                )
+            found = fingerprint(self.noise_set)
+            if self.noise_fingerprint is not None:
+                require_same_noise(self.noise_fingerprint, found)
+            self.noise_fingerprint = found
+
+    @within("model")
+    def _build_networks(self, num_classes: int, in_channels: int) -> None:
+        self.num_classes, self.in_channels = num_classes, in_channels
+        with drawing(self.config.seed):
+            self.arch = Architecture(self.space)
+            self.net = self._supernet()
+        with drawing(self.config.seed, Stream.ADDED_ALPHA):
+            for variant in self.variants.values():
+                variant.change_architecture(self.arch)
+        has_twin = self.config.noise_weight > 0 and self.penalty.weights == "twin"
+        self.twin = self._fresh_twin(0) if has_twin else None
+        self.metrics = SplitMetrics(num_classes, "train", "val", "noise")
         self.mean_penalty = MeanMetric(nan_strategy="disable")
 
     def setup(self, stage: str) -> None:
-        """Builds what `build` has not yet, and opens the streams of α's and v's batches."""
+        """Call `build`, and make the streams of batches for α and v."""
         data = self._data
         self.build(data)
         if self.noise_set is not None:
-            batch_size = min(data.batch_size, len(self.noise_set))
+            batch_size = min(data.config.batch_size, len(self.noise_set))
             self.noise_stream = BatchStream(
                 self.noise_set,
                 batch_size - batch_size % self.trainer.world_size,
                 data.normalisation,
-                seed=derive_seed(self.hparams["seed"], Stream.NOISE),
+                seed=derive_seed(self.config.seed, Stream.NOISE),
                 device=self.trainer.strategy.root_device,
                 rank=self.trainer.global_rank,
                 world_size=self.trainer.world_size,
@@ -188,18 +183,17 @@ class SearchModule(SearchStep):
         self.validation_stream = data.validation_stream(shuffle=True)
 
     def genotype(self) -> Genotype:
-        """The discrete cells that α stands for now, or those `chosen` at the end, with where they
-        come from."""
+        """Return `chosen` if the final cell has been chosen, else the cells for the current α.
+
+        The genotype's ``meta`` holds the data set, the epoch and the main settings.
+        """
         if self.chosen is not None:
             return self.chosen
-        hparams = self.hparams
+        stated = ("noise_weight", "noise_family", "penalty", "seed")
         return self.arch.genotype(
             {
                 "dataset": self.dataset_name,
-                "noise_weight": hparams["noise_weight"],
-                "noise_family": hparams["noise_family"],
-                "penalty": hparams["penalty"],
-                "seed": hparams["seed"],
+                **{key: getattr(self.config, key) for key in stated},
                 "epoch": self.current_epoch,
             }
         )
@@ -216,40 +210,203 @@ class SearchModule(SearchStep):
 
     def _supernet(self) -> SuperNet:
         variants = list(self.variants.values())
-        return make_supernet(self.space, self.num_classes, self.in_channels, self.hparams, variants)
+        return make_supernet(self.space, self.num_classes, self.in_channels, self.config, variants)
 
     def _fresh_twin(self, restart: int) -> SuperNet:
-        return make_twin(self._supernet, self.hparams["seed"], restart)
+        return make_twin(self._supernet, self.config.seed, restart)
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
-        """Optimisers of α, w and (where there is a twin) v; cosine schedules of w and v."""
+        """Return the optimisers of α, w and v, and the cosine schedules of w and v.
+
+        v has an optimiser and a schedule only if there is a twin.
+        """
         nets = [self.net] if self.twin is None else [self.net, self.twin]
-        epochs = max(self.trainer.max_epochs or 1, 1)
-        optimisers, schedules = make_optimisers(self.arch, nets, self.hparams, epochs)
+        optimisers, schedules = make_optimisers(self.arch, nets, self.config, self._epochs)
         return [make_guardable(optimiser) for optimiser in optimisers], schedules
 
     def configure_callbacks(self) -> list[pl.Callback]:
-        """The check that several processes hold the same α, w and v."""
+        """Return the callback that checks that all processes hold the same α, w and v."""
         return [Agreement(self.trained)]
+
+    # ---------------------------------------------------------------- the step
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """Update α on validation data and noise, then w on training data, then v on noise.
+
+        α stays fixed during the warm-up epochs.
+        """
+        alpha, weights, *twin = self._optimisers()
+        of_twin = None
+        if self.current_epoch >= self.config.warmup_epochs:
+            of_twin = self._step_alpha(alpha, batch)
+        self._step_weights(weights, batch)
+        for optimiser in twin * self.config.twin_steps:
+            self._step_twin(optimiser, of_twin)
+            of_twin = None
+        if self.trainer.is_last_batch:
+            self._require_finite(list(self.trained().items()), weights)
+            self.finite.read()
+        self.search_step += 1
+
+    def _step_alpha(self, alpha: LightningOptimizer, batch: Batch) -> Pass | None:
+        """Update α: α ← α − Adam(d/dα [L_val(w'(α), α) + λ · P(v'(α), α)]).
+
+        Returns:
+            the twin's pass over noise if it also gave the gradient with respect to v, else None.
+            The step of v then uses the same batch as the step of α, and α before its update.
+        """
+        c = self.config
+        validation = self.validation_stream.batch(self.search_step)
+        of_weights, *of_twin = self._inner_steps()
+        with self._drawing(Stream.ALPHA_STEP):
+            if c.hypergradient == "first_order":
+                real = first_order_gradient(self.net, self.arch, validation)
+            else:
+                real = hypergradient(
+                    batch_objective(self.net, self.arch, validation),
+                    batch_objective(self.net, self.arch, batch),
+                    list(self.net.parameters()),
+                    list(self.arch.parameters()),
+                    method=c.hypergradient,
+                    step=of_weights,
+                )
+        values, done = real.gradients, None
+        alphas = list(self.arch.parameters())
+        terms: list[Term] = [("α", alphas), ("L_val, the loss of w on validation", [real.loss])]
+        if self.noise_set is not None:
+            facing = FacingNoise(
+                self.net if self.twin is None else self.twin,
+                self.arch,
+                self._noise_batch(),
+                validation,
+                self.noise_set.num_classes,
+                c.hypergradient,
+                *of_twin,
+            )
+            with self._drawing(Stream.ALPHA_STEP):  # the same sampled α as for L_val
+                noise, done = self.penalty.gradient(facing)
+            values = [r + c.noise_weight * n for r, n in zip(values, noise.gradients, strict=True)]
+            self.mean_penalty.update(noise.loss)
+            terms.append(("P, the penalty", [noise.loss]))
+        self._require_finite([*terms, ("the gradient of α", values)], alpha)
+        self._update(alpha, alphas, values)
+        return done
+
+    def _step_weights(self, weights: LightningOptimizer, batch: Batch) -> None:
+        """Update w: w ← w − SGD(∂/∂w L_train(w, α)).
+
+        If the penalty uses mixed batches, the loss is L_train + λ · P.
+        """
+        noise, weight, of_noise = self.noise_set, self.config.noise_weight, None
+
+        def weighted(loss: Tensor) -> Tensor:
+            assert noise is not None
+            return weight * self.penalty.of_fit(loss, noise.num_classes)
+
+        with self._drawing(Stream.WEIGHTS_STEP):
+            relaxed = self._fixed_alpha()
+            for number, variant in enumerate(self.variants.values()):
+                with self._drawing(Stream.PERTURBATION, number):
+                    relaxed = variant.perturb(relaxed, probing_loss(self.net, batch))
+            if noise is None or not self.penalty.mixed_batches:
+                done = weights_pass(self.net, relaxed, batch)
+            else:
+                done, of_noise = mixed_pass(self.net, relaxed, batch, self._noise_batch(), weighted)
+        self._descend(weights, self.net, done, "train")
+        if of_noise is not None:
+            self.metrics.record("noise", of_noise.logits, of_noise.labels, of_noise.loss)
+
+    def _step_twin(self, twin: LightningOptimizer, done: Pass | None) -> None:
+        """Update v: v ← v − SGD(∂/∂v L_noise(v, α)).
+
+        The gradient comes from ``done``, the pass of the α step, or from a new pass if it is None.
+        """
+        assert self.twin is not None
+        if done is None:
+            with self._drawing(Stream.TWIN_STEP, self.twin_step):
+                done = weights_pass(self.twin, self._fixed_alpha(), self._noise_batch())
+        self._descend(twin, self.twin, done, "noise")
+        self.twin_step += 1
+
+    def trained(self) -> dict[str, list[nn.Parameter]]:
+        """Return the parameters of α, w and, if there is a twin, v, by these names."""
+        nets = {"α": self.arch, "w": self.net, **({"v": self.twin} if self.twin else {})}
+        return {name: list(net.parameters()) for name, net in nets.items()}
+
+    def _inner_steps(self) -> list[InnerStep | None]:
+        """Return the next steps of w and v. First-order methods ignore these steps."""
+        if self.config.hypergradient == "first_order":
+            return [None for _ in self._optimisers()[1:]]
+        return [InnerStep.of(optimiser.optimizer) for optimiser in self._optimisers()[1:]]
+
+    def _drawing(self, use: Stream, *key: int) -> AbstractContextManager[None]:
+        """Inside the context, random numbers depend only on the seed, the step, the use and key."""
+        return drawing(self.config.seed, use, self.search_step, *key, device=self.device)
+
+    def _noise_batch(self, ahead: int = 0) -> Batch:
+        """Return the next batch of noise, or the batch ``ahead`` steps after it."""
+        number = self.search_step if self.twin is None else self.twin_step
+        return self.noise_stream.batch(number + ahead)
+
+    def _fixed_alpha(self) -> Weights:
+        return {kind: weights.detach() for kind, weights in self.arch().items()}
+
+    def _descend(
+        self, optimiser: LightningOptimizer, net: SuperNet, done: Pass, split: str
+    ) -> None:
+        """Make one step of w or v."""
+        name = "v" if net is self.twin else "w"
+        terms = [(LOSSES[split], [done.loss]), (f"the gradient of {name}", done.gradients)]
+        self._require_finite(terms, optimiser)
+        self._update(optimiser, list(net.parameters()), done.gradients, self.config.gradient_clip)
+        self.metrics.record(split, done.logits, done.labels, done.loss)
+        # For the progress bar during the epoch. At its end the mean over the epoch replaces it.
+        self.log(f"{split}/loss", done.loss.detach(), on_step=True, on_epoch=False, logger=False)
+
+    def _require_finite(self, terms: Sequence[Term], optimiser: LightningOptimizer) -> None:
+        """Stop the search if a term of the optimiser's update is not finite."""
+        rate: float = optimiser.param_groups[0]["lr"]
+        self.finite.look(terms, step=self.search_step, epoch=self.current_epoch, rate=rate)
+
+    def _update(
+        self,
+        optimiser: LightningOptimizer,
+        parameters: list[nn.Parameter],
+        values: list[Tensor],
+        clip: float = 0.0,
+    ) -> None:
+        assign(parameters, values, clip)
+        self.finite.guard(optimiser.optimizer)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+    def _optimisers(self) -> list[LightningOptimizer]:
+        optimisers = self.optimizers()
+        assert isinstance(optimisers, list)
+        return optimisers
 
     # ---------------------------------------------------------------- epochs
 
     def on_fit_start(self) -> None:
         if any(isinstance(module, nn.SyncBatchNorm) for module in self.modules()):
             raise ValueError(
-                "sync_batchnorm: Lightning's own does not suit a supernet; expected "
-                "Trainer(plugins=[darts_noise.SynchronisedNorms()]) in its place"
+                "sync_batchnorm: Lightning's synchronised batch norm does not work in a supernet; "
+                "expected Trainer(plugins=[darts_noise.SynchronisedNorms()])"
             )
 
     def on_train_start(self) -> None:
-        self._start_variants()  # a run that resumes within an epoch does not start that epoch
+        self._start_variants()  # on_train_epoch_start is not called if a run resumes in an epoch
 
     def on_train_epoch_start(self) -> None:
-        epoch, every = self.current_epoch, self.hparams["twin_restart"]
+        epoch, every = self.current_epoch, self.config.twin_restart
         self._start_variants()
         if self.twin is not None and every and epoch and epoch % every == 0:
             restart_twin(
-                self.twin, self._optimisers()[2].optimizer, self._fresh_twin(epoch // every)
+                self.twin,
+                self._optimisers()[2].optimizer,
+                self._schedules()[1],
+                self._fresh_twin(epoch // every),
+                life_of_twin(self.config, epoch, self._epochs),
             )
 
     def _start_variants(self) -> None:
@@ -262,15 +419,22 @@ class SearchModule(SearchStep):
         self.metrics.record("val", logits, labels, F.cross_entropy(logits, labels))
 
     def on_train_epoch_end(self) -> None:
-        schedulers = self.lr_schedulers() or []
         values = self._epoch_metrics()
-        for schedule in schedulers if isinstance(schedulers, list) else [schedulers]:
-            assert isinstance(schedule, LRScheduler)
+        for schedule in self._schedules():
             schedule.step()
         self.log_dict(values, sync_dist=False)
-        if self.current_epoch >= self.hparams["warmup_epochs"]:
+        if self.current_epoch >= self.config.warmup_epochs:
             self._look_for_symptoms(values)
             self._ask_variants_to_stop()
+
+    def _schedules(self) -> list[LRScheduler]:
+        """The schedules of the learning rates of w and, if there is a twin, v."""
+        found: Any = self.lr_schedulers()
+        return found if isinstance(found, list) else [found]
+
+    @property
+    def _epochs(self) -> int:
+        return max(self.trainer.max_epochs or 1, 1)
 
     def _look_for_symptoms(self, values: Mapping[str, float | Tensor]) -> None:
         if self.trainer.is_global_zero:
@@ -287,22 +451,24 @@ class SearchModule(SearchStep):
 
     def _curvature(self) -> float:
         batch = self.validation_stream.batch(self.search_step)
-        return curvature_in_alpha(self.net, self.arch, batch)
+        with self._drawing(Stream.CURVATURE):
+            return curvature_in_alpha(self.net, self.arch, batch)
 
     def _epoch_metrics(self) -> dict[str, float | Tensor]:
-        """Every figure of the epoch under the name that metrics.csv and W&B show."""
+        """Return all metrics of the epoch by their names in metrics.csv and W&B."""
         values: dict[str, float | Tensor] = {**self.metrics.collect("train", "val", "noise")}
         if self.mean_penalty.update_called:
             values["noise/penalty"] = self.mean_penalty.compute()
             self.mean_penalty.reset()
         if self.twin is not None:
-            values["noise/lag"] = twin_lag(
-                self.twin,
-                self.arch,
-                self._optimisers()[2].optimizer,
-                [self._noise_batch(ahead) for ahead in range(LAG_STEPS)],
-                self.hparams["gradient_clip"],
-            )
+            with self._drawing(Stream.LAG):
+                values["noise/lag"] = twin_lag(
+                    self.twin,
+                    self.arch,
+                    self._optimisers()[2].optimizer,
+                    [self._noise_batch(ahead) for ahead in range(LAG_STEPS)],
+                    self.config.gradient_clip,
+                )
         values |= self.arch.figures()
         for name, optimiser in zip(("alpha", "weights", "twin"), self._optimisers(), strict=False):
             values[f"lr/{name}"] = optimiser.param_groups[0]["lr"]
@@ -312,6 +478,11 @@ class SearchModule(SearchStep):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.finite.read()
+        checkpoint["form"] = {
+            "num_classes": self.num_classes,
+            "in_channels": self.in_channels,
+            "dataset": self.dataset_name,
+        }
         checkpoint["positions"] = {"search": self.search_step, "twin": self.twin_step}
         checkpoint["variants"] = {name: v.state() for name, v in self.variants.items()}
         checkpoint["noise"] = self.noise_fingerprint
@@ -321,14 +492,38 @@ class SearchModule(SearchStep):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if "positions" not in checkpoint:
             raise ValueError("the checkpoint is not of a search")
+        if not hasattr(self, "arch"):
+            form = checkpoint.get("form") or form_of_weights(checkpoint["state_dict"])
+            self.dataset_name = form["dataset"]
+            self._build_networks(form["num_classes"], form["in_channels"])
+            self.noise_fingerprint = checkpoint["noise"]
+        else:
+            require_same_noise(checkpoint["noise"], self.noise_fingerprint)
         self.search_step = checkpoint["positions"]["search"]
         self.twin_step = checkpoint["positions"]["twin"]
         for name, state in checkpoint["variants"].items():
             self.variants[name].load(state)
-        if checkpoint["noise"] != self.noise_fingerprint:
-            raise ValueError(
-                "model.noise_family: expected the noise set that the checkpoint was made with, "
-                f"of fingerprint {checkpoint['noise']}, got {self.noise_fingerprint}"
-            )
         self.stopped_because = checkpoint["stopped_because"]
         self.symptoms.load(checkpoint["symptoms"])
+
+
+def require_same_noise(expected: str | None, found: str | None) -> None:
+    """Raise a `SettingError` if the noise set differs from the noise set of the checkpoint."""
+    if found != expected:
+        raise SettingError(
+            "model.noise_family",
+            f"expected the noise set of the checkpoint, with fingerprint {expected}, got {found}",
+        )
+
+
+def form_of_weights(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the form of a search, read from the supernet's weights.
+
+    Older checkpoints do not store the form.
+    """
+    stem = next(w for name, w in state.items() if name.startswith("net.stem.") and w.ndim == 4)
+    return {
+        "num_classes": len(state["net.classifier.bias"]),
+        "in_channels": stem.shape[1],
+        "dataset": None,
+    }

@@ -1,55 +1,49 @@
-"""The networks of a search and their optimisers, made from its settings."""
+"""The networks and the optimisers of a search, made from its settings."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
-from darts_noise.data.seeds import Stream, derive_seed
+from darts_noise.data.seeds import Stream, drawing
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.search.architecture import Architecture
+from darts_noise.search.settings import SearchConfig
 from darts_noise.search.variants.variant import Variant
 from darts_noise.space.spaces import Space
 
 
-def _sgd(weights: Iterable[Tensor], rate: float, settings: Mapping[str, Any]) -> Optimizer:
-    momentum, decay = settings["momentum"], settings["weight_decay"]
+def _sgd(weights: Iterable[Tensor], rate: float, config: SearchConfig) -> Optimizer:
+    momentum, decay = config.momentum, config.weight_decay
     return SGD(weights, rate, momentum=momentum, weight_decay=decay)
 
 
-def _adam(weights: Iterable[Tensor], rate: float, settings: Mapping[str, Any]) -> Optimizer:
-    """Without weight decay, as the measurement of noise fit uses it."""
+def _adam(weights: Iterable[Tensor], rate: float, config: SearchConfig) -> Optimizer:
+    """Return Adam without weight decay, as in the measurement of noise fit."""
     return Adam(weights, rate)
 
 
 WEIGHT_OPTIMISERS: Mapping[str, Callable[..., Optimizer]] = {"sgd": _sgd, "adam": _adam}
-"""What may train w and v, by its name in the settings: (weights, rate, settings) → optimiser."""
-
-
-def twin_setting(settings: Mapping[str, Any], key: str) -> Any:
-    """A setting of the twin: its own, or that of w where it has none."""
-    own = settings[f"twin_{key}"]
-    return settings[key] if own is None else own
+"""The optimisers for w and v by name: (weights, rate, config) → optimiser."""
 
 
 def make_supernet(
     space: Space,
     num_classes: int,
     in_channels: int,
-    settings: Mapping[str, Any],
+    config: SearchConfig,
     variants: Sequence[Variant],
 ) -> SuperNet:
-    """A supernet with new weights, changed by the variants.
+    """Return a supernet with new weights, changed by the variants.
 
     Args:
-        space: which operations compete.
-        num_classes: C of its logits.
+        space: the search space.
+        num_classes: number of classes.
         in_channels: channels of the images.
-        settings: those of `SearchModule`.
-        variants: one of them may need the textbook's arrangement.
+        config: the settings.
+        variants: the search variants. If one of them needs the ``textbook`` implementation, it
+            overrides ``config.supernet``.
 
     Raises:
         ValueError: a stem or a size that does not exist.
@@ -59,11 +53,11 @@ def make_supernet(
         space,
         num_classes,
         in_channels,
-        settings["channels"],
-        settings["num_cells"],
-        settings["stem"],
-        stem_stride=settings["stem_stride"],
-        implementation="textbook" if textbook else settings["supernet"],
+        config.channels,
+        config.num_cells,
+        config.stem,
+        stem_stride=config.stem_stride,
+        implementation="textbook" if textbook else config.supernet,
     )
     for variant in variants:
         variant.change_supernet(net)
@@ -71,49 +65,68 @@ def make_supernet(
 
 
 def make_twin(make: Callable[[], SuperNet], seed: int, restart: int) -> SuperNet:
-    """New weights v that depend on the seed and the restart alone, not on what ran before.
+    """Return a twin with new weights v. They depend only on the seed and the number of restarts.
 
     Args:
-        make: draws a supernet's weights from torch's global generator.
-        seed: of the search.
-        restart: how often the twin has started anew.
+        make: makes a supernet with weights from torch's global generator.
+        seed: the seed of the search.
+        restart: number of restarts so far.
     """
-    with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed, which would also seed the GPUs' generators.
-        torch.default_generator.manual_seed(derive_seed(seed, Stream.TWIN, restart))
+    with drawing(seed, Stream.TWIN, restart):
         return make()
 
 
-def restart_twin(twin: SuperNet, optimiser: Optimizer, fresh: SuperNet) -> None:
-    """Gives v the weights and statistics of a fresh twin, and its optimiser no past."""
+def restart_twin(
+    twin: SuperNet, optimiser: Optimizer, schedule: LRScheduler, fresh: SuperNet, epochs: int
+) -> None:
+    """Replace the weights and batch-norm statistics of the twin by those of ``fresh``.
+
+    The function also clears the optimiser's state and starts a new cosine schedule of the learning
+    rate over ``epochs`` epochs.
+    """
     twin.load_state_dict(fresh.state_dict())
     optimiser.state.clear()
+    rates = schedule.base_lrs
+    for group, rate in zip(optimiser.param_groups, rates, strict=True):
+        group["lr"] = rate
+    begun = {"T_max": epochs, "last_epoch": 0, "_last_lr": rates}
+    schedule.load_state_dict({**schedule.state_dict(), **begun})
+
+
+def life_of_twin(config: SearchConfig, epoch: int, epochs: int) -> int:
+    """Return the number of epochs until the next restart of a twin that starts at ``epoch``.
+
+    Without a further restart it is the number of epochs until the end of the search.
+    """
+    return min(config.twin_restart or epochs, epochs - epoch)
 
 
 def make_optimisers(
-    arch: Architecture, nets: Sequence[SuperNet], settings: Mapping[str, Any], epochs: int
+    arch: Architecture, nets: Sequence[SuperNet], config: SearchConfig, epochs: int
 ) -> tuple[list[Optimizer], list[LRScheduler]]:
-    """Optimisers of α, w and, where there is a second net, v; cosine schedules of w and v.
+    """Return the optimisers of α, w and v, and the cosine schedules of w and v.
 
     Args:
         arch: α.
-        nets: the supernet and perhaps its twin.
-        settings: those of `SearchModule`.
-        epochs: length of the schedules.
+        nets: the supernet, or the supernet and its twin. v has an optimiser only with a twin.
+        config: the settings.
+        epochs: number of epochs of the search.
     """
     alpha = Adam(
         arch.parameters(),
-        lr=settings["alpha_learning_rate"],
-        betas=settings["alpha_betas"],
-        weight_decay=settings["alpha_weight_decay"],
+        lr=config.alpha_learning_rate,
+        betas=config.alpha_betas,
+        weight_decay=config.alpha_weight_decay,
     )
-    rates = (settings["learning_rate"], twin_setting(settings, "learning_rate"))
-    kinds = (settings["optimiser"], twin_setting(settings, "optimiser"))
+    rates = (config.learning_rate, config.rate_of_twin)
+    kinds = (config.optimiser, config.optimiser_of_twin)
     weights = [
-        WEIGHT_OPTIMISERS[kind](net.parameters(), rate, settings)
+        WEIGHT_OPTIMISERS[kind](net.parameters(), rate, config)
         for net, rate, kind in zip(nets, rates, kinds, strict=False)
     ]
+    lengths = (epochs, life_of_twin(config, 0, epochs))
     schedules: list[LRScheduler] = [
-        CosineAnnealingLR(optimiser, epochs, settings["learning_rate_min"]) for optimiser in weights
+        CosineAnnealingLR(optimiser, length, config.learning_rate_min)
+        for optimiser, length in zip(weights, lengths, strict=False)
     ]
     return [alpha, *weights], schedules

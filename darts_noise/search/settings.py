@@ -1,18 +1,164 @@
-"""What the settings of a search may be; each refusal is one line that names the key.
+"""The settings of a search, in a module that imports neither torch nor Lightning.
 
-A new key of `SearchModule` whose values have bounds gets them here.
+The constructor checks bounds. The search checks names of a registry (space, penalty, variants,
+noise families, hypergradient) when it makes the object.
 """
 
 import math
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from darts_noise.naming import unknown
-from darts_noise.nets.supernet import require_implementation
-from darts_noise.noise.families import require_noise
-from darts_noise.noise.penalties.penalty import Penalty, penalty_name
-from darts_noise.search.hypergradients import require_method
-from darts_noise.search.networks import WEIGHT_OPTIMISERS
+from darts_noise.configured import Setting, require_seed
+from darts_noise.errors import SettingError, unknown
+
+OPTIMISERS = ("sgd", "adam")
+"""The optimisers for w and v."""
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """The settings of a search: the search space, the noise-fit penalty and the optimisers.
+
+    α are the architecture weights, w the weights of the supernet, and v the weights of its twin.
+    The twin is a second supernet that trains on noise only.
+
+    Args:
+        space: search space: the operations that compete; see darts_noise.list_spaces().
+        nodes: nodes of a cell. null: the number that the space defines.
+        macro: candidates of macro choices of the space, by name. A choice that is not named keeps
+            all its candidates. A single candidate decides the choice.
+        channels: channels of a state before the first reduction.
+        num_cells: cells of the supernet, with reductions at one and two thirds.
+        stem: stem of the network: small (images of 8×8 to 28×28 pixels), cifar or imagenet.
+        stem_stride: stride of the small or cifar stem: 1, 2 or 4.
+        noise_weight: λ, the weight of the noise-fit penalty. 0: no penalty and no twin.
+        penalty: noise-fit penalty; see darts_noise.list_penalties(). With settings:
+            {twin: {form: log}}.
+        noise_family: noise that the cell must not fit; see darts_noise.list_noise(). Several
+            families with a weight each: {uniform: 2, random_pixels: 1}.
+        noise_samples: images in the noise set.
+        supernet: implementation of the supernet: shared (fast) or textbook (slower, easier to
+            change). Both compute the same function.
+        hypergradient: gradient with respect to α: first_order, finite_difference, exact or neumann.
+        variants: a search variant, or several with settings; see darts_noise.list_variants().
+        twin_steps: updates of the twin per search step.
+        twin_optimiser: optimiser of the twin: sgd or adam. null: the same as optimiser.
+        twin_learning_rate: learning rate of the twin at the start. null: the same as learning_rate.
+        twin_restart: epochs after which the twin gets new weights and its cosine schedule starts
+            again. 0: never.
+        candidates: discrete cells that are trained at the end; the search returns the cell with the
+            smallest F = L_val + λ·P. 1: take the strongest operations of α and train nothing. P is
+            the penalty above if it is a function of the noise loss, else the penalty ``twin``.
+        candidate_epochs: epochs for which each candidate is trained on the data.
+        candidate_parameters: number of parameters of a candidate's network; sets its width. null:
+            the width is ``channels``.
+        warmup_epochs: epochs at the start in which w and v are trained and α is fixed.
+        optimiser: optimiser of w and v: sgd or adam, with a cosine schedule. adam needs fewer
+            steps.
+        learning_rate: learning rate of w and v at the start.
+        learning_rate_min: learning rate of w and v at the end.
+        momentum: momentum of w and v; only with sgd.
+        weight_decay: weight decay of w and v; only with sgd.
+        gradient_clip: largest gradient norm of w and of v. 0: no clipping.
+        alpha_learning_rate: learning rate of α; its optimiser is Adam.
+        alpha_betas: the two betas of Adam for α.
+        alpha_weight_decay: weight decay of α.
+        seed: seed of all random numbers of the search.
+
+    Raises:
+        SettingError: a value out of range.
+    """
+
+    space: str = "darts"
+    nodes: int | None = None
+    macro: dict[str, list[str | float]] | None = None
+    channels: int = 16
+    num_cells: int = 8
+    stem: str = "cifar"
+    stem_stride: int = 1
+    noise_weight: float = 1.0
+    penalty: dict[str, dict[str, Setting] | None] | str = "twin"
+    noise_family: dict[str, Any] | str = "uniform"
+    noise_samples: int = 1000
+    supernet: str = "shared"
+    hypergradient: str = "first_order"
+    variants: str | dict[str, dict[str, Setting] | None] | None = None
+    twin_steps: int = 1
+    twin_optimiser: str | None = None
+    twin_learning_rate: float | None = None
+    twin_restart: int = 0
+    candidates: int = 1
+    candidate_epochs: int = 40
+    candidate_parameters: int | None = None
+    warmup_epochs: int = 0
+    optimiser: str = "sgd"
+    learning_rate: float = 0.025
+    learning_rate_min: float = 0.001
+    momentum: float = 0.9
+    weight_decay: float = 3e-4
+    gradient_clip: float = 5.0
+    alpha_learning_rate: float = 3e-4
+    alpha_betas: tuple[float, float] = (0.5, 0.999)
+    alpha_weight_decay: float = 1e-3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.variants, str):
+            object.__setattr__(self, "variants", {self.variants: None})
+        for key, least in LEAST.items():
+            value = getattr(self, key)
+            if not least <= value < math.inf:  # written so that NaN is refused as well
+                raise SettingError(key, f"expected {least} or more, got {value}")
+        require_seed(self.seed)
+        parameters = self.candidate_parameters
+        if parameters is not None and parameters < 1:
+            raise SettingError(
+                "candidate_parameters", f"expected 1 or more, or null, got {parameters}"
+            )
+        if not all(0 <= beta < 1 for beta in self.alpha_betas):
+            raise SettingError(
+                "alpha_betas", f"expected two numbers from 0 to 1, got {self.alpha_betas}"
+            )
+        self._check_rates()
+        self._check_optimisers()
+
+    @property
+    def rate_of_twin(self) -> float:
+        """The twin's learning rate at the start: ``twin_learning_rate``, else ``learning_rate``."""
+        own = self.twin_learning_rate
+        return self.learning_rate if own is None else own
+
+    @property
+    def optimiser_of_twin(self) -> str:
+        """The twin's optimiser: ``twin_optimiser``, else ``optimiser``."""
+        return self.optimiser if self.twin_optimiser is None else self.twin_optimiser
+
+    def _check_rates(self) -> None:
+        rate = self.twin_learning_rate
+        if rate is not None and not rate >= 0:
+            raise SettingError("twin_learning_rate", f"expected 0 or more, or null, got {rate}")
+        rates = {"learning_rate": self.learning_rate, "twin_learning_rate": self.rate_of_twin}
+        for key, rate in rates.items():
+            if self.learning_rate_min > rate:
+                raise SettingError(
+                    "learning_rate_min",
+                    f"expected at most {key} ({rate:g}), got {self.learning_rate_min:g}",
+                )
+
+    def _check_optimisers(self) -> None:
+        for key in ("optimiser", "twin_optimiser"):
+            kind = getattr(self, key)
+            if kind is None:
+                continue
+            if kind not in OPTIMISERS:
+                raise SettingError(key, unknown("optimiser", kind, OPTIMISERS))
+            if kind != "sgd" and self.hypergradient != "first_order":
+                raise SettingError(
+                    key,
+                    f"expected 'sgd' with hypergradient {self.hypergradient!r}, which "
+                    f"differentiates through a step of SGD, got {kind!r}",
+                )
+
 
 LEAST = {
     "noise_weight": 0,
@@ -29,63 +175,22 @@ LEAST = {
     "gradient_clip": 0,
     "alpha_learning_rate": 0,
     "alpha_weight_decay": 0,
-    "seed": 0,
-    "num_cells": 3,  # two are reductions, and α of the normal cell needs one too
+    "num_cells": 3,  # two reduction cells and at least one normal cell
 }
-
-WITHOUT_TWIN = {
-    "hypergradient": "first_order",
-    "twin_steps": 1,
-    "twin_optimiser": None,
-    "twin_learning_rate": None,
-    "twin_restart": 0,
-}
-"""What is left to be said of a twin that there is not, and of the step that it would make."""
+"""The smallest valid value of each numeric setting."""
 
 
-def check_settings(settings: Mapping[str, Any], penalty: Penalty) -> None:
-    """Raises ``ValueError`` for the first setting that is out of bounds or an unknown name.
-
-    Args:
-        settings: those of `SearchModule`.
-        penalty: what ``model.penalty`` stands for.
-    """
-    require_noise(settings["noise_family"])
-    require_method(settings["hypergradient"])
-    require_implementation(settings["supernet"])
-    for key, least in LEAST.items():
-        if not least <= settings[key] < math.inf:  # written so that NaN is refused as well
-            raise ValueError(f"model.{key}: expected {least} or more, got {settings[key]}")
-    if (parameters := settings["candidate_parameters"]) is not None and parameters < 1:
-        raise ValueError(
-            f"model.candidate_parameters: expected 1 or more, or null, got {parameters}"
-        )
-    _check_optimisers(settings)
-    if not all(0 <= beta < 1 for beta in settings["alpha_betas"]):
-        raise ValueError(
-            f"model.alpha_betas: expected two numbers from 0 to 1, got {settings['alpha_betas']}"
-        )
-    if settings["noise_weight"] > 0 and penalty.weights == "own":
-        for key, only in WITHOUT_TWIN.items():
-            if settings[key] != only:
-                raise ValueError(
-                    f"model.{key}: expected {only} with penalty "
-                    f"{penalty_name(settings['penalty'])!r}, which has no twin, got {settings[key]}"
-                )
-
-
-def _check_optimisers(settings: Mapping[str, Any]) -> None:
-    rate, method = settings["twin_learning_rate"], settings["hypergradient"]
-    if rate is not None and not rate >= 0:
-        raise ValueError(f"model.twin_learning_rate: expected 0 or more, or null, got {rate}")
-    for key in ("optimiser", "twin_optimiser"):
-        kind = settings[key]
-        if kind is None:
-            continue
-        if kind not in WEIGHT_OPTIMISERS:
-            raise ValueError(f"model.{key}: {unknown('optimiser', kind, WEIGHT_OPTIMISERS)}")
-        if kind != "sgd" and method != "first_order":
-            raise ValueError(
-                f"model.{key}: expected 'sgd' with hypergradient {method!r}, which looks through "
-                f"a step of SGD, got {kind!r}"
+def require_no_twin_settings(config: SearchConfig, penalty: str) -> None:
+    """Raise a `SettingError` if a setting is stated that a penalty without a twin ignores."""
+    without_twin = {
+        "hypergradient": "first_order",
+        "twin_steps": 1,
+        "twin_optimiser": None,
+        "twin_learning_rate": None,
+        "twin_restart": 0,
+    }
+    for key, only in without_twin.items():
+        if (value := getattr(config, key)) != only:
+            raise SettingError(
+                key, f"expected {only} with penalty {penalty!r}, which has no twin, got {value}"
             )

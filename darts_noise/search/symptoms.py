@@ -1,8 +1,8 @@
-"""What a search that goes wrong in silence looks like; each is warned of once, with what to try.
+"""Warnings about a search that fails silently; each warning appears once and says what to try.
 
-- α stands still: no relaxed weight moves over an epoch in which α was updated.
-- The twin never learns: after `PATIENCE` epochs v has not fitted the noise better than a guess.
-  Then the penalty is flat and λ does nothing, whatever the architecture.
+- α does not move: no relaxed weight changes in an epoch in which α was updated.
+- The twin does not learn: after `PATIENCE` epochs v fits the noise no better than a guess. The
+  penalty is then flat for every architecture, and λ has no effect.
 - Skip connections take over: the collapse of DARTS (DARTS+, arXiv:1909.06035, section 3).
 """
 
@@ -18,17 +18,17 @@ from darts_noise.space.genotype import Cell, Genotype
 from darts_noise.space.operations import get_operation
 
 STILL = 1e-7
-"""The largest change of a relaxed weight that rounding may make."""
+"""The largest change of a relaxed weight that may come from rounding."""
 PATIENCE = 5
-"""Epochs in which a twin should have begun to learn, and to which a collapse must not be early."""
+"""Epochs before the first warning about a twin that does not learn or about skip connections."""
 LEARNT = 0.99
-"""Share of a guess's loss below which noise counts as fitted a little."""
+"""The twin has begun to learn if its loss is below this share of the loss of a guess."""
 MOSTLY = 0.5
-"""Share of the normal cell's edges above which skip connections have taken over."""
+"""Skip connections take over if more than this share of the normal cell's edges are skips."""
 
 
 class Symptoms:
-    """Is told of every epoch in which α was updated."""
+    """The checks after each epoch in which α was updated."""
 
     def __init__(self) -> None:
         self._epochs = 0
@@ -43,13 +43,13 @@ class Symptoms:
         noise_loss: float | None,
         num_classes: int,
     ) -> None:
-        """Warns of what is seen for the first time.
+        """Warn of each symptom that appears for the first time.
 
         Args:
-            weights: the relaxed α, as a genotype is read from them.
-            genotype: that is read from them.
-            noise_loss: the twin's in nats, the mean over the epoch; None where there is no twin.
-            num_classes: among how many a guess on noise is.
+            weights: the relaxed α from which the genotype is read.
+            genotype: the genotype of these weights.
+            noise_loss: the twin's loss in nats, averaged over the epoch; None without a twin.
+            num_classes: number of classes of the noise set.
         """
         self._epochs += 1
         before, now = self._weights, {k: w.detach().cpu().clone() for k, w in weights.items()}
@@ -62,7 +62,7 @@ class Symptoms:
             if self._epochs >= PATIENCE and not self._learnt:
                 self._warn(
                     f"the twin has not begun to learn the noise in {PATIENCE} epochs (its loss is "
-                    f"near log C = {guess:.2f}), so that noise_weight has no effect: try a larger "
+                    f"near log C = {guess:.2f}), so noise_weight has no effect: try a larger "
                     "model.learning_rate, more model.twin_steps or fewer model.noise_samples"
                 )
         if self._epochs >= PATIENCE and skip_share(genotype.normal) > MOSTLY:
@@ -72,7 +72,7 @@ class Symptoms:
             )
 
     def state(self) -> dict[str, Any]:
-        """What has been seen and said, for a checkpoint: a run that goes on says nothing twice."""
+        """Return the state for a checkpoint, so that a resumed run repeats no warning."""
         return {
             "epochs": self._epochs,
             "weights": self._weights,
@@ -81,7 +81,7 @@ class Symptoms:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Takes back what `state` gave."""
+        """Restore the state that `state` returned."""
         self._epochs = state["epochs"]
         weights = state["weights"]
         self._weights = None if weights is None else {k: w.cpu() for k, w in weights.items()}
@@ -95,7 +95,7 @@ class Symptoms:
 
 
 def largest_change(before: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> float:
-    """The largest absolute change of an entry; NaN where one is.
+    """Return the largest absolute change of an entry, or NaN if an entry is NaN.
 
     >>> largest_change({"a": torch.zeros(2)}, {"a": torch.tensor([0.0, -3.0])})
     3.0
@@ -104,7 +104,7 @@ def largest_change(before: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> f
 
 
 def skip_share(cell: Cell) -> float:
-    """The share of a cell's edges that are skip connections.
+    """Return the share of a cell's edges that are skip connections.
 
     >>> skip_share(((("skip_connect", 0), ("sep_conv_3x3", 1)),))
     0.5

@@ -1,7 +1,7 @@
 """Trainings of single cells, alone and from scratch, by which a search chooses among candidates."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -13,10 +13,9 @@ from darts_noise.data.augment import Augmentation
 from darts_noise.data.batches import BatchStream
 from darts_noise.data.images import LabelledImages
 from darts_noise.data.module import ImageDataModule
-from darts_noise.data.seeds import Stream, derive_seed
+from darts_noise.data.seeds import Stream, derive_seed, drawing
 from darts_noise.nets.network import create_model
 from darts_noise.nets.width import nearest_channels
-from darts_noise.noise.penalties.twin import noise_fit_penalty
 from darts_noise.reading import EVALUATION_BATCH, Reading, laid_out, read
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.module import SearchModule
@@ -30,7 +29,7 @@ NOISE_RATES = (3e-3, 1e-3)
 NOISE_EPOCHS = 100
 """As in the `converged` measurement."""
 FITTED = 0.05
-"""A noise loss in nats below which P is within 0.02 of 1, and no training need go on."""
+"""A noise loss in nats at which the noise counts as fitted, and no training goes on."""
 
 
 class Trials:
@@ -45,16 +44,18 @@ class Trials:
     def __init__(
         self, module: SearchModule, data: ImageDataModule, known: Iterable[Candidate] = ()
     ) -> None:
+        if module.noise_set is None:  # as in a module that was loaded from a checkpoint
+            module.build(data)
         self.known = {candidate.genotype: candidate for candidate in known}
-        self.module, self.data, self.settings = module, data, module.hparams
-        self.seed = derive_seed(module.hparams["seed"], Stream.CANDIDATES)
+        self.module, self.data, self.config = module, data, module.config
+        self.seed = derive_seed(module.config.seed, Stream.CANDIDATES)
         # Lightning leaves a module on the CPU once its fit has ended.
         trainer = data.trainer
         self.device = module.device if trainer is None else trainer.strategy.root_device
         self._form = {
             "num_classes": module.num_classes,
             "in_channels": module.in_channels,
-            **{key: module.hparams[key] for key in ("num_cells", "stem", "stem_stride")},
+            **{key: getattr(module.config, key) for key in ("num_cells", "stem", "stem_stride")},
         }
 
     def measured(self, genotype: Genotype, least: float = math.inf) -> Candidate:
@@ -75,26 +76,26 @@ class Trials:
         noise = self.module.noise_set
         if noise is None:
             return Candidate(genotype, validation, None, validation.loss)
-        weight, guess = self.settings["noise_weight"], math.log(noise.num_classes)
-        enough = guess * (1 - (least - validation.loss) / weight)  # of L_noise, where F is least
-        fit = self.on_noise(genotype, channels, noise, max(enough, FITTED))
+
+        def objective(noise_loss: float) -> float:
+            penalty = self.module.penalty.of_fit(torch.tensor(noise_loss), noise.num_classes)
+            return validation.loss + self.config.noise_weight * float(penalty)
+
+        fit = self.on_noise(genotype, channels, noise, lambda loss: objective(loss) >= least)
         if not math.isfinite(fit.loss):  # what no training could follow says nothing
             return Candidate(genotype, validation, fit)
-        penalty = float(noise_fit_penalty(torch.tensor(fit.loss), noise.num_classes))
-        objective = validation.loss + weight * penalty
-        return Candidate(genotype, validation, fit, objective)
+        return Candidate(genotype, validation, fit, objective(fit.loss))
 
     def channels(self, genotype: Genotype) -> int:
         """The width of the network: that of ``candidate_parameters``, or that of the supernet."""
-        parameters = self.settings["candidate_parameters"]
+        parameters = self.config.candidate_parameters
         if parameters is None:
-            return int(self.settings["channels"])
+            return self.config.channels
         return nearest_channels(genotype, parameters, **self._form)
 
     def network(self, genotype: Genotype, channels: int) -> nn.Module:
         """The same weights at each call; torch's generator is left as it was."""
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(self.seed)  # and no GPU's
+        with drawing(self.config.seed, Stream.CANDIDATES):
             net: nn.Module = create_model(genotype, channels=channels, **self._form)
         return net.to(self.device)
 
@@ -104,11 +105,15 @@ class Trials:
         net = self.network(genotype, channels)
         optimiser = SGD(net.parameters(), RATE, MOMENTUM, weight_decay=DECAY)
         stream = self._shuffled(data.train, data.augmentation)
-        self._train(net, optimiser, stream, self.settings["candidate_epochs"])
-        return read(net, self._in_order(data.validation, data.crop_pct))
+        self._train(net, optimiser, stream, self.config.candidate_epochs)
+        return read(net, self._in_order(data.validation, data.config.crop_pct))
 
     def on_noise(
-        self, genotype: Genotype, channels: int, noise: LabelledImages, enough: float = FITTED
+        self,
+        genotype: Genotype,
+        channels: int,
+        noise: LabelledImages,
+        enough: Callable[[float], bool] = lambda loss: False,
     ) -> Reading:
         """The better fit of `NOISE_RATES` to the search's noise, read on the same images.
 
@@ -116,17 +121,21 @@ class Trials:
             genotype: the cell.
             channels: of its network.
             noise: the images.
-            enough: a loss in nats; once it is reached, nothing further is trained.
+            enough: whether a loss in nats needs no further training; one of `FITTED` never does.
         """
+
+        def fitted(loss: float) -> bool:
+            return loss <= FITTED or enough(loss)
+
         fits = []
         for rate in NOISE_RATES:
             net = self.network(genotype, channels)
             optimiser = Adam(net.parameters(), rate)
-            loss = self._train(net, optimiser, self._shuffled(noise), NOISE_EPOCHS, enough)
+            loss = self._train(net, optimiser, self._shuffled(noise), NOISE_EPOCHS, fitted)
             fit = read(net, self._in_order(noise))
             # Batch norms that were stopped early have no good running statistics yet.
             fits.append(Reading(min(loss, fit.loss), fit.accuracy))
-            if loss <= enough:
+            if fitted(loss):
                 break
         return min(fits)
 
@@ -135,7 +144,7 @@ class Trials:
     ) -> BatchStream:
         return BatchStream(
             data,
-            min(self.data.batch_size, len(data)),
+            min(self.data.config.batch_size, len(data)),
             self.data.normalisation,
             seed=self.seed,
             augmentation=augmentation,
@@ -159,12 +168,12 @@ class Trials:
         optimiser: Optimizer,
         stream: BatchStream,
         epochs: int,
-        enough: float = -math.inf,
+        enough: Callable[[float], bool] = lambda loss: False,
     ) -> float:
-        """The last epoch's mean loss, after so many epochs or once it is `enough`; infinite where
+        """The last epoch's mean loss, after this many epochs or once it is `enough`; infinite where
         the training diverged."""
         net.train()
-        clip = self.settings["gradient_clip"]
+        clip = self.config.gradient_clip
         schedule = CosineAnnealingLR(optimiser, epochs * stream.batches_per_epoch)
         mean = math.inf
         for epoch in range(epochs):
@@ -180,6 +189,6 @@ class Trials:
                 schedule.step()
                 losses.append(loss.detach())
             mean = float(torch.stack(losses).mean())
-            if mean <= enough or not math.isfinite(mean):
+            if enough(mean) or not math.isfinite(mean):
                 break
         return mean if math.isfinite(mean) else math.inf

@@ -1,8 +1,8 @@
-"""The discrete cell: what a search finds, as data that no code runs from.
+"""The genotype: the discrete cells that a search finds, as JSON data that runs no code.
 
-A genotype is JSON with a schema (`FORMAT`). Reading one checks every field against the registry of
-operations; whatever does not fit is a ``ValueError`` of one line that names the place. A change of
-the layout gets a new number in `FORMAT` and a reader for the old one here.
+Reading a genotype checks every field against the registry of operations. An invalid field is a
+``ValueError`` of one line that names the place. If you change the layout, raise the number in
+`FORMAT` and add a reader for the old layout here.
 """
 
 import json
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from darts_noise.atomic import write_text
+from darts_noise.errors import SettingError
 from darts_noise.space.json_file import MAX_BYTES, read_json, shown_path
 from darts_noise.space.macro import MACRO, Value, check_macro
 from darts_noise.space.operations import get_operation
@@ -23,7 +24,7 @@ MAX_NODES = 64
 MAX_EDGES_PER_NODE = 16
 MAX_META_BYTES = MAX_BYTES // 2
 MAX_META_DEPTH = 16
-MAX_INTEGER_BITS = 64  # as many as every reader of JSON keeps
+MAX_INTEGER_BITS = 64  # the largest size that every JSON reader supports
 
 Node = tuple[tuple[str, int], ...]
 Cell = tuple[Node, ...]
@@ -31,21 +32,22 @@ Cell = tuple[Node, ...]
 
 @dataclass(frozen=True)
 class Genotype:
-    """A normal and a reduction cell.
+    """A normal cell and a reduction cell.
 
     Attributes:
-        normal: one entry per node, each the (operation, predecessor) pairs whose sum the node is.
-            Predecessors 0 and 1 are the cell's inputs, 2.. the earlier nodes of the cell.
+        normal: one entry per node: a tuple of (operation, predecessor) pairs. The node is the sum
+            of these operations. Predecessors 0 and 1 are the cell's inputs; 2, 3, ... are the
+            earlier nodes of the cell.
         normal_concat: the states that the cell concatenates, numbered like predecessors.
-        reduce: the same for the cells that halve height and width.
-        reduce_concat: the same for the reduction cell.
-        macro: choices that hold for the whole network (see `darts_noise.space.macro`); those that
-            are absent are DARTS's.
-        meta: where it comes from; JSON values only, copied, and no part of equality.
+        reduce: nodes of the reduction cell, which halves height and width; as `normal`.
+        reduce_concat: states that the reduction cell concatenates; as `normal_concat`.
+        macro: choices for the whole network; see `darts_noise.space.macro`. A missing choice has
+            its DARTS value.
+        meta: the origin of the genotype, JSON values only. It is copied, and equality ignores it.
 
     Raises:
-        ValueError: an unknown operation, a predecessor that does not exist yet, or a field of the
-            wrong form; the message names the node and what is allowed.
+        ValueError: an operation is unknown, a predecessor does not exist yet, or a field has the
+            wrong form. The message names the node and the allowed values.
 
     >>> g = Genotype(normal=[[("sep_conv_3x3", 0), ("skip_connect", 1)]], normal_concat=[2],
     ...              reduce=[[("max_pool_3x3", 0), ("max_pool_3x3", 1)]], reduce_concat=[2])
@@ -67,7 +69,7 @@ class Genotype:
             object.__setattr__(self, kind, cell)
             object.__setattr__(self, f"{kind}_concat", concat)
         if not isinstance(self.macro, Mapping):
-            raise ValueError(f"macro: expected an object, got {shown(self.macro)}")
+            raise SettingError("macro", f"expected an object, got {shown(self.macro)}")
         macro = dict(check_macro(name, value) for name, value in self.macro.items())
         object.__setattr__(self, "macro", macro)
         if not isinstance(self.meta, Mapping):
@@ -78,7 +80,7 @@ class Genotype:
         object.__setattr__(self, "meta", meta)
 
     def choice(self, name: str) -> Value:
-        """The value of a macro choice, DARTS's own where this genotype is silent.
+        """Return the value of a macro choice. If it is not in `macro`, return the DARTS value.
 
         >>> from darts_noise import load_genotype
         >>> load_genotype("darts_v2").choice("normalisation")
@@ -87,7 +89,7 @@ class Genotype:
         return self.macro.get(name, MACRO[name][0])
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON object of this genotype."""
+        """Return the genotype as a JSON object."""
         return {
             "format": FORMAT,
             "normal": [[list(pair) for pair in node] for node in self.normal],
@@ -100,7 +102,7 @@ class Genotype:
 
     @classmethod
     def from_dict(cls, data: object) -> "Genotype":
-        """The genotype that a JSON object describes; ``ValueError`` as for the constructor."""
+        """Make a genotype from a JSON object. Raise ``ValueError`` as the constructor does."""
         if not isinstance(data, Mapping):
             raise ValueError(f"expected an object, got {shown(data)}")
         version = data.get("format")
@@ -119,15 +121,15 @@ class Genotype:
         return cls(**{key: data[key] for key in (*required, *given)})
 
     def to_json(self, path: str | Path) -> None:
-        """Writes the genotype; a reader sees the old file or the whole new one, never a part."""
+        """Write the genotype in one step: a reader sees the old file or the whole new file."""
         write_text(Path(path), format_json(self.to_dict()))
 
     @classmethod
     def from_json(cls, path: str | Path) -> "Genotype":
-        """Reads a genotype file.
+        """Read a genotype file.
 
         Raises:
-            ValueError: no such file, not JSON, or not a genotype; the message names the file.
+            ValueError: the file is missing, not JSON or not a genotype. The message names the file.
         """
         path = Path(path)
         data = read_json(path)
@@ -138,7 +140,7 @@ class Genotype:
 
 
 def format_json(data: Mapping[str, Any]) -> str:
-    """JSON with one top-level key a line, so that a cell's nodes stay on one line each."""
+    """Format JSON with one top-level key per line."""
     body = ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in data.items())
     return "{\n" + body + "\n}\n"
 
@@ -177,7 +179,7 @@ def _checked_node(node: object, place: str, index: int) -> Node:
 def _checked_concat(concat: object, nodes: int, kind: str) -> tuple[int, ...]:
     place = f"{kind}_concat"
     states = _list(concat, place, "a list of states")
-    # The length first: a list of a million states is not looked through.
+    # Check the length first, so that a list of a million states is not scanned.
     valid = 1 <= len(states) <= nodes and all(
         type(s) is int and 2 <= s <= nodes + 1 for s in states
     )
@@ -189,14 +191,14 @@ def _checked_concat(concat: object, nodes: int, kind: str) -> tuple[int, ...]:
 
 
 def _list(value: object, place: str, wanted: str) -> list[Any] | tuple[Any, ...]:
-    # Not any sequence: a string is one, and a range may have more entries than memory.
+    # Only lists and tuples: a string is a sequence too, and a range may be larger than memory.
     if not isinstance(value, list | tuple):
         raise ValueError(f"{place}: expected {wanted}, got {shown(value)}")
     return value
 
 
 def _checked_json(value: object, place: str, depth: int = 0) -> Any:
-    """A copy of the value, with tuples as lists, or a ``ValueError`` where it is not JSON."""
+    """Copy a JSON value and convert tuples to lists. Raise ``ValueError`` if it is not JSON."""
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, int) and value.bit_length() <= MAX_INTEGER_BITS:

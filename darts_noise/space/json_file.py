@@ -1,4 +1,4 @@
-"""JSON files from elsewhere, read as data: bounded in size, and refused in one line."""
+"""Read untrusted JSON files, with a limit on the size and errors of one line."""
 
 import json
 from pathlib import Path
@@ -10,13 +10,13 @@ MAX_BYTES = 1 << 20
 
 
 def read_json(path: Path) -> Any:
-    """The value that a JSON file of at most `MAX_BYTES` holds.
+    """Read a JSON file of at most `MAX_BYTES` bytes.
 
     Raises:
-        ValueError: no such file, a larger one, or not JSON; the message names the file.
+        ValueError: the file is missing, too large or not JSON. The message names the file.
     """
     try:
-        # Not the size that the file system states: a device's is 0.
+        # Do not trust the size in the file system: for a device it is 0.
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
@@ -37,6 +37,6 @@ def read_json(path: Path) -> Any:
 
 
 def shown_path(path: Path) -> str:
-    """A path as it is, unless it would fill or break the line."""
+    """Return the path; shorten or escape it if it is very long or has unprintable characters."""
     text = str(path)
     return text if text.isprintable() and len(text) <= 10 * LONGEST else shown(text)

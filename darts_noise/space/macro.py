@@ -1,14 +1,14 @@
-"""Macro choices: what holds for a whole network and not for one edge of a cell.
+"""Macro choices: choices for the whole network instead of one edge of a cell.
 
-A genotype that is silent on one has DARTS's own: batch norm, the image as it is, no pooling behind
-the stem, the width that the network is built with. A new choice is one entry in `MACRO`, and what
-it does in `nets/macro.py` or a file of its own beside it.
+A choice that a genotype does not state has its DARTS value: batch norm, no input filter, no pooling
+after the stem, the full width. To add a choice, add an entry to `MACRO` and implement it in
+`nets/macro.py` or in a new file in that folder.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from darts_noise.naming import unknown
+from darts_noise.errors import SettingError, unknown
 from darts_noise.space.shown import shortened, shown
 
 Value = str | float
@@ -21,23 +21,24 @@ MACRO: Mapping[str, tuple[Value, ...]] = MappingProxyType(
         "width": (1.0, 0.75, 0.5, 0.25),
     }
 )
-"""Each choice with its values, DARTS's own first.
+"""Each choice with its values. The DARTS value is the first.
 
-``normalisation``: of the stem, the cells' preprocessing and the operations; ``layer`` is over the
-channels and pixels of one image, ``none`` leaves a shift per channel. ``input_filter``: a
-fixed low-pass filter of the image, before the stem. ``pooling``: a ReLU and an
-average over squares of 2 or 4 pixels right behind the stem. ``width``: a factor of the channels.
+``normalisation``: the norm in the stem, the cells' preprocessing and the operations. ``layer``
+normalises over the channels and pixels of one image; ``none`` is a learnable bias per channel.
+``input_filter``: a fixed low-pass filter of the image, before the stem. ``pooling``: a ReLU and an
+average over squares of 2 × 2 or 4 × 4 pixels, right after the stem. ``width``: a factor of the
+channels.
 """
 
 
 def check_macro(name: object, value: object) -> tuple[str, Value]:
-    """The choice and its value in the form of `MACRO`.
+    """Return the choice and its value as they are written in `MACRO`.
 
     Raises:
-        ValueError: no such choice or value; the message lists those that there are.
+        ValueError: the choice or the value does not exist. The message lists the valid ones.
     """
     if not isinstance(name, str):
-        raise ValueError(f"macro: expected the name of a choice, got {shown(name)}")
+        raise SettingError("macro", f"expected the name of a choice, got {shown(name)}")
     if name not in MACRO:
         raise unknown("macro choice", shortened(name), MACRO)
     for allowed in MACRO[name]:

@@ -1,13 +1,13 @@
-"""Published cells by name, and `load_genotype`, which also reads files, runs and artifacts.
+"""Load genotypes: published cells by name, and genotypes from files, runs and W&B artifacts.
 
-The cells themselves are in `published_cells`.
+`published_cells` contains the cells.
 """
 
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
-from darts_noise.naming import unknown
+from darts_noise.errors import unknown
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.published_cells import CELLS, PrintedCount
 from darts_noise.space.shown import shortened, shown
@@ -26,7 +26,7 @@ _PUBLISHED = {
 
 
 def list_genotypes() -> list[str]:
-    """The names of all published cells, sorted.
+    """Return the names of all published cells, sorted.
 
     >>> list_genotypes()[:3]
     ['amoebanet', 'darts_v1', 'darts_v2']
@@ -35,10 +35,10 @@ def list_genotypes() -> list[str]:
 
 
 def printed_counts(name: str) -> tuple[PrintedCount, ...]:
-    """The parameter counts that papers print for networks of a published cell.
+    """Return the parameter counts that papers print for networks of a published cell.
 
     Raises:
-        ValueError: no such name; the message lists the names and suggests the nearest.
+        ValueError: the name is unknown. The message lists the names and suggests the nearest.
 
     >>> printed_counts("darts_v2")[0].millions
     3.3
@@ -50,16 +50,16 @@ def printed_counts(name: str) -> tuple[PrintedCount, ...]:
 
 
 def load_genotype(source: str | Path | Genotype) -> Genotype:
-    """A genotype from wherever it is.
+    """Load a genotype.
 
     Args:
         source: a published name (see `list_genotypes`; case does not matter), a path to a
-            ``.json``, the directory of a search or a training run, a W&B artifact as
-            ``entity/project/name:version``, or a `Genotype` itself.
+            ``.json`` file, the folder of a search or a training run, a W&B artifact as
+            ``entity/project/name:version``, or a `Genotype`, which is returned unchanged.
 
     Raises:
-        ValueError: nothing of these; the message lists the names and suggests the nearest, or
-            names the file and what is wrong in it.
+        ValueError: the source is unknown or invalid. The message lists the names and suggests the
+            nearest, or names the file and the problem in it.
 
     >>> load_genotype("darts_v2").normal_concat
     (2, 3, 4, 5)
@@ -70,7 +70,7 @@ def load_genotype(source: str | Path | Genotype) -> Genotype:
         raise ValueError(f"expected a name, a path or a Genotype, got {shown(source)}")
     name = str(source)
     if name.lower() in _PUBLISHED:
-        # A copy: what a caller writes into its `meta` is not seen by the next one.
+        # Copy it, so that no caller sees the changes of another caller to `meta`.
         return replace(_PUBLISHED[name.lower()])
     path = Path(source)
     try:

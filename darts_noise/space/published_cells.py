@@ -1,7 +1,8 @@
-"""The cells that papers printed, as data, with the sizes that the papers print beside them.
+"""Published cells as data, with the parameter counts that the papers print.
 
-A new one is one more entry of `CELLS`. Predecessors 0 and 1 are the outputs of the last cell but
-one and of the last cell. Each cell is as it stands in the repository that its source names.
+To add a cell, add an entry to `CELLS`. Predecessor 0 is the output of the cell before the last;
+predecessor 1 is the output of the last cell. Each cell is copied from the repository that its
+source names.
 """
 
 from dataclasses import dataclass
@@ -14,12 +15,13 @@ class PrintedCount:
     """The number of parameters that a paper prints for a network of a cell.
 
     Attributes:
-        millions: as printed, without the auxiliary head.
-        channels: of the first cell's states.
-        num_cells: cells in all.
+        millions: millions of parameters as printed, without the auxiliary head.
+        channels: channels of the first cell's states.
+        num_cells: number of cells.
         stem: ``cifar`` or ``imagenet``.
         num_classes: size of the last layer.
-        differs: why a network of this package has another number; empty where it has this one.
+        differs: the reason why a network of this package has another number. Empty: the numbers
+            agree.
     """
 
     millions: float
@@ -34,7 +36,7 @@ class PrintedCount:
 class PublishedCell:
     """A cell with its name, its source (paper; repository) and the printed parameter counts.
 
-    The other attributes are those of a `Genotype`.
+    See `Genotype` for the other attributes.
     """
 
     name: str
@@ -78,7 +80,7 @@ CELLS = (
         reduce_concat=(4, 5, 6),
         printed=(
             # Table 1 of DARTS, "obtained by training the corresponding architectures using our
-            # setup". The 3.3 and 5.3 million of the NASNet paper are of another skeleton.
+            # setup". The NASNet paper prints 3.3 and 5.3 million for another skeleton.
             _cifar10(3.1, differs="DARTS prints no width; 36 channels give 3.8, 32 give 3.1"),
         ),
     ),
@@ -102,8 +104,8 @@ CELLS = (
         ),
         reduce_concat=(3, 4, 6),
         printed=(
-            # Table 1 of DARTS, trained in its setup. The 3.2 and 5.1 million of the AmoebaNet paper
-            # are of another skeleton.
+            # Table 1 of DARTS, trained in its setup. The AmoebaNet paper prints 3.2 and 5.1 million
+            # for another skeleton.
             _cifar10(3.1),
         ),
     ),
@@ -125,8 +127,8 @@ CELLS = (
         ),
         reduce_concat=ALL,
         printed=(
-            # The best cell of the first release of the authors' code. Others call it the
-            # first-order cell; the paper draws no first-order cell to compare with.
+            # The best cell in the first release of the authors' code. Some papers call it the
+            # first-order cell, but the DARTS paper draws no first-order cell to compare it with.
             _cifar10(3.3, differs="the paper's first-order row; this cell gives 3.2"),
         ),
     ),

@@ -1,6 +1,6 @@
-"""A value in an error message: one short printable line, however long or strange the value is.
+"""Format any value as one short printable line for an error message.
 
-Genotypes come from files that anybody may have written, and what is wrong in them is quoted back.
+Genotypes come from untrusted files, and error messages quote their values.
 """
 
 import reprlib
@@ -13,7 +13,7 @@ _REPR.maxstring = _REPR.maxother = LONGEST
 
 
 def shown(value: object) -> str:
-    """The value's `repr`, cut to `LONGEST` characters, with what cannot be printed escaped.
+    """Return the value's `repr`, cut to `LONGEST` characters, with unprintable characters escaped.
 
     >>> shown([0] * 1000), shown("a\\nb")
     ('[0, 0, 0, 0, 0, 0, ...]', "'a\\\\nb'")
@@ -27,10 +27,10 @@ def shown(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """The text itself, or with escapes where it has characters that cannot be printed."""
+    """Return the text; escape it if it has unprintable characters."""
     return text if text.isprintable() else repr(text)[1:-1]
 
 
 def shortened(text: str) -> str:
-    """The text itself, or its beginning and an ellipsis where it is longer than `LONGEST`."""
+    """Return the text, cut to `LONGEST` characters with an ellipsis at the end."""
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."

@@ -1,12 +1,12 @@
-"""Search spaces: which operations compete on an edge, and how many nodes a cell has.
+"""Search spaces: the operations that compete on an edge and the number of nodes in a cell.
 
-A new space is one more `register_space` at the end of this file, or in the user's own code.
+To add a space, call `register_space` at the end of this file or in your own code.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from darts_noise.naming import unknown
+from darts_noise.errors import SettingError, unknown
 from darts_noise.space.genotype import MAX_EDGES_PER_NODE, MAX_NODES
 from darts_noise.space.macro import MACRO, Value, check_macro
 from darts_noise.space.operations import get_operation
@@ -15,20 +15,20 @@ from darts_noise.space.shown import shortened, shown
 
 @dataclass(frozen=True)
 class Space:
-    """What the search may choose from.
+    """The candidates of a search.
 
     Attributes:
         name: the name in configs and in a genotype's ``meta``.
         operations: the candidates of every edge, in the order of α's columns.
-        nodes: intermediate nodes of a cell; node i is connected to both inputs of the cell and to
-            all earlier nodes while the search lasts.
-        kept_edges: how many predecessors of a node the discrete cell keeps.
+        nodes: number of intermediate nodes in a cell. During the search, each node is connected to
+            both inputs of the cell and to all earlier nodes. Default: 4.
+        kept_edges: number of predecessors of a node that the discrete cell keeps. Default: 2.
         macro: choices for the whole network that are searched too, each with its candidates; see
-            `darts_noise.space.macro`. A mapping may be given.
+            `darts_noise.space.macro`. The constructor also takes a mapping. Default: no choices.
 
     Raises:
-        ValueError: unknown or repeated operations or choices, none besides ``none``, or a number of
-            nodes or of kept edges out of range.
+        ValueError: an operation or a choice is unknown or repeated, there is no operation besides
+            ``none``, or the number of nodes or kept edges is out of range.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Space:
             ("kept_edges", self.kept_edges, MAX_EDGES_PER_NODE),
         ]:
             if type(value) is not int or not 1 <= value <= highest:
-                raise ValueError(f"{name}: expected 1 to {highest}, got {shown(value)}")
+                raise SettingError(name, f"expected 1 to {highest}, got {shown(value)}")
 
         rows = self.macro.items() if isinstance(self.macro, Mapping) else self.macro
         checked = []
@@ -68,7 +68,8 @@ class Space:
     def edges(self) -> list[tuple[int, int]]:
         """(predecessor, node) of each edge, in the order of α's rows.
 
-        Predecessors 0 and 1 are the cell's inputs, 2.. the earlier nodes; nodes count from 0.
+        Predecessors 0 and 1 are the cell's inputs; 2, 3, ... are the earlier nodes. Nodes count
+        from 0.
 
         >>> Space("tiny", ("skip_connect",), nodes=2).edges
         [(0, 0), (1, 0), (0, 1), (1, 1), (2, 1)]
@@ -76,10 +77,13 @@ class Space:
         return [(p, node) for node in range(self.nodes) for p in range(node + 2)]
 
     def narrowed(self, macro: Mapping[str, Sequence[Value]]) -> "Space":
-        """The space with these candidates alone for some macro choices; with one it is decided.
+        """Return the space with only these candidates for some macro choices.
+
+        A choice with one candidate is fixed.
 
         Raises:
-            ValueError: a choice or a candidate that this space has not; the message lists its own.
+            ValueError: the space does not have a choice or a candidate. The message lists the valid
+                ones.
 
         >>> space = get_space("noise").narrowed({"width": [1.0]})
         >>> dict(space.macro)["width"], len(space.macro)
@@ -88,15 +92,17 @@ class Space:
         own = dict(self.macro)
         for name, values in macro.items():
             if name not in own:
-                raise ValueError(
-                    f"macro: expected choices of space {self.name!r} "
-                    f"({', '.join(own) or 'which has none'}), got {shown(name)}"
+                raise SettingError(
+                    "macro",
+                    f"expected choices of space {self.name!r} "
+                    f"({', '.join(own) or 'which has none'}), got {shown(name)}",
                 )
             wrong = [value for value in values if value not in own[name]]
             if wrong or not values:
-                raise ValueError(
-                    f"macro[{name!r}]: expected some of {', '.join(map(repr, own[name]))}, got "
-                    f"{shown(wrong[0] if wrong else values)}"
+                raise SettingError(
+                    f"macro.{name}",
+                    f"expected some of {', '.join(map(repr, own[name]))}, got "
+                    f"{shown(wrong[0] if wrong else values)}",
                 )
         rows = {**own, **{name: tuple(values) for name, values in macro.items()}}
         return replace(self, macro=tuple(rows.items()))
@@ -111,7 +117,7 @@ def register_space(
     nodes: int = 4,
     macro: Mapping[str, Sequence[Value]] | None = None,
 ) -> Space:
-    """Makes a space known by its name; ``ValueError`` if the name is taken."""
+    """Register a space under a name. Raise ``ValueError`` if the name is registered already."""
     if name in _SPACES:
         raise ValueError(f"space {name!r} is registered already")
     rows = tuple((choice, tuple(values)) for choice, values in (macro or {}).items())
@@ -121,14 +127,14 @@ def register_space(
 
 
 def get_space(space: str | Space, nodes: int | None = None) -> Space:
-    """A space by name (or itself), with another number of nodes if one is given.
+    """Return a space by name, or the given space. `nodes` changes its number of nodes.
 
     Raises:
-        ValueError: no such space; the message lists the valid names and suggests the nearest.
+        ValueError: the name is unknown. The message lists the names and suggests the nearest.
     """
     if isinstance(space, str):
         if space not in _SPACES:
-            raise unknown("space", shortened(space), _SPACES)
+            raise SettingError("space", unknown("space", shortened(space), _SPACES))
         space = _SPACES[space]
     if not isinstance(space, Space):
         raise ValueError(f"expected the name of a space or a Space, got {shown(space)}")
@@ -136,7 +142,7 @@ def get_space(space: str | Space, nodes: int | None = None) -> Space:
 
 
 def list_spaces() -> list[str]:
-    """The names of all search spaces, sorted."""
+    """Return the names of all search spaces, sorted."""
     return sorted(_SPACES)
 
 
@@ -155,7 +161,7 @@ register_space(
     ],
 )
 
-# DARTS's candidates of kernel 3 and a fixed low-pass filter.
+# The DARTS candidates with kernel 3, and a fixed low-pass filter.
 register_space(
     "low_pass",
     [
@@ -169,8 +175,9 @@ register_space(
     ],
 )
 
-# Candidates that differ in what they can memorise: fixed low-pass filters, filters that do not mix
-# channels, and convolutions that do; and the macro choices, which decide more than any of them.
+# Candidates that differ in how much they can memorise: fixed low-pass filters, filters that do not
+# mix channels, and convolutions that mix channels. The macro choices have more effect than any
+# operation.
 register_space(
     "noise",
     [
@@ -188,7 +195,7 @@ register_space(
     macro=MACRO,
 )
 
-# Dong & Yang 2020, arXiv:2001.00326: their five candidates, in cells of this package's form.
+# The five candidates of Dong & Yang 2020, arXiv:2001.00326, in the cells of this package.
 register_space(
     "nas_bench_201", ["none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"]
 )

@@ -1,6 +1,6 @@
-"""A genotype out of an artifact of Weights & Biases, as searches and trainings leave them there.
+"""Read genotypes from the Weights & Biases artifacts that searches and trainings upload.
 
-W&B is imported where it is used: a genotype from anywhere else need not wait for it.
+W&B is imported only when it is used, because the import is slow.
 """
 
 import re
@@ -13,12 +13,12 @@ from darts_noise.space.shown import shortened, shown
 from darts_noise.wandb_key import has_key
 
 PATH = re.compile(r"([\w.-]+/){0,2}[\w.-]+:[\w.-]+")
-"""``entity/project/name:version``, the first two where they are not the account's own."""
+"""``entity/project/name:version``. Entity and project may be missing: the account's defaults."""
 FILE = "genotype.json"
 
 
 def is_artifact_path(name: str) -> bool:
-    """Whether a name has the form of an artifact's path.
+    """Return whether a name has the form of an artifact's path.
 
     >>> is_artifact_path("me/darts_noise/search-digits:v3"), is_artifact_path("darts_v2")
     (True, False)
@@ -27,13 +27,13 @@ def is_artifact_path(name: str) -> bool:
 
 
 def artifact_genotype(name: str) -> Genotype:
-    """The genotype in an artifact; nothing else of it is fetched.
+    """Load the genotype of an artifact. No other file of the artifact is downloaded.
 
     Args:
-        name: ``entity/project/name:version``; the version may be an alias such as ``latest``.
+        name: ``entity/project/name:version``. The version may be an alias such as ``latest``.
 
     Raises:
-        ValueError: no key, no such artifact, or one without a genotype.
+        ValueError: there is no API key, no such artifact, or no genotype in the artifact.
     """
     place = f"W&B artifact {shortened(name)}"
     if not has_key():
@@ -45,7 +45,7 @@ def artifact_genotype(name: str) -> Genotype:
             entry = wandb.Api().artifact(name).get_entry(FILE)
             size = entry.size
             file = entry.download(root=folder) if size is None or size <= MAX_BYTES else None
-        except Exception as error:  # W&B's own, its server's, the network's: no matter which
+        except Exception as error:  # any error of W&B, its server or the network
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ValueError(f"{place}: {shown(reason)}") from None
         if file is None:

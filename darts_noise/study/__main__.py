@@ -1,9 +1,8 @@
-"""``python -m darts_noise.study``."""
+"""``python -m darts_noise.study CONFIG``: the same as ``darts-noise study``."""
 
 import sys
 
-from darts_noise.cli.start import run
+from darts_noise.cli.program import main
 
 if __name__ == "__main__":
-    sys.argv[0] = "darts-noise study"  # how its messages begin
-    run("darts_noise.study.command")
+    main(["study", *sys.argv[1:]])

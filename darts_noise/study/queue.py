@@ -1,42 +1,44 @@
 """The units of a study as Optuna trials, which several workers share.
 
-The storage is a database, SQLite in the study's folder or any that a URL names. A trial is claimed
-in one transaction, so two workers never have the same. Finished parts of a unit are attributes of
-its trial: whoever takes up the unit of a worker that died finds them, on any machine.
-
-There is an Optuna study for each kind of unit. That of ``network`` has two values (test accuracy
-up, noise accuracy down), that of ``sample`` too (validation accuracy up, noise accuracy down), and
-that of further ``noise`` measurements has one.
+The storage is a database: SQLite in the study's folder, or any that a URL names. Optuna gives each
+trial to one worker and fails the trials of a worker that gives no sign of life. What was found is
+an attribute of the trial. A second Optuna study holds the proposals, which its sampler makes.
 """
 
-import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any, Literal
-
-import optuna
-import sqlalchemy
-from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
-from optuna.samplers import TPESampler
-from optuna.storages import RDBStorage, fail_stale_trials
-from optuna.trial import FrozenTrial, Trial, TrialState
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any
 
 from darts_noise.data.seeds import derive_seed
-from darts_noise.study.units import Kind, Unit
+from darts_noise.errors import SettingError
+from darts_noise.study.settings import WEIGHT
+from darts_noise.study.units import Unit
 
-Parts = dict[str, Any]
-Direction = Literal["maximize", "minimize"]
+try:
+    import optuna
+    import sqlalchemy
+    from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+    from optuna.storages import RDBStorage, fail_stale_trials
+    from optuna.trial import FrozenTrial, Trial, TrialState
+except ImportError as error:
+    raise ImportError("a study needs Optuna: pip install 'optuna>=5,<6'") from error
 
-UNIT = "unit"
-"""The attribute of a trial that says which unit it is."""
-DIRECTIONS: Mapping[Kind, list[Direction]] = {
-    "network": ["maximize", "minimize"],
-    "noise": ["minimize"],
-    "sample": ["maximize", "minimize"],
-}
+Record = dict[str, Any]
+UNIT, FOUND, NUMBER, PROPOSED = "unit", "found", "number", "proposal"
+"""Attributes of a trial."""
+ACCURACIES = ("test_accuracy", "accuracy", "validation_accuracy")
+"""What a unit is told by, in a record."""
+JUDGED = ("validation_accuracy", "noise_accuracy")
+"""Of a proposal: what the sampler is told, the first to rise and the second to fall."""
 LOCK_TIMEOUT = 60
 """Seconds that a worker waits while others write to an SQLite file."""
+UNREACHABLE = (sqlalchemy.exc.SQLAlchemyError, StorageInternalError)
+
+
+class _LetGoError(Exception):
+    """Ends a trial whose unit is still to be made."""
 
 
 class Queue:
@@ -47,138 +49,161 @@ class Queue:
         name: of the study.
         heartbeat: seconds between a worker's signs of life.
         seed: of the sampler of proposals.
-
-    Raises:
-        ValueError: a database that cannot be opened.
     """
 
     def __init__(self, url: str, name: str, heartbeat: int, seed: int) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        warnings.filterwarnings("ignore", category=ExperimentalWarning)
-        self.heartbeat, self.seed = heartbeat, seed
+        self.seed = seed
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        warnings.filterwarnings("ignore", "Heartbeat of storage is supposed to be used with")
         try:
             self.storage = _open(url, heartbeat)
-            self.studies = {
-                kind: optuna.create_study(
-                    storage=self.storage,
-                    study_name=f"{name}: {kind}",
-                    directions=directions,
-                    load_if_exists=True,
-                )
-                for kind, directions in DIRECTIONS.items()
-            }
-        except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError, ImportError) as error:
+            begin = partial(optuna.create_study, storage=self.storage, load_if_exists=True)
+            self.units = begin(study_name=f"{name}: units", direction="maximize")
+            self.proposals = begin(
+                study_name=f"{name}: proposals", directions=["maximize", "minimize"]
+            )
+        except (*UNREACHABLE, ImportError) as error:
             reason = str(error).splitlines()[0]
-            raise ValueError(f"storage: cannot open {url!r}: {reason}") from None
+            raise SettingError("storage", f"cannot open {url!r}: {reason}") from None
 
     @property
     def settings(self) -> dict[str, Any]:
         """What the study was begun with; empty before."""
-        return dict(self.studies["network"].user_attrs.get("settings", {}))
+        return dict(self.units.user_attrs.get("settings", {}))
 
     @settings.setter
-    def settings(self, settings: dict[str, Any]) -> None:
-        self.studies["network"].set_user_attr("settings", settings)
+    def settings(self, settings: Mapping[str, Any]) -> None:
+        self.units.set_user_attr("settings", dict(settings))
 
     def release_dead(self) -> None:
-        """Lets go of the units of workers that have given no sign of life for two heartbeats."""
-        for study in self.studies.values():
-            fail_stale_trials(study)
+        """Let go of the units of workers that have given no sign of life for two heartbeats."""
+        fail_stale_trials(self.units)
 
-    def parts(self) -> tuple[dict[str, Parts], set[str]]:
-        """The finished parts of every unit by its key, and the keys of the finished units."""
-        parts: dict[str, Parts] = {}
-        finished = set()
-        for study in self.studies.values():
-            for trial in study.get_trials(deepcopy=False):
-                attributes = dict(trial.user_attrs)
-                key = attributes.pop(UNIT)
-                parts.setdefault(key, {}).update(attributes)
-                if trial.state == TrialState.COMPLETE:
-                    finished.add(key)
-        return parts, finished
+    def found(self) -> dict[str, Record]:
+        """Return what was found, by the keys of the units that are finished."""
+        attributes = [trial.user_attrs for trial in self.units.get_trials(deepcopy=False)]
+        return {found[UNIT]: found[FOUND] for found in attributes if FOUND in found}
 
-    def claim(self, unit: Unit) -> Trial | None:
-        """The trial of a unit, for this worker alone; None where another has it or had it."""
-        study = self.studies[unit.kind]
-        trials = self._trials(unit)
-        if not _alive(trials):
-            # What was proposed to a worker that died stays proposed.
-            proposed = next((trial.params for trial in trials if trial.params), {})
-            study.enqueue_trial(proposed, user_attrs={UNIT: unit.key})
-        # Where two workers have added one each at the same time, both see the first as the unit's.
-        first = min(_alive(self._trials(unit)), key=lambda trial: trial.number)
-        if first.state != TrialState.WAITING:
-            return None
-        try:
-            if not self.storage.set_trial_state_values(first._trial_id, TrialState.RUNNING):
-                return None
-        except UpdateFinishedTrialError:  # claimed and ended by another since it was read
-            return None
-        self.storage.record_heartbeat(first._trial_id)
-        # One sampler for each, so that a proposal follows from what is on file and its number.
-        study.sampler = TPESampler(seed=derive_seed(self.seed, unit.seed))
-        return Trial(study, first._trial_id)
+    def work(self, unit: Unit, make: Callable[[], Record]) -> bool:
+        """Make a unit, unless another worker has it or had it.
 
-    def restore(self, unit: Unit, parts: Parts, values: Sequence[float] | None) -> None:
-        """Takes in parts that were made elsewhere; with values, the unit is finished."""
-        state = TrialState.FAIL if values is None else TrialState.COMPLETE
-        attributes = {UNIT: unit.key, **parts}
-        self.studies[unit.kind].add_trial(
-            optuna.trial.create_trial(state=state, values=values, user_attrs=attributes)
-        )
+        Args:
+            unit: that may be free.
+            make: returns what is found. Whatever it raises lets go of the unit.
 
-    def _trials(self, unit: Unit) -> list[FrozenTrial]:
-        trials = self.studies[unit.kind].get_trials(deepcopy=False)
-        return [trial for trial in trials if trial.user_attrs[UNIT] == unit.key]
-
-    @contextmanager
-    def working(self, unit: Unit, trial: Trial) -> Iterator[None]:
-        """Gives signs of life while the block lasts; one that fails lets go of the unit.
-
-        Where the unit has been given to another worker meanwhile, what the block found is left out.
+        Returns:
+            Whether it was this worker's. What `make` finds after the unit was given to another
+            worker is left out.
         """
-        stop = threading.Event()
+        ours: list[int] = []
+        failed: list[ValueError] = []
 
-        def beat() -> None:
-            while not stop.wait(self.heartbeat):
-                # A database that is out of reach for a moment must not end the signs of life.
-                with suppress(sqlalchemy.exc.SQLAlchemyError, StorageInternalError):
-                    self.storage.record_heartbeat(trial._trial_id)
+        def objective(trial: Trial) -> float:
+            # Two workers may have added a trial each, of which the first is the unit's. Or the one
+            # that waited is of another unit, and its worker will add it again.
+            first = self._first(unit)
+            if first is None or first.number != trial.number:
+                raise _LetGoError
+            ours.append(trial.number)
+            try:
+                found = make()
+            except ValueError as error:
+                failed.append(error)
+                raise _LetGoError from None
+            trial.set_user_attr(FOUND, found)
+            return accuracy_of(found) or 0.0
 
-        thread = threading.Thread(target=beat, daemon=True)
-        thread.start()
-        try:
-            yield
-        except UpdateFinishedTrialError:
-            pass
-        except BaseException:
-            with suppress(UpdateFinishedTrialError):
-                self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-            raise
-        finally:
-            stop.set()
-            thread.join()
+        while not ours:
+            first = self._first(unit)
+            if first is None:
+                self.units.enqueue_trial({}, user_attrs={UNIT: unit.key})
+            elif first.state != TrialState.WAITING:
+                return False
+            try:
+                self.units.optimize(objective, n_trials=1, catch=(_LetGoError,))
+            except (ValueError, UpdateFinishedTrialError):  # the trial was failed meanwhile
+                if not ours or self.units.trials[ours[0]].state != TrialState.FAIL:
+                    raise
+        if failed:
+            raise failed[0]
+        return True
 
-    def finish(self, trial: Trial, values: Sequence[float]) -> None:
-        """Marks a unit as finished, with its values in the order of `DIRECTIONS`."""
-        self.storage.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, list(values))
+    def _first(self, unit: Unit) -> FrozenTrial | None:
+        """Return the trial that is the unit's: the first that nobody has let go of."""
+        for trial in self.units.get_trials(deepcopy=False):
+            if trial.user_attrs.get(UNIT) == unit.key and trial.state != TrialState.FAIL:
+                return trial
+        return None
+
+    def restore(self, unit: str, found: Record) -> None:
+        """Take in what was found elsewhere."""
+        trial = optuna.trial.create_trial(
+            value=accuracy_of(found) or 0.0, user_attrs={UNIT: unit, FOUND: found}
+        )
+        self.units.add_trial(trial)
+
+    def proposed(self) -> dict[int, dict[str, Any]]:
+        """Return all proposals by their numbers."""
+        attributes = [trial.user_attrs for trial in self.proposals.trials]
+        return {found[NUMBER]: found[PROPOSED] for found in attributes if PROPOSED in found}
+
+    def propose(self, number: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the proposal of a number by key, the same each time; `Sample` has the settings."""
+        if known := self.proposed().get(number):
+            return known
+        # One sampler for each, so that a proposal follows from what is on file and its number.
+        self.proposals.sampler = optuna.samplers.TPESampler(seed=derive_seed(self.seed, number))
+        trial = self.proposals.ask()
+        proposal = {key: _suggest(trial, key, values) for key, values in settings.items()}
+        trial.set_user_attr(NUMBER, number)
+        trial.set_user_attr(PROPOSED, proposal)
+        return proposal
+
+    def judge(self, proposals: list[Record]) -> None:
+        """Tell the sampler what came of its proposals, and mark those that no other one beats."""
+        for trial in self.proposals.trials:
+            for proposal in proposals:
+                if trial.user_attrs.get(NUMBER) == proposal["number"]:
+                    accuracy, noise = (proposal[key] for key in JUDGED)
+                    # A training that diverged has the worst there is.
+                    values = [accuracy or 0.0, 1.0 if noise is None else noise]
+                    self.proposals.tell(trial.number, values, skip_if_finished=True)
+        best = {trial.user_attrs[NUMBER] for trial in self.proposals.best_trials}
+        for proposal in proposals:
+            is_whole = None not in (proposal[key] for key in JUDGED)
+            proposal["best"] = is_whole and proposal["number"] in best
 
 
-def _alive(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    return [trial for trial in trials if trial.state != TrialState.FAIL]
+def accuracy_of(found: Record) -> float | None:
+    """Return the accuracy that a unit is told by, where it has one."""
+    return next((found[key] for key in ACCURACIES if found.get(key) is not None), None)
+
+
+def _suggest(trial: Trial, key: str, values: list[Any] | Mapping[str, Any]) -> Any:
+    if not isinstance(values, Mapping):
+        return trial.suggest_categorical(key, values)
+    low, high, log = values["low"], values["high"], bool(values.get("log"))
+    if isinstance(low, int) and isinstance(high, int) and key != WEIGHT:
+        return trial.suggest_int(key, low, high, log=log)
+    return trial.suggest_float(key, low, high, log=log)
+
+
+class _Storage(RDBStorage):
+    """A database that may be out of reach for a moment, which ends no signs of life."""
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        with suppress(*UNREACHABLE):
+            super().record_heartbeat(trial_id)
 
 
 def _open(url: str, heartbeat: int) -> RDBStorage:
     if not url.startswith("sqlite"):
-        return RDBStorage(url, heartbeat_interval=heartbeat)
-    storage = RDBStorage(
-        url,
-        engine_kwargs={"connect_args": {"timeout": LOCK_TIMEOUT}},
-        heartbeat_interval=heartbeat,
-    )
+        return _Storage(url, {"pool_pre_ping": True}, heartbeat_interval=heartbeat)
+    connect = {"connect_args": {"timeout": LOCK_TIMEOUT}}
+    storage = _Storage(url, connect, heartbeat_interval=heartbeat)
     # SQLite does not lock what a transaction reads, and so two workers that read at the same time
-    # that a trial is free would both take it. A transaction that begins with the lock excludes it.
+    # that a trial waits would both take it. A transaction that begins with the lock excludes it.
     sqlalchemy.event.listen(storage.engine, "connect", _leave_transactions_to_us)
     sqlalchemy.event.listen(storage.engine, "begin", _begin_with_lock)
     storage.engine.dispose()

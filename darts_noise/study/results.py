@@ -1,8 +1,13 @@
-"""The files of a study's results, made anew from what is known at the time."""
+"""The results of a study: records of each network and seed, their means, the table, the plot.
+
+All of them are made anew from what is known at the time.
+"""
 
 import json
 import math
-from collections.abc import Mapping
+import statistics
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,94 +19,313 @@ from darts_noise.report.card import describe_hardware, versions
 from darts_noise.report.noise_plane import NetworkPoint, draw_noise_plane
 from darts_noise.report.style import save_figure
 from darts_noise.space.genotype import Genotype
-from darts_noise.study.networks import compared_networks
-from darts_noise.study.records import (
-    Record,
-    positive_control,
-    proposals_of,
-    records_of,
-    summary_of,
-    with_earlier,
-)
-from darts_noise.study.settings import StudySettings
-from darts_noise.study.table import markdown
-from darts_noise.study.units import Unit
+from darts_noise.study.settings import POSITIVE_CONTROL, StudyConfig
+from darts_noise.study.units import PROTOCOLS, Compared, compared_networks
+from darts_noise.train.noise_record import CONTROL_ACCURACY
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What is known of a study.
+
+    Attributes:
+        networks: of each network mean, deviation and n of every figure, and the figures of each
+            seed.
+        positive_control: by noise family, what the positive control fits, and whether that is
+            enough.
+        proposals: of the sampler, as far as they are measured.
+        table: all of it as Markdown.
+        path: the folder of the study, whose files docs/study.md lists.
+    """
+
+    networks: list[Record]
+    positive_control: Record
+    proposals: list[Record]
+    table: str
+    path: Path
 
 
 def write_results(
     folder: Path,
-    settings: StudySettings,
-    command: str,
-    units: list[Unit],
-    parts: Mapping[str, Mapping[str, Any]],
-    kept: Mapping[str, Any],
-) -> None:
-    """Writes the files of the results into the folder of the study; docs/study.md lists them.
+    config: StudyConfig,
+    found: Mapping[str, Record],
+    proposals: list[Record],
+    about: Mapping[str, Any],
+) -> StudyResult:
+    """Write the results of a study into its folder.
 
     Args:
         folder: of the study.
-        settings: of the study.
-        command: by which it was started.
-        units: of the study.
-        parts: what is known of each.
-        kept: the settings that decide the results, as the file states them.
+        config: of the study.
+        found: what is known, by the keys of the units.
+        proposals: those that are measured.
+        about: the command and the settings, as the file states them.
     """
-    records = records_of(units, parts)
+    records = records_of(config, found)
     for record in records:
         file = folder / "records" / f"{record['network']}-seed{record['seed']}.json"
-        write_text(file, _json(with_earlier(record, file)))
+        write_text(file, _json(record))
         if record["cell"] is not None:
             Genotype.from_dict(record["cell"]["genotype"]).to_json(folder / "cells" / file.name)
-    summaries = [summary_of(network, records) for network in compared_networks(settings)]
-    result: Record = {
-        "command": command,
-        "hardware": {
-            "processor": describe_hardware(torch.device("cpu")),
-            "threads": settings.threads,
-        },
-        "versions": versions(),
-        "settings": kept,
-        "positive_control": positive_control(settings, records),
-        "networks": [summary for summary in summaries if summary["seeds"]],
-        "proposals": proposals_of(units, parts),
-    }
-    write_text(folder / "results.json", _json(result))
-    write_text(folder / "table.md", markdown(settings, result))
-    _draw(folder, settings, result["networks"], records)
-
-
-def _draw(
-    folder: Path, settings: StudySettings, summaries: list[Record], records: list[Record]
-) -> None:
-    """Those networks that have a test accuracy; the searches along λ."""
-    family = describe_noise(settings.noise_family)
-    tested = [summary for summary in summaries if "test_accuracy" in summary]
-    if not tested:
-        return
-    order = sorted(tested, key=lambda s: (not _is_search(s), s["noise_weight"]))
-    points = [
-        NetworkPoint(
-            summary["title"],
-            [
-                (_or_nan(seed.get("test_accuracy")), _or_nan(seed.get(f"converged/{family}")))
-                for seed in summary["seeds"]
-            ],
-            curve="search" if _is_search(summary) else None,
-        )
-        for summary in order
+    summaries = [
+        summary_of(network, records, fits_of(config)) for network in compared_networks(config)
     ]
-    chances = [r["converged"][family]["chance"] for r in records if family in r["converged"]]
-    figure = draw_noise_plane(points, max(chances, default=None), f"{settings.name}: {family}")
-    save_figure(figure, folder / "plane")
-
-
-def _is_search(summary: Record) -> bool:
-    return summary["noise_weight"] is not None
-
-
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value
+    result: Record = {
+        "positive_control": positive_control(config, records),
+        "networks": [summary for summary in summaries if summary["seeds"]],
+        "proposals": proposals,
+    }
+    hardware = {"processor": describe_hardware(torch.device("cpu")), "threads": config.threads}
+    made = {"command": about["command"], "hardware": hardware, "versions": versions()}
+    write_text(folder / "results.json", _json({**made, "settings": about["settings"], **result}))
+    text = table(config, result)
+    write_text(folder / "table.md", text)
+    _draw(folder, config, result["networks"], records)
+    return StudyResult(**result, table=text, path=folder)
 
 
 def _json(value: Mapping[str, Any]) -> str:
     return json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+# ------------------------------------------------------------------------------ records
+
+
+def fits_of(config: StudyConfig) -> dict[str, str]:
+    """Return what the table shows of the noise fits: figure → heading."""
+    names = [describe_noise(family) for family in config.families]
+    shown = {f"converged/{name}": f"{name} noise" for name in names}
+    if config.quick is not None:
+        shown[f"quick/{names[0]}"] = f"{names[0]} noise, quick"
+    return shown
+
+
+def records_of(config: StudyConfig, found: Mapping[str, Record]) -> list[Record]:
+    """Return a record of all that is known of each network and seed, where anything is."""
+    rank = {describe_noise(family): i for i, family in enumerate(config.families)}
+    records = []
+    for network in compared_networks(config):
+        for seed in range(network.seeds):
+            start = f"{network.key}/{seed}/"
+            known = {k.removeprefix(start): found[k] for k in sorted(found) if k.startswith(start)}
+            record = {"network": network.key, "title": network.title, "seed": seed}
+            record |= {part: known.get(part) for part in ("cell", "test")}
+            for protocol in PROTOCOLS:
+                fits = {k.partition("/")[2]: v for k, v in known.items() if k.startswith(protocol)}
+                order = sorted(fits, key=lambda family: rank.get(family, len(rank)))
+                record[protocol] = {family: fits[family] for family in order}
+            if known:
+                records.append(record)
+    return records
+
+
+def figures_of(record: Record, fits: Iterable[str]) -> Record:
+    """Return the numbers that are compared; None for a training that diverged."""
+    figures: Record = {"seed": record["seed"]}
+    if test := record["test"]:
+        figures["parameters"] = test["parameters"]
+        figures["test_accuracy"] = None if test["diverged"] else test["test_accuracy"]
+    for key in fits:
+        protocol, _, family = key.partition("/")
+        if family in record[protocol]:
+            figures[key] = record[protocol][family]["accuracy"]
+    return figures
+
+
+def summary_of(network: Compared, records: Iterable[Record], fits: Collection[str]) -> Record:
+    """Return mean, deviation and n of every figure of a network, and those of every seed."""
+    own = [record for record in records if record["network"] == network.key]
+    seeds = [figures_of(record, fits) for record in own]
+    names = dict.fromkeys(name for seed in seeds for name in seed if name != "seed")
+    return {
+        "network": network.key,
+        "title": network.title,
+        "noise_weight": network.noise_weight if network.control is None else None,
+        **{name: mean_and_deviation([seed.get(name) for seed in seeds]) for name in names},
+        "seeds": seeds,
+    }
+
+
+def mean_and_deviation(values: Sequence[float | None]) -> Record:
+    """Over the values that there are; the deviation is the sample's, None for fewer than two.
+
+    >>> mean_and_deviation([0.25, None, 0.75])
+    {'mean': 0.5, 'sd': 0.3535533905932738, 'n': 2}
+    """
+    known = [value for value in values if value is not None]
+    return {
+        "mean": statistics.fmean(known) if known else None,
+        "sd": statistics.stdev(known) if len(known) > 1 else None,
+        "n": len(known),
+    }
+
+
+def positive_control(config: StudyConfig, records: Iterable[Record]) -> Record:
+    """Return by family the positive control's noise accuracy of each seed, and whether all of them
+    reach 99 %."""
+    of_control = [record for record in records if record["network"] == POSITIVE_CONTROL]
+    control: Record = {}
+    for family in map(describe_noise, config.families):
+        seeds = {
+            str(record["seed"]): record["converged"][family]["accuracy_largest"]
+            for record in of_control
+            if family in record["converged"]
+        }
+        if seeds:
+            reached = all((value or 0.0) >= CONTROL_ACCURACY for value in seeds.values())
+            control[family] = {"network": POSITIVE_CONTROL, "seeds": seeds, "reached": reached}
+    return control
+
+
+def proposals_of(
+    config: StudyConfig, found: Mapping[str, Record], proposed: Mapping[int, Record]
+) -> list[Record]:
+    """Return the proposals that are measured; None is the figure of a training that diverged."""
+    proposals: list[Record] = []
+    for number in range(config.sample.trials):
+        noise = found.get(f"sample/{number}/converged/{describe_noise(config.noise_family)}")
+        trained = found.get(f"sample/{number}/validation")
+        if noise is None or trained is None:
+            continue
+        accuracy = None if trained["diverged"] else trained["validation_accuracy"]
+        proposals.append(
+            {
+                "number": number,
+                "settings": proposed[number],
+                "validation_accuracy": accuracy,
+                "noise_accuracy": noise["accuracy"],
+                "parameters": trained["parameters"],
+                "genotype": found[f"sample/{number}/cell"]["genotype"],
+            }
+        )
+    return proposals
+
+
+# ------------------------------------------------------------------------------ table
+
+
+def table(config: StudyConfig, found: Record) -> str:
+    """Return a row per network with the mean ± deviation of every figure, and the proposals.
+
+    Args:
+        config: of the study.
+        found: the fields of `StudyResult`.
+    """
+    lines = [f"# {config.name}", ""]
+    if found["networks"]:
+        how = config.converged
+        lines += [
+            *_networks(config, found["networks"]),
+            "",
+            "Accuracies in per cent, mean ± standard deviation over the seeds. Noise accuracy: the "
+            f"largest of {len(how.grid())} trainings from scratch on {how.samples:,} fixed images, "
+            f"at most {how.epochs} epochs; each seed has a set of its own. Quick: one training "
+            "with the recipe and the epochs of that on the data.",
+            "",
+        ]
+        control = found["positive_control"]
+        lines += [_control(f, control.get(f)) for f in map(describe_noise, config.families)]
+    if found["proposals"]:
+        lines += ["", "## Proposals", ""]
+        lines += _proposals(list(config.sample.settings), found["proposals"])
+        lines += ["", "Best: no other proposal is better in one of the two figures and as good in "]
+        lines[-1] += "the other."
+    return "\n".join(lines) + "\n"
+
+
+def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    cells = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(row)} |" for row in cells]
+
+
+def _networks(config: StudyConfig, networks: list[Record]) -> list[str]:
+    columns = {"test_accuracy": "test accuracy", **fits_of(config)}
+    rows = []
+    for summary in networks:
+        seeds = len(summary["seeds"])
+        parameters = summary.get("parameters", {}).get("mean")
+        shown = "" if parameters is None else f"{parameters:,.0f}"
+        figures = [mean_of_seeds(summary.get(column), seeds) for column in columns]
+        rows.append([summary["title"], str(seeds), shown, *figures])
+    return _rows(["network", "n", "parameters", *columns.values()], rows)
+
+
+def _control(family: str, control: Record | None) -> str:
+    if control is None:
+        return (
+            f"- {family}: no positive control yet, and so a low accuracy on it says nothing so far"
+        )
+    seeds = ", ".join(map(_per_cent, control["seeds"].values()))
+    line = f"- {family}: the positive control {control['network']} fits {seeds}"
+    if control["reached"]:
+        return line
+    least = f"{100 * CONTROL_ACCURACY:.0f} %"
+    return f"{line}. **That is less than {least}, so the measurement is too weak.**"
+
+
+def _proposals(keys: list[str], proposals: list[Record]) -> list[str]:
+    rows = []
+    for proposal in proposals:
+        values = [proposal["settings"].get(key) for key in keys]
+        rows.append(
+            [
+                str(proposal["number"]),
+                *(f"{v:.4g}" if isinstance(v, float) else str(v) for v in values),
+                f"{proposal['parameters']:,}",
+                _per_cent(proposal["validation_accuracy"]),
+                _per_cent(proposal["noise_accuracy"]),
+                "yes" if proposal["best"] else "",
+            ]
+        )
+    names = ["number", *keys, "parameters", "validation accuracy", "noise accuracy", "best"]
+    return _rows(names, rows)
+
+
+def _per_cent(value: float | None) -> str:
+    return "diverged" if value is None else f"{100 * value:.2f} %"
+
+
+def mean_of_seeds(figure: Mapping[str, Any] | None, seeds: int) -> str:
+    """Return a figure of a network in per cent, with its n where that is not all of the seeds.
+
+    >>> mean_of_seeds({"mean": 0.98123, "sd": 0.001, "n": 3}, 3)
+    '98.12 ± 0.10'
+    >>> mean_of_seeds({"mean": 0.5, "sd": None, "n": 1}, 2)
+    '50.00 (n = 1)'
+    """
+    if figure is None:
+        return ""
+    if figure["mean"] is None:
+        return "diverged"
+    deviation = "" if figure["sd"] is None else f" ± {100 * figure['sd']:.2f}"
+    count = "" if figure["n"] == seeds else f" (n = {figure['n']})"
+    return f"{100 * figure['mean']:.2f}{deviation}{count}"
+
+
+# ------------------------------------------------------------------------------ plot
+
+
+def _draw(folder: Path, config: StudyConfig, networks: list[Record], records: list[Record]) -> None:
+    """Draw those networks that have a test accuracy; the searches along λ."""
+    family = describe_noise(config.noise_family)
+    axes = ("test_accuracy", f"converged/{family}")
+    tested = [summary for summary in networks if "test_accuracy" in summary]
+    if not tested:
+        return
+    points = [
+        NetworkPoint(
+            summary["title"],
+            [(_or_nan(seed.get(axes[0])), _or_nan(seed.get(axes[1]))) for seed in summary["seeds"]],
+            curve=None if summary["noise_weight"] is None else "search",
+        )
+        for summary in sorted(tested, key=lambda s: (s["noise_weight"] is None, s["noise_weight"]))
+    ]
+    chances = [r["converged"][family]["chance"] for r in records if family in r["converged"]]
+    figure = draw_noise_plane(points, max(chances, default=None), f"{config.name}: {family}")
+    save_figure(figure, folder / "plane")
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value

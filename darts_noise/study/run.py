@@ -1,198 +1,252 @@
-"""A worker of a study: takes the first unit that is free, makes its parts, rewrites the results."""
+"""A study from its settings to its table: `study`, which any number of workers may run at once."""
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from optuna.trial import Trial
 from rich.console import Console
 
-from darts_noise.cli.run_directory import write_config
-from darts_noise.report.duration import readable_duration
-from darts_noise.study.fixed import fixed_settings, require_same
-from darts_noise.study.networks import Compared, searched
-from darts_noise.study.queue import Parts, Queue
-from darts_noise.study.restored import written_parts, written_settings
-from darts_noise.study.results import write_results
-from darts_noise.study.sample import propose, proposed_settings
-from darts_noise.study.settings import StudySettings
-from darts_noise.study.units import Part, Unit, units_of
+from darts_noise.data.module import ImageDataModule
+from darts_noise.errors import SettingError, within
+from darts_noise.noise.datasets import root_of_others
+from darts_noise.noise.families import describe_noise, make_noise
+from darts_noise.runs.folder import write_config
+from darts_noise.runs.run import Interrupted, plain, quiet_lightning
+from darts_noise.runs.stops import sigterm_like_ctrl_c
+from darts_noise.runs.train import Trained
+from darts_noise.runs.trainer import silent_trainer
+from darts_noise.search.module import SearchModule
+from darts_noise.space.published import load_genotype
+from darts_noise.study.kept import fixed_settings, require_same, written, written_settings
+from darts_noise.study.queue import UNREACHABLE, Queue, Record, accuracy_of
+from darts_noise.study.results import StudyResult, proposals_of, write_results
+from darts_noise.study.settings import DECIDED, StudyConfig
+from darts_noise.study.units import PROPOSAL, Unit, searched, units_of
 from darts_noise.study.work import Worker
-
-Maker = Callable[[Part, Parts | None, Parts | None], Parts]
+from darts_noise.train.progress import readable_duration
 
 POLL = 5.0
 """Seconds between two looks for a unit that is ready, while other workers have the rest."""
 
 
-class Study:
-    """A study in its folder.
+def study(
+    config: StudyConfig,
+    *,
+    runs: str | Path = "runs",
+    command: str = "dn.study",
+    console: Console | None = None,
+) -> StudyResult:
+    """Search, train and measure all that a study compares, and leave it in ``runs/study/<name>``.
+
+    Begun again, it goes on; begun several times at once, the workers share its units.
 
     Args:
-        settings: of the study, checked.
-        runs: folder that holds all runs; the study's is ``study/<name>`` below it.
-        root: folder of the data; None for the configs'.
-        command: by which it was started.
+        config: what is compared, and how.
+        runs: folder that holds all runs.
+        command: by which the results say that they were made.
+        console: where progress is shown; None for standard output.
 
     Raises:
-        ValueError: the folder holds a study with other settings; the message names the key. Or,
-            where the study goes on from results and records, one that is none.
+        SettingError: a setting that cannot be, or that is not as the study was begun with; its key
+            says which.
+        ValueError: data that cannot be used, or units that could not be made.
+        Interrupted: a signal; the same call goes on.
+
+    >>> import darts_noise as dn
+    >>> found = dn.study(dn.StudyConfig(noise_weights=[0, 1], seeds=2))  # doctest: +SKIP
     """
+    begun = Study(config, runs, command, console)
+    stops: list[int] = []
+    try:
+        with quiet_lightning(), sigterm_like_ctrl_c() as stops:
+            check_data(config)
+            begun.run()
+            return begun.write()
+    except KeyboardInterrupt:
+        raise Interrupted(begun.folder, 143 if stops else 130) from None
+    except UNREACHABLE as error:
+        raise SettingError("storage", f"{error}; the same command goes on") from None
+
+
+def tabulate(
+    config: StudyConfig, *, runs: str | Path = "runs", command: str = "dn.study"
+) -> StudyResult:
+    """Write table, plot and results of a study from what is there; see `study`."""
+    return Study(config, runs, command).write()
+
+
+def check_names(config: StudyConfig) -> None:
+    """Raise the error of the first noise family or cell that does not exist."""
+    names: list[str] = []
+    for family in config.families:
+        with _named("unseen_families" if names else "noise_family"):
+            name = describe_noise(family)
+            if name in names:
+                raise ValueError(f"expected distinct ones, other than {names[0]}, got {name}")
+            names.append(name)
+    for name, cells in config.cells.items():
+        with _named(f"cells.{name}"):
+            for source in [cells] if isinstance(cells, str) else cells:
+                load_genotype(source)
+
+
+def check_data(config: StudyConfig) -> None:
+    """Raise the error of data, noise or Trainer that cannot be used, before the first unit needs
+    them."""
+    setup, weight = config.search, max(config.noise_weights, default=1.0)
+    model = replace(setup.model, noise_weight=weight, noise_family=config.noise_family)
+    with within("search"):
+        silent_trainer(setup.trainer)
+        data = ImageDataModule(setup.data)
+        data.setup()
+        SearchModule(model).build(data)
+        data.train_stream()
+    with within("train"):
+        silent_trainer(config.train.trainer)
+        data = ImageDataModule(config.train.data)
+        data.setup()
+        data.train_stream()
+    root = root_of_others(data.name, data.config.root)
+    for family in config.unseen_families:
+        with _named("unseen_families"):
+            make_noise(family, config.converged.samples, data.train, 0, root)
+
+
+@contextmanager
+def _named(key: str) -> Iterator[None]:
+    """Within it an error is about this key."""
+    try:
+        yield
+    except ValueError as error:
+        raise SettingError(key, getattr(error, "problem", error)) from None
+
+
+class Study:
+    """A study in its folder, and one of its workers; see `study`."""
 
     def __init__(
-        self, settings: StudySettings, runs: str | Path, root: str | None, command: str
+        self,
+        config: StudyConfig,
+        runs: str | Path,
+        command: str,
+        console: Console | None = None,
     ) -> None:
-        assert settings.name is not None
-        self.settings, self.root, self.command = settings, root, command
-        self.name = settings.name
+        check_names(config)
+        self.name = config.name or config.train.data.name
+        self.config, self.command = replace(config, name=self.name), command
         self.folder = Path(runs).resolve() / "study" / self.name
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.units = units_of(settings)
-        self.console = Console(soft_wrap=True, highlight=False, markup=False)
-        url = settings.storage or f"sqlite:///{self.folder / 'study.db'}"
-        self.queue = Queue(url, self.name, settings.heartbeat, settings.sample.seed)
-        self.fixed = fixed_settings(settings)
+        self.units = units_of(config)
+        self.console = console or Console(soft_wrap=True, highlight=False, markup=False)
+        url = config.storage or f"sqlite:///{self.folder / 'study.db'}"
+        self.queue = Queue(url, self.name, config.heartbeat, config.sample.seed)
+        self.fixed = fixed_settings(config)
+        self.failed: dict[str, str] = {}
         of_queue = self.queue.settings
         before = of_queue or written_settings(self.folder)
         require_same(self.name, before, self.fixed)
         if before:
-            self._take_in_records()
+            # The records of another study, or of a start that knew more networks or families.
+            known = self.queue.found()
+            for key, found in written(self.folder):
+                if key not in known:
+                    self.queue.restore(key, found)
         if before and not of_queue:
             self.queue.settings = before
-        write_config(self.folder, asdict(settings))
-
-    def _take_in_records(self) -> None:
-        """What the records have and the storage has not: another's, or of a start that knew more
-        networks or families than those since."""
-        parts, _ = self.queue.parts()
-        for unit, found in written_parts(self.folder, self.units):
-            if found.keys() - parts.get(unit.key, {}).keys():
-                whole = all(part in found for part in unit.parts)
-                self.queue.restore(unit, found, _values(found) if whole else None)
+        stated = plain(self.config)
+        for key in DECIDED:
+            setup, group, field = key.split(".")
+            del stated[setup][group][field]
+        write_config(self.folder, stated)
 
     def run(self) -> None:
-        """Works until every unit is finished, here or by other workers.
+        """Work until every unit is finished, here or by other workers.
 
         Raises:
             ValueError: some units could not be made; all that did not need them are finished.
         """
-        torch.set_num_threads(self.settings.threads)
-        failed: dict[str, str] = {}
+        torch.set_num_threads(self.config.threads)
         waiting = False
         while True:
             self.queue.release_dead()
             require_same(self.name, self.queue.settings, self.fixed)
-            parts, finished = self.queue.parts()
-            left = [unit for unit in self.units if unit.key not in finished]
-            possible = _possible(left, failed)
+            found = self.queue.found()
+            left = [unit for unit in self.units if unit.key not in found]
+            possible = _possible(left, self.failed)
             if not possible:
                 break
-            done = len(self.units) - len(left)
-            if self._work_on_one(possible, parts, done, failed):
+            ready = [unit for unit in possible if unit.needs is None or unit.needs in found]
+            if any(self._work_on(unit, len(self.units) - len(left)) for unit in ready):
                 waiting = False
                 continue
             if not waiting:
                 self.console.print(f"waiting for other workers: {len(possible)} units left")
             waiting = True
             time.sleep(POLL)
-        self.write()
         if left:
-            reasons = "; ".join(f"{key}: {reason}" for key, reason in failed.items())
+            self.write()
+            reasons = "; ".join(f"{key}: {reason}" for key, reason in self.failed.items())
             raise ValueError(f"{len(left)} of {len(self.units)} units are not made: {reasons}")
 
-    def write(self) -> None:
-        """Rewrites the table, the plot and the files of the records from the storage."""
-        parts, _ = self.queue.parts()
-        kept = self.queue.settings
-        write_results(self.folder, self.settings, self.command, self.units, parts, kept)
+    def write(self) -> StudyResult:
+        """Write the table, the plot and the files of the records from the storage."""
+        found = self.queue.found()
+        proposals = proposals_of(self.config, found, self.queue.proposed())
+        self.queue.judge(proposals)
+        about = {"command": self.command, "settings": self.queue.settings}
+        return write_results(self.folder, self.config, found, proposals, about)
 
-    def _work_on_one(
-        self, units: list[Unit], parts: dict[str, Parts], done: int, failed: dict[str, str]
-    ) -> bool:
-        """Makes the first unit that is ready and free; False where none is."""
-        for unit in units:
-            ready = unit.needs is None or "cell" in parts.get(unit.needs, {})
-            if ready and (trial := self.queue.claim(unit)) is not None:
-                try:
-                    with self.queue.working(unit, trial):
-                        self._make(unit, trial, parts, done)
-                except ValueError as error:
-                    failed[unit.key] = str(error)
-                    self.console.print(f"failed: {error}")
-                return True
-        return False
-
-    def _make(self, unit: Unit, trial: Trial, parts: dict[str, Parts], done: int) -> None:
-        """The parts of a unit that are not there yet."""
-        found = dict(parts.get(unit.key, {}))
-        origin = parts.get(unit.needs or "", {}).get("cell")
-        if unit.kind == "sample":
-            make = self._propose(unit, trial)
-        else:
-            make = self._maker(unit, self.settings, unit.network, unit.seed)
-        for part in unit.parts:
-            if part not in found:
-                place = f"[{done + 1}/{len(self.units)}] {time.strftime('%H:%M')}"
-                self.console.print(f"{place} {unit.describe(part)} ... ", end="")
-                started = time.perf_counter()
-                found[part] = make(part, found.get("cell"), origin)
-                taken = readable_duration(time.perf_counter() - started)
-                self.console.print(f"{_shown(part, found[part])}{taken}")
-            # From the first part on the settings are fixed; one that was wrong can be put right.
-            self.queue.settings = {**self.queue.settings, **self.fixed}
-            # Also those that a worker before this one had finished: they are the trial's own now.
-            trial.set_user_attr(part, found[part])
+    def _work_on(self, unit: Unit, done: int) -> bool:
+        """Make a unit; False where another worker has it."""
+        try:
+            is_ours = self.queue.work(unit, lambda: self._make(unit, done))
+        except ValueError as error:
+            self.failed[unit.key] = str(error)
+            self.console.print(f"failed: {error}")
+            return True
+        if is_ours:
             self.write()
-        self.queue.finish(trial, _values(found))
-        self.write()
+        return is_ours
 
-    def _propose(self, unit: Unit, trial: Trial) -> Maker:
-        """Makes the parts of a search of its own settings, which the sampler proposes."""
-        proposal = propose(self.settings, trial)
-        trial.set_user_attr("proposal", proposal)
+    def _make(self, unit: Unit, done: int) -> Record:
+        """Return what is found."""
+        worker = self._worker(unit)
+        needed = self.queue.found()[unit.needs] if unit.needs else None
+        place = f"[{done + 1}/{len(self.units)}] {time.strftime('%H:%M')}"
+        self.console.print(f"{place} {unit} ... ", end="")
+        started = time.perf_counter()
+        if unit.part == "cell":
+            found = worker.cell(needed)
+        elif unit.family is not None:
+            file = f"{unit.key.replace('/', '-')}.json"
+            found = worker.noise(needed, unit.family, unit.part, file)
+        else:
+            found = worker.training(needed, Trained.test if unit.part == "test" else None)
+        accuracy = accuracy_of(found)
+        shown = "" if accuracy is None else f"{100 * accuracy:.2f} % in "
+        self.console.print(f"{shown}{readable_duration(time.perf_counter() - started)}")
+        # From the first part on the settings are fixed; one that was wrong can be put right.
+        self.queue.settings = {**self.queue.settings, **self.fixed}
+        return found
+
+    def _worker(self, unit: Unit) -> Worker:
+        """Return what makes a unit; of a proposal, with the settings that are proposed."""
+        folder, sample = self.folder / "noise_runs", self.config.sample
+        if unit.network.control != PROPOSAL:
+            return Worker(self.config, unit.network, unit.seed, folder)
+        proposal = self.queue.propose(unit.seed, sample.settings)
         self.console.print(", ".join(f"{key} = {value}" for key, value in proposal.items()))
-        settings = proposed_settings(self.settings, proposal)
-        network = searched(settings.noise_weights[0], seeds=1)
-        return self._maker(unit, settings, network, settings.sample.seed)
-
-    def _maker(self, unit: Unit, settings: StudySettings, network: Compared, seed: int) -> Maker:
-        """(part, the unit's own cell, the cell that it needs) → what is found."""
-        worker = Worker(settings, self.folder / "noise_runs", self.root)
-
-        def make(part: Part, own: Parts | None, origin: Parts | None) -> Parts:
-            if part == "cell":
-                return worker.cell(network, seed, origin)
-            if part == "noise":
-                cell = origin if unit.kind == "noise" else own
-                file = unit.key.replace("/", "-")
-                return worker.noise(network, seed, cell, unit.family, unit.protocol, file)
-            return (worker.test if part == "test" else worker.validation)(network, seed, own)
-
-        return make
+        config = self.config.proposed(proposal)
+        return Worker(config, searched(config.noise_weights[0]), sample.seed, folder)
 
 
 def _possible(left: list[Unit], failed: Mapping[str, str]) -> list[Unit]:
-    """Those units that have not failed and need none that has."""
+    """Return those units that have not failed and need none that has."""
     impossible = set(failed)
     for unit in left:  # what a unit needs comes before it
         if unit.needs in impossible:
             impossible.add(unit.key)
     return [unit for unit in left if unit.key not in impossible]
-
-
-def _shown(part: Part, found: Parts) -> str:
-    key = {"test": "test_accuracy", "noise": "accuracy"}.get(part, "validation_accuracy")
-    value = found.get(key)
-    return "" if value is None else f"{100 * value:.2f} % in "
-
-
-def _values(found: Parts) -> list[float]:
-    """The objectives of a unit; where a training diverged, the worst that there is."""
-    noise = found["noise"]["accuracy_largest"]
-    values = [1.0 if noise is None else noise]
-    for part, key in (("test", "test_accuracy"), ("validation", "validation_accuracy")):
-        if part in found:
-            values.insert(0, 0.0 if found[part]["diverged"] else found[part][key])
-    return values

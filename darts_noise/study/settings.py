@@ -1,18 +1,29 @@
-"""The settings of a study, which are the keys of its YAML file.
+"""The settings of a study. Nothing heavy is imported here.
 
-Searches and trainings are settled by the configs of ``search.py`` and ``train.py``: a study names
-one of each and states what differs.
+Bounds are checked when a setting is stated. Noise families and cells, which need their registries,
+are checked when the study begins.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
-from darts_noise.train.noise_grid import ADAM_RATES, GRADIENT_CLIP, SEEDS, SGD_RATES, NoiseGrid
-
-Protocol = Literal["converged", "quick"]
-Family = dict[str, Any] | str
-"""A noise family or several, as for `darts_noise.make_noise`."""
+from darts_noise.configured import changed
+from darts_noise.data.settings import DataConfig
+from darts_noise.errors import SettingError, unknown, within
+from darts_noise.runs.settings import PLAIN, TrainerConfig, check_trainer, is_plain
+from darts_noise.search.settings import SearchConfig
+from darts_noise.space.shown import shown
+from darts_noise.train.settings import (
+    ADAM_RATES,
+    GRADIENT_CLIP,
+    SEEDS,
+    SGD_RATES,
+    NoiseFamily,
+    NoiseGrid,
+    TrainConfig,
+)
 
 CONTROLS: Mapping[str, Mapping[str, Any]] = {
     "random": {},
@@ -24,38 +35,85 @@ CONTROLS: Mapping[str, Mapping[str, Any]] = {
     "pooled_cnn": {},
     "pooled_cnn_wide": {},
 }
-"""Every control, with what its training has in place of the study's."""
+"""Every control, with the fields of `TrainConfig` that it changes."""
+BY_HAND = ("pooled_cnn", "pooled_cnn_wide")
+WITHOUT_CELLS = ("resnet18", "alexnet", *BY_HAND)
+OF_A_SEARCH = ("matched", "regularised")
+"""Controls that need the searched cell of the same seed."""
 POSITIVE_CONTROL = "resnet18"
 RANDOM_CELLS = 8
-"""Seeds of ``random`` where the config says nothing: each is another cell."""
+"""Seeds of ``random`` by default; each is another cell."""
+WEIGHT, RANGE, GROUPS = "noise_weight", ("low", "high", "log"), ("data", "model", "trainer")
+"""Of the proposals: the key of λ, what a range has, and where all other keys are."""
+DECIDED = (
+    *("search.model.noise_weight", "search.model.noise_family", "search.model.seed"),
+    *("search.data.seed", "train.data.seed", "train.model.seed", "train.model.genotype"),
+)
+"""Keys of a search and of a training whose values are the study's."""
+
+
+def _require(holds: bool, key: str, problem: str) -> None:
+    if not holds:
+        raise SettingError(key, problem)
+
+
+def _require_least(config: Any, **least: int) -> None:
+    """Raise the error of the first number that is smaller than it may be."""
+    for key, lowest in least.items():
+        value = getattr(config, key)
+        _require(value is None or value >= lowest, key, f"expected {lowest} or more, got {value}")
+
+
+def _require_plain(key: str, name: str) -> None:
+    _require(is_plain(name), key, f"expected {PLAIN}, got {shown(name)}")
 
 
 @dataclass(frozen=True)
-class Script:
-    """Settings of ``search.py`` or ``train.py``.
+class SearchSetup:
+    """The settings of every search of a study, which decides the seeds, λ and the noise family.
 
-    Attributes:
-        config: one of their files, found from the study's file.
-        data: keys that differ from it.
-        model: keys that differ from it.
-        trainer: keys that differ from it.
+    Args:
+        data: the images.
+        model: what the search chooses from, and how.
+        trainer: Lightning's Trainer.
     """
 
-    config: str
-    data: dict[str, Any] = field(default_factory=dict)
-    model: dict[str, Any] = field(default_factory=dict)
-    trainer: dict[str, Any] = field(default_factory=dict)
+    data: DataConfig = field(default_factory=DataConfig)
+    model: SearchConfig = field(default_factory=SearchConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+    def __post_init__(self) -> None:
+        check_trainer(self.model, self.trainer)
+
+
+@dataclass(frozen=True)
+class TrainSetup:
+    """The settings of every training of a study, which decides the seeds and the cell.
+
+    Args:
+        data: the images.
+        model: the network and its recipe.
+        trainer: Lightning's Trainer.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: TrainConfig = field(default_factory=TrainConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+    def __post_init__(self) -> None:
+        limit = self.trainer.limit_test_batches
+        _require(limit != 0, "trainer.limit_test_batches", "expected some, since a study tests")
 
 
 @dataclass(frozen=True)
 class Control:
     """What a control has of its own.
 
-    Attributes:
-        seeds: how many; those of the searches when absent, but 8 random cells.
-        test: train it on the data as well; false measures its noise fit alone, which networks of
-            cells cannot do without.
-        model: keys of train.py that differ from the study's training.
+    Args:
+        seeds: how many. null: as many as the searches have, but 8 random cells.
+        test: also train it on the data. false measures its noise fit alone, which needs a network
+            without cells.
+        model: fields of `TrainConfig` that differ from the study's training.
         stem_stride: of resnet18.
     """
 
@@ -64,12 +122,15 @@ class Control:
     model: dict[str, Any] = field(default_factory=dict)
     stem_stride: int = 1
 
+    def __post_init__(self) -> None:
+        _require_least(self, seeds=1, stem_stride=1)
+
 
 @dataclass(frozen=True)
 class Converged:
     """The ``converged`` measurement; see `darts_noise.NoiseGrid` for the last five.
 
-    Attributes:
+    Args:
         samples: N of the noise set.
         epochs: passes over it, at most.
         batch_size: images in a batch.
@@ -83,44 +144,46 @@ class Converged:
     samples: int = 1000
     epochs: int = 100
     batch_size: int = 64
-    sgd_rates: list[float] = field(default_factory=lambda: list(SGD_RATES))
-    adam_rates: list[float] = field(default_factory=lambda: list(ADAM_RATES))
+    sgd_rates: tuple[float, ...] = SGD_RATES
+    adam_rates: tuple[float, ...] = ADAM_RATES
     seeds: int = SEEDS
     gradient_clip: float = GRADIENT_CLIP
     enough: float = 1.0
 
-    def grid(self, weight_decay: float = 0.0, enough: float | None = None) -> NoiseGrid:
-        """The trainings of one measurement; `enough` in place of this one's."""
-        return NoiseGrid(
-            sgd_rates=tuple(self.sgd_rates),
-            adam_rates=tuple(self.adam_rates),
-            seeds=self.seeds,
-            weight_decay=weight_decay,
-            gradient_clip=self.gradient_clip,
-            enough=self.enough if enough is None else enough,
-        )
+    def __post_init__(self) -> None:
+        _require_least(self, samples=2, epochs=1, batch_size=2)
+        self.grid()
+
+    def grid(self, **replaced: float) -> NoiseGrid:
+        """Return the trainings of one measurement."""
+        own = {f.name: getattr(self, f.name) for f in fields(NoiseGrid) if hasattr(self, f.name)}
+        return NoiseGrid(**{**own, **replaced})
 
 
 @dataclass(frozen=True)
 class Quick:
     """The ``quick`` measurement: the recipe and the epochs of the training on the data.
 
-    Attributes:
-        samples: N of the noise set; as many as there are images to train on when absent.
+    Args:
+        samples: N of the noise set. null: as many as there are images to train on.
     """
 
     samples: int | None = None
+
+    def __post_init__(self) -> None:
+        _require_least(self, samples=2)
 
 
 @dataclass(frozen=True)
 class Sample:
     """Settings that Optuna's sampler proposes, judged by validation accuracy and noise accuracy.
 
-    Attributes:
+    Args:
         trials: how many proposals; 0 for none.
         settings: noise_weight, search.<group>.<key> or train.<group>.<key>, each with a list of
             values or with low, high and perhaps log.
-        validation_fraction: of the training images, which judge a proposal; never the test set.
+        validation_fraction: share of the training images that judge a proposal; the test images
+            never do.
         seed: of the sampler, the searches and the trainings.
     """
 
@@ -129,15 +192,34 @@ class Sample:
     validation_fraction: float = 0.1
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        _require_least(self, trials=0, seed=0)
+        share, key = self.validation_fraction, "validation_fraction"
+        _require(0 < share < 1, key, f"expected more than 0 and less than 1, got {share}")
+        some = bool(self.settings) or not self.trials
+        _require(some, "settings", "expected noise_weight or another setting, got none")
+        for key, values in self.settings.items():
+            good = bool(values) if isinstance(values, list) else _is_range(values)
+            expected = "expected a list of values, or low, high and perhaps log with a low above 0"
+            _require(good, f"settings.{key}", f"{expected}, got {values}")
+
+
+def _is_range(values: object) -> bool:
+    if not isinstance(values, Mapping) or not {"low", "high"} <= {*values} <= {*RANGE}:
+        return False
+    low, high = values["low"], values["high"]
+    numbers = all(type(value) in (int, float) for value in (low, high))
+    return numbers and low < high and (low > 0 or not values.get("log"))
+
 
 @dataclass(frozen=True)
-class StudySettings:
+class StudyConfig:
     """The whole of a study.
 
-    Attributes:
+    Args:
         search: the settings of every search.
         train: the settings of every training on the data.
-        name: of the study's folder; that of the file when absent.
+        name: of the study's folder. null: that of the file or, without one, of the data set.
         noise_weights: λ of the searches; 0 is the control.
         parameters: of every network of cells, each of which gets the channels that come nearest;
             null for the channels of its training.
@@ -153,17 +235,21 @@ class StudySettings:
         threads: of each worker.
         storage: URL of a database that workers on several machines share; null for a file.
         heartbeat: seconds between signs of life; without two, a worker's unit goes to another.
+
+    Raises:
+        SettingError: a value out of range, an unknown control, or settings that do not suit each
+            other.
     """
 
-    search: Script
-    train: Script
+    search: SearchSetup = field(default_factory=SearchSetup)
+    train: TrainSetup = field(default_factory=TrainSetup)
     name: str | None = None
     noise_weights: list[float] = field(default_factory=lambda: [0.0, 1.0])
     parameters: int | None = None
     seeds: int = 3
-    noise_family: Family = "uniform"
-    unseen_families: list[Family] = field(default_factory=list)
-    controls: dict[str, Control | None] = field(default_factory=dict)
+    noise_family: NoiseFamily = "uniform"
+    unseen_families: list[NoiseFamily] = field(default_factory=list)
+    controls: dict[str, Control] = field(default_factory=dict)
     cells: dict[str, str | list[str]] = field(default_factory=dict)
     converged: Converged = field(default_factory=Converged)
     quick: Quick | None = field(default_factory=Quick)
@@ -172,11 +258,83 @@ class StudySettings:
     storage: str | None = None
     heartbeat: int = 60
 
+    def __post_init__(self) -> None:
+        _require_least(self, seeds=1, threads=1, heartbeat=1, parameters=1)
+        if self.name is not None:
+            _require_plain("name", self.name)
+        weights = self.noise_weights
+        good = all(type(w) in (int, float) and 0 <= w < math.inf for w in weights)
+        good = good and len(set(weights)) == len(weights)
+        _require(good, "noise_weights", f"expected distinct numbers from 0, got {weights}")
+        own = self.parameters is not None or self.train.model.parameters is None
+        _require(own, "train.model.parameters", "expected it as a key of the study itself")
+        for name, cells in self.cells.items():
+            _require_plain("cells", name)
+            expected = "expected a cell, or a list with one for each seed"
+            _require(bool(cells), f"cells.{name}", expected)
+        quick: object = self.quick
+        if isinstance(quick, Mapping):  # as a file has it; the controls likewise
+            with within("quick"):
+                object.__setattr__(self, "quick", changed(Quick(), quick))
+        controls = {name: self._control(name, own) for name, own in self.controls.items()}
+        object.__setattr__(self, "controls", controls)
+        with within("sample"), within("settings"):
+            for key, values in self.sample.settings.items():
+                for value in [values["low"], values["high"]] if _is_range(values) else values:
+                    self.proposed({key: value})
+
+    def _control(self, name: str, own: Control | Mapping[str, Any] | None) -> Control:
+        """Return a control with all that its training has in place of the study's."""
+        if name not in CONTROLS:
+            raise SettingError("controls", unknown("control", name, CONTROLS))
+        with within("controls"), within(name):
+            control = own if isinstance(own, Control) else changed(Control(), own or {})
+            control = replace(control, model={**CONTROLS[name], **control.model})
+            with within("model"):
+                changed(self.train.model, control.model)
+        seeds, weights = control.seeds or 0, self.noise_weights
+        for holds, key, expected in (
+            (control.test or name in WITHOUT_CELLS, ".test", "true, since it is made of cells"),
+            (
+                name not in OF_A_SEARCH or seeds <= self.seeds,
+                ".seeds",
+                f"at most the {self.seeds} of the searches, got {seeds}",
+            ),
+            (name != "regularised" or 0 in weights, "", "0 among noise_weights, whose cell it has"),
+            (name != "matched" or any(weights), "", "a noise weight of more than 0 to match"),
+        ):
+            _require(holds, f"controls.{name}{key}", f"expected {expected}")
+        return control
+
     @property
-    def families(self) -> tuple[Family, ...]:
+    def families(self) -> tuple[NoiseFamily, ...]:
         """All that are measured, that of the searches first."""
         return (self.noise_family, *self.unseen_families)
 
-    def control(self, name: str) -> Control:
-        """What a control has of its own; in YAML it may be nothing."""
-        return self.controls[name] or Control()
+    def proposed(self, proposal: Mapping[str, Any]) -> "StudyConfig":
+        """Return a study of a proposal alone, which holds out images to judge it.
+
+        Args:
+            proposal: key → value, as in `Sample.settings`.
+
+        Raises:
+            SettingError: no such key, or a value that it cannot have.
+        """
+        sample, train = self.sample, self.train
+        data = replace(train.data, validation_fraction=sample.validation_fraction)
+        setups: dict[str, Any] = {"search": self.search, "train": replace(train, data=data)}
+        for key, value in proposal.items():
+            setup, _, rest = key.partition(".")
+            group, _, name = rest.partition(".")
+            if key == WEIGHT:
+                _require(type(value) in (int, float), key, f"expected numbers, got {value!r}")
+                continue
+            known = setup in setups and group in GROUPS
+            expected = "expected noise_weight, search.<group>.<key> or train.<group>.<key>"
+            _require(known, key, expected)
+            with within(setup):
+                with within(group):
+                    part = changed(getattr(setups[setup], group), {name: value})
+                setups[setup] = replace(setups[setup], **{group: part})
+        weights = [proposal.get(WEIGHT, 1.0)]
+        return replace(self, noise_weights=weights, controls={}, sample=Sample(), **setups)

@@ -5,11 +5,12 @@ Each is a function of the settings and the seed alone, and returns JSON values.
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from darts_noise.cli.train import TrainCLI
+from darts_noise.data.module import ImageDataModule
 from darts_noise.nets.network import create_model
 from darts_noise.nets.width import channels_for
 from darts_noise.noise.datasets import root_of_others
@@ -19,32 +20,21 @@ from darts_noise.report.card import (
     describe_hardware,
     finite,
 )
-from darts_noise.search.module import SearchModule
+from darts_noise.runs.run import with_epochs
+from darts_noise.runs.search import find_cell
+from darts_noise.runs.stops import interruptible
+from darts_noise.runs.train import EPOCHS, Trained, train_network
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.published import load_genotype
-from darts_noise.space.spaces import Space
+from darts_noise.space.spaces import Space, get_space
 from darts_noise.study.cells import all_skip_cell, matched_cell, random_cell
-from darts_noise.study.networks import GIVEN, Compared
-from darts_noise.study.scripts import (
-    Trained,
-    search_cell,
-    search_script,
-    tested,
-    train_network,
-    train_script,
-)
-from darts_noise.study.settings import (
-    CONTROLS,
-    POSITIVE_CONTROL,
-    Family,
-    Protocol,
-    StudySettings,
-)
-from darts_noise.train import control_networks
-from darts_noise.train.module import TrainModule
-from darts_noise.train.networks import FORM, Factory
+from darts_noise.study.settings import POSITIVE_CONTROL, StudyConfig
+from darts_noise.study.units import GIVEN, Compared
+from darts_noise.train.control_networks import CONTROL_NETWORKS, resnet18
+from darts_noise.train.networks import Factory
 from darts_noise.train.noise_fit import noise_fit
 from darts_noise.train.noise_record import CONTROL_ACCURACY
+from darts_noise.train.settings import NoiseFamily, TrainConfig
 
 Record = dict[str, Any]
 FIGURES = {
@@ -55,215 +45,159 @@ FIGURES = {
 """What is kept of a search."""
 DEVICE = ("accelerator", "devices", "precision")
 RECIPE = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
-"""Keys of the Trainer that the noise measurements share with the training: the quick one all."""
+SHARED = {"converged": DEVICE, "quick": (*DEVICE, *RECIPE)}
+"""Arguments of the Trainer that a noise fit has in common with the training on the data."""
 
 
 class Worker:
-    """Makes the parts of a study's units.
+    """Makes what is to be known of one network and seed; unfinished noise fits are in a folder."""
 
-    Args:
-        settings: of the study.
-        folder: where unfinished noise fits are kept.
-        root: folder of the data; None for the configs'.
-    """
+    def __init__(self, config: StudyConfig, network: Compared, seed: int, folder: Path) -> None:
+        self.config, self.network, self.seed, self.folder = config, network, seed, folder
+        self.trainer = with_epochs(config.train.trainer, EPOCHS)
 
-    def __init__(self, settings: StudySettings, folder: Path, root: str | None) -> None:
-        self.settings, self.folder, self.root = settings, folder, root
-
-    def cell(self, network: Compared, seed: int, origin: Record | None) -> Record:
-        """The cell of a network, and which keys of its training it decides.
+    def cell(self, origin: Record | None) -> Record:
+        """Return the cell, the fields of `TrainConfig` that it decides, and figures of a search.
 
         Args:
-            network: of cells.
-            seed: of the search, or of what is drawn.
             origin: the same of the network whose cell this one takes or matches.
-
-        Returns:
-            ``genotype``, ``model`` and, of a search, its last figures.
         """
-        with _Clock() as clock:
-            model: dict[str, Any] = {}
-            figures: Record = {}
-            if origin is not None:
-                genotype = Genotype.from_dict(origin["genotype"])
-                if network.control == "matched":
-                    genotype, model["channels"] = self._match(origin, network, seed)
-            elif network.control == GIVEN:
-                genotype = load_genotype(network.sources[seed])
-            elif network.control == "random":
-                genotype = random_cell(self._space(), seed)
-            elif network.control == "all_skip":
-                genotype = all_skip_cell(self._space().nodes)
-            else:
-                genotype, figures = self._search(network, seed)
-            if self.settings.parameters is not None and network.control != "matched":
-                form = self._form(network, seed)
-                model["channels"] = channels_for(genotype, self.settings.parameters, **form)
+        started, network = time.perf_counter(), self.network
+        model: dict[str, Any] = {}
+        figures: dict[str, float | None] = {}
+        if origin is not None:
+            genotype = Genotype.from_dict(origin["genotype"])
+            if network.control == "matched":
+                genotype, model["channels"] = self._match(genotype, origin)
+        elif network.control == GIVEN:
+            genotype = load_genotype(network.sources[self.seed])
+        elif network.control == "random":
+            genotype = random_cell(self._space(), self.seed)
+        elif network.control == "all_skip":
+            genotype = all_skip_cell(self._space().nodes)
+        else:
+            genotype, figures = self._search()
+        if self.config.parameters is not None and network.control != "matched":
+            model["channels"] = channels_for(genotype, self.config.parameters, **self._form())
         return {
             "genotype": genotype.to_dict(),
             "model": model,
             **finite(figures),
-            "seconds": clock.seconds,
+            "seconds": _since(started),
         }
 
-    def test(self, network: Compared, seed: int, cell: Record | None) -> Record:
-        """Trains the network on the data and tests it."""
-        return self._trained(network, seed, cell, tested)
-
-    def validation(self, network: Compared, seed: int, cell: Record | None) -> Record:
-        """Trains the network on the data; no figure comes from the test images."""
-        return self._trained(network, seed, cell, lambda cli, trained: {})
-
-    def noise(
-        self,
-        network: Compared,
-        seed: int,
-        cell: Record | None,
-        family: Family,
-        protocol: Protocol,
-        file: str,
+    def training(
+        self, cell: Record | None, judge: Callable[[Trained], Mapping[str, float]] | None = None
     ) -> Record:
-        """How far the network can be trained to fit noise; see `darts_noise.NoiseFit`.
+        """Train the network on the data; `judge` returns further figures of what was trained."""
+        started = time.perf_counter()
+        data, config = self._settings(cell)
+        trained = train_network(self._made_of(cell), data, config, self.trainer)
+        figures = {"validation_accuracy": trained.figures.get("val/accuracy")}
+        if judge is not None:
+            figures |= {key.replace("/", "_"): value for key, value in judge(trained).items()}
+        net = trained.module.net
+        return {
+            **finite(figures),
+            "diverged": trained.diverged,
+            "parameters": count_parameters(net),
+            "multiply_adds": count_multiply_adds(net, data.image_shape),
+            "epochs": trained.epochs,
+            "train_samples": len(data.train),
+            "hardware": describe_hardware(trained.trainer.strategy.root_device),
+            "seconds": _since(started),
+        }
+
+    def noise(self, cell: Record | None, family: NoiseFamily, protocol: str, file: str) -> Record:
+        """Measure how far the network can be trained to fit noise; see `darts_noise.NoiseFit`.
 
         Args:
-            network: what is measured.
-            seed: of the noise set, and of what the trainings start from.
             cell: of a network of cells.
             family: of the noise.
-            protocol: ``converged`` or ``quick``.
-            file: name of the file of the trainings so far.
+            protocol: ``converged``, whose finished trainings are in a file, or ``quick``.
+            file: its name.
         """
-        cli = self._training(network, seed, cell)
-        module, data, trainer = cli.model, cli.datamodule, cli.config["trainer"]
+        data, recipe = self._settings(cell)
         data.setup()
-        common: dict[str, Any] = {
-            "protocol": protocol,
-            "family": family,
-            "seed": seed,
-            "root": root_of_others(data.name, data.root),
-            "recipe": {key: value for key, value in module.hparams.items() if key != "genotype"},
-        }
+        how = self.config.converged
+        own: dict[str, Any]
         if protocol == "quick":
-            assert self.settings.quick is not None
-            common |= {
-                "samples": self.settings.quick.samples,
-                "epochs": trainer["max_epochs"],
-                "batch_size": data.batch_size,
-                "trainer": {key: trainer[key] for key in (*DEVICE, *RECIPE)},
+            assert self.config.quick is not None
+            own = {
+                "samples": self.config.quick.samples,
+                "epochs": self.trainer.max_epochs,
+                "batch_size": data.config.batch_size,
             }
         else:
-            how = self.settings.converged
-            positive = network.control == POSITIVE_CONTROL
-            common |= {
+            grid = {"weight_decay": self.network.own.model.get("weight_decay", 0.0)}
+            if self.network.control == POSITIVE_CONTROL:
+                grid["enough"] = CONTROL_ACCURACY
+            own = {
                 "samples": how.samples,
                 "epochs": how.epochs,
                 "batch_size": how.batch_size,
-                "grid": how.grid(
-                    self._own(network).get("weight_decay", 0.0),
-                    CONTROL_ACCURACY if positive else None,
-                ),
+                "grid": how.grid(**grid),
                 "controls": {},
-                "trainer": {key: trainer[key] for key in DEVICE},
-                "path": self.folder / f"{file}.json",
+                "path": self.folder / file,
                 "progress": False,
             }
-        try:
-            return noise_fit(self._network(network, cell), data.train, **common).to_dict()
-        except SystemExit:  # how Lightning leaves after a signal
-            raise KeyboardInterrupt from None
+        with interruptible():
+            return noise_fit(
+                self._made_of(cell),
+                data.train,
+                protocol=protocol,
+                family=family,
+                seed=self.seed,
+                root=root_of_others(data.name, data.config.root),
+                recipe=recipe,
+                trainer={key: getattr(self.trainer, key) for key in SHARED[protocol]},
+                **own,
+            ).to_dict()
 
-    def _search(self, network: Compared, seed: int) -> tuple[Genotype, Record]:
-        cli = search_script(
-            self.settings.search,
-            seed,
-            self.root,
-            noise_weight=network.noise_weight,
-            noise_family=self.settings.noise_family,
-        )
-        genotype, figures = search_cell(cli)
+    def _search(self) -> tuple[Genotype, dict[str, float | None]]:
+        setup, weight = self.config.search, self.network.noise_weight
+        assert weight is not None
+        family = self.config.noise_family
+        config = replace(setup.model, noise_weight=weight, noise_family=family, seed=self.seed)
+        data = ImageDataModule(replace(setup.data, seed=self.seed))
+        genotype, figures = find_cell(data, config, setup.trainer)
         return genotype, {name: figures.get(key) for name, key in FIGURES.items()}
 
     def _space(self) -> Space:
-        module = search_script(self.settings.search, 0, self.root).model
-        assert isinstance(module, SearchModule)
-        return module.space
+        config = self.config.search.model
+        return get_space(config.space, config.nodes).narrowed(config.macro or {})
 
-    def _match(self, origin: Record, network: Compared, seed: int) -> tuple[Genotype, int]:
-        count = self._counted(network, seed)
-        channels = self._training(network, seed, origin).model.hparams["channels"]
-        target = count(Genotype.from_dict(origin["genotype"]), channels)
-        return matched_cell(self._space(), seed, target, count, channels)
-
-    def _counted(self, network: Compared, seed: int) -> Callable[[Genotype, int], int]:
-        """(cell, channels) → parameters of its network on the study's data."""
-        form = self._form(network, seed)
+    def _match(self, genotype: Genotype, origin: Record) -> tuple[Genotype, int]:
+        form = self._form()
 
         def count(cell: Genotype, channels: int) -> int:
             return count_parameters(create_model(cell, **form, channels=channels))
 
-        return count
+        channels = self._settings(origin)[1].channels
+        return matched_cell(self._space(), self.seed, count(genotype, channels), count, channels)
 
-    def _form(self, network: Compared, seed: int) -> dict[str, Any]:
-        """What `create_model` makes the study's networks of cells with, besides the channels."""
-        cli = self._training(network, seed, None)
-        data = cli.datamodule
+    def _form(self) -> dict[str, Any]:
+        """Return what `create_model` makes networks of cells with, besides the channels."""
+        data, config = self._settings(None)
         data.setup()
-        form = {key: cli.model.hparams[key] for key in FORM if key != "channels"}
+        form = {key: getattr(config, key) for key in ("num_cells", "stem", "stem_stride")}
         return {**form, "num_classes": data.num_classes, "in_channels": data.in_channels}
 
-    def _trained(
-        self,
-        network: Compared,
-        seed: int,
-        cell: Record | None,
-        judge: Callable[[TrainCLI, Trained], Mapping[str, float]],
-    ) -> Record:
-        with _Clock() as clock:
-            cli = self._training(network, seed, cell)
-            trained = train_network(cli, self._network(network, cell))
-            epochs = trained.trainer.current_epoch
-            judged = judge(cli, trained)
-        figures = {"validation_accuracy": trained.figures.get("val/accuracy")}
-        figures |= {key.replace("/", "_"): value for key, value in judged.items()}
-        return {
-            **finite(figures),
-            "diverged": trained.diverged,
-            "parameters": count_parameters(trained.net),
-            "multiply_adds": count_multiply_adds(trained.net, cli.datamodule.image_shape),
-            "epochs": epochs,
-            "train_samples": len(cli.datamodule.train),
-            "hardware": describe_hardware(trained.trainer.strategy.root_device),
-            "seconds": clock.seconds,
-        }
+    def _settings(self, cell: Record | None) -> tuple[ImageDataModule, TrainConfig]:
+        """Return the data and the recipe of the network's training."""
+        setup = self.config.train
+        changes = {**self.network.own.model, **(cell["model"] if cell else {})}
+        config = replace(setup.model, **changes, parameters=None, genotype=None, seed=self.seed)
+        return ImageDataModule(replace(setup.data, seed=self.seed)), config
 
-    def _training(self, network: Compared, seed: int, cell: Record | None) -> TrainCLI:
-        model = {**self._own(network), **(cell["model"] if cell else {}), "parameters": None}
-        cli = train_script(self.settings.train, seed, self.root, **model)
-        assert isinstance(cli.model, TrainModule)
-        return cli
-
-    def _own(self, network: Compared) -> dict[str, Any]:
-        """What a control's training has of its own."""
-        if network.control in (None, GIVEN):
-            return {}
-        return {**CONTROLS[network.control], **network.own.model}
-
-    def _network(self, network: Compared, cell: Record | None) -> Genotype | Factory:
+    def _made_of(self, cell: Record | None) -> Genotype | Factory:
         if cell is not None:
             return Genotype.from_dict(cell["genotype"])
-        assert network.control is not None
-        make: Factory = getattr(control_networks, network.control)
-        if network.control == POSITIVE_CONTROL:
-            return partial(control_networks.resnet18, stem_stride=network.own.stem_stride)
-        return make
+        assert self.network.control is not None
+        if self.network.control == POSITIVE_CONTROL:
+            return partial(resnet18, stem_stride=self.network.own.stem_stride)
+        return CONTROL_NETWORKS[self.network.control]
 
 
-class _Clock:
-    """Wall time of a block."""
-
-    def __enter__(self) -> "_Clock":
-        self.started = time.perf_counter()
-        return self
-
-    def __exit__(self, *reason: object) -> None:
-        self.seconds = round(time.perf_counter() - self.started, 1)
+def _since(started: float) -> float:
+    return round(time.perf_counter() - started, 1)

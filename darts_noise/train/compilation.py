@@ -1,7 +1,7 @@
-"""torch.compile of a discrete network, for its training.
+"""torch.compile of a discrete network, for training.
 
-What is compiled is the network's forward in train mode alone. The network stays as it is: its
-state_dict has the keys of a plain one, and evaluation runs it without the compiler.
+Only the forward pass in train mode is compiled. The network does not change: its state_dict keeps
+its keys, and evaluation runs uncompiled.
 """
 
 from collections.abc import Callable
@@ -15,13 +15,13 @@ from darts_noise.nets.network import Network, WithAuxiliary
 
 
 def stochastic_depth_by_rows(input: Tensor, p: float, mode: str, training: bool = True) -> Tensor:
-    """torchvision's ``stochastic_depth`` of mode ``row``, in operations that take `p` as it comes.
+    """Return torchvision's ``stochastic_depth`` with mode ``row``, computed so that `p` may vary.
 
     Args:
         input: (B, ...).
-        p: the probability of zeros for a sample; the other samples are divided by 1 - p.
+        p: the probability that a sample becomes zero. The other samples are divided by 1 - p.
         mode: ``row``.
-        training: false leaves the input as it is.
+        training: if false, return the input.
     """
     assert mode == "row"
     if not training or p == 0:
@@ -33,11 +33,11 @@ def stochastic_depth_by_rows(input: Tensor, p: float, mode: str, training: bool 
 
 @cache
 def _compile_drop_path_for_all_rates() -> None:
-    """Tells the compiler to trace `stochastic_depth_by_rows` in place of torchvision's function.
+    """Make the compiler trace `stochastic_depth_by_rows` instead of torchvision's function.
 
-    The compiler takes the rate of ``bernoulli_`` for a constant. The rate rises from epoch to
-    epoch, so each would compile the network anew, and after eight torch.compile gives up and runs
-    it uncompiled.
+    The compiler treats the rate of ``bernoulli_`` as a constant. The rate rises every epoch, so
+    torchvision's function would compile the network again in every epoch. After eight compilations
+    torch.compile gives up and runs the network uncompiled.
     """
     torch.compiler.substitute_in_graph(stochastic_depth)(stochastic_depth_by_rows)
 
@@ -45,18 +45,18 @@ def _compile_drop_path_for_all_rates() -> None:
 def compile_forward(
     net: Network, backend: str | Callable[..., object] = "inductor"
 ) -> Callable[[Tensor], Tensor | WithAuxiliary]:
-    """A function that computes ``net(x)`` compiled, on the network's own weights.
+    """Return a compiled function that computes ``net(x)`` with the network's own weights.
 
-    The compiler runs at the first call; what it raises is not caught. The function sees later
-    changes of the weights and of ``net.drop_path``.
+    The compiler runs at the first call, and its errors are not caught. The function uses later
+    values of the weights and of ``net.drop_path``.
 
     Args:
         net: the network; not changed.
-        backend: of torch.compile.
+        backend: the backend of torch.compile.
     """
     _compile_drop_path_for_all_rates()
-    # The bound method and not the module: a compiled module would be a second child of whoever
-    # holds it, and show in its state_dict.
+    # Compile the bound method, not the module: a compiled module would be a second child of its
+    # owner and appear in the owner's state_dict.
     compiled: Callable[[Tensor], Tensor | WithAuxiliary] = torch.compile(
         net.forward, backend=backend
     )

@@ -1,4 +1,4 @@
-"""Networks that a measurement is compared with, each a `Factory`: (num_classes, in_channels).
+"""Control networks for a measurement of noise fit, each a `Factory`: (num_classes, in_channels).
 
 References:
     [1] He, Zhang, Ren and Sun, Deep Residual Learning for Image Recognition, CVPR 2016,
@@ -16,14 +16,15 @@ from darts_noise.train.networks import Factory
 
 
 def resnet18(num_classes: int, in_channels: int, stem_stride: int = 1) -> nn.Module:
-    """torchvision's ResNet-18 [1] for small images: a 3×3 stem without max-pool, as in [1], 4.2.
+    """Return torchvision's ResNet-18 [1] for small images: a 3×3 stem without max-pool ([1], 4.2).
 
-    With batch norm, and 11 million parameters: the positive control, which must fit any noise.
+    It has batch norm and 11 million parameters. It is the positive control: it must fit any noise.
 
     Args:
-        num_classes: size of the last layer.
-        in_channels: of the images.
-        stem_stride: 1 for images of 32 pixels; 2 takes a quarter of the time.
+        num_classes: number of classes.
+        in_channels: channels of the images.
+        stem_stride: stride of the stem. 1 (the default) suits images of 32 pixels; 2 takes a
+            quarter of the time.
 
     >>> sum(p.numel() for p in resnet18(10, 3).parameters())
     11173962
@@ -35,10 +36,11 @@ def resnet18(num_classes: int, in_channels: int, stem_stride: int = 1) -> nn.Mod
 
 
 def alexnet(num_classes: int, in_channels: int) -> nn.Module:
-    """The small AlexNet of [2], appendix A: two convolutions, two hidden layers, no batch norm.
+    """Return the small AlexNet of [2], appendix A.
 
-    Each convolution is 5×5 and is followed by max-pooling and local response normalisation. The map
-    is brought to 6×6 whatever the images' size.
+    It has two convolutions and two hidden layers, without batch norm. Each convolution is 5×5,
+    followed by max-pooling and local response normalisation. An adaptive pooling makes the feature
+    map 6×6 for any image size.
 
     >>> sum(p.numel() for p in alexnet(10, 3).parameters())
     1068298
@@ -66,10 +68,10 @@ def alexnet(num_classes: int, in_channels: int) -> nn.Module:
 
 
 def pooled_cnn(num_classes: int, in_channels: int) -> nn.Module:
-    """Three convolutions with strong average pooling and no normalisation, for images of 28 pixels.
+    """Return three convolutions with strong average pooling and no norms, for images of 28 pixels.
 
-    28×28 becomes 7×7, 3×3 and, by the last convolution, 1×1; what is left of larger images is
-    averaged. At least 24 pixels.
+    28×28 becomes 7×7, 3×3 and, after the last convolution, 1×1. For larger images the final map is
+    averaged. Images need at least 24 pixels.
 
     >>> sum(p.numel() for p in pooled_cnn(10, 1).parameters())
     14634
@@ -90,7 +92,7 @@ def pooled_cnn(num_classes: int, in_channels: int) -> nn.Module:
 
 
 def pooled_cnn_wide(num_classes: int, in_channels: int) -> nn.Module:
-    """Four convolutions with average pooling and no normalisation, for images of 32 pixels.
+    """Return four convolutions with average pooling and no norms, for images of 32 pixels.
 
     >>> sum(p.numel() for p in pooled_cnn_wide(10, 3).parameters())
     136842

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from rich.console import Console
 
+from darts_noise.errors import SettingError
 from darts_noise.train.control_networks import resnet18
 from darts_noise.train.networks import NetworkLike
-from darts_noise.train.noise_grid import NoiseGrid
 from darts_noise.train.noise_measurement import Measurement
 from darts_noise.train.noise_record import CONTROL_ACCURACY, NoiseFit, largest_accuracy
 from darts_noise.train.noise_runs import MEASURED, NoiseRuns
 from darts_noise.train.noise_training import TrainingSet, each_epoch
+from darts_noise.train.settings import NoiseGrid
 
 CONTROLS: Mapping[str, NetworkLike] = {"resnet18": resnet18}
 
@@ -59,5 +60,5 @@ def converged_fit(
 
 def _named(controls: Mapping[str, NetworkLike]) -> Mapping[str, NetworkLike]:
     if MEASURED in controls:
-        raise ValueError(f"controls: expected a name other than {MEASURED!r}, got {MEASURED!r}")
+        raise SettingError("controls", f"expected a name other than {MEASURED!r}, got {MEASURED!r}")
     return controls

@@ -1,9 +1,8 @@
-"""Mixed batches: each image and its label become a convex combination with another of the batch.
+"""Mixed batches: MixUp and CutMix mix each image and its label with another image of the batch.
 
-The mixing is torchvision's; what is decided here is where its random numbers come from. torchvision
-draws from torch's global CPU generator, so that generator is set from (seed, number of the batch)
-for the length of the call and put back afterwards: a resumed run mixes as an unbroken one does, and
-nothing else that is random is shifted.
+torchvision does the mixing and draws from torch's global CPU generator. This module seeds that
+generator from (seed, number of the batch) for the call and restores it afterwards. So a resumed run
+mixes like an uninterrupted run, and other random numbers do not change.
 
 References:
     [1] Zhang et al., mixup: Beyond Empirical Risk Minimization, ICLR 2018, arXiv:1710.09412.
@@ -20,16 +19,16 @@ from darts_noise.data.seeds import Stream, generator
 
 
 class BatchMixing:
-    """MixUp [1] or CutMix [2] of a batch; where both are on, one of the two for each, evenly.
+    """MixUp [1] or CutMix [2] of a batch. If both are on, each batch uses one of them at random.
 
     Args:
-        mixup: α of the Beta(α, α) from which MixUp draws its share; 0 for no MixUp.
-        cutmix: likewise, of CutMix.
-        num_classes: C.
-        seed: of everything that is drawn.
+        mixup: α of the Beta(α, α) distribution of MixUp's share. 0: no MixUp.
+        cutmix: α of the Beta(α, α) distribution of CutMix's share. 0: no CutMix.
+        num_classes: number of classes.
+        seed: seed of all random numbers of the mixing.
 
     Raises:
-        ValueError: neither is on.
+        ValueError: both are 0.
     """
 
     def __init__(self, mixup: float, cutmix: float, num_classes: int, seed: int) -> None:
@@ -40,18 +39,18 @@ class BatchMixing:
         self.seed = seed
 
     def __call__(self, images: Tensor, labels: Tensor, *number: int) -> Batch:
-        """The mixed batch, a function of the arguments and the seed alone.
+        """Return the mixed batch. It depends only on the arguments and the seed.
 
         Args:
             images: (B, C, H, W), on any device.
             labels: int64 (B,).
-            number: what tells this batch from all others: its epoch, its place there, the rank.
+            number: numbers that identify the batch: epoch, index in the epoch, rank.
 
         Returns:
-            Images as before, and labels float32 (B, num_classes), whose rows sum to 1.
+            Mixed images (B, C, H, W), and labels float32 (B, num_classes) whose rows sum to 1.
         """
         with torch.random.fork_rng(devices=[]):
-            # Not torch.manual_seed, which would also seed the GPUs' generators.
+            # torch.manual_seed would also seed the generators of the GPUs.
             torch.set_rng_state(generator(self.seed, Stream.AUGMENTATION, *number).get_state())
             way = self.ways[int(torch.randint(len(self.ways), ()))]
             mixed: Batch = way(images, labels)

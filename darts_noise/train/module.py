@@ -1,13 +1,14 @@
 """Training of a discrete network, on real data or on noise, as a LightningModule.
 
-The recipe is DARTS's (arXiv:1806.09055, appendix A): SGD with a cosine schedule to zero, scheduled
-drop path, an auxiliary head; label smoothing and a rate that falls by a factor are its recipe for
-ImageNet. All else is off unless it is asked for. The length of the run, gradient clipping,
-gradient accumulation and precision are the Trainer's. No update is made from a loss or a gradient
-that is not finite; see `darts_noise.finite`.
+The default recipe is the recipe of DARTS (arXiv:1806.09055, appendix A): SGD with a cosine schedule
+to zero, scheduled drop path and an auxiliary head. Its recipe for ImageNet adds label smoothing and
+a learning rate that each epoch multiplies by a factor. All other options are off by default. The
+Trainer sets the number of epochs, gradient clipping, gradient accumulation and precision. The
+module makes no update from a loss or a gradient that is not finite; see `darts_noise.finite`.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -19,142 +20,117 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LRScheduler
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from darts_noise.configured import config_of
 from darts_noise.data.batches import Batch
 from darts_noise.data.module import ImageDataModule
 from darts_noise.distributed.agreement import Agreement
+from darts_noise.errors import within
 from darts_noise.finite import FiniteCheck, Term, make_guardable
 from darts_noise.loading import PlainModule
 from darts_noise.metrics import SplitMetrics
-from darts_noise.nets.network import Network, WithAuxiliary, create_model
+from darts_noise.nets.network import Network, WithAuxiliary, auxiliary_fits, create_model
 from darts_noise.nets.width import channels_for
 from darts_noise.reading import laid_out
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.published import load_genotype
 from darts_noise.train.compilation import compile_forward
 from darts_noise.train.mixing import BatchMixing
-from darts_noise.train.settings import check_settings
+from darts_noise.train.settings import TrainConfig
 
 ADVICE = "try a smaller model.learning_rate, or trainer.gradient_clip_val"
 
 
-class TrainModule(PlainModule):
-    """Trains one discrete network.
+class TrainModule(PlainModule[TrainConfig]):
+    """The training of one discrete network.
 
-    The network is made by `build`; by the Trainer's `ImageDataModule`, if it is not there by then;
-    or by a checkpoint: ``TrainModule.load_from_checkpoint(path).net`` is the trained network.
+    `build` makes the network. If `build` was not called, `setup` makes it for the Trainer's
+    `ImageDataModule`. A checkpoint makes it too: ``TrainModule.load_from_checkpoint(path).net`` is
+    the trained network.
 
     Args:
-        genotype: a published name, a .json, or a run directory; for train.py also the name of a
-            search, and null for the newest.
-        channels: channels of a state before the first reduction.
-        parameters: those of the network, without auxiliary head; the channels that come nearest
-            stand in place of ``channels``. Null leaves them.
-        num_cells: cells of the network, with reductions at one and two thirds.
-        stem: small (8×8 to 28×28 images), cifar or imagenet.
-        stem_stride: 1, 2 or 4, of the small or cifar stem.
-        auxiliary_weight: weight of the auxiliary head's loss; 0 for no head.
-        drop_path: probability of dropping an operation at the end; rises linearly from 0.
-        label_smoothing: share of the label's mass that is spread over all classes.
-        mixup: α of the Beta that mixes images and labels of a batch (MixUp); 0 for none.
-        cutmix: likewise for rectangles (CutMix); with both, one of the two per batch at random.
-        ema_decay: of the weights' moving average, which is then evaluated and saved; 0 for none.
-            It reaches back 1 / (1 − ema_decay) steps and starts at the first weights, so a short
-            run needs a smaller one.
-        learning_rate: at the start (SGD).
-        learning_rate_decay: factor on the rate after each epoch; null for a cosine to 0.
-        momentum: of SGD.
-        weight_decay: of SGD.
-        channels_last: keep the channels of a pixel together in memory; the same figures, faster.
-        compile: torch.compile the network for training; slow to start, then faster.
-        seed: of MixUp and CutMix.
+        config: a `TrainConfig`, or the name or file of a genotype.
+        settings: fields of `TrainConfig` by name, such as ``channels=16``.
 
     Raises:
-        ValueError: a value out of range, or an unknown name; the message names the key.
+        SettingError: a value out of range, or an unknown name. The methods below raise it too. Its
+            key begins with ``model.``.
     """
 
+    config_class = TrainConfig
     net: Network
 
-    def __init__(
-        self,
-        genotype: str | None = None,
-        channels: int = 36,
-        parameters: int | None = None,
-        num_cells: int = 20,
-        stem: str = "cifar",
-        stem_stride: int = 1,
-        auxiliary_weight: float = 0.4,
-        drop_path: float = 0.2,
-        label_smoothing: float = 0.0,
-        mixup: float = 0.0,
-        cutmix: float = 0.0,
-        ema_decay: float = 0.0,
-        learning_rate: float = 0.025,
-        learning_rate_decay: float | None = None,
-        momentum: float = 0.9,
-        weight_decay: float = 3e-4,
-        channels_last: bool = True,
-        compile: bool = False,
-        seed: int = 0,
-    ) -> None:
+    @within("model")
+    def __init__(self, config: TrainConfig | str | None = None, **settings: Any) -> None:
         super().__init__()
-        self.save_hyperparameters()
-        self.learning_rate = learning_rate  # of the epoch
-        check_settings(self.hparams)
+        self.configure(config_of(TrainConfig, config, settings))
+        self.learning_rate = self.config.learning_rate  # of the current epoch
         self.compiled_forward: Callable[[Tensor], Tensor | WithAuxiliary] | None = None
         self.finite = FiniteCheck(ADVICE)
 
+    @within("model")
     def build(self, genotype: Genotype, num_classes: int, in_channels: int) -> "TrainModule":
-        """Makes ``net`` for data of this form; the Trainer may run after that.
+        """Make ``net`` for the given numbers of classes and channels, and return the module.
 
         Raises:
             ValueError: a stem or a size that does not exist.
         """
-        hparams = self.hparams
-        form = {key: hparams[key] for key in ("num_cells", "stem", "stem_stride")}
-        form |= {"num_classes": num_classes, "in_channels": in_channels}
-        if hparams["parameters"] is not None:
-            hparams["channels"] = channels_for(genotype, hparams["parameters"], **form)
-        auxiliary = hparams["auxiliary_weight"] > 0
-        net = create_model(genotype, channels=hparams["channels"], auxiliary=auxiliary, **form)
+        c = self.config
+        form: dict[str, Any] = {
+            "num_classes": num_classes,
+            "in_channels": in_channels,
+            "num_cells": c.num_cells,
+            "stem": c.stem,
+            "stem_stride": c.stem_stride,
+        }
+        if c.parameters is not None:
+            c = replace(c, channels=channels_for(genotype, c.parameters, **form))
+            self.configure(c)
+        auxiliary = c.auxiliary_weight > 0
+        net = create_model(genotype, channels=c.channels, auxiliary=auxiliary, **form)
         return self.use(net, num_classes, in_channels)
 
-    def use(self, net: nn.Module, num_classes: int, in_channels: int) -> "TrainModule":
-        """Takes any network in place of one of cells, with its form; the Trainer may run after.
+    def leave_out_head(self, genotype: Genotype, shape: tuple[int, int, int]) -> None:
+        """Set ``auxiliary_weight`` to 0 if images (C, H, W) are too small for that head."""
+        c = self.config
+        if not auxiliary_fits(shape[1:], c.stem, c.stem_stride, genotype.choice("pooling")):
+            self.configure(replace(c, auxiliary_weight=0.0))
 
-        Drop path is that of cells and does nothing to another network, whose checkpoint holds the
-        weights alone: hand the network over again before one is loaded.
+    def use(self, net: nn.Module, num_classes: int, in_channels: int) -> "TrainModule":
+        """Train ``net``, which may be any network, and return the module.
+
+        ``drop_path`` has no effect on a network that is not made of cells. A checkpoint of such a
+        network holds only its weights, so call `use` again before you load the checkpoint.
 
         Args:
-            net: from normalised images (B, in_channels, H, W) to logits (B, num_classes).
-            num_classes: size of its last layer.
-            in_channels: of the images.
+            net: maps normalised images (B, in_channels, H, W) to logits (B, num_classes).
+            num_classes: number of logits.
+            in_channels: channels of the images.
         """
-        hparams = self.hparams
+        c = self.config
         self.form = {"num_classes": num_classes, "in_channels": in_channels}
-        self.net = cast(Network, net)  # which it nearly always is
-        if hparams["channels_last"]:
+        self.net = cast(Network, net)  # the usual type, for the type checker
+        if c.channels_last:
             self.net.to(memory_format=torch.channels_last)
-        mixup, cutmix = hparams["mixup"], hparams["cutmix"]
-        self.mixing = (
-            BatchMixing(mixup, cutmix, num_classes, hparams["seed"]) if mixup or cutmix else None
-        )
+        mixes = c.mixup or c.cutmix
+        self.mixing = BatchMixing(c.mixup, c.cutmix, num_classes, c.seed) if mixes else None
         self.metrics = SplitMetrics(num_classes, "train", "val", "test")
         return self
 
     def setup(self, stage: str) -> None:
-        """Builds what `build` has not yet, for the Trainer's data.
+        """Build the network for the Trainer's data if there is none yet.
 
         Raises:
-            ValueError: no genotype is named, or the data are not an `ImageDataModule`.
+            ValueError: ``genotype`` is not set, or the data are not an `ImageDataModule`.
         """
         if hasattr(self, "net"):
             return
         data = getattr(self.trainer, "datamodule", None)
-        genotype = self.hparams["genotype"]
+        genotype = self.config.genotype
         if genotype is None or not isinstance(data, ImageDataModule):
             raise ValueError(
                 "the training needs TrainModule(genotype=...) and "
-                "trainer.fit(module, datamodule=ImageDataModule(...)), or module.build(...) before"
+                "trainer.fit(module, datamodule=ImageDataModule(...)), or a call of "
+                "module.build(...) before"
             )
         self.build(load_genotype(genotype), data.num_classes, data.in_channels)
 
@@ -174,33 +150,33 @@ class TrainModule(PlainModule):
             self.build(Genotype.from_dict(form.pop("genotype")), **form)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, num_classes) of normalised images (B, C, H, W)."""
+        """Return the logits (B, num_classes) of normalised images (B, C, H, W)."""
         out = self.net(self._laid_out(x))
         return out.logits if isinstance(out, WithAuxiliary) else out
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
-        targets = labels  # (B,), or once mixed (B, num_classes)
+        targets = labels  # (B,); after mixing (B, num_classes)
         if self.mixing is not None:
             number = (self.current_epoch, batch_idx, self.global_rank)
             images, targets = self.mixing(images, labels, *number)
-            labels = targets.argmax(-1)  # accuracy is told by the stronger label
-        smoothing = self.hparams["label_smoothing"]
+            labels = targets.argmax(-1)  # the accuracy uses the label with the larger share
+        smoothing = self.config.label_smoothing
         out = (self.compiled_forward or self.net)(self._laid_out(images))
         logits = out.logits if isinstance(out, WithAuxiliary) else out
         loss = F.cross_entropy(logits, targets, label_smoothing=smoothing)
         self.metrics.record("train", logits, labels, loss)
-        # For the progress bar while the epoch lasts; the epoch's mean takes its place at the end.
+        # For the progress bar during the epoch. At its end the mean over the epoch replaces it.
         self.log("train/loss", loss.detach(), on_step=True, on_epoch=False, logger=False)
         if isinstance(out, WithAuxiliary):
             auxiliary = F.cross_entropy(out.auxiliary, targets, label_smoothing=smoothing)
-            loss = loss + self.hparams["auxiliary_weight"] * auxiliary
+            loss = loss + self.config.auxiliary_weight * auxiliary
         self._require_finite([("the training loss", [loss.detach()])])
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        # With fp16, the scaler of the loss makes infinite gradients to find its scale, and leaves
-        # them out by itself.
+        # With fp16 the loss scaler produces infinite gradients while it looks for its scale. It
+        # skips these updates itself.
         if self.trainer.precision != "16-mixed":
             found = [p.grad for p in self.net.parameters() if p.grad is not None]
             self._require_finite([("a gradient", found)])
@@ -216,30 +192,32 @@ class TrainModule(PlainModule):
         self.finite.look(terms, step=step, epoch=epoch, rate=self.learning_rate)
 
     def configure_callbacks(self) -> list[pl.Callback]:
-        """The check that several processes hold the same weights and, where it is asked for, the
-        weights' moving average, from the first step's weights on and with BN statistics.
+        """Return the callbacks of the training.
 
-        Lightning swaps it in for validation, leaves it in place at the end of the training, and
-        saves it as ``state_dict`` beside ``current_model_state``, from which a run resumes.
+        One checks that all processes hold the same weights. If ``ema_decay`` is set, the other
+        keeps the moving average of the weights and the batch-norm statistics, from the weights of
+        the first step on. Lightning uses the average for validation and keeps it as the final
+        weights. A checkpoint stores the average as ``state_dict`` and the trained weights as
+        ``current_model_state``, from which a run resumes.
         """
         agreement = Agreement(lambda: {"weights": list(self.net.parameters())})
-        decay = self.hparams["ema_decay"]
+        decay = self.config.ema_decay
         if not decay:
             return [agreement]
-        # The device is named because the average is made while the network is still on the CPU.
+        # The average is made while the network is still on the CPU, so it needs the device.
         device = self.trainer.strategy.root_device
         average: Callable[[float], Callable[..., None]] = get_ema_multi_avg_fn
         return [agreement, WeightAveraging(device=device, multi_avg_fn=average(decay))]
 
     def on_fit_start(self) -> None:
-        if self.hparams["compile"]:
+        if self.config.compile:
             self.compiled_forward = compile_forward(self.net)
 
     def on_fit_end(self) -> None:
         self.compiled_forward = None  # it cannot be pickled, and only training uses it
 
     def on_train_start(self) -> None:
-        self._follow_schedule()  # a run that resumes within an epoch does not start that epoch
+        self._follow_schedule()  # on_train_epoch_start is not called if a run resumes in an epoch
 
     def on_train_epoch_start(self) -> None:
         self._follow_schedule()
@@ -247,8 +225,8 @@ class TrainModule(PlainModule):
     def _follow_schedule(self) -> None:
         epochs = max(self.trainer.max_epochs or 1, 1)
         if isinstance(self.net, Network):
-            self.net.drop_path = self.hparams["drop_path"] * self.current_epoch / epochs
-        # Kept here: by the end of the epoch the schedule has moved on.
+            self.net.drop_path = self.config.drop_path * self.current_epoch / epochs
+        # Stored at the start of the epoch, because the schedule steps before the epoch's log.
         self.learning_rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -264,23 +242,23 @@ class TrainModule(PlainModule):
         self.log_dict(self.metrics.collect("test"))
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
-        hparams = self.hparams
+        c = self.config
         optimiser = SGD(
             self.net.parameters(),
-            lr=hparams["learning_rate"],
-            momentum=hparams["momentum"],
-            weight_decay=hparams["weight_decay"],
+            lr=c.learning_rate,
+            momentum=c.momentum,
+            weight_decay=c.weight_decay,
         )
         schedule: LRScheduler
-        if (decay := hparams["learning_rate_decay"]) is not None:
+        if (decay := c.learning_rate_decay) is not None:
             schedule = ExponentialLR(optimiser, decay)
         else:
             schedule = CosineAnnealingLR(optimiser, max(self.trainer.max_epochs or 1, 1))
         return [make_guardable(optimiser)], [schedule]
 
     def _laid_out(self, images: Tensor) -> Tensor:
-        """The images in the memory format of the weights."""
-        if self.hparams["channels_last"]:
+        """Return the images in the memory format of the weights."""
+        if self.config.channels_last:
             return laid_out(images)
         return images
 

@@ -1,15 +1,15 @@
-"""What a measurement accepts as a network: a cell, or a function that makes any module.
+"""The networks that a measurement accepts: a cell, or a function that makes any module.
 
 >>> from torch import nn
 >>> def linear(num_classes, in_channels):
 ...     return nn.Sequential(nn.Flatten(), nn.Linear(in_channels * 64, num_classes))
->>> make_network(linear, 10, 1, {})[1].out_features
+>>> make_network(linear, 10, 1, TrainConfig())[1].out_features
 10
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -17,28 +17,26 @@ from weakref import WeakSet
 import torch
 from torch import nn
 
+from darts_noise.errors import SettingError
 from darts_noise.nets.network import create_model
 from darts_noise.nets.width import channels_for
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.published import load_genotype
+from darts_noise.train.settings import TrainConfig
 
 Factory = Callable[[int, int], nn.Module]
-"""(num_classes, in_channels) → a module from images (B, in_channels, H, W) to logits
-(B, num_classes), freshly initialised by torch's global generator."""
+"""A function (num_classes, in_channels) → module. The module maps images (B, in_channels, H, W) to
+logits (B, num_classes). Each call draws new initial weights from torch's global generator."""
 
 NetworkLike = str | Path | Genotype | Factory
-"""A published name, a `Genotype`, a path to a ``.json``, a run directory, or a `Factory`."""
-
-FORM = ("channels", "num_cells", "stem", "stem_stride")
-"""Those arguments of `TrainModule` that a network of cells is made from."""
-
+"""A published name, a `Genotype`, a path of a ``.json`` file, a run directory, or a `Factory`."""
 
 _MADE: WeakSet[nn.Module] = WeakSet()
-"""The modules that factories have made and that are still there."""
+"""The modules that factories have made and that still exist."""
 
 
 def loaded(network: NetworkLike) -> Genotype | Factory:
-    """The genotype that is named, or the factory.
+    """Return the named genotype, or the factory.
 
     Raises:
         ValueError: no such genotype.
@@ -46,36 +44,43 @@ def loaded(network: NetworkLike) -> Genotype | Factory:
     if isinstance(network, str | Path | Genotype):
         return load_genotype(network)
     if isinstance(network, nn.Module) or not callable(network):
-        raise ValueError(
-            "network: expected a genotype, its name or file, or a function "
-            f"(num_classes, in_channels) → module, got {type(network).__name__}"
+        raise SettingError(
+            "network",
+            "expected a genotype, its name or file, or a function "
+            f"(num_classes, in_channels) → module, got {type(network).__name__}",
         )
     return network
 
 
 def make_network(
-    network: Genotype | Factory, num_classes: int, in_channels: int, recipe: Mapping[str, Any]
+    network: Genotype | Factory, num_classes: int, in_channels: int, recipe: TrainConfig
 ) -> nn.Module:
-    """A fresh module without auxiliary head or drop path; see `Factory` for its form.
+    """Return a new module without auxiliary head and drop path; see `Factory` for its shapes.
 
     Raises:
-        ValueError: a size that does not exist, or a factory that makes something else.
+        ValueError: a size that does not exist, or a factory that does not return a new module.
     """
     if isinstance(network, Genotype):
-        form = {key: recipe[key] for key in FORM if key in recipe}
-        form |= {"num_classes": num_classes, "in_channels": in_channels}
-        if (parameters := recipe.get("parameters")) is not None:
-            form.pop("channels", None)
-            form["channels"] = channels_for(network, parameters, **form)
-        cells: nn.Module = create_model(network, **form)
+        form: dict[str, Any] = {
+            "num_classes": num_classes,
+            "in_channels": in_channels,
+            "num_cells": recipe.num_cells,
+            "stem": recipe.stem,
+            "stem_stride": recipe.stem_stride,
+        }
+        channels = recipe.channels
+        if recipe.parameters is not None:
+            channels = channels_for(network, recipe.parameters, **form)
+        cells: nn.Module = create_model(network, channels=channels, **form)
         return cells
     net = network(num_classes, in_channels)
     if not isinstance(net, nn.Module):
-        raise ValueError(f"network: expected its function to make a module, got {net!r:.80}")
-    if net in _MADE:  # which would go on from where its last training left it
-        raise ValueError(
-            f"network: expected its function to make a new module at every call, got the same "
-            f"{type(net).__name__} again"
+        raise SettingError("network", f"expected the function to make a module, got {net!r:.80}")
+    if net in _MADE:  # its weights are already trained
+        raise SettingError(
+            "network",
+            f"expected the function to make a new module at every call, got the same "
+            f"{type(net).__name__} again",
         )
     _MADE.add(net)
     return net
@@ -86,19 +91,21 @@ def suited_network(
     network: Genotype | Factory,
     num_classes: int,
     shape: tuple[int, int, int],
-    recipe: Mapping[str, Any],
+    recipe: TrainConfig,
 ) -> nn.Module:
-    """A module that has been seen to map images (B, C, H, W) to logits (B, num_classes).
+    """Return a module after a check that it maps images (B, C, H, W) to logits (B, num_classes).
 
-    To look at and not to train: torch's generator is left as it was.
+    The module is for inspection, not for training. The state of torch's generator does not change.
 
     Args:
-        name: of the network, for messages.
-        network: what makes it, and so are `num_classes` and `recipe`.
+        name: name of the network, for messages.
+        network: the genotype or factory, for `make_network`.
+        num_classes: number of classes.
         shape: (C, H, W) of an image.
+        recipe: the settings of a network of cells.
 
     Raises:
-        ValueError: as for `make_network`, or a network that does not suit the images.
+        ValueError: as for `make_network`, or the network does not suit the images.
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         net = make_network(network, num_classes, shape[0], recipe).eval()
@@ -113,7 +120,7 @@ def suited_network(
 
 
 def identify(network: Genotype | Factory, net: nn.Module) -> str:
-    """16 hexadecimal digits that differ between networks: of the cell and the module's layers."""
+    """Return 16 hexadecimal digits that identify a network: a hash of its cell and its layers."""
     cell: object = None
     if isinstance(network, Genotype):
         cell = {k: v for k, v in network.to_dict().items() if k != "meta"}

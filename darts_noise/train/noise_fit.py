@@ -8,45 +8,25 @@ file of its own, with an entry in `PROTOCOLS` and one in `noise_fit`.
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import UnionType
+from typing import Any
 
 import pytorch_lightning as pl
 from rich.console import Console
 
+from darts_noise.configured import config_of
 from darts_noise.data.images import LabelledImages
-from darts_noise.naming import unknown
+from darts_noise.errors import SettingError, unknown, within
 from darts_noise.noise.datasets import largest_noise
 from darts_noise.noise.families import describe_noise, make_noise
 from darts_noise.noise.mixture import Mixture
 from darts_noise.train.converged import converged_fit
-from darts_noise.train.module import TrainModule
 from darts_noise.train.networks import NetworkLike, loaded
-from darts_noise.train.noise_grid import NoiseGrid
 from darts_noise.train.noise_measurement import Measurement
 from darts_noise.train.noise_record import NoiseFit
 from darts_noise.train.quick import quick_fit
 from darts_noise.train.selectivity import selectivity_fit
-
-
-class Protocol(NamedTuple):
-    """What a protocol takes where nothing is said, and the arguments that it has no use for."""
-
-    samples: int | None  # None for as many as there are real images
-    epochs: int
-    unused: tuple[str, ...]
-
-
-PROTOCOLS: Mapping[str, Protocol] = {
-    "quick": Protocol(None, 10, ("grid", "controls", "progress")),
-    "converged": Protocol(1000, 100, ("callbacks",)),
-    "selectivity": Protocol(1000, 100, ("callbacks", "controls")),
-}
-
-
-def require_protocol(protocol: str) -> None:
-    """Raises the ``ValueError`` that lists what is valid unless ``protocol`` is."""
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"noise_protocol: {unknown('protocol', protocol, PROTOCOLS)}")
+from darts_noise.train.settings import PROTOCOLS, NoiseGrid, TrainConfig, require_protocol
 
 
 def default_samples(
@@ -65,11 +45,12 @@ def default_samples(
 def require_samples(protocol: str, samples: int, images: LabelledImages) -> None:
     """Raises the ``ValueError`` that says how many samples a protocol can take of these images."""
     if samples < 1:
-        raise ValueError(f"noise_samples: expected 1 or more, got {samples}")
+        raise SettingError("samples", f"expected 1 or more, got {samples}")
     if protocol == "selectivity" and samples > len(images):
-        raise ValueError(
-            f"noise_samples: expected at most the {len(images)} real images that selectivity "
-            f"compares with, got {samples}"
+        raise SettingError(
+            "samples",
+            f"expected at most the {len(images)} real images that selectivity "
+            f"compares with, got {samples}",
         )
 
 
@@ -83,7 +64,7 @@ def noise_fit(
     epochs: int | None = None,
     batch_size: int = 64,
     seed: int = 0,
-    recipe: Mapping[str, Any] | None = None,
+    recipe: TrainConfig | Mapping[str, Any] | None = None,
     trainer: Mapping[str, Any] | None = None,
     callbacks: Sequence[pl.Callback] | None = None,
     grid: NoiseGrid | None = None,
@@ -115,8 +96,8 @@ def noise_fit(
         epochs: passes over the noise set; at most, but for ``quick``. 10 (``quick``) or 100.
         batch_size: the last batch of an epoch may be smaller.
         seed: of the noise, of the initial weights and of the order.
-        recipe: arguments of `TrainModule`, those of the clean run; of the long protocols, the form
-            of the network alone. MixUp and CutMix are left out.
+        recipe: the `TrainConfig` of the clean run, or some fields of one; the long protocols use
+            only the form of the network. MixUp and CutMix are left out.
         trainer: arguments of Lightning's Trainer; the long protocols use its accelerator, its first
             device and its precision.
         callbacks: added to the Trainer, such as a progress bar (``quick``).
@@ -141,16 +122,18 @@ def noise_fit(
     given = {"grid": grid, "controls": controls, "path": path, "progress": progress}
     for key, value in {"callbacks": callbacks, **given}.items():
         if value is not None and key in PROTOCOLS[protocol].unused:
-            raise ValueError(f"{key}: expected none with the protocol {protocol!r}, got {value!r}")
+            raise SettingError(key, f"expected none with the protocol {protocol!r}, got {value!r}")
     _require_numbers(samples=samples, epochs=epochs, batch_size=batch_size, seed=seed)
     _require_kinds(
         images=(images, LabelledImages),
         grid=(grid, NoiseGrid),
         controls=(controls, Mapping),
-        recipe=(recipe, Mapping),
+        recipe=(recipe, TrainConfig | Mapping),
         trainer=(trainer, Mapping),
     )
-    _require_keys("recipe", recipe or {}, TrainModule)
+    with within("recipe"):
+        if not isinstance(recipe, TrainConfig):
+            recipe = config_of(TrainConfig, None, recipe or {})
     _require_keys("trainer", trainer or {}, pl.Trainer)
     if samples is None:
         samples = default_samples(protocol, family, images, root)
@@ -163,7 +146,7 @@ def noise_fit(
         epochs=PROTOCOLS[protocol].epochs if epochs is None else epochs,
         batch_size=batch_size,
         seed=seed,
-        recipe=recipe or {},
+        recipe=recipe,
         trainer=trainer or {},
     )
     if protocol == "quick":
@@ -178,13 +161,14 @@ def _require_numbers(**numbers: object) -> None:
     for key, value in numbers.items():
         lowest = 0 if key == "seed" else 1
         if value is not None and (type(value) is not int or value < lowest):
-            raise ValueError(f"{key}: expected a whole number from {lowest}, got {value!r}")
+            raise SettingError(key, f"expected a whole number from {lowest}, got {value!r}")
 
 
-def _require_kinds(**values: tuple[object, type]) -> None:
+def _require_kinds(**values: tuple[object, type | UnionType]) -> None:
     for key, (value, kind) in values.items():
         if value is not None and not isinstance(value, kind):
-            raise ValueError(f"{key}: expected {kind.__name__}, got {type(value).__name__}")
+            name = getattr(kind, "__name__", str(kind))
+            raise SettingError(key, f"expected {name}, got {type(value).__name__}")
 
 
 def _require_keys(name: str, given: Mapping[str, Any], taker: type) -> None:
@@ -192,4 +176,4 @@ def _require_keys(name: str, given: Mapping[str, Any], taker: type) -> None:
     valid = inspect.signature(taker).parameters
     for key in given:
         if key not in valid:
-            raise ValueError(f"{name}: {unknown(f'argument of {taker.__name__}', key, valid)}")
+            raise SettingError(name, unknown(f"argument of {taker.__name__}", key, valid))

@@ -12,6 +12,7 @@ from darts_noise.noise.families import fingerprint
 from darts_noise.space.genotype import Genotype
 from darts_noise.train.networks import Factory
 from darts_noise.train.noise_record import NoiseFit
+from darts_noise.train.settings import TrainConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +27,7 @@ class Measurement:
         epochs: passes over the set; of the long protocols, at most.
         batch_size: the last batch of an epoch may be smaller.
         seed: of the noise, of the initial weights and of the order.
-        recipe: arguments of `TrainModule`.
+        recipe: of the clean run.
         trainer: arguments of Lightning's Trainer.
     """
 
@@ -37,7 +38,7 @@ class Measurement:
     epochs: int
     batch_size: int
     seed: int
-    recipe: Mapping[str, Any]
+    recipe: TrainConfig
     trainer: Mapping[str, Any]
 
     @property

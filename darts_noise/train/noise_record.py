@@ -1,4 +1,4 @@
-"""What a measurement of noise fit says: a `NoiseRun` for each training, one `NoiseFit` for all."""
+"""The record of a measurement of noise fit: a `NoiseRun` per training, one `NoiseFit` for all."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,7 @@ from typing import Any, get_args, get_type_hints
 from darts_noise.space.shown import shown
 
 CONTROL_ACCURACY = 0.99
-"""What a positive control must reach, or the measurement was too weak to say anything."""
+"""A positive control must reach this accuracy, else the measurement proves nothing."""
 
 
 @dataclass(frozen=True)
@@ -16,19 +16,20 @@ class NoiseRun:
     """One training from scratch.
 
     Attributes:
-        network: ``network`` for the one that is measured, or the name of a control.
+        network: ``network`` for the measured network, or the name of a control.
         data: ``noise`` or ``real``.
         optimiser: ``sgd`` or ``adam``.
-        learning_rate: at the start.
-        seed: of the initial weights and of the order; the noise set is the same for all.
-        accuracy: the largest on the training set, in eval mode; None where the loss was not finite
-            before it was first read.
-        epochs: passes over the set, the last one perhaps not whole.
-        steps: of the optimiser.
-        reached: steps after which the accuracy that was asked for was first read, or None.
-        diverged: the loss became NaN or infinite. Such a run says nothing of what the network
-            could have fitted.
-        seconds: wall time; no part of equality.
+        learning_rate: learning rate at the start.
+        seed: seed of the initial weights and of the order of the samples. The noise set is the same
+            for all runs.
+        accuracy: largest accuracy on the training set, in eval mode. None if the loss was not
+            finite before the first evaluation.
+        epochs: passes over the set. The last pass may be incomplete.
+        steps: steps of the optimiser.
+        reached: number of steps at the first evaluation that found the target accuracy, or None.
+        diverged: whether the loss became NaN or infinite. Such a run is no evidence of what the
+            network can fit.
+        seconds: wall time; ignored by ``==``.
     """
 
     network: str
@@ -45,7 +46,7 @@ class NoiseRun:
 
     @property
     def key(self) -> str:
-        """What tells a run from the others of its measurement; see `run_key`."""
+        """The key that identifies the run within its measurement; see `run_key`."""
         return run_key(self.network, self.data, self.optimiser, self.learning_rate, self.seed)
 
     def to_dict(self) -> dict[str, Any]:
@@ -53,19 +54,19 @@ class NoiseRun:
 
 
 def read_run(data: object) -> NoiseRun:
-    """The run that a JSON object describes, as `NoiseRun.to_dict` gave it.
+    """Return the run of a JSON object that `NoiseRun.to_dict` made.
 
     Raises:
-        ValueError: a field that is missing, unknown or of another type, or a number that is not
-            finite or negative.
+        ValueError: a field is missing, unknown or of another type, or a number is negative or not
+            finite.
     """
     hints = get_type_hints(NoiseRun)
     if not isinstance(data, dict) or data.keys() != hints.keys():
         raise ValueError(f"run: expected {', '.join(hints)}")
     for key, hint in hints.items():
         value, kinds = data[key], {*(get_args(hint) or [hint])}
-        kinds |= {int} if float in kinds else set()  # JSON does not tell 1 from 1.0
-        if type(value) not in kinds:  # True is an int to isinstance
+        kinds |= {int} if float in kinds else set()  # JSON may hold 1 for 1.0
+        if type(value) not in kinds:  # not isinstance, for which True is an int
             raise ValueError(f"{key}: expected {hint}, got {shown(value)}")
         if type(value) in (int, float) and not 0 <= value < math.inf:
             raise ValueError(f"{key}: out of range: {shown(value)}")
@@ -74,30 +75,33 @@ def read_run(data: object) -> NoiseRun:
 
 @dataclass(frozen=True)
 class NoiseFit:
-    """What came of training on noise.
+    """The result of a measurement of noise fit.
 
     Attributes:
-        protocol: ``quick``: the recipe and the epochs of a clean run, no augmentation or mixing.
-            ``converged``: the largest accuracy over optimisers, learning rates and seeds.
-            ``selectivity``: steps to fit half of the noise, by those for real data.
-        family: of noise, with the data set where it is one; of several, with their shares.
-        accuracy: on the noise set that was trained on, in eval mode: after the last epoch
-            (``quick``), or as `accuracy_largest`. NaN where every run diverged.
-        accuracy_largest: the largest of that figure over all epochs and all runs. With
-            ``selectivity`` a run ends at the accuracy that is asked for.
-        chance: what the best constant answer gets on the set: the largest class's share.
-        samples: N.
-        epochs: passes over the noise set, at most.
-        seed: of the noise set; with ``quick`` also of the initial weights and of the order.
-        fingerprint: of the noise set.
-        seconds: wall time of all runs; no part of equality.
-        runs: every training, those of the controls after the network's; empty with ``quick``.
-        controls: the largest accuracy of each positive control on the same set.
-        steps: with ``selectivity``, the fewest steps on noise and on real data; None where no run
-            got there.
-        selectivity: the first of them by the second, or the bound that it exceeds.
-        is_bound: no run on noise got there, so the true figure is larger.
-        curve: the accuracy after each epoch, with ``quick``.
+        protocol: ``quick``: one training with the recipe and the epochs of a clean run, without
+            augmentation or mixing. ``converged``: the largest accuracy over optimisers, learning
+            rates and seeds. ``selectivity``: steps to fit half of the noise, divided by the steps
+            to fit half of the real data.
+        family: the noise family. It includes the data set if the family needs one, and the shares
+            of a mixture of families.
+        accuracy: accuracy on the noise set used for training, in eval mode. With ``quick``: after
+            the last epoch. Else: the same as `accuracy_largest`. NaN if every run diverged.
+        accuracy_largest: the largest accuracy on the noise set over all epochs and runs. With
+            ``selectivity`` a run ends at the target accuracy.
+        chance: accuracy of the best constant answer: the share of the largest class.
+        samples: N, the number of images in the noise set.
+        epochs: largest number of passes over the noise set.
+        seed: seed of the noise set. With ``quick`` also the seed of the initial weights and of the
+            order of the samples.
+        fingerprint: fingerprint of the noise set.
+        seconds: wall time of all runs; ignored by ``==``.
+        runs: all trainings, first of the network, then of the controls. Empty with ``quick``.
+        controls: the largest accuracy of each positive control on the same noise set.
+        steps: with ``selectivity``, the fewest steps on noise and on real data. None if no run
+            reached the target accuracy.
+        selectivity: steps on noise divided by steps on real data, or a lower bound of the ratio.
+        is_bound: whether `selectivity` is a lower bound: no run on noise reached the target.
+        curve: with ``quick``, the accuracy after each epoch.
     """
 
     protocol: str
@@ -119,17 +123,17 @@ class NoiseFit:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Of the runs, ascending."""
+        """The seeds of the runs in ascending order."""
         return tuple(sorted({run.seed for run in self.runs}))
 
     @property
     def diverged(self) -> tuple[NoiseRun, ...]:
-        """The runs that are no evidence."""
+        """The runs that diverged."""
         return tuple(run for run in self.runs if run.diverged)
 
     @property
     def control_reached(self) -> bool | None:
-        """Whether a control reached 99 %; None where there was none."""
+        """Whether a control reached 99 %, or None without controls."""
         if not self.controls:
             return None
         return any(value >= CONTROL_ACCURACY for value in self.controls.values())
@@ -147,7 +151,7 @@ class NoiseFit:
         return f"{'> ' if self.is_bound else ''}{self.selectivity:.3g}"
 
     def to_dict(self) -> dict[str, Any]:
-        """For a card; what follows from the fields stands beside them. No NaN."""
+        """Return the fields and the derived values for a card. NaN becomes None."""
         record = asdict(self)
         for key in ("accuracy", "accuracy_largest"):
             record[key] = record[key] if math.isfinite(record[key]) else None
@@ -161,7 +165,7 @@ class NoiseFit:
 
 
 def run_key(network: str, data: str, optimiser: str, learning_rate: float, seed: int) -> str:
-    """What tells a run from the others of its measurement.
+    """Return the key that identifies a run within its measurement.
 
     >>> run_key("network", "noise", "sgd", 0.1, 0)
     'network/noise/sgd/0.1/0'
@@ -170,9 +174,10 @@ def run_key(network: str, data: str, optimiser: str, learning_rate: float, seed:
 
 
 def largest_accuracy(runs: Iterable[NoiseRun]) -> float:
-    """Over all runs that have one. What a run reached before it diverged was fitted and counts.
+    """Return the largest accuracy over all runs.
 
-    NaN where every run diverged: what they reached says nothing of what could have been fitted.
+    The accuracy that a run reached before it diverged counts too. If every run diverged, return
+    NaN: such runs are no evidence of what the network can fit.
     """
     runs = tuple(runs)
     if all(run.diverged for run in runs):

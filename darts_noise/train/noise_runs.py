@@ -27,12 +27,12 @@ from darts_noise.train.networks import (
     make_network,
     suited_network,
 )
-from darts_noise.train.noise_grid import GridPoint, NoiseGrid
 from darts_noise.train.noise_measurement import Measurement
-from darts_noise.train.noise_progress import NoiseProgress
 from darts_noise.train.noise_record import NoiseRun, largest_accuracy, run_key
 from darts_noise.train.noise_training import TrainingSet, train_from_scratch
+from darts_noise.train.progress import NoiseProgress
 from darts_noise.train.run_file import RunFile
+from darts_noise.train.settings import GridPoint, NoiseGrid
 
 MEASURED = "network"
 """The name of the network that is measured, among those of the controls."""

@@ -21,8 +21,8 @@ from darts_noise.data.batches import BatchStream
 from darts_noise.data.images import LabelledImages, Normalisation
 from darts_noise.data.seeds import Stream, derive_seed
 from darts_noise.reading import EVALUATION_BATCH, laid_out, read
-from darts_noise.train.noise_grid import MOMENTUM
 from darts_noise.train.noise_record import NoiseRun
+from darts_noise.train.settings import MOMENTUM
 
 Due = Callable[[int, int], bool]
 """(steps taken, steps of an epoch) → whether the accuracy is to be read now."""

@@ -23,12 +23,13 @@ from darts_noise.checkpoints.checkpoint_io import (
     resumable,
 )
 from darts_noise.checkpoints.kept import keep_checkpoints
-from darts_noise.checkpoints.run_state import RunState
+from darts_noise.checkpoints.run_state import Row, RunState
+from darts_noise.configured import fields_of
 from darts_noise.data.batches import BatchStream, EpochLoader
 from darts_noise.data.seeds import Stream, derive_seed
 from darts_noise.distributed.collectives import on_first_process
+from darts_noise.errors import SettingError
 from darts_noise.finite import NotFiniteError
-from darts_noise.report.metrics_table import Row
 from darts_noise.space.genotype import Genotype
 from darts_noise.train.module import TrainModule
 from darts_noise.train.networks import identify, make_network
@@ -58,7 +59,7 @@ def quick_fit(
     m = measurement
     key = derive_seed(m.seed, Stream.NOISE)
     pl.seed_everything(key, verbose=False)
-    module = TrainModule(**{**m.recipe, "mixup": 0.0, "cutmix": 0.0})
+    module = TrainModule(m.recipe, mixup=0.0, cutmix=0.0)
     if isinstance(m.network, Genotype):
         module.build(m.network, *m.form)
     else:
@@ -119,7 +120,8 @@ class _NoiseData(pl.LightningDataModule):
 
     def __init__(self, m: Measurement, seed: int, network: str, folder: Path | None) -> None:
         super().__init__()
-        recipe = {name: repr(value) for name, value in m.recipe.items()}
+        recipe = {name: repr(value) for name, value in fields_of(m.recipe).items()}
+        del recipe["genotype"]  # which is the network, told below
         self.about = {**m.about(), **recipe, "network": network}
         self.measurement, self.seed, self.folder = m, seed, folder
         self._given = 0
@@ -145,9 +147,10 @@ class _NoiseData(pl.LightningDataModule):
         """
         for key, value in self.about.items():
             if (found := state_dict["about"].get(key)) != value:
-                raise ValueError(
-                    f"path: {self.folder} holds the epochs of a measurement with {key} {found}, "
-                    f"expected {value}; take another path or delete the folder"
+                raise SettingError(
+                    "path",
+                    f"{self.folder} holds the epochs of a measurement with {key} {found}, "
+                    f"expected {value}; take another path or delete the folder",
                 )
         self._given = state_dict["position"]
 

@@ -1,4 +1,4 @@
-"""Finished trainings of a measurement, kept in a file, from which a later call goes on."""
+"""The file of the finished trainings of a measurement, from which a later call resumes."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -7,25 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from darts_noise.atomic import write_text
+from darts_noise.errors import SettingError
 from darts_noise.space.shown import shown
 from darts_noise.train.noise_record import NoiseRun, read_run
 
 FORMAT = "darts_noise.noise_runs/1"
 MAX_BYTES = 16 << 20
-"""Of a file: some 50,000 trainings."""
+"""Largest size of a file, enough for about 50,000 trainings."""
 
 
 class RunFile:
-    """The runs of one measurement; written whole after each of them.
+    """The runs of one measurement, in a file that is rewritten after each run.
 
     Args:
-        path: the JSON file; None keeps nothing. Only one process at a time may use it.
-        about: what the measurement is. What a file says of it must be the same; the choice of
-            optimisers, rates, seeds and controls is no part of it, so that a file can be added to.
+        path: the JSON file. None: no file. Only one process at a time may use the file.
+        about: the description of the measurement. An existing file must have the same description.
+            It excludes optimisers, rates, seeds and controls, so that a later call can add runs.
 
     Raises:
-        ValueError: a file that is something else or of another measurement; the message names it
-            and what differs.
+        ValueError: the file is no such file or belongs to another measurement. The message names
+            the file and the difference.
     """
 
     def __init__(self, path: str | Path | None, about: Mapping[str, Any]) -> None:
@@ -45,7 +46,7 @@ class RunFile:
         return iter(self.runs.values())
 
     def add(self, run: NoiseRun) -> None:
-        """Keeps a finished run, on disk before this returns."""
+        """Add a finished run and write the file."""
         self.runs[run.key] = run
         if self.path is not None:
             content = {
@@ -58,7 +59,7 @@ class RunFile:
     def _read(self, path: Path) -> None:
         try:
             with path.open("rb") as file:
-                text = file.read(MAX_BYTES + 1)  # a device states no size
+                text = file.read(MAX_BYTES + 1)  # not path.stat(): a device has no size
             if len(text) > MAX_BYTES:
                 raise ValueError
             content = json.loads(text.decode("utf-8"))
@@ -68,15 +69,17 @@ class RunFile:
             runs = [read_run(run) for run in content["runs"]]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             names = ", ".join(field.name for field in fields(NoiseRun))
-            raise ValueError(
-                f"path: expected runs of a noise fit ({FORMAT}: {names}) in {path}; "
-                "take another path or delete the file"
+            raise SettingError(
+                "path",
+                f"expected runs of a noise fit ({FORMAT}: {names}) in {path}; "
+                "choose another path or delete the file",
             ) from None
         for key, value in self.about.items():
             if key in about and about[key] != value:
-                raise ValueError(
-                    f"path: {path} holds another measurement, whose {key} is {shown(about[key])} "
-                    f"and not {shown(value)}; take another path or delete the file"
+                raise SettingError(
+                    "path",
+                    f"{path} holds another measurement, whose {key} is {shown(about[key])}, "
+                    f"not {shown(value)}; choose another path or delete the file",
                 )
         self.about = about | self.about
         self.runs = {run.key: run for run in runs}

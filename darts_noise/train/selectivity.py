@@ -7,11 +7,11 @@ from rich.console import Console
 
 from darts_noise.data.splits import stratified_subset
 from darts_noise.noise.families import fingerprint
-from darts_noise.train.noise_grid import NoiseGrid
 from darts_noise.train.noise_measurement import Measurement
 from darts_noise.train.noise_record import NoiseFit, NoiseRun, largest_accuracy
 from darts_noise.train.noise_runs import NoiseRuns
 from darts_noise.train.noise_training import TrainingSet, each_tenth
+from darts_noise.train.settings import NoiseGrid
 
 HALF = 0.5
 """The training accuracy to which steps are counted."""

@@ -1,38 +1,246 @@
-"""What the settings of a training may be; each refusal is one line that names the key.
+"""The settings of a training and of the noise measurement, without torch or Lightning.
 
-A new key of `TrainModule` whose values have bounds gets them here.
+The learning rates of the grid: the measurement asks whether *some* ordinary training fits the
+noise. So the rates cover the usual rates of each optimiser in steps of about a factor of three. 0.1
+is usual for SGD on networks with batch norm. A network without norms diverges or dies at 0.1 and
+needs 0.01. 1e-3 is the default of Adam. Small networks have not converged after 1,600 steps at
+1e-3, but they converge at 1e-2. Smaller rates change the weights too little in 100 epochs of 1,000
+samples to find a better fit.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-NOT_NEGATIVE = (
-    "auxiliary_weight",
-    "learning_rate",
-    "momentum",
-    "weight_decay",
-    "mixup",
-    "cutmix",
-    "seed",
-)
-SHARES = ("drop_path", "label_smoothing", "ema_decay")
+from darts_noise.configured import require_seed
+from darts_noise.errors import SettingError, unknown
+
+NoiseFamily = dict[str, Any] | str
+"""A noise family's name, or several families with a weight each."""
 
 
-def check_settings(settings: Mapping[str, Any]) -> None:
-    """Raises ``ValueError`` for the first setting that is out of bounds."""
-    for key in NOT_NEGATIVE:
-        if not 0 <= settings[key] < math.inf:  # written so that NaN is refused as well
-            raise ValueError(f"model.{key}: expected 0 or more, got {settings[key]}")
-    for key in SHARES:
-        if not 0 <= settings[key] < 1:
-            raise ValueError(
-                f"model.{key}: expected 0 or more and less than 1, got {settings[key]}"
+@dataclass(frozen=True)
+class TrainConfig:
+    """The settings of a discrete network and of its training.
+
+    Args:
+        genotype: the cell: a published name, a .json file or a run directory. train.py also accepts
+            the name of a search. null: the newest search.
+        channels: channels of a state before the first reduction.
+        parameters: target number of parameters, without the auxiliary head; sets the channels to
+            the nearest match. null: use ``channels``.
+        num_cells: cells of the network, with reductions at one and two thirds.
+        stem: stem of the network: small (images of 8×8 to 28×28 pixels), cifar or imagenet.
+        stem_stride: stride of the small or cifar stem: 1, 2 or 4.
+        auxiliary_weight: weight of the auxiliary head's loss. 0: no auxiliary head.
+        drop_path: probability of dropping an operation in the last epoch; rises linearly from 0.
+        label_smoothing: share of the label that is spread evenly over all classes.
+        mixup: α of the Beta distribution with which MixUp mixes the images and labels of a batch.
+            0: no MixUp.
+        cutmix: α of the Beta distribution with which CutMix mixes rectangles of images. 0: no
+            CutMix. With mixup too, each batch uses one of the two at random.
+        ema_decay: decay of the moving average of the weights; the average is evaluated and saved.
+            0: no average. It covers about 1 / (1 − ema_decay) steps and starts at the first
+            weights, so a short run needs a smaller value.
+        learning_rate: learning rate of SGD at the start.
+        learning_rate_decay: factor on the learning rate after each epoch. null: a cosine to 0.
+        momentum: momentum of SGD.
+        weight_decay: weight decay of SGD.
+        channels_last: keep the channels of a pixel together in memory; same results, faster.
+        compile: torch.compile the network for training; starts slowly, then runs faster.
+        seed: seed of MixUp and CutMix.
+
+    Raises:
+        SettingError: a value out of range.
+    """
+
+    genotype: str | None = None
+    channels: int = 36
+    parameters: int | None = None
+    num_cells: int = 20
+    stem: str = "cifar"
+    stem_stride: int = 1
+    auxiliary_weight: float = 0.4
+    drop_path: float = 0.2
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    ema_decay: float = 0.0
+    learning_rate: float = 0.025
+    learning_rate_decay: float | None = None
+    momentum: float = 0.9
+    weight_decay: float = 3e-4
+    channels_last: bool = True
+    compile: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        rates = ("auxiliary_weight", "learning_rate", "momentum", "weight_decay")
+        for key in (*rates, "mixup", "cutmix"):
+            value = getattr(self, key)
+            if not 0 <= value < math.inf:  # written so that NaN is refused as well
+                raise SettingError(key, f"expected 0 or more, got {value}")
+        for key in ("drop_path", "label_smoothing", "ema_decay"):
+            value = getattr(self, key)
+            if not 0 <= value < 1:
+                raise SettingError(key, f"expected 0 or more and less than 1, got {value}")
+        require_seed(self.seed)
+        if self.parameters is not None and self.parameters < 1:
+            raise SettingError("parameters", f"expected 1 or more, or null, got {self.parameters}")
+        decay = self.learning_rate_decay
+        if decay is not None and not 0 < decay <= 1:
+            raise SettingError(
+                "learning_rate_decay", f"expected more than 0 and at most 1, got {decay}"
             )
-    if (parameters := settings["parameters"]) is not None and parameters < 1:
-        raise ValueError(f"model.parameters: expected 1 or more, or null, got {parameters}")
-    decay = settings["learning_rate_decay"]
-    if decay is not None and not 0 < decay <= 1:
-        raise ValueError(
-            f"model.learning_rate_decay: expected more than 0 and at most 1, got {decay}"
+
+
+SGD_RATES = (0.01, 0.03, 0.1)
+ADAM_RATES = (1e-3, 3e-3, 1e-2)
+SEEDS = 3
+MOMENTUM = 0.9
+"""Momentum of SGD."""
+GRADIENT_CLIP = 5.0
+"""Largest norm of the gradient, as in the trainings of DARTS."""
+
+
+GridPoint = tuple[str, float, int]
+"""The optimiser, the learning rate and the seed of a training."""
+
+
+@dataclass(frozen=True)
+class NoiseGrid:
+    """The grid of trainings of a measurement: optimisers, learning rates and seeds.
+
+    All learning rates fall to 0 on a cosine over the epochs. SGD has a momentum of 0.9.
+    ``enough=1.0`` saves time and does not change the largest accuracy.
+
+    Args:
+        sgd_rates: learning rates of SGD. Empty: no SGD.
+        adam_rates: learning rates of Adam. Empty: no Adam.
+        seeds: number of seeds, counted from 0, of the initial weights and of the order of samples.
+        weight_decay: weight decay of both optimisers. It hides capacity; keep it at 0 unless you
+            measure its effect.
+        gradient_clip: largest norm of the gradient. 0: no clipping.
+        enough: stop the grid after a training with this accuracy. null: make all trainings.
+
+    Raises:
+        SettingError: the grid has no training, or a value out of range.
+    """
+
+    sgd_rates: tuple[float, ...] = SGD_RATES
+    adam_rates: tuple[float, ...] = ADAM_RATES
+    seeds: int = SEEDS
+    weight_decay: float = 0.0
+    gradient_clip: float = GRADIENT_CLIP
+    enough: float | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("sgd_rates", "adam_rates"):
+            rates = tuple(getattr(self, key))
+            object.__setattr__(self, key, rates)
+            if not all(0 < rate < math.inf for rate in rates) or len(set(rates)) < len(rates):
+                raise SettingError(key, f"expected distinct rates of more than 0, got {rates}")
+        if not self.sgd_rates and not self.adam_rates:
+            raise SettingError("sgd_rates, adam_rates", "expected a rate in one of them, got none")
+        if self.seeds < 1:
+            raise SettingError("seeds", f"expected 1 or more, got {self.seeds}")
+        for key in ("weight_decay", "gradient_clip"):
+            if not 0 <= getattr(self, key) < math.inf:
+                raise SettingError(key, f"expected 0 or more, got {getattr(self, key)}")
+        if self.enough is not None and not 0 < self.enough <= 1:
+            raise SettingError("enough", f"expected more than 0 and at most 1, got {self.enough}")
+
+    def __iter__(self) -> Iterator[GridPoint]:
+        """Yield (optimiser, learning rate, seed) of each training, first all with seed 0.
+
+        >>> list(NoiseGrid(sgd_rates=(0.1,), adam_rates=(0.01,), seeds=1))
+        [('sgd', 0.1, 0), ('adam', 0.01, 0)]
+        """
+        for seed in range(self.seeds):
+            yield from (("sgd", rate, seed) for rate in self.sgd_rates)
+            yield from (("adam", rate, seed) for rate in self.adam_rates)
+
+    def __str__(self) -> str:
+        """Return the text that a card shows.
+
+        >>> print(NoiseGrid(adam_rates=(), seeds=1))
+        SGD 0.01, 0.03, 0.1; 1 seed each; weight decay 0; gradients clipped at 5
+        """
+        rates = {"SGD": self.sgd_rates, "Adam": self.adam_rates}
+        optimisers = [f"{k} {', '.join(f'{r:g}' for r in v)}" for k, v in rates.items() if v]
+        seeds = f"{self.seeds} seed{'s' if self.seeds > 1 else ''} each"
+        clip = (
+            f"gradients clipped at {self.gradient_clip:g}" if self.gradient_clip else "no clipping"
         )
+        return "; ".join([*optimisers, seeds, f"weight decay {self.weight_decay:g}", clip])
+
+    def __len__(self) -> int:
+        return self.seeds * (len(self.sgd_rates) + len(self.adam_rates))
+
+
+class Protocol(NamedTuple):
+    """The defaults of a protocol and the arguments that it does not use."""
+
+    samples: int | None  # None: the number of real images
+    epochs: int
+    unused: tuple[str, ...]
+
+
+PROTOCOLS: Mapping[str, Protocol] = {
+    "quick": Protocol(None, 10, ("grid", "controls", "progress")),
+    "converged": Protocol(1000, 100, ("callbacks",)),
+    "selectivity": Protocol(1000, 100, ("callbacks", "controls")),
+}
+
+
+def require_protocol(protocol: str) -> None:
+    """Raise a `SettingError` that lists the valid protocols if ``protocol`` is not one of them."""
+    if protocol not in PROTOCOLS:
+        raise SettingError("protocol", unknown("protocol", protocol, PROTOCOLS))
+
+
+@dataclass(frozen=True)
+class NoiseConfig:
+    """The settings of the noise check: how well the trained cell fits noise.
+
+    Args:
+        check: also train the cell on noise.
+        family: noise family; see darts_noise.list_noise(). Several families with a weight each:
+            {uniform: 2, random_pixels: 1}.
+        protocol: quick (one training with the recipe of the clean run), converged or selectivity
+            (grids of trainings).
+        samples: images in the noise set. null: the number of real images (quick) or 1000 (grids).
+        epochs: passes over the noise set. null: trainer.max_epochs (quick) or at most 100 (grids).
+        controls: positive controls of converged: names of control networks or of cells. null:
+            resnet18.
+        runs: noise_runs.json of an interrupted run; the measurement resumes from it.
+        grid: the grid of trainings of converged and selectivity.
+
+    Raises:
+        SettingError: a value out of range, an unknown protocol, or a setting that the protocol does
+            not use.
+    """
+
+    check: bool = True
+    family: NoiseFamily = "uniform"
+    protocol: str = "quick"
+    samples: int | None = None
+    epochs: int | None = None
+    controls: list[str] | None = None
+    runs: str | None = None
+    grid: NoiseGrid = field(default_factory=NoiseGrid)
+
+    def __post_init__(self) -> None:
+        require_protocol(self.protocol)
+        for key in ("samples", "epochs"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise SettingError(key, f"expected 1 or more, got {value}")
+        unused = PROTOCOLS[self.protocol].unused
+        stated = {"controls": self.controls is not None, "grid": self.grid != NoiseGrid()}
+        for key, is_stated in stated.items():
+            if is_stated and key in unused:
+                raise SettingError(key, f"expected none with the protocol {self.protocol}")
+        if self.runs is not None and self.protocol == "quick":
+            raise SettingError("runs", "expected none with the protocol quick")

@@ -1,10 +1,112 @@
-"""The name with which a program's messages begin, and how it calls another one."""
+"""``darts-noise``, ``search.py`` and ``train.py``: their commands, names, messages and Ctrl-C."""
 
+import os
+import signal
+import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
+from conftest import ROOT, refused
 
-from darts_noise.cli.program import called, program
+from darts_noise.cli import commands
+from darts_noise.cli.program import COMMANDS, called, main
+
+HEAVY = ("torch", "torchvision", "torchmetrics", "pytorch_lightning", "numpy", "optuna", "wandb")
+
+# Runs the program, and says on standard error which heavy packages it has imported.
+IMPORTED = f"""
+import sys
+from contextlib import suppress
+from darts_noise.cli.program import main
+sys.argv[0] = "darts-noise"
+try:
+    main()
+finally:
+    print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
+"""
+
+
+def alone(*argv: str, code: str = IMPORTED, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *argv],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        # A shell that runs the tests in the background has its children ignore SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def test_a_command_gets_the_arguments_behind_it(monkeypatch):
+    met = []
+    for name in COMMANDS:
+        command = lambda argv, name=name: met.append((name, argv))  # noqa: E731
+        monkeypatch.setitem(commands.COMMANDS, name, command)
+    for name in COMMANDS:
+        main([name, "--seed", "1"])
+    assert met == [(name, ["--seed", "1"]) for name in COMMANDS]
+    monkeypatch.setattr(sys, "argv", ["darts-noise", "train", "a"])
+    main()
+    assert met[-1] == ("train", ["a"])
+
+
+@pytest.mark.parametrize("argv", [["serach"], [], ["--seed", "1"]])
+def test_any_other_is_one_line_that_names_those_there_are(argv, capsys):
+    error = refused(main, argv, capsys)
+    assert ", ".join(COMMANDS) in error
+    assert ("'search'?" in error) == (argv == ["serach"])
+
+
+def test_its_help_names_every_command_and_its_version_is_that_of_the_project(capsys):
+    main(["--help"])
+    printed = capsys.readouterr().out
+    named = [line.split()[0] for line in printed.splitlines() if line.startswith("  ")]
+    assert named == list(COMMANDS) == list(commands.COMMANDS)
+    main(["--version"])
+    assert f'version = "{capsys.readouterr().out.split()[1]}"' in (
+        ROOT / "pyproject.toml"
+    ).read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("argv", "status"),
+    [
+        (["--help"], 0),
+        (["search", "--help"], 0),
+        (["train", "--config", "mnist", "-h"], 0),
+        (["search", "--config", "mnist", "--print_config"], 0),
+        (["report", "--help"], 0),
+        (["bundle", "--help"], 0),
+        (["serach"], 2),
+        (["search", "--model.chanels=3"], 2),
+        (["search", "--model.learning_rate=-1"], 2),
+        (["train", "--noise_protocol=convergd"], 2),
+        (["report", "--no_such_option"], 2),
+    ],
+)
+def test_help_and_a_typo_do_not_wait_for_torch(argv, status):
+    done = alone(*argv)
+    *said, imported = done.stderr.splitlines()
+    assert (done.returncode, imported) == (status, "[]"), done.stderr
+    assert len(said) == (status == 2)
+    if "-h" in argv or "--help" in argv:
+        command = [name for name in argv if name in COMMANDS]
+        assert done.stdout.startswith(" ".join(["usage: darts-noise", *command]))
+
+
+@pytest.mark.parametrize("name", ["report", "bundle", "study"])
+def test_each_of_the_other_commands_explains_itself_and_refuses_in_one_line(
+    name, capsys, monkeypatch
+):
+    monkeypatch.setattr(sys, "argv", ["darts-noise", name])
+    with suppress(SystemExit):  # argparse ends the program itself
+        main([name, "--help"])
+    assert capsys.readouterr().out.startswith(f"usage: darts-noise {name} ")
+    error = refused(main, [name, "--no_such_option", "1"], capsys)
+    assert error.startswith(f"darts-noise {name}: error: ")
 
 
 @pytest.mark.parametrize(
@@ -15,12 +117,56 @@ from darts_noise.cli.program import called, program
         (["/bin/darts-noise", "search", "--seed"], "darts-noise search", "darts-noise train"),
         (["C:/darts-noise.exe", "search"], "darts-noise search", "darts-noise train"),
         (["/lib/darts_noise/__main__.py", "search"], "darts-noise search", "darts-noise train"),
-        (["darts-noise study", "a.yaml"], "darts-noise study", "darts-noise train"),
-        (["/lib/pytest/__main__.py", "tests"], "__main__.py", "python train.py"),
+        (["/lib/report/__main__.py", "a"], "python -m darts_noise.report", "python train.py"),
         ([""], "darts_noise", "python train.py"),
     ],
 )
-def test_it_is_that_of_the_command_line(argv, name, train, monkeypatch):
+def test_messages_name_the_program_as_it_was_called(argv, name, train, monkeypatch):
     monkeypatch.setattr(sys, "argv", argv)
-    assert program() == name
+    assert called() == name
     assert called("train") == train
+
+
+# Stands in for torch: the Ctrl-C comes during its import, which reports it as a failure of its own.
+INTERRUPTED = """
+import os, signal, time
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+except KeyboardInterrupt:
+    raise ImportError("torch is broken")
+"""
+
+
+@pytest.mark.parametrize("script", ["search.py", "train.py"])
+def test_ctrl_c_during_the_imports_ends_quietly(script, tmp_path):
+    (tmp_path / "torch.py").write_text(INTERRUPTED)
+    code = (
+        f"import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path({script!r}, {{}}, '__main__')"
+    )
+    argv = [script, "--model.genotype=darts_v1"] if script == "train.py" else [script]
+    done = alone(*argv, code=code, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, signal.default_int_handler])
+def test_a_command_gets_the_handler_that_it_was_started_with(handler, monkeypatch):
+    met = []
+
+    def command(argv):
+        from darts_noise.cli.program import ready
+
+        ready()
+        met.append(signal.getsignal(signal.SIGINT))
+        raise KeyboardInterrupt  # before there is a run
+
+    monkeypatch.setitem(commands.COMMANDS, "search", command)
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        with pytest.raises(SystemExit) as stop:
+            main(["search"])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert met == [handler]
+    assert stop.value.code == 130
+    assert stop.value.__suppress_context__

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darts_noise.data import Augmentation, Normalisation, cutout, random_crop, random_flip
+from darts_noise.data.augment import Augmentation, cutout, random_crop, random_flip
+from darts_noise.data.images import Normalisation
 
 
 def seeded(seed: int = 0) -> torch.Generator:

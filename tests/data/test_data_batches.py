@@ -5,8 +5,9 @@ from itertools import chain
 import pytest
 import torch
 
-from darts_noise.data import Augmentation, Batch, BatchStream, EpochLoader, LabelledImages
-from darts_noise.data.images import Normalisation
+from darts_noise.data.augment import Augmentation
+from darts_noise.data.batches import Batch, BatchStream, EpochLoader
+from darts_noise.data.images import LabelledImages, Normalisation
 
 AUGMENTATION = Augmentation(crop_padding=1, flip=True, cutout=2)
 PLAIN = Normalisation((0.0,), (1 / 255,))
@@ -134,9 +135,9 @@ def test_evaluation_over_ranks_gives_each_sample_once_and_no_empty_batch(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"batch_size": 21}, "data.batch_size: expected at least 21 images.*got 20"),
-        ({"batch_size": 0}, "data.batch_size: .*got 0"),
-        ({"batch_size": 5, "world_size": 2}, "data.batch_size: .*multiple of the 2 .*got 5"),
+        ({"batch_size": 21}, "batch_size: expected at least 21 images.*got 20"),
+        ({"batch_size": 0}, "batch_size: .*got 0"),
+        ({"batch_size": 5, "world_size": 2}, "batch_size: .*multiple of the 2 .*got 5"),
         ({"batch_size": 4, "world_size": 2, "rank": 2}, "rank: expected 0 to 1, got 2"),
         ({"batch_size": 4, "seed": -1}, "seed: expected 0 or more, got -1"),
     ],

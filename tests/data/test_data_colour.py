@@ -7,8 +7,7 @@ import torch
 from scipy.stats import kstest
 from torchvision.transforms import v2
 
-from darts_noise.data import color_jitter
-from darts_noise.data.colour import jitter_parameters
+from darts_noise.data.colour import color_jitter, jitter_parameters
 
 
 def seeded(seed: int = 0) -> torch.Generator:

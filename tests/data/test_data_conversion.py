@@ -47,7 +47,7 @@ def test_resize_in_chunks_equals_one_by_one(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_size_that_memory_does_not_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("darts_noise.data.memory.available_memory", lambda: 2 * 3 * 9 * 9 - 1)
-    with pytest.raises(ValueError, match=r"data\.image_size: expected images that fit into"):
+    with pytest.raises(ValueError, match=r"image_size: expected images that fit into"):
         resize(random_images(2, 3, 8, 8), 9)
     assert resize(random_images(1, 3, 8, 8), 9).shape == (1, 3, 9, 9)
 

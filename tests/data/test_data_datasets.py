@@ -9,8 +9,8 @@ import pytest
 import torch
 from torchvision import datasets as tv
 
-from darts_noise.data import ImageDataset, list_datasets, load_dataset, register_dataset
-from darts_noise.data.datasets import _LOADERS
+from darts_noise.data.datasets import _LOADERS, list_datasets, load_dataset, register_dataset
+from darts_noise.data.images import ImageDataset
 
 DOWNLOADED = {
     "mnist": (tv.MNIST, "MNIST/raw", (28, 1), False),
@@ -40,7 +40,7 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
 
 @pytest.mark.parametrize("size", [0, -4])
 def test_an_impossible_size_is_refused(size: int) -> None:
-    with pytest.raises(ValueError, match=f"data.image_size: expected 1 pixel or more, got {size}"):
+    with pytest.raises(ValueError, match=f"image_size: expected 1 pixel or more, got {size}"):
         load_dataset("digits", image_size=size)
 
 

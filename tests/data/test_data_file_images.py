@@ -10,20 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from darts_noise.data import (
-    Augmentation,
-    Batch,
-    BatchStream,
-    EpochLoader,
-    FileImages,
-    LabelledImages,
-    channel_statistics,
-    decoding,
-    images,
-    memory,
-)
+from darts_noise.data import decoding, images, memory
+from darts_noise.data.augment import Augmentation
+from darts_noise.data.batches import Batch, BatchStream, EpochLoader
 from darts_noise.data.crops import random_crops
-from darts_noise.data.images import Normalisation
+from darts_noise.data.file_images import FileImages
+from darts_noise.data.images import LabelledImages, Normalisation, channel_statistics
 from darts_noise.data.seeds import Stream, generator
 from darts_noise.noise.families import fingerprint, list_noise, make_noise
 

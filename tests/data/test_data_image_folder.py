@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from darts_noise.data import ImageDataset, load_dataset
+from darts_noise.data.datasets import load_dataset
 from darts_noise.data.decoding import Decoding
+from darts_noise.data.images import ImageDataset
 
 
 def pixels(seed: int, height: int = 6, width: int = 6, channels: int = 3) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from darts_noise.data import ImageDataset, LabelledImages, Normalisation, channel_statistics
+from darts_noise.data.images import ImageDataset, LabelledImages, Normalisation, channel_statistics
 
 
 def random_images(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -9,7 +9,9 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from darts_noise.data import Batch, BatchStream, ImageDataModule, channel_statistics
+from darts_noise.data.batches import Batch, BatchStream
+from darts_noise.data.images import channel_statistics
+from darts_noise.data.module import ImageDataModule
 
 
 def ready(**settings: Any) -> ImageDataModule:
@@ -67,7 +69,7 @@ def test_without_a_validation_split() -> None:
     with pytest.raises(ValueError, match=r"data\.validation_fraction: .*got 0"):
         module.validation_stream(shuffle=True)
     few = ready(train_samples=3)  # of three classes: nothing can be held out
-    with pytest.raises(ValueError, match=r"data\.train_samples: expected 2 images .* got 3 in all"):
+    with pytest.raises(ValueError, match=r"data\.train_samples: expected .* got 3 in all"):
         few.validation_stream(shuffle=True)
 
 

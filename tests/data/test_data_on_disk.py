@@ -10,18 +10,14 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from darts_noise.data import (
-    Augmentation,
-    BatchStream,
-    FileImages,
-    ImageDataModule,
-    cutout,
-    load_dataset,
-    memory,
-    random_flip,
-)
+from darts_noise.data import memory
+from darts_noise.data.augment import Augmentation, cutout, random_flip
+from darts_noise.data.batches import BatchStream
 from darts_noise.data.colour import jitter_parameters
 from darts_noise.data.crops import random_crops
+from darts_noise.data.datasets import load_dataset
+from darts_noise.data.file_images import FileImages
+from darts_noise.data.module import ImageDataModule
 from darts_noise.data.seeds import Stream, generator
 
 NEEDED = 16 * 3 * 8 * 8
@@ -85,10 +81,10 @@ def test_the_key_decides_where_it_is_set(
 
 
 def test_what_cannot_be_met_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match=r"data\.in_memory: expected true or null for 'digits'"):
+    with pytest.raises(ValueError, match=r"^in_memory: expected true or null for 'digits'"):
         load_dataset("digits", in_memory=False)
     monkeypatch.setattr(memory, "available_memory", lambda: NEEDED - 1)
-    with pytest.raises(ValueError, match=r"data\.in_memory: expected false or null, since 16 im"):
+    with pytest.raises(ValueError, match=r"data\.in_memory: expected false or null, .* 16 im"):
         ready(root, in_memory=True)
 
 
@@ -148,7 +144,7 @@ def test_streams_for_training_crop_at_random_and_those_for_evaluation_in_the_cen
         ({"crop_pct": 1.5}, r"data\.crop_pct: expected more than 0 and at most 1, got 1\.5"),
         (
             {"random_resized_crop": True, "crop_padding": 4},
-            r"data\.crop_padding: expected 0 with data\.random_resized_crop.*got 4",
+            r"data\.crop_padding: expected 0 with random_resized_crop.*got 4",
         ),
     ],
 )

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from darts_noise.data import stratified_split, stratified_subset
+from darts_noise.data.splits import stratified_split, stratified_subset
 
 labels_strategy = st.lists(st.integers(0, 5), min_size=2, max_size=80).map(torch.tensor)
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from darts_noise.data import LabelledImages
+from darts_noise.data.images import LabelledImages
 
 
 def numbered(n=30, channels=1, height=6, width=5, classes=5):

@@ -5,10 +5,12 @@ import torch
 from numbered_images import coloured, numbered
 from torchvision.io import write_png
 
-from darts_noise.data import FileImages, LabelledImages, load_dataset
 from darts_noise.data.conversion import recolour, resize
-from darts_noise.noise import fingerprint, make_noise
+from darts_noise.data.datasets import load_dataset
+from darts_noise.data.file_images import FileImages
+from darts_noise.data.images import LabelledImages
 from darts_noise.noise.datasets import largest_noise
+from darts_noise.noise.families import fingerprint, make_noise
 
 CLASSES = tuple(f"class {c}" for c in range(12))
 
@@ -64,7 +66,8 @@ def test_colour_images_become_grey_and_a_central_part_has_the_proportions(tmp_pa
 
 def test_in_memory_and_in_files_it_is_the_same_to_within_rounding(tmp_path, monkeypatch):
     """A data set of another size and proportions, named or a folder; Pillow reads the folder."""
-    from darts_noise.data import ImageDataset, datasets
+    from darts_noise.data import datasets
+    from darts_noise.data.images import ImageDataset
 
     source = coloured(12, 18, 15, classes=2)
     for i, (image, label) in enumerate(zip(source.images, source.labels, strict=True)):
@@ -183,7 +186,7 @@ def test_what_is_not_there_is_one_line(name, message, tmp_path, monkeypatch):
     name = name.replace("{tmp}", str(tmp_path))
     with pytest.raises(ValueError, match=message) as refused:
         make_noise(f"dataset:{name}", 5, like(1, 8, 8), root=tmp_path)
-    assert str(refused.value).startswith(f"noise_family: 'dataset:{name}': ")
+    assert str(refused.value).startswith(f"family: 'dataset:{name}': ")
     assert "\n" not in str(refused.value)
 
 

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from numbered_images import coloured, number_of, numbered
 from PIL import Image
 
-from darts_noise.data import LabelledImages
-from darts_noise.noise import make_noise
+from darts_noise.data.images import LabelledImages
+from darts_noise.noise.families import make_noise
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (28, 20), (8, 8), (3, 1)])

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from darts_noise.data import LabelledImages
-from darts_noise.noise import families, fingerprint, list_noise, make_noise, register_noise
+from darts_noise.data.images import LabelledImages
+from darts_noise.noise import families
+from darts_noise.noise.families import fingerprint, list_noise, make_noise, register_noise
 
 FAMILIES = sorted({*list_noise(), "dataset:digits"} - {"dataset"})
 OWN = {"blur", "dataset:digits", "label_permutation", "vertical_flip"}
@@ -13,7 +14,7 @@ OWN = {"blur", "dataset:digits", "label_permutation", "vertical_flip"}
 
 @pytest.fixture(scope="module")
 def real():
-    from darts_noise.data import load_dataset
+    from darts_noise.data.datasets import load_dataset
 
     return load_dataset("digits").train
 

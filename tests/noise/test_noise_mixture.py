@@ -6,8 +6,13 @@ import torch
 from hypothesis import given
 from numbered_images import coloured
 
-from darts_noise.noise import describe_noise, fingerprint, make_noise, require_noise
-from darts_noise.noise.families import noise_parts
+from darts_noise.noise.families import (
+    describe_noise,
+    fingerprint,
+    make_noise,
+    noise_parts,
+    require_noise,
+)
 from darts_noise.noise.mixture import Part, shares
 
 REAL = coloured()
@@ -114,7 +119,7 @@ def test_what_a_card_says(family, description):
     ],
 )
 def test_what_is_refused_names_the_setting_in_one_line(family, message):
-    with pytest.raises(ValueError, match=f"^noise_family: .*{message}") as refused:
+    with pytest.raises(ValueError, match=f"^family: .*{message}") as refused:
         require_noise(family)
     assert "\n" not in str(refused.value)
 

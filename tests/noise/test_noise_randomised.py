@@ -4,8 +4,8 @@ import pytest
 import torch
 from numbered_images import coloured, number_of, numbered
 
-from darts_noise.data import stratified_subset
-from darts_noise.noise import make_noise
+from darts_noise.data.splits import stratified_subset
+from darts_noise.noise.families import make_noise
 
 PERMUTED = ["shuffled_pixels", "random_pixels"]
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from darts_noise.space import Genotype, list_operations, load_genotype
+from darts_noise.space.genotype import Genotype
 from darts_noise.space.macro import MACRO as MACRO_CHOICES
+from darts_noise.space.operations import list_operations
+from darts_noise.space.published import load_genotype
 
 NAMES = list_operations()
 

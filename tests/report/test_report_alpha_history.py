@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 from small_histories import history_of
 
-from darts_noise.report.alpha_history import DECIMALS, read_history, write_history
+from darts_noise.report.alpha_history import (
+    DECIMALS,
+    chosen_entries,
+    read_history,
+    strengths,
+    write_history,
+)
+from darts_noise.space.published import load_genotype
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -62,3 +69,25 @@ def test_a_file_that_is_none_is_one_line_with_its_name(tmp_path: Path, damage: A
     with pytest.raises(ValueError, match=r"h\.json: not the history of a search") as error:
         read_history(file)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("space", ["darts", "low_pass"])
+def test_chosen_entries_are_the_strongest_of_their_edges(space: str) -> None:
+    history = history_of(space, epochs=3, nodes=3)
+    moment = history.moments[-1]
+    entries = chosen_entries(moment.genotype, history.operations, history.edges)
+    values = strengths(moment.genotype, moment.weights, history.operations, history.edges)
+    none = history.operations.index("none")
+    for kind, nodes in entries.items():
+        for node, pairs in enumerate(nodes):
+            assert values[kind][node] == sorted(values[kind][node], reverse=True)
+            for (row, column), value in zip(pairs, values[kind][node], strict=True):
+                assert history.edges[row][1] == node
+                weights = [w for j, w in enumerate(moment.weights[kind][row]) if j != none]
+                assert moment.weights[kind][row][column] == value == max(weights)
+
+
+def test_a_genotype_of_another_search_is_refused() -> None:
+    history = history_of("low_pass", epochs=1, nodes=2)
+    with pytest.raises(ValueError, match="normal: α has no row or column"):
+        chosen_entries(load_genotype("nasnet"), history.operations, history.edges)

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from darts_noise.nets import create_model
+from darts_noise.nets.network import create_model
 from darts_noise.report import card as module
 from darts_noise.report.card import (
-    TITLES,
+    FIGURES,
     count_multiply_adds,
     count_parameters,
     describe_hardware,
@@ -25,6 +25,7 @@ from darts_noise.report.card import (
     write_card,
 )
 
+TITLES = {figure.key: figure.title for figure in FIGURES}
 CARD: dict[str, Any] = {
     "kind": "train",
     "dataset": "digits",

@@ -6,7 +6,7 @@ import pytest
 from drawn_genotypes import AMOEBA, both, each
 
 from darts_noise.report.cell_layout import layout
-from darts_noise.space import Genotype
+from darts_noise.space.genotype import Genotype
 
 
 @each

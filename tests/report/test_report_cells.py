@@ -13,8 +13,8 @@ from matplotlib.patches import FancyBboxPatch, PathPatch
 from darts_noise.report.cell_layout import COLUMN_WIDTH, layout
 from darts_noise.report.cells import _smooth, draw_cells, save_cells
 from darts_noise.report.style import CONCATENATION, OPERATION_KINDS, operation_kind
-from darts_noise.space import Genotype, list_operations
-from darts_noise.space.operations import Kind
+from darts_noise.space.genotype import Genotype
+from darts_noise.space.operations import Kind, list_operations
 
 
 def sampled(vertices: Any) -> Any:

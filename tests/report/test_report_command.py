@@ -1,4 +1,4 @@
-"""``python -m darts_noise.report``: a file and a line, or one line of what is wrong."""
+"""``darts-noise report``: a file and a line, or one line of what is wrong."""
 
 import json
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from run_folders import search_run
 
-from darts_noise.report.command import main
+from darts_noise.cli.program import main
 
 
 def test_the_page_is_written_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = search_run(tmp_path / "search" / "one")
     (run.parent / "latest").symlink_to("one")
-    main([str(run.parent / "latest"), "--output", str(tmp_path / "r.html")])
+    main(["report", str(run.parent / "latest"), "--output", str(tmp_path / "r.html")])
     assert capsys.readouterr().out == f"report: {tmp_path / 'r.html'}\n"
     text = (tmp_path / "r.html").read_text("utf-8")
     assert "search one" in text  # the run's own name, not that of the link
@@ -43,7 +43,7 @@ def test_what_is_wrong_is_one_line(
         run = search_run(tmp_path / "search" / "one")
         (run / file).write_text(content)
     with pytest.raises(SystemExit) as end:
-        main([str(run), "--output", str(tmp_path / "r.html")])
+        main(["report", str(run), "--output", str(tmp_path / "r.html")])
     assert end.value.code == 2
     message = capsys.readouterr().err
     assert told in message
@@ -58,6 +58,6 @@ def test_a_history_of_another_cell_is_one_line(
     head, *rows = json.loads((run / "history.json").read_text())
     (run / "history.json").write_text(json.dumps([{**head, "operations": ["none"]}, *rows]))
     with pytest.raises(SystemExit) as end:
-        main([str(run), "--output", str(tmp_path / "r.html")])
+        main(["report", str(run), "--output", str(tmp_path / "r.html")])
     assert end.value.code == 2
     assert "α has no row or column" in capsys.readouterr().err

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from darts_noise.report.curves import draw_curves
-from darts_noise.report.style import save_figure
-from darts_noise.space import list_operations
+from darts_noise.report.curves import draw_areas, draw_curves
+from darts_noise.report.style import OPERATION_KINDS, save_figure
 from darts_noise.space.macro import MACRO as MACRO_CHOICES
+from darts_noise.space.operations import list_operations
 
 KINDS, FIGURES = ("normal", "reduce"), ("loss", "accuracy")
 
@@ -191,3 +192,33 @@ def test_saving_leaves_the_old_file_when_it_fails(tmp_path: Path) -> None:
 def test_svg_can_be_left_out(tmp_path: Path) -> None:
     assert [p.name for p in save_figure(Figure(), tmp_path / "deep" / "a", svg=False)] == ["a.png"]
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.png"]
+
+
+AREAS = {
+    "none": [(0.0, 0.2), (1.0, 0.1)],
+    "skip_connect": [(0.0, 0.3)],
+    "sep_conv_3x3": [(0.0, 0.5), (1.0, 0.9)],
+}
+
+
+def tops(axes: object, epoch: float) -> list[float]:
+    corners = [area.get_paths()[0].vertices for area in axes.collections]  # type: ignore[attr-defined]
+    return [points[points[:, 0] == epoch, 1].max() for points in corners]
+
+
+def test_heights_add_up_in_the_order_of_the_kinds() -> None:
+    axes = Figure().subplots()
+    draw_areas(axes, AREAS)
+    np.testing.assert_allclose(tops(axes, 0.0), [0.5, 0.8, 1.0])
+    np.testing.assert_allclose(tops(axes, 1.0), [0.9, 0.9, 1.0])
+    labels = [area.get_label() for area in axes.collections]
+    assert labels == ["sep_conv_3x3", "skip_connect", "none"]
+    colours = [to_hex(area.get_facecolor()[0]).upper() for area in axes.collections]
+    assert colours == [OPERATION_KINDS[k].colour for k in ("convolution", "skip", "none")]
+
+
+def test_shares_that_are_not_finite_or_all_zero() -> None:
+    axes = Figure().subplots()
+    draw_areas(axes, {"none": [(0.0, math.nan), (1.0, 0.0)]})
+    assert tops(axes, 0.0) == [0.0]
+    assert axes.get_ylim() == (0.0, 1.0)

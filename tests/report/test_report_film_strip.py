@@ -8,7 +8,7 @@ from small_histories import history_of
 
 from darts_noise.report.alpha_history import AlphaHistory
 from darts_noise.report.film_strip import draw_film
-from darts_noise.report.share_areas import looks
+from darts_noise.report.style import looks
 
 
 @pytest.mark.parametrize("space", ["noise", "darts"])

@@ -17,13 +17,11 @@ SEEDS = [(0.98, 0.5), (0.97, 0.7), (0.96, 0.3)]
 
 def test_mean_and_deviation_are_over_the_seeds_that_have_both_figures() -> None:
     point = NetworkPoint("λ = 1", [*SEEDS, (NAN, 0.1), (0.2, NAN)])
-    assert point.n == 3
-    test, noise = np.array(SEEDS).T
-    assert point.test_accuracy == pytest.approx(test.mean())
-    assert point.noise_accuracy == pytest.approx(noise.mean())
-    assert point.test_deviation == pytest.approx(test.std(ddof=1))
-    assert point.noise_deviation == pytest.approx(noise.std(ddof=1))
-    assert NetworkPoint("alone", SEEDS[:1]).noise_deviation is None
+    figures = np.array(SEEDS)
+    assert point.mean == pytest.approx(figures.mean(axis=0))
+    assert point.deviation == pytest.approx(figures.std(axis=0, ddof=1))
+    assert point.label == "λ = 1: 97.00 ± 1.00, 50.0 ± 20.0 (n = 3)"
+    assert NetworkPoint("alone", SEEDS[:1]).deviation is None
 
 
 @given(st.lists(st.floats(0, 1), max_size=10), st.floats(0.01, 0.1))

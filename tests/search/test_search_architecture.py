@@ -9,9 +9,8 @@ import torch
 from conftest import wave
 
 import darts_noise as dn
-from darts_noise.search.architecture import entropy
-from darts_noise.search.discretise import discretise
-from darts_noise.space import get_space
+from darts_noise.search.architecture import discretise, entropy
+from darts_noise.space.spaces import get_space
 
 
 def test_alphas_are_parameters_and_in_the_state():

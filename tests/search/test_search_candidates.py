@@ -303,10 +303,10 @@ def test_what_is_no_candidate_is_refused(damage):
         ),
         (
             {"macro": {"pooling": ["average_3"]}},
-            r"model.macro\['pooling'\]: expected some of 'none', 'average_2', 'average_4', got "
+            r"model.macro.pooling: expected some of 'none', 'average_2', 'average_4', got "
             "'average_3'",
         ),
-        ({"macro": {"pooling": []}}, r"model.macro\['pooling'\]: expected some of"),
+        ({"macro": {"pooling": []}}, r"model.macro.pooling: expected some of"),
         ({"candidates": 0}, "model.candidates: expected 1 or more, got 0"),
         ({"candidate_epochs": 0}, "model.candidate_epochs: expected 1 or more, got 0"),
         (
@@ -318,3 +318,34 @@ def test_what_is_no_candidate_is_refused(damage):
 def test_refusals_name_the_key(wrong, message):
     with pytest.raises(ValueError, match=message):
         dn.SearchModule(**TINY, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("penalty", "expected"),
+    [
+        ("twin", lambda share: share),
+        ({"twin": {"form": "log"}}, lambda share: -math.log(1 - 0.999 * share)),
+        ("lookahead", lambda share: share),  # which is no function of the noise loss
+    ],
+    ids=["gap", "log", "no function of the loss"],
+)
+def test_the_objective_is_that_of_the_search(searched, short, monkeypatch, penalty, expected):
+    module, data = searched(penalty=penalty)
+    monkeypatch.setattr(Trials, "on_data", lambda self, g, channels: Reading(0.5, 0.9))
+    monkeypatch.setattr(Trials, "on_noise", lambda self, g, c, noise, enough: Reading(1.0, 0.6))
+    candidate = Trials(module, data).measured(module.arch.genotype())
+    share = 1 - 1 / math.log(10)
+    assert candidate.objective == pytest.approx(0.5 + 2 * expected(share), rel=1e-5)
+
+
+def test_a_loaded_search_measures_its_candidates_on_its_noise(searched, short, tmp_path):
+    module, data = searched()
+    checkpoint = {
+        "pytorch-lightning_version": "2.6.6",
+        "state_dict": module.state_dict(),
+        "hyper_parameters": dict(module.hparams),
+    }
+    module.on_save_checkpoint(checkpoint)
+    torch.save(checkpoint, tmp_path / "a.ckpt")
+    again = dn.SearchModule.load_from_checkpoint(tmp_path / "a.ckpt")
+    assert [c.objective for c in choose(again, data)] == [c.objective for c in choose(module, data)]

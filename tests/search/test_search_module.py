@@ -480,3 +480,47 @@ def test_without_an_image_data_module_it_says_what_it_needs():
     module = dn.SearchModule(**TINY)
     with pytest.raises(ValueError, match="datamodule=ImageDataModule"):
         trainer().fit(module, [0])
+
+
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"noise_weight": 0.0},
+        {"variants": "gdas", "stem": "cifar"},
+        {"variants": "pc_darts", "space": "darts"},
+        {"variants": {"p_darts": {"rate": 0.2}}, "space": "darts"},
+        {"penalty": "shared", "supernet": "textbook"},
+    ],
+)
+def test_a_checkpoint_is_a_module_again(digits, tmp_path, settings, older):
+    """Also one of before its form was in it; and the search of it can go on with the data."""
+    module, run = searched(digits(), **settings)
+    path = tmp_path / "a.ckpt"
+    run.save_checkpoint(path)
+    if older:
+        checkpoint = torch.load(path, weights_only=True)
+        del checkpoint["form"]
+        torch.save(checkpoint, path)
+    again = dn.SearchModule.load_from_checkpoint(path)
+    assert again.config == module.config
+    assert again.genotype().normal == module.genotype().normal
+    assert (again.search_step, again.twin_step) == (module.search_step, module.twin_step)
+    for name, value in module.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0)
+    images = torch.rand(2, 1, 8, 8)
+    with torch.no_grad():
+        logits = [net.eval().net(images, net.arch.eval()()) for net in (module, again)]
+    torch.testing.assert_close(*logits, rtol=0, atol=0)
+    trainer().fit(again.train(), datamodule=digits())
+    assert again.noise_fingerprint == module.noise_fingerprint
+
+
+def test_a_loaded_module_refuses_other_noise(digits, tmp_path):
+    _, run = searched(digits())
+    run.save_checkpoint(tmp_path / "a.ckpt")
+    again = dn.SearchModule.load_from_checkpoint(tmp_path / "a.ckpt", noise_samples=31)
+    with pytest.raises(dn.SettingError, match="expected the noise set of the checkpoint") as no:
+        trainer().fit(again, datamodule=digits())
+    assert no.value.key == "model.noise_family"

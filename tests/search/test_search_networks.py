@@ -1,5 +1,7 @@
 """The twin's restarts: each is a fresh twin, and a resumed search goes on as if unbroken."""
 
+import math
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -80,7 +82,7 @@ def test_a_restart_gives_what_a_fresh_twin_gives(digits):
     module = search(few(digits), [watch], twin_restart=2, warmup_epochs=EPOCHS)
     twin, steps = module._fresh_twin(1).train(), watch.steps
     optimiser = SGD(twin.parameters(), 0.1, momentum=0.9, weight_decay=3e-4)
-    schedule = CosineAnnealingLR(optimiser, EPOCHS, 0.001)
+    schedule = CosineAnnealingLR(optimiser, EPOCHS - 2, 0.001)  # of this life alone
     relaxed = {k: w.detach() for k, w in module.arch.expected().items()}
     per_epoch = steps[1]
     for epoch in range(EPOCHS):
@@ -91,8 +93,39 @@ def test_a_restart_gives_what_a_fresh_twin_gives(digits):
                 F.cross_entropy(twin(images, relaxed), labels).backward()
                 nn.utils.clip_grad_norm_(twin.parameters(), 5.0)
                 optimiser.step()
-        schedule.step()
+        if epoch >= 2:
+            schedule.step()
     assert same(state(module.twin), state(twin))
+
+
+class Rates(pl.Callback):
+    def __init__(self):
+        self.of_w, self.of_v = [], []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if batch_idx == 0:
+            _, w, v = (optimiser.param_groups[0]["lr"] for optimiser in trainer.optimizers)
+            self.of_w.append(w)
+            self.of_v.append(v)
+
+
+@pytest.mark.parametrize(
+    ("every", "lives"), [(0, [4]), (1, [1, 1, 1, 1]), (2, [2, 2]), (3, [3, 1]), (9, [4])]
+)
+def test_every_life_of_the_twin_has_a_schedule_of_its_own(digits, every, lives):
+    """A cosine from the start to learning_rate_min over the epochs of that life, as w's is over
+    all; so that a later twin can fit the noise as well as the first."""
+    rates = Rates()
+    search(few(digits), [rates], twin_restart=every, twin_learning_rate=0.2)
+
+    def cosine(start, epochs):
+        return [
+            0.001 + (start - 0.001) * (1 + math.cos(math.pi * epoch / epochs)) / 2
+            for epoch in range(epochs)
+        ]
+
+    assert rates.of_w == pytest.approx(cosine(0.1, EPOCHS))
+    assert rates.of_v == pytest.approx([rate for life in lives for rate in cosine(0.2, life)])
 
 
 class Save(pl.callbacks.Checkpoint):
@@ -110,20 +143,19 @@ class Save(pl.callbacks.Checkpoint):
 
 
 @pytest.mark.parametrize(
-    ("space", "penalty", "restart", "checkpoints"),
+    ("how", "checkpoints"),
     [
-        ("darts", "twin", 2, ("after_0", "after_1", "amid", "after_2")),
-        pytest.param("noise", "twin", 2, ("amid",), marks=pytest.mark.slow),
-        ("darts", "lookahead", 2, ("amid",)),
-        ("darts", {"gram": {"samples": 2}}, 0, ("amid",)),
-        ("darts", "shared", 0, ("amid",)),
+        ({"twin_restart": 2}, ("after_0", "after_1", "amid", "after_2")),
+        pytest.param({"space": "noise", "twin_restart": 2}, ("amid",), marks=pytest.mark.slow),
+        ({"penalty": "lookahead", "twin_restart": 2}, ("amid",)),
+        ({"penalty": {"gram": {"samples": 2}}}, ("amid",)),
+        ({"penalty": "shared"}, ("amid",)),
+        ({"variants": "gdas", "twin_steps": 2}, ("amid",)),
+        ({"variants": {"p_darts": None, "smooth_darts_random": None}}, ("amid",)),
     ],
     ids=str,
 )
-def test_a_resumed_search_finds_the_same_alpha_bit_for_bit(
-    space, penalty, restart, checkpoints, digits, tmp_path
-):
-    how = {"space": space, "penalty": penalty, "twin_restart": restart}
+def test_a_resumed_search_finds_the_same_alpha_bit_for_bit(how, checkpoints, digits, tmp_path):
     unbroken = search(few(digits), [Save(tmp_path)], **how)
     for checkpoint in checkpoints:
         resumed = search(few(digits), resume=tmp_path / f"{checkpoint}.ckpt", **how)

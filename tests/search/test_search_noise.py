@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import darts_noise as dn
-from darts_noise.noise import fingerprint
+from darts_noise.noise.families import fingerprint
 from darts_noise.noise.penalties.twin import Twin
 
 TINY = {"space": "noise", "nodes": 1, "channels": 4, "num_cells": 3, "stem": "small"}

@@ -12,7 +12,7 @@ from darts_noise.search.curvature import dominant_eigenvalue
 from darts_noise.search.variants import list_variants, make_variants, register_variant
 from darts_noise.search.variants.pc_darts import PartialMixedOperation, PcDarts
 from darts_noise.search.variants.variant import Variant
-from darts_noise.space import get_space
+from darts_noise.space.spaces import get_space
 
 
 def one(name, **settings):
@@ -225,7 +225,7 @@ def test_names_and_settings_are_checked():
         make_variants({"gdsa": {}})
     with pytest.raises(ValueError, match="did you mean 'temperature'"):
         make_variants({"gdas": {"temprature": 1.0}})
-    with pytest.raises(ValueError, match=r"model.variants.pc_darts: parts: expected at least 2"):
+    with pytest.raises(ValueError, match=r"variants.pc_darts.parts: expected at least 2"):
         make_variants({"pc_darts": {"parts": 1}})
     with pytest.raises(ValueError, match="registered already"):
         register_variant("gdas")

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from darts_noise.space import Genotype, list_operations
 from darts_noise.space.genotype import (
     FORMAT,
     MAX_BYTES,
@@ -16,7 +15,9 @@ from darts_noise.space.genotype import (
     MAX_META_BYTES,
     MAX_META_DEPTH,
     MAX_NODES,
+    Genotype,
 )
+from darts_noise.space.operations import list_operations
 
 DATA = {
     "format": FORMAT,

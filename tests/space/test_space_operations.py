@@ -10,8 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from darts_noise.space import list_operations, register_operation
-from darts_noise.space.operations import get_operation
+from darts_noise.space.operations import get_operation, list_operations, register_operation
 from darts_noise.space.operations.identity import FactorizedReduce
 from darts_noise.space.operations.pooling import BlurPool
 from darts_noise.space.operations.registry import _REGISTRY
@@ -259,6 +258,22 @@ def test_factorised_convolution_written_out(stride):
     expected = convolved(x.relu(), wide, (1, stride), (0, 3))
     expected = convolved(expected, tall, (stride, 1), (3, 0))
     torch.testing.assert_close(module(x), normalised(expected))
+
+
+@every_stride
+def test_a_map_of_one_pixel_has_the_right_gradient_in_bf16(stride):
+    """oneDNN's own gradient of the weights is read from memory that nobody has written."""
+    torch.manual_seed(0)
+    convolution = get_operation("conv_3x3").build(16, stride, False)[1]
+    x = torch.randn(16, 16, 1, 1)
+    [expected] = torch.autograd.grad(convolution(x).square().sum(), convolution.weight)
+    for _ in range(10):
+        junk = torch.full((100_000,), torch.nan)
+        del junk
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = convolution(x).float().square().sum()
+        [found] = torch.autograd.grad(loss, convolution.weight)
+        assert (found - expected).norm() < 0.05 * expected.norm()
 
 
 @every_stride

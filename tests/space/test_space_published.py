@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from darts_noise.space import Genotype, list_genotypes, list_operations, load_genotype
-from darts_noise.space.published import printed_counts
+from darts_noise.space.genotype import Genotype
+from darts_noise.space.operations import list_operations
+from darts_noise.space.published import list_genotypes, load_genotype, printed_counts
 
 # Copied a second time, in the flat form of the authors' files: operations, then predecessors.
 SHORT = {

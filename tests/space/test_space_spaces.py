@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from darts_noise.space import Space, get_space, list_operations, list_spaces, register_space
 from darts_noise.space.genotype import MAX_NODES
-from darts_noise.space.spaces import _SPACES
+from darts_noise.space.operations import list_operations
+from darts_noise.space.spaces import _SPACES, Space, get_space, list_spaces, register_space
 
 
 @pytest.fixture

@@ -1,9 +1,8 @@
 """Which units a study has, and their order."""
 
-from dataclasses import replace
+from studies import small
 
-from small_studies import settings_of, written
-
+from darts_noise.study.settings import Sample
 from darts_noise.study.units import units_of
 
 CONTROLS = {
@@ -15,59 +14,78 @@ CONTROLS = {
     "alexnet": {"seeds": 1},
     "pooled_cnn": None,
 }
+SAMPLE = Sample(2, {"noise_weight": [1.0]})
 
 
-def keys(tmp_path, **changes):
+def units(**changes):
     changes = {"seeds": 2, "noise_weights": [0, 0.5, 2], "controls": CONTROLS, **changes}
-    return [unit.key for unit in units_of(settings_of(written(tmp_path, **changes)))]
+    return units_of(small(**changes))
 
 
-def test_what_tells_most_comes_first(tmp_path):
-    found = keys(tmp_path)
-    assert found[:4] == ["lambda_0.5/0", "lambda_2/0", "lambda_0/0", "pooled_cnn/0"]
-    assert found[4:8] == ["lambda_0.5/1", "lambda_2/1", "lambda_0/1", "pooled_cnn/1"]
+def keys(**changes):
+    return [unit.key for unit in units(**changes)]
+
+
+def test_what_tells_most_comes_first():
+    found = keys()
+    of_seed = [f"{name}/0" for name in ("lambda_0.5", "lambda_2", "lambda_0", "pooled_cnn")]
+    seen = list(dict.fromkeys("/".join(key.split("/")[:2]) for key in found))
+    assert seen[:8] == [*of_seed, *(key.replace("/0", "/1") for key in of_seed)]
+    assert found[:4] == [
+        "lambda_0.5/0/cell",
+        "lambda_0.5/0/test",
+        "lambda_0.5/0/converged/uniform",
+        "lambda_2/0/cell",
+    ]
+    after = found[found.index("resnet18/0/converged/uniform") :]
     claim = ["lambda_0.5/0", "lambda_2/0", "lambda_0.5/1", "lambda_2/1"]
-    assert found[8] == "resnet18/0/converged/uniform"
-    assert found[9:13] == [f"{key}/quick/uniform" for key in claim]
-    assert all("/converged/" in key for key in found[13:21])
+    assert after[1:5] == [f"{key}/quick/uniform" for key in claim]
+    assert all(key.endswith("/converged/gaussian") for key in after[5:13])
     others = [i for i, key in enumerate(found) if "/quick/" in key][4:]
     assert others == list(range(len(found) - len(others), len(found)))
+    assert [key for key in keys(sample=SAMPLE) if key not in found] == keys(sample=SAMPLE)[-6:]
 
 
-def test_every_network_seed_and_family_is_there_once(tmp_path):
-    found = keys(tmp_path)
+def test_every_network_seed_and_family_is_there_once():
+    found = keys()
     assert len(set(found)) == len(found)
     networks = ["lambda_0", "lambda_0.5", "lambda_2", "matched_0.5", "matched_2", "all_skip"]
     networks += ["regularised", "pooled_cnn"]
     pairs = [f"{name}/{seed}" for name in networks for seed in (0, 1)]
     pairs += [f"random/{seed}" for seed in range(8)] + ["alexnet/0"]
-    assert {key for key in found if key.count("/") == 1} == set(pairs)
-    unseen = {key for key in found if key.endswith("/converged/gaussian")}
-    assert unseen == {f"{pair}/converged/gaussian" for pair in [*pairs, "resnet18/0"]}
+    assert {key for key in found if key.endswith("/test")} == {f"{pair}/test" for pair in pairs}
+    for family in ("uniform", "gaussian"):
+        measured = {key for key in found if key.endswith(f"/converged/{family}")}
+        assert measured == {f"{pair}/converged/{family}" for pair in [*pairs, "resnet18/0"]}
     assert {key for key in found if "/quick/" in key} == {f"{pair}/quick/uniform" for pair in pairs}
+    without = {key for key in found if key.endswith("/cell")}
+    assert without == {f"{p}/cell" for p in pairs if p[:6] not in ("pooled", "alexne")}
+    assert not [key for key in keys(quick=None) if "/quick/" in key]
 
 
-def test_what_a_unit_needs_comes_before_it(tmp_path):
-    units = units_of(
-        settings_of(written(tmp_path, seeds=2, noise_weights=[0, 0.5], controls=CONTROLS))
-    )
-    order = {unit.key: i for i, unit in enumerate(units)}
-    needing = [unit for unit in units if unit.needs is not None]
-    assert needing
-    for unit in needing:
-        assert order[unit.needs] < order[unit.key]
-        assert "cell" in units[order[unit.needs]].parts
-    assert {u.needs for u in units if u.network.key == "regularised" and u.kind == "network"} == {
-        "lambda_0/0",
-        "lambda_0/1",
-    }
+def test_what_a_unit_needs_comes_before_it():
+    found = units(sample=SAMPLE)
+    order = {unit.key: i for i, unit in enumerate(found)}
+    needing = {unit.key: unit.needs for unit in found if unit.needs is not None}
+    for key, needs in needing.items():
+        assert order[needs] < order[key]
+        assert needs.endswith("/cell")
+    assert needing["regularised/1/cell"] == "lambda_0/1/cell"
+    assert needing["matched_2/0/cell"] == "lambda_2/0/cell"
+    assert needing["random/3/converged/gaussian"] == "random/3/cell"
+    assert needing["sample/1/validation"] == "sample/1/cell"
+    assert not {"lambda_0/0/cell", "alexnet/0/test", "sample/0/cell"} & needing.keys()
 
 
-def test_more_seeds_add_units_and_change_none(tmp_path):
-    settings = settings_of(written(tmp_path))
-    fewer, more = units_of(settings), units_of(replace(settings, seeds=3))
-    assert {unit.key for unit in fewer} < {unit.key for unit in more}
+def test_more_seeds_add_units_and_change_none():
+    fewer, more = keys(seeds=2), keys(seeds=3)
+    assert set(fewer) < set(more)
 
 
-def test_no_quick_measurement_where_there_is_none(tmp_path):
-    assert not [key for key in keys(tmp_path, quick=None) if "/quick/" in key]
+def test_a_list_of_cells_has_one_for_each_seed_and_one_cell_has_those_of_the_searches():
+    found = keys(controls={}, seeds=3, cells={"mine": ["a.json", "b.json"], "v2": "darts_v2"})
+    assert [key for key in found if key.startswith("cell_mine") and key.endswith("/cell")] == [
+        "cell_mine/0/cell",
+        "cell_mine/1/cell",
+    ]
+    assert len([key for key in found if key.startswith("cell_v2") and key.endswith("/test")]) == 3

@@ -1,188 +1,195 @@
-"""A study searches and trains as the scripts do, and measures as `noise_fit` does."""
+"""A study searches and trains as `search` and `train` do, and measures as `noise_fit` does."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
-import yaml
-from small_studies import SMALL, settings_of, timeless, written
+from studies import SEARCH, TRAIN, small, timeless
 
 import darts_noise as dn
-from darts_noise.cli import search, train
+from darts_noise.runs import search as searching
+from darts_noise.runs import train as training
+from darts_noise.runs.train import Trained
 from darts_noise.search import trials
-from darts_noise.study.networks import compared_networks
+from darts_noise.space.spaces import get_space
+from darts_noise.study import work
+from darts_noise.study.cells import random_cell
+from darts_noise.study.units import compared_networks
 from darts_noise.study.work import Worker
+from darts_noise.train import noise_runs
 
 SEED = 3
-
-
-@pytest.fixture
-def worker(tmp_path):
-    settings = settings_of(written(tmp_path, noise_weights=[0.5], controls={"pooled_cnn": None}))
-    return Worker(settings, tmp_path, None)
-
-
-def script_config(tmp_path, kind, **model):
-    """The same settings as a config of the script."""
-    given = SMALL[kind]
-    file = tmp_path / f"{kind}.yaml"
-    file.write_text(
-        yaml.safe_dump(
-            {
-                "data": given["data"],
-                "model": {**given["model"], **model},
-                "trainer": given["trainer"],
-            }
-        )
-    )
-    options = [f"--config={given['config']}", f"--config={file}", f"--seed={SEED}"]
-    return [*options, f"--runs={tmp_path / 'runs'}", "--name=run", "--wandb=off"]
-
-
-def test_the_cell_is_that_of_search_py(worker, tmp_path):
-    network = compared_networks(worker.settings)[0]
-    torch.manual_seed(1)  # what ran before has no say
-    found = worker.cell(network, SEED, None)
-    search.main(script_config(tmp_path, "search", noise_weight=0.5))
-    run = tmp_path / "runs" / "search" / "run"
-    assert dn.Genotype.from_dict(found["genotype"]) == dn.load_genotype(run)
-    card = json.loads((run / "card.json").read_text())
-    assert found["validation_accuracy"] == card["validation_accuracy"]
-    assert found["penalty"] == pytest.approx(card["penalty"], abs=0)
-
-
-def test_with_candidates_too_the_cell_is_that_of_search_py(tmp_path, monkeypatch):
-    monkeypatch.setattr(trials, "NOISE_EPOCHS", 2)
-    model = {"candidates": 3, "candidate_epochs": 1}
-    own = {**SMALL["search"], "model": {**SMALL["search"]["model"], **model}}
-    file = written(tmp_path, search=own, noise_weights=[0.5], controls={"pooled_cnn": None})
-    worker = Worker(settings_of(file), tmp_path, None)
-    found = worker.cell(compared_networks(worker.settings)[0], SEED, None)
-    search.main(script_config(tmp_path, "search", noise_weight=0.5, **model))
-    cell = dn.load_genotype(tmp_path / "runs" / "search" / "run")
-    assert dn.Genotype.from_dict(found["genotype"]) == cell
-    assert found["genotype"]["meta"]["candidates"] == cell.meta["candidates"] == 3
-
-
-def test_the_test_accuracy_is_that_of_train_py(worker, tmp_path):
-    cell = dn.load_genotype("gdas")
-    cell.to_json(tmp_path / "cell.json")
-    network = compared_networks(worker.settings)[0]
-    record = worker.test(network, SEED, {"genotype": cell.to_dict(), "model": {}})
-    options = script_config(tmp_path, "train", genotype=str(tmp_path / "cell.json"))
-    train.main([*options, "--noise_check=false"])
-    card = json.loads((tmp_path / "runs" / "train" / "run" / "card.json").read_text())
-    for key in ("test_accuracy", "test_loss", "parameters", "multiply_adds", "epochs"):
-        assert record[key] == card[key], key
-    assert record["train_samples"] == card["train_samples"] == 100
-
-
-def test_the_validation_of_a_proposal_tests_nothing(worker, monkeypatch):
-    monkeypatch.setattr(dn.TrainModule, "test_step", lambda *a: pytest.fail("looked at the test"))
-    network = compared_networks(worker.settings)[0]
-    cell = {"genotype": dn.load_genotype("gdas").to_dict(), "model": {}}
-    assert "test_accuracy" not in worker.validation(network, SEED, cell)
-
-
-def test_a_control_trains_with_what_is_its_own(tmp_path):
-    controls = {"alexnet": {"model": {"learning_rate": 0.0}}}
-    worker = Worker(settings_of(written(tmp_path, controls=controls)), tmp_path, None)
-    alexnet = compared_networks(worker.settings)[-1]
-    still = worker.test(alexnet, SEED, None)["test_accuracy"]
-    assert still < 0.3  # without a learning rate nothing is learnt
-    cli = worker._training(alexnet, SEED, None)
-    assert cli.model.hparams["weight_decay"] == 5e-4
-
-
-def test_what_diverges_is_null(tmp_path):
-    controls = {"alexnet": {"model": {"learning_rate": 1e30}}}
-    settings = settings_of(
-        written(tmp_path, controls=controls, train={**SMALL["train"], "trainer": {"max_epochs": 2}})
-    )
-    record = Worker(settings, tmp_path, None).test(compared_networks(settings)[-1], 0, None)
-    assert record["diverged"]
-    json.dumps(record, allow_nan=False)
-
-
-def measured(worker, network, protocol, cell=None, file="file"):
-    return timeless(worker.noise(network, SEED, cell, "gaussian", protocol, file))
-
-
-def fitted(network, worker, **how):
-    data = worker._training(compared_networks(worker.settings)[0], SEED, None).datamodule
-    data.setup()
-    how = {"family": "gaussian", "seed": SEED, **how}
-    return timeless(dn.noise_fit(network, data.train, **how).to_dict())
-
-
-SIZE = {"channels": 4, "num_cells": 3, "stem": "small"}
 CELL = dn.load_genotype("gdas")
 RECORD = {"genotype": CELL.to_dict(), "model": {}}
 
 
-def test_the_converged_fit_is_that_of_noise_fit(worker):
-    network = compared_networks(worker.settings)[0]
-    grid = dn.NoiseGrid(sgd_rates=(0.01,), adam_rates=(0.01,), seeds=1, enough=1.0)
-    how = {"protocol": "converged", "samples": 20, "epochs": 2, "grid": grid, "controls": {}}
-    assert measured(worker, network, "converged", RECORD) == fitted(
-        CELL, worker, recipe=SIZE, **how
+@pytest.fixture
+def worker(tmp_path):
+    """(a network's key, changes to the small study) → what makes its parts."""
+
+    def make(key="lambda_0.5", seed=SEED, **changes):
+        config = small(**{"noise_weights": [0.5], "controls": {}, **changes})
+        network = next(n for n in compared_networks(config) if n.key == key)
+        return Worker(config, network, seed, tmp_path)
+
+    return make
+
+
+def run_config(tmp_path):
+    return dn.RunConfig(name="run", runs=str(tmp_path / "runs"), wandb="off")
+
+
+@pytest.mark.parametrize("candidates", [{}, {"candidates": 3, "candidate_epochs": 1}])
+def test_the_cell_is_that_of_a_search(candidates, worker, tmp_path, monkeypatch):
+    monkeypatch.setattr(trials, "NOISE_EPOCHS", 2)
+    setup = replace(SEARCH, model=replace(SEARCH.model, **candidates))
+    torch.manual_seed(1)  # what ran before has no say
+    found = worker(search=setup).cell(None)
+    data = dn.ImageDataModule(replace(setup.data, seed=SEED))
+    config = replace(setup.model, noise_weight=0.5, seed=SEED)
+    expected = searching.search(data, config, trainer=setup.trainer, run=run_config(tmp_path))
+    assert dn.Genotype.from_dict(found["genotype"]) == expected.genotype
+    assert found["genotype"]["meta"].get("candidates") == candidates.get("candidates")
+    assert found["validation_accuracy"] == expected.card["validation_accuracy"]
+    assert found["penalty"] == pytest.approx(expected.card["penalty"], abs=0)
+
+
+def test_the_test_accuracy_is_that_of_a_training(worker, tmp_path):
+    found = worker().training(RECORD, Trained.test)
+    data = dn.ImageDataModule(replace(TRAIN.data, seed=SEED))
+    card = training.train(
+        CELL,
+        data,
+        replace(TRAIN.model, seed=SEED),
+        noise=dn.NoiseConfig(check=False),
+        trainer=TRAIN.trainer,
+        run=run_config(tmp_path),
+    ).card
+    for key in ("test_accuracy", "test_loss", "parameters", "multiply_adds", "epochs"):
+        assert found[key] == card[key], key
+    assert found["train_samples"] == card["train_samples"] == 100
+
+
+def test_the_validation_of_a_proposal_tests_nothing(worker, monkeypatch):
+    monkeypatch.setattr(dn.TrainModule, "test_step", lambda *a: pytest.fail("looked at the test"))
+    data = replace(TRAIN.data, validation_fraction=0.2)
+    found = worker(train=replace(TRAIN, data=data)).training(RECORD)
+    assert "test_accuracy" not in found
+    assert found["validation_accuracy"] > 0
+
+
+def test_a_control_trains_with_what_is_its_own(worker):
+    still = {"alexnet": {"model": {"learning_rate": 0.0}}}
+    alexnet = worker("alexnet", controls=still)
+    assert alexnet.training(None, Trained.test)["test_accuracy"] < 0.3
+    assert alexnet._settings(None)[1].weight_decay == 5e-4
+
+
+def test_what_diverges_is_null(worker):
+    controls = {"alexnet": {"model": {"learning_rate": 1e30}}}
+    two = replace(TRAIN, trainer=replace(TRAIN.trainer, max_epochs=2))
+    found = worker("alexnet", train=two, controls=controls).training(None, Trained.test)
+    assert found["diverged"]
+    json.dumps(found, allow_nan=False)
+
+
+def measured(worker, protocol, cell=None, file="file.json"):
+    return timeless(worker.noise(cell, "gaussian", protocol, file))
+
+
+def fitted(network, **how):
+    data = dn.ImageDataModule(replace(TRAIN.data, seed=SEED))
+    data.setup()
+    return timeless(
+        dn.noise_fit(network, data.train, family="gaussian", seed=SEED, **how).to_dict()
     )
 
 
+SIZE = {"channels": 4, "num_cells": 3, "stem": "small"}
+
+
+def test_the_converged_fit_is_that_of_noise_fit_and_goes_on(worker, monkeypatch):
+    """Where it is killed, behind the trainings that are finished; and at the cell's own width."""
+
+    class Killed(BaseException):
+        pass
+
+    real, made = noise_runs.train_from_scratch, []
+
+    def counted(*args, **settings):
+        if made == ["sgd"] and not killed:
+            killed.append(True)
+            raise Killed
+        made.append(settings["optimiser"])
+        return real(*args, **settings)
+
+    killed = []
+    monkeypatch.setattr(noise_runs, "train_from_scratch", counted)
+    with pytest.raises(Killed):
+        measured(worker(), "converged", RECORD)
+    found = measured(worker(), "converged", RECORD)
+    assert made == ["sgd", "adam"]
+    grid = dn.NoiseGrid(sgd_rates=(0.01,), adam_rates=(0.01,), seeds=1, enough=1.0)
+    how = {"protocol": "converged", "samples": 20, "epochs": 2, "grid": grid, "controls": {}}
+    assert found == fitted(CELL, recipe=SIZE, **how)
+    wide = measured(worker(), "converged", {**RECORD, "model": {"channels": 8}}, "wide.json")
+    assert wide == fitted(CELL, recipe={**SIZE, "channels": 8}, **how)
+
+
 def test_the_quick_fit_has_the_recipe_and_the_epochs_of_the_training(worker):
-    network = compared_networks(worker.settings)[0]
-    # What the config of the training says.
     recipe = {**SIZE, "auxiliary_weight": 0.0, "drop_path": 0.1, "learning_rate": 0.1}
     how = {"protocol": "quick", "epochs": 1, "trainer": {"gradient_clip_val": 5.0}}
-    found = measured(worker, network, "quick", RECORD)
-    assert found == fitted(CELL, worker, recipe=recipe, **how)
+    found = measured(worker(), "quick", RECORD)
+    assert found == fitted(CELL, recipe=recipe, **how)
     assert found["samples"] == 100
 
 
 @pytest.mark.parametrize("control", ["random", "all_skip"])
-def test_every_network_of_cells_may_have_as_many_parameters(tmp_path, control):
+def test_every_network_of_cells_may_have_as_many_parameters(control, worker):
     """And no number of channels comes nearer."""
-    file = written(tmp_path, parameters=3000, controls={control: None, "alexnet": None})
-    worker = Worker(settings_of(file), tmp_path, None)
-    network = next(n for n in compared_networks(worker.settings) if n.control == control)
-    found = worker.cell(network, SEED, None)
+    own = worker(control, parameters=3000, controls={control: None})
+    found = own.cell(None)
     form = {"num_classes": 10, "in_channels": 1, "num_cells": 3, "stem": "small"}
-    channels = found["model"]["channels"]
+    cell, channels = dn.Genotype.from_dict(found["genotype"]), found["model"]["channels"]
     counts = [
-        sum(
-            p.numel()
-            for p in dn.create_model(
-                dn.Genotype.from_dict(found["genotype"]), channels=width, **form
-            ).parameters()
-        )
+        sum(p.numel() for p in dn.create_model(cell, channels=width, **form).parameters())
         for width in (channels - 1, channels, channels + 1)
     ]
     assert abs(counts[1] - 3000) == min(abs(count - 3000) for count in counts)
-    assert worker.test(network, SEED, found)["parameters"] == counts[1]
+    assert own.training(found)["parameters"] == counts[1]
 
 
-def test_a_matched_cell_is_measured_at_its_own_width(worker):
-    network = compared_networks(worker.settings)[0]
-    wide = measured(worker, network, "converged", {**RECORD, "model": {"channels": 8}}, "wide")
-    assert wide != measured(worker, network, "converged", RECORD)
+def test_a_given_cell_is_the_one_that_is_named(worker, tmp_path):
+    cells = [random_cell(get_space("noise", 1), seed) for seed in (0, 1)]
+    files = [str(tmp_path / f"{number}.json") for number in (0, 1)]
+    for file, cell in zip(files, cells, strict=True):
+        cell.to_json(file)
+    given = {"mine": files, "same": files[0], "v2": "DARTS_V2"}
+    for key, seed, expected in (
+        ("cell_mine", 1, cells[1]),
+        ("cell_same", 2, cells[0]),
+        ("cell_v2", 0, dn.load_genotype("darts_v2")),
+    ):
+        found = worker(key, seed, cells=given, seeds=3).cell(None)["genotype"]
+        assert dn.Genotype.from_dict(found) == expected
 
 
 @pytest.mark.parametrize(
     ("control", "weight_decay"), [("alexnet", 0.02), ("pooled_cnn", 0.0), ("resnet18", 0.0)]
 )
 def test_a_control_keeps_its_weight_decay_where_it_has_one(
-    control, weight_decay, tmp_path, monkeypatch
+    control, weight_decay, worker, monkeypatch
 ):
-    own = {"model": {"weight_decay": weight_decay}} if weight_decay else {}
-    worker = Worker(settings_of(written(tmp_path, controls={control: own})), tmp_path, None)
     asked = {}
 
     def noise_fit(network, images, **how):
         asked.update(how)
         return dn.NoiseFit("converged", "uniform", 1, 1, 0.1, 20, 2, 0, "", 1.0)
 
-    monkeypatch.setattr("darts_noise.study.work.noise_fit", noise_fit)
-    measured(worker, compared_networks(worker.settings)[-1], "converged")
+    monkeypatch.setattr(work, "noise_fit", noise_fit)
+    own = {"model": {"weight_decay": weight_decay}} if weight_decay else {}
+    measured(worker(control, controls={control: own}), "converged")
     assert asked["grid"].weight_decay == weight_decay
     assert asked["grid"].enough == (0.99 if control == "resnet18" else 1.0)
     assert asked["controls"] == {}

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 import darts_noise as dn
-from darts_noise.data import load_dataset
+from darts_noise.data.datasets import load_dataset
 
 CPU = {"accelerator": "cpu"}
 ONE_RATE = dn.NoiseGrid(sgd_rates=(0.1,), adam_rates=(), seeds=1)

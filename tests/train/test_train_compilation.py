@@ -10,7 +10,7 @@ from torch import nn
 from torchvision.ops import stochastic_depth
 
 import darts_noise as dn
-import darts_noise.train.module as training
+from darts_noise.train import module as training
 from darts_noise.train.compilation import compile_forward, stochastic_depth_by_rows
 
 

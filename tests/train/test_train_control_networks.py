@@ -6,7 +6,7 @@ from noise_networks import CPU
 from torch import nn
 
 import darts_noise as dn
-from darts_noise.data import load_dataset
+from darts_noise.data.datasets import load_dataset
 from darts_noise.train.control_networks import alexnet, pooled_cnn, pooled_cnn_wide, resnet18
 
 NORMS = (nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)

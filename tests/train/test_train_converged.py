@@ -109,7 +109,7 @@ def test_samples_default_to_a_thousand_or_as_many_as_there_are():
     ("settings", "message"),
     [
         ({"controls": {"network": wide}}, "controls: .*'network'"),
-        ({"protocol": "convergd"}, "noise_protocol: .*did you mean 'converged'"),
+        ({"protocol": "convergd"}, "protocol: .*did you mean 'converged'"),
         ({"callbacks": [None]}, "callbacks: expected none with the protocol 'converged'"),
         ({"protocol": "quick"}, "grid: expected none with the protocol 'quick'"),
         ({"epochs": 0}, "epochs: expected a whole number from 1, got 0"),

@@ -118,11 +118,13 @@ def test_two_half_batches_accumulated_are_one_whole_batch(digits):
 def test_the_parameters_decide_the_channels(cell):
     """In the training and in the measurement of noise alike; the weights are that width's."""
     module = small_module(cell, parameters=20_000, channels=4)
-    channels = module.hparams["channels"]
+    channels = module.config.channels
     counts = [count_parameters(small_module(cell, channels=channels + d).net) for d in (-1, 0, 1)]
     assert min(counts, key=lambda count: abs(count - 20_000)) == count_parameters(module.net)
     assert_equal_weights(weights(module), weights(small_module(cell, channels=channels)))
-    measured = make_network(dn.load_genotype(cell), 10, 1, {**SMALL, "parameters": 20_000})
+    measured = make_network(
+        dn.load_genotype(cell), 10, 1, dn.TrainConfig(**SMALL, parameters=20_000)
+    )
     assert count_parameters(measured) == counts[1]
 
 
@@ -179,7 +181,6 @@ def test_shares_are_checked(key, value):
         "auxiliary_weight",
         "mixup",
         "cutmix",
-        "seed",
     ],
 )
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
@@ -196,10 +197,10 @@ def test_the_factor_on_the_rate_is_checked(value):
 
 
 def test_everything_beyond_the_paper_is_off_by_default(digits):
-    hparams = dn.TrainModule().hparams
+    config = dn.TrainModule().config
     for key in ("mixup", "cutmix", "ema_decay", "compile"):  # channels_last changes no figure
-        assert not hparams[key]
-    assert hparams["learning_rate_decay"] is None
+        assert not getattr(config, key)
+    assert config.learning_rate_decay is None
     module, trainer = fitted(digits(), 1)
     assert module.mixing is None
     assert module.compiled_forward is None

@@ -9,8 +9,8 @@ from PIL import Image
 from torch import nn
 
 import darts_noise as dn
-from darts_noise.data import load_dataset
-from darts_noise.noise import fingerprint
+from darts_noise.data.datasets import load_dataset
+from darts_noise.noise.families import fingerprint
 
 RECIPE = {
     "channels": 8,
@@ -98,7 +98,7 @@ def test_the_quick_measurement_goes_on_from_its_last_epoch(images, tmp_path):
     whole, kept = record(), tmp_path / "noise"
     with pytest.raises(RuntimeError, match="power cut"):
         record(path=kept, callbacks=[Fault()])
-    with pytest.raises(ValueError, match=f"path: {kept} holds the epochs of .* seed 0, expected 1"):
+    with pytest.raises(ValueError, match=f"path: {kept} holds the epochs of .*expected"):
         record(path=kept, seed=1)
     seen = []
     watch = pl.callbacks.LambdaCallback(
@@ -165,7 +165,7 @@ def test_any_family_is_measured_and_named(images, tmp_path):
         ({"seed": -1}, "seed: expected a whole number from 0, got -1"),
         ({"protocol": "converged", "grid": {"seeds": 1}}, "grid: expected NoiseGrid, got dict"),
         ({"protocol": "converged", "controls": "resnet18"}, "controls: expected Mapping, got str"),
-        ({"recipe": {"channles": 3}}, "recipe: unknown argument of TrainModule 'channles': did yo"),
+        ({"recipe": {"channles": 3}}, "recipe.channles: unknown setting 'channles': did you mean"),
         ({"trainer": {"precison": 1}}, "trainer: unknown argument of Trainer 'precison': did you"),
     ],
 )

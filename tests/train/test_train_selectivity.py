@@ -71,7 +71,7 @@ def test_a_bound_is_shown_as_one():
 
 
 def test_as_many_real_images_are_needed():
-    with pytest.raises(ValueError, match="noise_samples: expected at most the 50 real images"):
+    with pytest.raises(ValueError, match="samples: expected at most the 50 real images"):
         measure(wide, few_digits(50), protocol="selectivity", samples=51)
 
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darts_noise.nets.depthwise import depthwise_conv2d, depthwise_gradients
-from darts_noise.space.operations.pointwise import put_back, taken
+from darts_noise.space.operations.pointwise import put_back, stride_on, taken
 
 
 def is_pointwise(convolution: nn.Conv2d) -> bool:
@@ -38,7 +38,8 @@ class Form:
         groups = x.shape[1] if self.depthwise else x.shape[1] // self.channels
         if self.pointwise:
             return F.conv2d(taken(x, self.stride[0]), weight, groups=groups)
-        return F.conv2d(x, weight, None, self.stride, self.padding, self.dilation, groups)
+        stride = stride_on(x, self.stride)
+        return F.conv2d(x, weight, None, stride, self.padding, self.dilation, groups)
 
     def apply(self, x: Tensor, weight: Tensor) -> Tensor:
         """One such convolution of x (B, channels, H, W) in channels_last, without a graph."""

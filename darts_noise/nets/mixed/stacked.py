@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from darts_noise.nets.mixed.form import Form
 from darts_noise.nets.mixed.norm import EdgeNorm
-from darts_noise.space.operations.pointwise import PointwiseConv
+from darts_noise.space.operations.pointwise import PointwiseConv, SquareConv
 
 Chain = list[tuple[list[nn.Conv2d], nn.BatchNorm2d]]
 """Stages of an operation: convolutions, each stage ended by its batch norm."""
@@ -56,7 +56,7 @@ def chain(operation: nn.Module) -> Chain | None:
 
 
 def _kind(leaf: nn.Module) -> type[nn.Module]:
-    return nn.Conv2d if type(leaf) is PointwiseConv else type(leaf)
+    return nn.Conv2d if type(leaf) in (PointwiseConv, SquareConv) else type(leaf)
 
 
 M = TypeVar("M")

@@ -1,4 +1,4 @@
-"""Penalties on noise fit, one idea per file; importing this package registers them all."""
+"""Penalties on noise fit, one per file. Importing this package registers all of them."""
 
 from darts_noise.noise.penalties import gram, lookahead, shared, twin
 from darts_noise.noise.penalties.penalty import (

@@ -1,4 +1,4 @@
-"""``gram``: how far the weights would have to go to fit noise labels, beside the real ones.
+"""The penalty ``gram``: the cost of fitting noise labels, compared with the real labels.
 
 References:
     [1] Arora, Du, Hu, Li and Wang, Fine-grained analysis of optimization and generalization for
@@ -14,20 +14,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from darts_noise.errors import SettingError
 from darts_noise.noise.penalties.penalty import Penalty, Trial, register_penalty
 
 TINY = 1e-12
-"""Keeps a kernel of zeros, and labels that are all the same, from a division by 0."""
+"""Prevents a division by 0 for a kernel of zeros and for labels that are all equal."""
 
 
 def tangent_kernel(
     logits: Callable[[Sequence[Tensor], Tensor], Tensor], weights: Sequence[Tensor], images: Tensor
 ) -> Tensor:
-    """K = J Jᵀ, with a row of J for each image: the gradient of Σ_c f_c / √C by all weights.
+    """Compute K = J Jᵀ. A row of J is the gradient of Σ_c f_c / √C of one image.
 
-    The sum over the classes stands for each of them, so that an image costs one backward pass and
-    not C [2]. One image goes through the network at a time: its row is then its own, and it works
-    with every network whose outputs do not depend on the rest of the batch.
+    The gradient is with respect to all weights. The sum over the classes approximates the C single
+    classes, so an image costs one backward pass instead of C [2]. Each image passes through the
+    network alone. The function works for every network whose output for an image does not depend on
+    the rest of the batch.
 
     Args:
         logits: (weights, images (1, channels, H, W)) → (1, C).
@@ -54,18 +56,20 @@ def tangent_kernel(
 
 
 def fitting_cost(kernel: Tensor, labels: Tensor, jitter: float) -> Tensor:
-    """tr(Yᵀ(K + εI)⁻¹Y) / tr(YᵀY) with one-hot labels Y whose mean over the batch is taken away.
+    """Compute tr(Yᵀ(K + εI)⁻¹Y) / tr(YᵀY) with one-hot labels Y minus their mean over the batch.
 
-    yᵀK⁻¹y is the squared distance that the weights of the linearised network go until they fit y,
-    and bounds what they then say of new data [1]. Without its mean Y holds what a guess does not.
+    yᵀK⁻¹y is the squared distance that the weights of the linearised network move until they fit y.
+    It also bounds the generalisation error [1]. A constant guess already fits the mean, so the mean
+    is subtracted.
 
     Args:
         kernel: K, (B, B).
         labels: (B,), the numbers of the classes.
-        jitter: ε as a share of K's mean diagonal, for images that are alike in the network's eyes.
+        jitter: ε as a share of K's mean diagonal. It is needed if the network maps several images
+            to nearly the same output.
 
     Returns:
-        A scalar in float64, more than 0 unless all labels are the same.
+        A scalar in float64, more than 0 unless all labels are equal.
     """
     kernel = kernel.double()
     y = F.one_hot(labels).to(kernel)
@@ -76,7 +80,7 @@ def fitting_cost(kernel: Tensor, labels: Tensor, jitter: float) -> Tensor:
 
 
 def relative_ease(noise: Tensor, real: Tensor) -> Tensor:
-    """P = real / (real + noise) of two costs, in [0, 1]; small where noise costs more than data.
+    """Return P = real / (real + noise) of two costs, in [0, 1]. It is small if noise costs more.
 
     >>> relative_ease(torch.tensor(3.0), torch.tensor(1.0)).item()
     0.25
@@ -86,24 +90,26 @@ def relative_ease(noise: Tensor, real: Tensor) -> Tensor:
 
 @register_penalty("gram")
 class Gram(Penalty):
-    """How easily the tangent kernel of w fits the noise labels, beside the real labels.
+    """A penalty on how easily the tangent kernel of w fits noise labels, relative to real labels.
 
     P = a_real / (a_real + a_noise), where a is `fitting_cost` on the first images of the validation
-    batch and of the noise batch: 1/2 where noise is as easy as data, towards 0 where it is hard.
-    Where images of noise look alike to the network, a_noise is at its bound, 1 / ε over the
-    kernel's scale, and P and its slope are of the order of ε. A network that sees nothing at all
-    has 1/2: data is as hard for it as noise is.
+    batch and of the noise batch. P is 1/2 if noise is as easy to fit as data, and tends to 0 if
+    noise is hard to fit. If all noise images look the same to the network, a_noise is at its bound,
+    1 / ε divided by the scale of the kernel; P and its slope are then of the order of ε. A network
+    that ignores its input has P = 1/2, because data is as hard for it as noise.
 
-    With several processes each compares images of its own, and P is the mean of their ratios.
+    With several processes, each process compares its own images, and P is the mean of the ratios.
 
-    No twin is trained: the kernel says where training on the labels would lead. Batch norms
-    use their running statistics, since with those of a batch no image has a row of its own; in the
-    first steps of a search they are not there yet, so leave it some ``model.warmup_epochs``. Passes
-    are in float32, the B × B system in float64.
+    No twin is trained: the kernel predicts the result of training on the labels. Batch norms use
+    their running statistics, because with batch statistics the output for one image would depend on
+    the others. The running statistics are not meaningful in the first steps of a search, so set
+    ``model.warmup_epochs``. Passes are in float32, the B × B system is in float64.
 
     Args:
-        samples: B, images of noise and as many of the data; the cost grows with it.
-        jitter: ε, the share of the kernel's mean diagonal that is added to it.
+        samples: B, the number of noise images and the number of real images. The cost grows with B.
+            Default: 8.
+        jitter: ε, the share of the kernel's mean diagonal that is added to the diagonal. Default:
+            0.001.
     """
 
     weights = "own"
@@ -111,9 +117,9 @@ class Gram(Penalty):
 
     def __init__(self, samples: int = 8, jitter: float = 1e-3) -> None:
         if samples < 2:
-            raise ValueError(f"samples: expected at least 2, got {samples}")
+            raise SettingError("samples", f"expected at least 2, got {samples}")
         if not 0 < jitter <= 1:
-            raise ValueError(f"jitter: expected more than 0 and at most 1, got {jitter}")
+            raise SettingError("jitter", f"expected more than 0 and at most 1, got {jitter}")
         self.samples, self.jitter = samples, jitter
 
     def __call__(self, trial: Trial) -> Tensor:

@@ -1,4 +1,4 @@
-"""``lookahead``: how much of the noise one gradient step of the twin learns."""
+"""The penalty ``lookahead``: the noise loss that one gradient step of the twin removes."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darts_noise.distributed.collectives import average_over_processes
+from darts_noise.errors import SettingError
 from darts_noise.noise.penalties.penalty import Penalty, Trial, register_penalty
 
 Loss = Callable[[Sequence[Tensor]], Tensor]
@@ -16,21 +17,22 @@ Loss = Callable[[Sequence[Tensor]], Tensor]
 def removed_by_a_step(
     loss: Loss, weights: Sequence[Tensor], learning_rate: float, num_classes: int
 ) -> Tensor:
-    """P = max(0, min(L(v), log C) − L(v − η ∇L(v))) / log C, in [0, 1].
+    """Compute P = max(0, min(L(v), log C) − L(v − η ∇L(v))) / log C, in [0, 1].
 
-    What lies above log C is the price of being sure of something wrong; to lose it is not to learn
-    the noise, and does not count. Where nothing can be learnt, ∇L is 0 and P is 0 and flat; so it
-    is where a step of this size leads uphill.
+    A loss above log C comes from confident wrong predictions. Removing this part does not mean
+    learning the noise, so it does not count. If nothing can be learnt, ∇L is 0, and P is 0 and
+    flat. P is also 0 and flat if a step of this size increases the loss.
 
     Args:
-        loss: L, the mean cross-entropy in nats of this process's samples, at given weights; twice
-            differentiable.
+        loss: weights → L, the mean cross-entropy of this process's samples, in nats. It must be
+            twice differentiable.
         weights: v.
         learning_rate: η.
-        num_classes: C, at least 2, of the noise.
+        num_classes: C, the number of classes of the noise, at least 2.
 
     Returns:
-        A scalar, differentiable by what `loss` depends on, through the step too.
+        A scalar. It is differentiable with respect to everything that `loss` depends on, and also
+        through the step.
     """
     weights = [w if w.requires_grad else w.detach().requires_grad_() for w in weights]
     before = loss(weights)
@@ -51,21 +53,22 @@ def removed_by_a_step(
 
 @register_penalty("lookahead")
 class Lookahead(Penalty):
-    """The noise loss that one plain gradient step of the twin removes from a batch, over log C.
+    """A penalty: the noise loss that one plain gradient step of the twin removes, divided by log C.
 
-    The step is the twin's and not that of a copy of w. On noise, w is sure of something wrong, and
-    a step from there unlearns that first, which says nothing of the noise; whereas the steps of v
-    add up to exactly what the twin has learnt. The price: a twin that has learnt the whole set has
-    nothing left to remove, just as one that can learn nothing. ``model.twin_restart`` puts the
-    question anew.
+    The step starts from the weights of the twin, not from a copy of w. On noise, w makes confident
+    wrong predictions. A step from w first unlearns these predictions, which measures nothing about
+    the noise. The steps of v add up exactly to what the twin has learnt.
+
+    The limit: a twin that has memorised the whole set has no loss to remove, like a twin that can
+    learn nothing. ``model.twin_restart`` restarts the twin.
 
     Args:
-        learning_rate: η of the step, without momentum, weight decay or clipping.
+        learning_rate: η of the step, without momentum, weight decay or clipping. Default: 0.1.
     """
 
     def __init__(self, learning_rate: float = 0.1) -> None:
         if not learning_rate > 0:
-            raise ValueError(f"learning_rate: expected more than 0, got {learning_rate}")
+            raise SettingError("learning_rate", f"expected more than 0, got {learning_rate}")
         self.learning_rate = learning_rate
 
     def __call__(self, trial: Trial) -> Tensor:

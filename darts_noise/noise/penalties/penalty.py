@@ -1,19 +1,21 @@
-"""What a penalty on noise fit is, and the registry of their names.
+"""The interface of penalties on noise fit, and their registry.
 
-A penalty P(α) says how well an architecture can be trained to fit noise. It is bounded, and flat
-where the noise cannot be learnt at all: a negated cross-entropy is neither, and diverges. A new one
-is one file beside this one with a class under ``@register_penalty``, imported in this package's
-``__init__``. Its constructor's keyword arguments are its settings in a config:
+A penalty P(α) measures how well an architecture can be trained to fit noise. It must be bounded,
+and flat if the noise cannot be learnt. A negated cross-entropy is neither, and diverges.
+
+To add a penalty, write a class under ``@register_penalty`` in a new file of this folder, and import
+the file in ``__init__``. The keyword arguments of its constructor are its settings in a config:
 
     model:
       penalty:
         lookahead: {learning_rate: 0.1}
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,19 +23,20 @@ from torch import Tensor
 from darts_noise.configured import configured
 from darts_noise.data.batches import Batch
 from darts_noise.distributed.collectives import average_over_processes
+from darts_noise.errors import SettingError
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A supernet that faces noise, at one α.
+    """The inputs of a penalty: a supernet at one α, with a batch of noise and a batch of data.
 
     Attributes:
-        logits: (weights, images (B, C, H, W)) → (B, classes), in float32 or float64; α enters it by
-            closure, and it may be differentiated twice by α and by the weights.
-        weights: those that face the noise: v or w, see `Penalty.weights`.
+        logits: (weights, images (B, C, H, W)) → (B, classes), in float32 or float64. It uses the
+            current α. It is twice differentiable with respect to α and to the weights.
+        weights: the weights that see the noise: v or w, see `Penalty.weights`.
         noise: a batch of the fixed noise set.
         real: a batch of the validation images, on which α learns.
-        num_classes: among how many classes a guess on noise is: log of it is the loss of a guess.
+        num_classes: number of classes of the noise. Its log is the loss of a guess, in nats.
     """
 
     logits: Callable[[Sequence[Tensor], Tensor], Tensor]
@@ -43,42 +46,93 @@ class Trial:
     num_classes: int
 
 
-class Penalty(ABC):
-    """P(α), to be made small.
+OfLoss = Callable[[Tensor, int], Tensor]
+"""A penalty as a function of the noise loss and the number of classes."""
 
-    With several processes each is given its part of the batches, and the mean of what they return
-    counts. A penalty that is not linear in a mean over the batch averages that mean itself, by
-    `darts_noise.distributed.collectives.average_over_processes`.
+G = TypeVar("G", covariant=True)
+
+
+class Facing(Protocol[G]):
+    """The weights that see the noise at one α, with two ways to differentiate a penalty."""
+
+    @property
+    def is_first_order(self) -> bool:
+        """Whether the gradient is of first order: it treats the weights as constants."""
+
+    def differentiate(self, penalty: "Penalty") -> G:
+        """Return the gradient of any penalty by the search's hypergradient. Change no state."""
+
+    def in_one_pass(self, of_loss: OfLoss) -> G:
+        """Compute the first-order gradient of a function of the twin's loss, and the twin's own.
+
+        The pass is a training step of the twin: it updates the statistics of its batch norms.
+        """
+
+
+def noise_fit_penalty(noise_loss: Tensor, num_classes: int) -> Tensor:
+    """Compute P = max(0, 1 − L_noise / log C), in [0, 1].
+
+    P is 0 if the twin is no better than a guess, and 1 if it fits the noise perfectly.
+
+    Args:
+        noise_loss: scalar cross-entropy of the twin on noise, in nats.
+        num_classes: C, the number of classes of the noise set, at least 2. It may be smaller than
+            the number of classes of the network. log C is the loss of a guess.
+
+    >>> import torch
+    >>> noise_fit_penalty(torch.tensor(0.0), 10)
+    tensor(1.)
+    >>> noise_fit_penalty(torch.tensor(5.0), 10)
+    tensor(0.)
+    """
+    return (1 - noise_loss / math.log(num_classes)).clamp(min=0)
+
+
+class Penalty(ABC):
+    """A penalty P(α), which the search minimises.
+
+    With several processes, each process gets its part of the batches, and the search uses the mean
+    of the results. A penalty that is not linear in the mean over the batch must average this mean
+    over the processes itself, by `darts_noise.distributed.collectives.average_over_processes`.
 
     Attributes:
-        weights: ``twin``: v, which learns nothing but the noise. ``own``: w as it stands; no twin
-            is trained, and no other hypergradient than the first order is accepted.
-        norms: batch norms use the statistics of the ``batch``, or the ``running`` ones, with which
-            the output for an image does not depend on the others.
+        weights: ``twin``: v, which learns only the noise. ``own``: w; no twin is trained, and only
+            the first-order hypergradient is accepted.
+        norms: ``batch``: batch norms use batch statistics. ``running``: they use running
+            statistics, so that the output for an image does not depend on the other images.
+        mixed_batches: whether w is also trained on noise, to minimise `of_fit`.
     """
 
     weights: ClassVar[Literal["twin", "own"]] = "twin"
     norms: ClassVar[Literal["batch", "running"]] = "batch"
-
-    @abstractmethod
-    def __call__(self, trial: Trial) -> Tensor:
-        """The penalty: a scalar that can be differentiated by α and by the trial's weights."""
-
-
-class LossPenalty(Penalty):
-    """A penalty that depends on the noise loss alone.
-
-    One pass of the twin then gives α and v their gradients, to first order.
-
-    Attributes:
-        mixed_batches: whether w itself is trained on noise as well, towards a small penalty.
-    """
-
     mixed_batches: ClassVar[bool] = False
 
     @abstractmethod
+    def __call__(self, trial: Trial) -> Tensor:
+        """Return a scalar, differentiable with respect to α and to the trial's weights."""
+
+    def gradient(self, facing: Facing[G]) -> G:
+        """Return the gradient of the penalty with respect to α."""
+        return facing.differentiate(self)
+
+    def of_fit(self, noise_loss: Tensor, num_classes: int) -> Tensor:
+        """Return the penalty for weights that were trained on the noise to this loss, in nats.
+
+        The search ranks candidates by it. The default is `noise_fit_penalty`; a penalty that is a
+        function of the noise loss returns its own value.
+        """
+        return noise_fit_penalty(noise_loss, num_classes)
+
+
+class LossPenalty(Penalty):
+    """A penalty that depends only on the noise loss.
+
+    One pass of the twin then gives the first-order gradients with respect to α and to v.
+    """
+
+    @abstractmethod
     def of_loss(self, noise_loss: Tensor, num_classes: int) -> Tensor:
-        """The penalty at a noise loss: the scalar mean cross-entropy, in nats."""
+        """Return the penalty for a noise loss, the scalar mean cross-entropy in nats."""
 
     def __call__(self, trial: Trial) -> Tensor:
         images, labels = trial.noise
@@ -87,13 +141,21 @@ class LossPenalty(Penalty):
         )
         return self.of_loss(loss, trial.num_classes)
 
+    def gradient(self, facing: Facing[G]) -> G:
+        if facing.is_first_order and self.weights == "twin":
+            return facing.in_one_pass(self.of_loss)
+        return super().gradient(facing)
+
+    def of_fit(self, noise_loss: Tensor, num_classes: int) -> Tensor:
+        return self.of_loss(noise_loss, num_classes)
+
 
 P = TypeVar("P", bound=type[Penalty])
 _PENALTIES: dict[str, type[Penalty]] = {}
 
 
 def register_penalty(name: str) -> Callable[[P], P]:
-    """Makes a penalty known by a name; ``ValueError`` if the name is taken."""
+    """Register a penalty under a name. Raise ``ValueError`` if the name is registered already."""
     if name in _PENALTIES:
         raise ValueError(f"penalty {name!r} is registered already")
 
@@ -105,37 +167,38 @@ def register_penalty(name: str) -> Callable[[P], P]:
 
 
 def list_penalties() -> list[str]:
-    """The names of all penalties, sorted."""
+    """Return the names of all penalties, sorted."""
     return sorted(_PENALTIES)
 
 
 def penalty_name(setting: str | Mapping[str, Any]) -> str:
-    """The name in a config's ``model.penalty``.
+    """Return the name in a config's ``model.penalty``.
 
     Raises:
-        ValueError: neither a name nor a mapping of one name to its settings.
+        ValueError: the setting is neither a name nor a mapping of one name to its settings.
     """
     if isinstance(setting, str):
         return setting
     if not isinstance(setting, Mapping) or len(setting) != 1:
-        raise ValueError(
-            "model.penalty: expected the name of a penalty, or one with its settings as in "
-            f"{{twin: {{form: log}}}}, got {setting!r}"
+        raise SettingError(
+            "penalty",
+            "expected the name of a penalty, or one with its settings as in "
+            f"{{twin: {{form: log}}}}, got {setting!r}",
         )
     return str(next(iter(setting)))
 
 
 def make_penalty(setting: str | Mapping[str, Any]) -> Penalty:
-    """The penalty that a config's ``model.penalty`` stands for: ``twin``, ``{twin: {form: log}}``.
+    """Make the penalty of a config's ``model.penalty``: ``twin`` or ``{twin: {form: log}}``.
 
     Raises:
-        ValueError: no such penalty or setting, or a value that it does not accept; one line that
-            names the key.
+        ValueError: a penalty or setting is unknown, or a value is invalid. The message is one line
+            and names the key.
     """
     name = penalty_name(setting)
     given = None if isinstance(setting, str) else setting[name]
     if not isinstance(given, Mapping | None):
-        raise ValueError(
-            f"model.penalty.{name}: expected settings, as in {{form: log}}, got {given!r}"
+        raise SettingError(
+            f"penalty.{name}", f"expected settings, as in {{form: log}}, got {given!r}"
         )
-    return configured("penalty", "model.penalty", _PENALTIES, name, given)
+    return configured("penalty", "penalty", _PENALTIES, name, given)

@@ -1,18 +1,17 @@
-"""``shared``: an ablation, and no way to search: the weights that learn the data face the noise."""
+"""The penalty ``shared``, an ablation only: the weights that learn the data also see the noise."""
 
 from torch import Tensor
 
-from darts_noise.noise.penalties.penalty import LossPenalty, register_penalty
-from darts_noise.noise.penalties.twin import noise_fit_penalty
+from darts_noise.noise.penalties.penalty import LossPenalty, noise_fit_penalty, register_penalty
 
 
 @register_penalty("shared")
 class Shared(LossPenalty):
-    """The gap to a guess on noise of w itself, which takes its steps on mixed batches.
+    """A penalty on the noise fit of w, which is trained on batches of data and noise.
 
-    Ill-posed, and here to show that: w minimises L_train + λ · P as α does. It answers noise with a
-    guess whatever the architecture *could* fit, so that P is 0 and flat, and α is told nothing.
-    That is why the search's own penalty looks at a twin, which tries to fit the noise.
+    It exists to show that this approach is ill-posed. Both w and α minimise L_train + λ · P. So w
+    learns to guess on noise, whatever the architecture *could* fit. P is then 0 and flat, and α
+    gets no gradient. Therefore the default penalty uses a twin, which tries to fit the noise.
     """
 
     weights = "own"

@@ -1,4 +1,4 @@
-"""Variants of the search, one idea per file; importing this package registers them all."""
+"""Variants of the search, one idea per file. Importing this package registers all variants."""
 
 from darts_noise.search.variants import gdas, p_darts, pc_darts, smooth_darts, stopping
 from darts_noise.search.variants.variant import (

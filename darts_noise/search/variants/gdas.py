@@ -1,4 +1,4 @@
-"""GDAS: one operation per edge and step, sampled (Dong & Yang 2019, arXiv:1910.04465)."""
+"""GDAS: each step samples one operation per edge (Dong & Yang 2019, arXiv:1910.04465)."""
 
 from functools import partial
 
@@ -10,10 +10,10 @@ from darts_noise.search.variants.variant import Variant, register_variant
 
 @register_variant("gdas")
 class Gdas(Variant):
-    """Straight-through Gumbel-softmax: one-hot weights forward, those of the softmax backward.
+    """Straight-through Gumbel-softmax: one-hot weights forward, softmax weights backward.
 
     Args:
-        temperature: τ in the first epoch; falls linearly.
+        temperature: τ in the first epoch. τ falls linearly over the epochs.
         final_temperature: τ in the last epoch.
     """
 

@@ -11,11 +11,11 @@ from darts_noise.search.variants.variant import Variant, register_variant
 
 @register_variant("p_darts")
 class SkipDropout(Variant):
-    """Drops values of skip connections, which otherwise win early because they need no training.
+    """Dropout on skip connections, which otherwise win early because they need no training.
 
     Args:
-        rate: probability in the first epoch.
-        decay: the probability falls as exp(−decay · epoch).
+        rate: dropout probability in the first epoch.
+        decay: decay of the probability: it is rate · exp(−decay · epoch).
     """
 
     implementation = "textbook"

@@ -1,9 +1,10 @@
-"""PC-DARTS: operations on part of the channels, weights on edges (Xu 2020, arXiv:1907.05737)."""
+"""PC-DARTS: operations on part of the channels, and edge weights (Xu 2020, arXiv:1907.05737)."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from darts_noise.errors import SettingError
 from darts_noise.nets.macro import mix_norms
 from darts_noise.nets.mixed.textbook import MixedCell, MixedOperation
 from darts_noise.nets.supernet import SuperNet
@@ -12,12 +13,12 @@ from darts_noise.search.variants.variant import Variant, register_variant
 
 
 class PartialMixedOperation(nn.Module):
-    """A mixed operation on the first 1/``parts`` of the channels; the others pass by.
+    """A mixed operation on the first 1/``parts`` of the channels; the other channels bypass it.
 
-    x (B, C, H, W) and weights (operations,) → (B, C, H', W'), channels shuffled afterwards so that
-    the next edge works on others. Where the stride is 2, a 2×2 max-pool takes the bypass along. An
-    edge's own weight (the sum of its operations' weights, 1 without edge normalisation) scales both
-    parts, as in the paper.
+    Shapes: x (B, C, H, W) and weights (operations,) → (B, C, H', W'). The output channels are
+    shuffled, so that the next edge works on other channels. With stride 2 the bypass is a 2×2
+    max-pool. The weight of the edge (the sum of its operations' weights; 1 without edge
+    normalisation) scales both parts, as in the paper.
     """
 
     def __init__(self, whole: MixedOperation, parts: int) -> None:
@@ -39,15 +40,16 @@ class PcDarts(Variant):
     """Partial channels and edge normalisation.
 
     Args:
-        parts: K; an operation works on 1/K of the channels.
-        edge_normalisation: learn a weight for each edge too, a softmax over a node's edges.
+        parts: K: an operation works on 1/K of the channels.
+        edge_normalisation: also learn a weight for each edge, with a softmax over the edges of a
+            node.
     """
 
     implementation = "textbook"
 
     def __init__(self, parts: int = 4, edge_normalisation: bool = True) -> None:
         if parts < 2:
-            raise ValueError(f"parts: expected at least 2, got {parts}")
+            raise SettingError("parts", f"expected at least 2, got {parts}")
         self.parts = parts
         self.edge_normalisation = edge_normalisation
 
@@ -57,9 +59,9 @@ class PcDarts(Variant):
             for index, mixed in enumerate(cell.mixed):
                 assert isinstance(mixed, MixedOperation)
                 if mixed.channels % self.parts:
-                    raise ValueError(
-                        f"model.channels: variant pc_darts needs a multiple of {self.parts}, "
-                        f"got {mixed.channels}"
+                    raise SettingError(
+                        "channels",
+                        f"variant pc_darts needs a multiple of {self.parts}, got {mixed.channels}",
                     )
                 cell.mixed[index] = PartialMixedOperation(mixed, self.parts)
 

@@ -1,20 +1,21 @@
-"""SmoothDARTS: w learns at perturbed architecture weights (Chen & Hsieh 2020, arXiv:2002.05283)."""
+"""SmoothDARTS: w trains at a perturbed relaxed α (Chen & Hsieh 2020, arXiv:2002.05283)."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from darts_noise.errors import SettingError
 from darts_noise.search.gradients import gradients
 from darts_noise.search.variants.variant import Variant, Weights, register_variant
 
 
 class Perturbed(Variant):
-    """The radius ε grows linearly over the search, from a tenth of its final value."""
+    """A perturbation whose radius ε grows linearly over the search from 0.1 of its final value."""
 
     def __init__(self, radius: float = 0.3) -> None:
         if not 0 < radius <= 1:
-            raise ValueError(f"radius: expected more than 0 and at most 1, got {radius}")
+            raise SettingError("radius", f"expected more than 0 and at most 1, got {radius}")
         self.final_radius = radius
         self.radius = radius / 10
 
@@ -31,10 +32,10 @@ class Perturbed(Variant):
 
 @register_variant("smooth_darts_random")
 class SmoothRandom(Perturbed):
-    """SDARTS-RS: uniform noise within ±ε on every weight.
+    """SDARTS-RS: uniform noise between −ε and ε on every relaxed weight.
 
     Args:
-        radius: ε at the end.
+        radius: ε at the end of the search.
     """
 
     def perturb(self, weights: Weights, loss: Callable[[Weights], Tensor]) -> Weights:
@@ -43,17 +44,17 @@ class SmoothRandom(Perturbed):
 
 @register_variant("smooth_darts_adversarial")
 class SmoothAdversarial(Perturbed):
-    """SDARTS-ADV: the weights within ±ε at which w's loss is largest, by projected ascent.
+    """SDARTS-ADV: projected gradient ascent to the relaxed weights within ±ε with the largest loss.
 
     Args:
-        radius: ε at the end.
-        steps: of ascent, each a gradient of w's loss.
+        radius: ε at the end of the search.
+        steps: number of ascent steps. Each step computes one gradient of w's loss.
     """
 
     def __init__(self, radius: float = 0.3, steps: int = 7) -> None:
         super().__init__(radius)
         if steps < 1:
-            raise ValueError(f"steps: expected at least 1, got {steps}")
+            raise SettingError("steps", f"expected at least 1, got {steps}")
         self.steps = steps
 
     def perturb(self, weights: Weights, loss: Callable[[Weights], Tensor]) -> Weights:

@@ -1,25 +1,26 @@
-"""When to stop: DARTS+ counts skip connections, RobustDARTS watches the curvature in α."""
+"""Early stopping: DARTS+ counts skip connections, RobustDARTS measures the curvature of L_val."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
 
+from darts_noise.errors import SettingError
 from darts_noise.search.architecture import Architecture
 from darts_noise.search.variants.variant import Variant, register_variant
 
 
 @register_variant("darts_plus")
 class DartsPlus(Variant):
-    """Stops when the normal cell has too many skip connections (Liang et al., arXiv:1909.06035).
+    """A stop when the normal cell has many skip connections (Liang et al., arXiv:1909.06035).
 
     Args:
-        skips: stop at this many in the discrete normal cell.
+        skips: number of skip connections in the discrete normal cell that stops the search.
     """
 
     def __init__(self, skips: int = 2) -> None:
         if skips < 1:
-            raise ValueError(f"skips: expected at least 1, got {skips}")
+            raise SettingError("skips", f"expected at least 1, got {skips}")
         self.skips = skips
 
     def stop(self, arch: Architecture, curvature: Callable[[], float]) -> str | None:
@@ -31,13 +32,14 @@ class DartsPlus(Variant):
 
 @register_variant("robust_darts")
 class RobustDarts(Variant):
-    """Stops when the dominant eigenvalue of ∇²_α L_val grows fast, and goes back to the α before.
+    """A stop when the dominant eigenvalue of ∇²_α L_val grows fast; it also sets α back.
 
     Source: Zela et al. 2020, arXiv:1909.09656, section 4.3.
 
     Args:
-        window: epochs over which the eigenvalue is averaged, and that α goes back.
-        ratio: stop when the average of ``window`` epochs ago is less than this share of now's.
+        window: epochs over which the eigenvalue is averaged. α is set back by as many epochs.
+        ratio: stop when the average ``window`` epochs ago is less than this share of the current
+            average.
     """
 
     def __init__(self, window: int = 5, ratio: float = 0.75) -> None:

@@ -1,11 +1,15 @@
-"""What a search variant may change, and the registry of their names.
+"""The interface of search variants, and their registry.
 
-A new variant is one file beside this one with a class under ``@register_variant``, imported in this
-package's ``__init__``. Its constructor's keyword arguments are its settings in a config:
+To add a variant, write a class with ``@register_variant`` in a new file of this folder, and import
+the file in ``__init__.py``. The constructor's keyword arguments are the settings in a config:
 
     model:
       variants:
         gdas: {temperature: 10.0}
+
+A variant may draw from torch's global generators. The search seeds them for each use at each step
+(`darts_noise.data.seeds.drawing`). So the random numbers are the same in every process and after a
+resume.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,43 +25,46 @@ Weights = dict[str, Tensor]
 
 
 class Variant:
-    """A departure from plain DARTS. Every method here changes nothing; override what differs.
+    """A change to plain DARTS. The methods of this class change nothing; override some of them.
 
     Attributes:
-        implementation: the supernet's; ``textbook`` for a variant that replaces single candidates,
-            since ``shared`` has none.
+        implementation: implementation of the supernet that the variant needs. A variant that
+            replaces single operations needs ``textbook``: in ``shared`` there are no such modules.
     """
 
     implementation = "shared"
 
     def change_supernet(self, net: SuperNet) -> None:
-        """Changes a supernet that has just been made, the twin's as well."""
+        """Change a new supernet. The search calls it for the supernet of w and for the twin."""
 
     def change_architecture(self, arch: Architecture) -> None:
-        """Changes α's relaxation or adds parameters to it, once."""
+        """Change the relaxation of α, or add parameters to α. The search calls it once."""
 
     def start_epoch(self, epoch: int, epochs: int) -> None:
-        """Called before epoch ``epoch`` (from 0) of ``epochs``: schedules."""
+        """Update schedules before epoch ``epoch``, counted from 0, of ``epochs`` epochs."""
 
     def perturb(self, weights: Weights, loss: Callable[[Weights], Tensor]) -> Weights:
-        """The relaxed weights with which w takes its step; ``loss`` is w's loss at such weights."""
+        """Return the relaxed weights for the step of w.
+
+        ``loss`` computes the loss of w at given relaxed weights.
+        """
         return weights
 
     def stop(self, arch: Architecture, curvature: Callable[[], float]) -> str | None:
-        """After an epoch: why the search should end now, or None.
+        """Return the reason to stop the search after this epoch, or None.
 
         Args:
-            arch: α; may be set back to an earlier one.
-            curvature: computes the dominant eigenvalue of the validation loss's Hessian in α.
+            arch: α. The method may set it back to earlier values.
+            curvature: computes the dominant eigenvalue of the Hessian of L_val with respect to α.
         """
         return None
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run needs, as plain values and tensors."""
+        """Return the state that a resumed run needs, as plain values and tensors."""
         return {}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Takes back what `state` gave."""
+        """Restore the state that `state` returned."""
 
 
 V = TypeVar("V", bound=type[Variant])
@@ -65,7 +72,11 @@ _VARIANTS: dict[str, type[Variant]] = {}
 
 
 def register_variant(name: str) -> Callable[[V], V]:
-    """Makes a variant known by a name; ``ValueError`` if the name is taken."""
+    """Return a decorator that registers a variant class by name.
+
+    Raises:
+        ValueError: the name is taken.
+    """
     if name in _VARIANTS:
         raise ValueError(f"search variant {name!r} is registered already")
 
@@ -77,17 +88,17 @@ def register_variant(name: str) -> Callable[[V], V]:
 
 
 def list_variants() -> list[str]:
-    """The names of all search variants, sorted."""
+    """Return the names of all search variants, sorted."""
     return sorted(_VARIANTS)
 
 
 def make_variants(settings: Mapping[str, Mapping[str, Setting] | None]) -> dict[str, Variant]:
-    """Variants by name from a config's settings, in their order.
+    """Return the variants of a config by name, in the order of the config.
 
     Raises:
-        ValueError: no such variant or setting, or a value that it does not accept.
+        ValueError: no such variant or setting, or a value that the variant does not accept.
     """
     return {
-        name: configured("search variant", "model.variants", _VARIANTS, name, given)
+        name: configured("search variant", "variants", _VARIANTS, name, given)
         for name, given in settings.items()
     }

@@ -1,4 +1,4 @@
-"""Candidate operations, one family per file; importing this package registers them all."""
+"""Candidate operations, one family per file. Importing this package registers all of them."""
 
 from darts_noise.space.operations import convolution, identity, pooling
 from darts_noise.space.operations.registry import (

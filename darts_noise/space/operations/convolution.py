@@ -1,27 +1,27 @@
 """Convolutional candidates: depthwise, separable, dilated, factorised and plain.
 
 All are ReLU → convolution → batch norm, the pre-activation order of the NASNet family
-(Zoph et al. 2018, arXiv:1707.07012; DARTS, arXiv:1806.09055). A new kernel size is one line at the
-end of this file.
+(Zoph et al. 2018, arXiv:1707.07012; DARTS, arXiv:1806.09055). To add a kernel size, register a
+builder at the end of this file.
 """
 
 from torch import nn
 
-from darts_noise.space.operations.pointwise import PointwiseConv
+from darts_noise.space.operations.pointwise import PointwiseConv, SquareConv
 from darts_noise.space.operations.registry import register_operation
 
 
 class ReluConvBn(nn.Sequential):
     """ReLU → convolution → batch norm: (B, C_in, H, W) → (B, C_out, ⌈H/stride⌉, ⌈W/stride⌉).
 
-    Also the cell's preprocessing, where ``c_in`` and ``c_out`` differ.
+    It is also the preprocessing of a cell. There, ``c_in`` and ``c_out`` differ.
     """
 
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, affine: bool) -> None:
         convolution = (
             PointwiseConv(c_in, c_out, stride)
             if kernel == 1
-            else nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False)
+            else SquareConv(c_in, c_out, kernel, stride, kernel // 2, bias=False)
         )
         super().__init__(nn.ReLU(), convolution, nn.BatchNorm2d(c_out, affine=affine))
 
@@ -53,7 +53,7 @@ class DilConv(nn.Sequential):
 
 
 class SepConv(nn.Sequential):
-    """Depthwise-separable convolution applied twice; the first one carries the stride."""
+    """Two depthwise-separable convolutions; the first has the stride."""
 
     def __init__(self, channels: int, kernel: int, stride: int, affine: bool) -> None:
         super().__init__(
@@ -125,7 +125,7 @@ def conv_3x3(channels: int, stride: int, affine: bool) -> nn.Module:
 
 @register_operation("convolution")
 def dw_conv_3x3(channels: int, stride: int, affine: bool) -> nn.Module:
-    """Of MobileNet (Howard et al. 2017, arXiv:1704.04861), without its 1×1 convolution."""
+    """MobileNet (Howard et al. 2017, arXiv:1704.04861), without its 1×1 convolution."""
     return DepthwiseConv(channels, 3, stride, affine)
 
 

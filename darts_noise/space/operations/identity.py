@@ -1,4 +1,4 @@
-"""Candidates that pass a state on, or nothing at all."""
+"""Candidates without a k×k filter: identity, factorised reduction and zero."""
 
 import torch
 from torch import Tensor, nn
@@ -8,26 +8,26 @@ from darts_noise.space.operations.registry import register_operation
 
 
 class Zero(nn.Module):
-    """No connection: zeros in the shape that any operation of this stride would give."""
+    """No connection: zeros with the output shape of an operation with this stride."""
 
     def __init__(self, stride: int) -> None:
         super().__init__()
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        # Not x * 0, which would pass NaN and Inf on.
+        # x * 0 would keep NaN and Inf.
         return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
 
 
 class FactorizedReduce(nn.Module):
-    """Halves height and width by two 1×1 convolutions of stride 2, one shifted by a pixel.
+    """Two 1×1 convolutions of stride 2, one shifted by a pixel, that halve height and width.
 
-    (B, C_in, H, W) → (B, C_out, ⌈H/2⌉, ⌈W/2⌉); each convolution gives half of the channels (the
-    first the smaller half when C_out is odd). An odd side is padded by zeros at its end, so that
-    the shifted grid has as many points. Source: DARTS.
+    (B, C_in, H, W) → (B, C_out, ⌈H/2⌉, ⌈W/2⌉). Each convolution gives half of the channels; for an
+    odd C_out, the first convolution gives the smaller half. An odd side is padded with zeros at its
+    end, so that both grids have the same number of points. Source: DARTS.
 
     Raises:
-        ValueError: fewer than two output channels, which cannot be halved.
+        ValueError: there are fewer than two output channels.
     """
 
     def __init__(self, c_in: int, c_out: int, affine: bool) -> None:
@@ -49,11 +49,11 @@ class FactorizedReduce(nn.Module):
 
 @register_operation("none")
 def none(channels: int, stride: int, affine: bool) -> nn.Module:
-    """DARTS; never chosen in a genotype that the search writes."""
+    """DARTS. The search never writes it into a genotype."""
     return Zero(stride)
 
 
 @register_operation("skip")
 def skip_connect(channels: int, stride: int, affine: bool) -> nn.Module:
-    """DARTS: the identity, or a factorised reduction where the stride is 2."""
+    """DARTS: the identity for stride 1, a factorised reduction for stride 2."""
     return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine)

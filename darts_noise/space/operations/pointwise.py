@@ -1,7 +1,11 @@
-"""1×1 convolutions that leave pixels out: the pixels are taken first and convolved then.
+"""Strided convolutions that avoid two bugs of oneDNN on CPUs with AVX2 but without AVX-512.
 
-oneDNN's own way (PyTorch 2.15, CPUs with AVX2 but without AVX-512) writes past the end of its
-memory in the backward pass, where images in channels_last have fewer than 8 channels.
+- 1×1 convolutions with a stride above 1 (PyTorch 2.15): the backward pass writes past the end of
+  its memory if the images are in channels_last and have fewer than 8 channels. This module selects
+  the pixels first and then convolves them with stride 1.
+- Square convolutions of maps of 1×1 pixel in bf16 (PyTorch 2.11 to 2.14): with stride 2, the
+  gradient with respect to the weights is uninitialised memory. A stride has no effect on one pixel,
+  so this module uses stride 1.
 """
 
 import torch
@@ -18,13 +22,26 @@ class PointwiseConv(nn.Conv2d):
         return nn.functional.conv2d(taken(x, self.stride[0]), self.weight)
 
 
+class SquareConv(nn.Conv2d):
+    """An `nn.Conv2d` with a k×k kernel and a padding of k // 2."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        stride = stride_on(x, self.stride)
+        return nn.functional.conv2d(x, self.weight, self.bias, stride, self.padding)
+
+
+def stride_on(x: Tensor, stride: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the stride of a padded convolution of x (B, C, H, W): 1 on a map of one pixel."""
+    return (1, 1) if x.shape[-2:] == (1, 1) else stride
+
+
 def taken(x: Tensor, stride: int) -> Tensor:
-    """Every pixel of (B, C, H, W) that a 1×1 convolution with this stride sees."""
+    """Return the pixels of (B, C, H, W) that a 1×1 convolution with this stride uses."""
     return x[:, :, ::stride, ::stride] if stride > 1 else x
 
 
 def put_back(pixels: Tensor, shape: torch.Size, stride: int) -> Tensor:
-    """The adjoint of `taken` for images of this shape: zeros in between, in channels_last."""
+    """Apply the adjoint of `taken` for this shape: fill with zeros; the result is channels_last."""
     B, C, H, W = shape
     out = pixels.new_zeros(B, H, W, C).permute(0, 3, 1, 2)
     out[:, :, ::stride, ::stride] = pixels

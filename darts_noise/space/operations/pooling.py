@@ -1,6 +1,6 @@
-"""Pooling and low-pass candidates: nothing in them is learnt.
+"""Pooling and low-pass candidates, which have no parameters.
 
-They halve or smooth, so they carry an image's low frequencies and lose what noise is made of.
+They keep the low frequencies of an image and remove the high frequencies, which dominate noise.
 """
 
 import math
@@ -20,24 +20,24 @@ def max_pool_3x3(channels: int, stride: int, affine: bool) -> nn.Module:
 
 @register_operation("pooling", normalise_in_search=True)
 def avg_pool_3x3(channels: int, stride: int, affine: bool) -> nn.Module:
-    """DARTS and NAS-Bench-201: the border's padding is not counted."""
+    """DARTS and NAS-Bench-201: the average does not count the padding."""
     return nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
 
 
 def mirrored(x: Tensor, margin: int) -> Tensor:
-    """(B, C, H, W) → (B, C, H + 2m, W + 2m), by a margin of m pixels on each side.
+    """Pad (B, C, H, W) by a mirrored margin of m pixels on each side: (B, C, H + 2m, W + 2m).
 
-    A side of no more than m pixels has too little to mirror: its border is repeated.
+    If H or W is at most m pixels, the border is repeated instead.
     """
     mode = "reflect" if min(x.shape[-2:]) > margin else "replicate"
     return F.pad(x, (margin,) * 4, mode=mode)
 
 
-torch.fx.wrap("mirrored")  # a condition on sizes, which a symbolic trace has none of
+torch.fx.wrap("mirrored")  # a symbolic trace has no sizes for the condition
 
 
 def binomial(size: int) -> Tensor:
-    """The (size, size) low-pass filter whose rows and columns are binomial coefficients; sum 1.
+    """Return the (size, size) binomial low-pass filter; its sum is 1.
 
     >>> 16 * binomial(3)[1]
     tensor([2., 4., 2.])
@@ -47,15 +47,15 @@ def binomial(size: int) -> Tensor:
 
 
 class BlurPool(nn.Module):
-    """Fixed binomial low-pass filter per channel, then the stride.
+    """A fixed binomial low-pass filter per channel, with a stride.
 
     (B, C, H, W) → (B, C, ⌈H/stride⌉, ⌈W/stride⌉). The border is mirrored. Source: Zhang 2019,
     arXiv:1904.11486.
 
     Args:
         channels: C.
-        stride: of the output.
-        size: pixels of a side of the filter: 3, [1 2 1]ᵀ[1 2 1] / 16, or another odd number.
+        stride: stride of the filter in pixels.
+        size: side of the filter in pixels, odd. Default: 3, the filter [1 2 1]ᵀ[1 2 1] / 16.
     """
 
     kernel: Tensor
@@ -65,8 +65,8 @@ class BlurPool(nn.Module):
         self.channels = channels
         self.stride = stride
         self.margin = size // 2
-        # A constant: in no checkpoint, but it moves and changes its dtype with the module. Stored
-        # in full, since ranks that are kept equal write into each other's buffers.
+        # A constant that is in no checkpoint but changes device and dtype with the module. It is
+        # not an expanded view, because DDP writes into the buffers when it synchronises the ranks.
         self.register_buffer("kernel", binomial(size).repeat(channels, 1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

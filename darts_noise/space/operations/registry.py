@@ -1,8 +1,7 @@
-"""The registry of candidate operations: a name → how to build it.
+"""Registry of candidate operations: name → builder.
 
-An operation is one function or class under ``@register_operation`` in one of the files beside this
-one; nothing else has to be touched to add one. Names are what genotypes store, so a name that has
-been published never changes its meaning.
+To add an operation, write a function or class under ``@register_operation`` in a file of this
+folder. Genotypes store the names, so a published name never changes its meaning.
 """
 
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import Literal, TypeVar, get_args
 
 from torch import nn
 
-from darts_noise.naming import unknown
+from darts_noise.errors import unknown
 from darts_noise.space.shown import shortened, shown
 
 Kind = Literal["convolution", "dilated", "pooling", "skip", "none"]
@@ -25,13 +24,13 @@ class Operation:
 
     Attributes:
         name: the name in genotypes.
-        kind: the family, by which drawings group and colour operations.
+        kind: the family. Drawings group and colour operations by it.
         build: ``(channels, stride, affine) → nn.Module`` that maps (B, C, H, W) to
-            (B, C, ⌈H/stride⌉, ⌈W/stride⌉); ``affine`` says whether its batch norms learn a scale
-            and a shift.
-        normalise_in_search: whether the supernet puts a batch norm without scale and shift after
-            it, so that the candidates of an edge have comparable magnitudes (DARTS does so after
-            pools, which have no batch norm of their own).
+            (B, C, ⌈H/stride⌉, ⌈W/stride⌉). ``affine``: whether its batch norms learn a scale and a
+            shift.
+        normalise_in_search: whether the supernet adds a batch norm without scale and shift after
+            the operation. The candidates of an edge then have comparable magnitudes. DARTS does
+            this after pools, which contain no batch norm. Default: False.
     """
 
     name: str
@@ -46,15 +45,15 @@ _REGISTRY: dict[str, Operation] = {}
 def register_operation(
     kind: Kind, *, name: str | None = None, normalise_in_search: bool = False
 ) -> Callable[[B], B]:
-    """Registers a builder ``(channels, stride, affine) → nn.Module`` under its own name.
+    """Register a builder ``(channels, stride, affine) → nn.Module`` under its name.
 
     Args:
         kind: see `Operation`.
-        name: the name in genotypes; the builder's ``__name__`` when absent.
+        name: the name in genotypes. Default: the builder's ``__name__``.
         normalise_in_search: see `Operation`.
 
     Raises:
-        ValueError: the name is taken, or the kind is none of the known ones.
+        ValueError: the name is registered already, or the kind is unknown.
     """
     if kind not in get_args(Kind):
         raise ValueError(f"expected a kind among {', '.join(get_args(Kind))}, got {shown(kind)}")
@@ -70,7 +69,7 @@ def register_operation(
 
 
 def get_operation(name: str) -> Operation:
-    """The operation of that name; ``ValueError`` lists the valid ones and suggests the nearest."""
+    """Return an operation by name. The ``ValueError`` lists the names and suggests the nearest."""
     if not isinstance(name, str):
         raise ValueError(f"expected the name of an operation, got {shown(name)}")
     if name not in _REGISTRY:
@@ -79,7 +78,7 @@ def get_operation(name: str) -> Operation:
 
 
 def list_operations(kind: Kind | None = None) -> list[str]:
-    """The names of all operations, sorted, or of those of one kind.
+    """Return the names of all operations, or of one kind of operations, sorted.
 
     >>> list_operations("skip")
     ['skip_connect']

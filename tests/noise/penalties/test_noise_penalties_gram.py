@@ -81,12 +81,12 @@ def test_labels_that_are_all_the_same_cost_nothing():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"samples": 1}, "model.penalty.gram: samples: expected at least 2, got 1"),
+        ({"samples": 1}, "penalty.gram.samples: expected at least 2, got 1"),
         (
             {"jitter": 0.0},
-            "model.penalty.gram: jitter: expected more than 0 and at most 1, got 0.0",
+            "penalty.gram.jitter: expected more than 0 and at most 1, got 0.0",
         ),
-        ({"jitter": "small"}, "model.penalty.gram.jitter: expected a finite number, got 'small'"),
+        ({"jitter": "small"}, "penalty.gram.jitter: expected a finite number, got 'small'"),
     ],
 )
 def test_settings_are_checked(settings, message):

@@ -45,5 +45,5 @@ def test_a_step_uphill_and_a_twin_that_is_done_are_zero_and_flat():
 
 
 def test_the_rate_is_checked():
-    with pytest.raises(ValueError, match=r"model.penalty.lookahead: learning_rate: expected more"):
+    with pytest.raises(ValueError, match=r"penalty.lookahead.learning_rate: expected more"):
         make_penalty({"lookahead": {"learning_rate": 0}})

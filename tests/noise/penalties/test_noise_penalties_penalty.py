@@ -24,14 +24,14 @@ def test_a_name_and_a_mapping_without_settings_are_the_same(name):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("twn", "model.penalty: unknown penalty 'twn': did you mean 'twin'"),
+        ("twn", "penalty: unknown penalty 'twn': did you mean 'twin'"),
         ({"twin": {"from": "log"}}, "unknown setting of 'twin' 'from': did you mean 'form'"),
-        ({"twin": {"form": "lgo"}}, "model.penalty.twin: unknown form 'lgo': did you mean 'log'"),
-        ({"twin": {"form": 3}}, "model.penalty.twin.form: expected a word, got 3"),
-        ({"twin": 3}, r"model.penalty.twin: expected settings, as in \{form: log\}, got 3"),
-        ({"twin": None, "gram": None}, "model.penalty: expected the name of a penalty, or one"),
-        ({}, "model.penalty: expected the name of a penalty"),
-        (None, "model.penalty: expected the name of a penalty"),
+        ({"twin": {"form": "lgo"}}, "penalty.twin.form: unknown form 'lgo': did you mean 'log'"),
+        ({"twin": {"form": 3}}, "penalty.twin.form: expected a word, got 3"),
+        ({"twin": 3}, r"penalty.twin: expected settings, as in \{form: log\}, got 3"),
+        ({"twin": None, "gram": None}, "penalty: expected the name of a penalty, or one"),
+        ({}, "penalty: expected the name of a penalty"),
+        (None, "penalty: expected the name of a penalty"),
         ({"lookahead": {"learning_rate": float("nan")}}, "expected a finite number, got nan"),
     ],
 )

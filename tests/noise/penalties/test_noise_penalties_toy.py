@@ -2,11 +2,18 @@
 
 import pytest
 import torch
-from toy_search import data, learn, move_alpha, noise, share_of_mean, undecided
+from toy_search import (
+    data,
+    learn,
+    move_alpha,
+    noise,
+    penalty_gradient,
+    share_of_mean,
+    undecided,
+)
 
 from darts_noise.noise.penalties import list_penalties, make_penalty
-from darts_noise.search.passes import mixed_pass
-from darts_noise.search.penalty_gradient import penalty_gradient
+from darts_noise.search.gradients import mixed_pass
 
 WELL_POSED = ["twin", {"twin": {"form": "log"}}, "lookahead", "gram"]
 
@@ -30,7 +37,7 @@ def test_alpha_is_flat_where_the_noise_cannot_be_learnt_at_all(setting, steps):
     images, labels = noise()
     alike = (images[:1] + 1).expand_as(images), labels
     learn(net, arch, alike, steps)
-    found = penalty_gradient(make_penalty(setting), net, arch, alike, data(), 2)
+    found = penalty_gradient(make_penalty(setting), net, arch, alike)
     bound = 1e-2 if setting == "gram" else 1e-12
     assert abs(found.loss.item()) <= bound
     assert found.gradients[0].abs().max() <= bound
@@ -54,7 +61,7 @@ def test_the_ablation_tells_alpha_next_to_nothing_where_the_twin_speaks():
     twin, _ = undecided()
     learn(twin, arch, noise(), 150)
     told = {
-        name: penalty_gradient(make_penalty(name), net, arch, noise(), data(), 2)
+        name: penalty_gradient(make_penalty(name), net, arch, noise())
         for name, net in (("shared", shared), ("twin", twin))
     }
     assert told["twin"].loss > 0.3

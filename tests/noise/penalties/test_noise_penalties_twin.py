@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from darts_noise.noise.penalties import make_penalty
-from darts_noise.noise.penalties.twin import FLOOR, log_noise_fit_penalty, noise_fit_penalty
+from darts_noise.noise.penalties.penalty import noise_fit_penalty
+from darts_noise.noise.penalties.twin import FLOOR, log_noise_fit_penalty
 
 
 @pytest.mark.parametrize("classes", [2, 10, 100])

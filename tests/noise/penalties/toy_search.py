@@ -12,8 +12,8 @@ from torch.optim import SGD, Adam
 
 import darts_noise as dn
 from darts_noise.noise.penalties import Penalty
-from darts_noise.search.passes import weights_pass
-from darts_noise.search.penalty_gradient import penalty_gradient
+from darts_noise.search.facing import FacingNoise
+from darts_noise.search.gradients import AlphaGradient, weights_pass
 from darts_noise.space.spaces import Space
 
 PIXELS, MEAN = 0, 1
@@ -60,6 +60,13 @@ def share_of_mean(arch: dn.Architecture) -> float:
     return float(arch.expected()["normal"][:, MEAN].detach().mean())
 
 
+def penalty_gradient(
+    penalty: Penalty, net: Toy, arch: dn.Architecture, batch: tuple[Tensor, Tensor]
+) -> AlphaGradient:
+    found, _ = FacingNoise(net, arch, batch, data(), 2).differentiate(penalty)
+    return found
+
+
 def learn(net: Toy, arch: dn.Architecture, batch: tuple[Tensor, Tensor], steps: int) -> None:
     """So many steps of the weights on a batch, at fixed α."""
     optimiser = SGD(net.parameters(), 0.3, momentum=0.9)
@@ -80,7 +87,7 @@ def move_alpha(penalty: Penalty, net: Toy, arch: dn.Architecture, steps: int) ->
     for _ in range(steps):
         if penalty.weights == "twin":
             learn(net, arch, noise(), 1)
-        found = penalty_gradient(penalty, net, arch, noise(), data(), 2)
+        found = penalty_gradient(penalty, net, arch, noise())
         for parameter, gradient in zip(arch.parameters(), found.gradients, strict=True):
             parameter.grad = gradient
         optimiser.step()

@@ -1,0 +1,50 @@
+"""The tests marked ``cuda``, and which of them failed."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from benchmarks.commands import ROOT
+from benchmarks.gpu.task import Task
+from darts_noise.report.card import describe_hardware, versions
+
+OUTCOME = re.compile(r"^(tests/\S+::.+?) (PASSED|FAILED|ERROR|SKIPPED)")
+
+
+def measure(task: Task) -> None:
+    """Note the hardware, the outcome of each test, and what the failed ones printed."""
+    task.note(hardware=describe_hardware(torch.device(task.device)), versions=versions())
+    files = [str(path) for path in _marked(ROOT / "tests")]
+    options = ["-m", "cuda", "--verbose", "--tb=short", "--override-ini=addopts=", "-p", "no:xdist"]
+    options += ["--timeout=60", "-p", "no:cacheprovider"]
+    pytest = subprocess.Popen(
+        [sys.executable, "-u", "-m", "pytest", *options, *files],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert pytest.stdout is not None
+    outcomes: dict[str, str] = {}
+    lines: list[str] = []
+    for line in pytest.stdout:
+        lines.append(line)
+        if found := OUTCOME.match(line):
+            outcomes[found[1]] = found[2].lower()
+            counts = {o: list(outcomes.values()).count(o) for o in set(outcomes.values())}
+            bad = sorted(name for name, o in outcomes.items() if o in ("failed", "error"))
+            told = ", ".join(f"{n} {o}" for o, n in sorted(counts.items()))
+            task.note(counts=counts, not_passed=bad, summary=told)
+    status = pytest.wait()
+    if status or not outcomes:
+        task.note(status_of_pytest=status, printed="".join(lines)[-20_000:])
+    if status not in (0, 1):
+        raise SystemExit(f"pytest ended with status {status}")
+
+
+def _marked(folder: Path) -> list[Path]:
+    """The test files with a test for a GPU."""
+    return [p for p in sorted(folder.rglob("test_*.py")) if "mark.cuda" in p.read_text("utf-8")]

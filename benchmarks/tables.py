@@ -1,0 +1,311 @@
+"""Write the tables of the README and the docs from the files in ``docs/results``.
+
+    python -m benchmarks.tables
+
+A page holds a table between two comments, ``<!-- table: NAME -->`` and ``<!-- end of table -->``.
+The command rewrites every table of `TABLES`. Run it after a benchmark or a study.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from darts_noise.atomic import write_text
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs" / "results"
+PLACE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+SUMMARY = (
+    ("MNIST", "mnist_study", ("lambda_0.5", "lambda_0", "pooled_cnn", "random"), "resnet18"),
+    ("CIFAR-10", "cifar10_study", ("lambda_1",), "resnet18"),
+    ("digits", "main_job_digits", ("lambda_1",), "lambda_0"),
+)
+"""The README's table: data, file or study, networks, and the control of the last column."""
+
+Found = dict[str, Any]
+Row = list[str]
+
+
+def load(name: str) -> Found:
+    found: Found = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+    return found
+
+
+def load_all(pattern: str) -> Iterator[tuple[str, Found]]:
+    """Yield the files of one benchmark, each with its device, precision and number of threads."""
+    for path in sorted(RESULTS.glob(f"{pattern}.json")):
+        yield described(path.stem, pattern.removesuffix("*")), load(path.stem)
+
+
+def described(name: str, prefix: str) -> str:
+    """Return the device and the options of a benchmark from the name of its file.
+
+    >>> described("search_step_cpu_float32_2_threads", "search_step_")
+    'CPU, float32, 2 threads'
+    >>> described("retrain_cuda_bf16_compile", "retrain_")
+    'GPU, bf16, compiled'
+    """
+    words = re.sub(r"_(\d+)_threads$", r"_\1 threads", name.removeprefix(prefix)).split("_")
+    named = {"cpu": "CPU", "cuda": "GPU", "compile": "compiled", "1 threads": "1 thread"}
+    return ", ".join(named.get(word, word) for word in words)
+
+
+def percent(share: float, digits: int = 1) -> str:
+    return f"{100 * share:.{digits}f}"
+
+
+# ---------------------------------------------------------------- what networks learn and memorise
+
+
+def networks_of(name: str) -> list[Found]:
+    """Return the networks of a study, or the networks of `benchmarks.main_job` in the same form."""
+    if (RESULTS / name).is_dir():
+        found: list[Found] = load(f"{name}/results")["networks"]
+        return found
+    networks: dict[float, Found] = {}
+    for run in load(name)["runs"]:
+        λ, noise = run["noise_weight"], run["noise"]
+        network = {"network": f"lambda_{λ:g}", "title": f"λ = {λ:g}", "seeds": []}
+        measured = {f"{noise['protocol']}/{noise['family']}": run["noise_accuracy"]}
+        networks.setdefault(λ, network)["seeds"].append({**run, **measured})
+    return list(networks.values())
+
+
+def spread(network: Found, figure: str, digits: int = 1) -> str:
+    """Return the mean ± the sample deviation over seeds in per cent, and n if seeds are missing.
+
+    >>> spread({"seeds": [{"test": 0.98}, {"test": 0.96}]}, "test", 2)
+    '97.00 ± 1.41'
+    >>> spread({"seeds": [{"test": 0.98}, {}]}, "test"), spread({"seeds": [{}]}, "test")
+    ('98.0 (n = 1)', '')
+    >>> spread({"seeds": [{"test": None}]}, "test")
+    'diverged'
+    """
+    seeds = network["seeds"]
+    given = [seed[figure] for seed in seeds if figure in seed]
+    values = [value for value in given if value is not None]
+    if not values:
+        return "diverged" if given else ""
+    deviation = f" ± {percent(stdev(values), digits)}" if len(values) > 1 else ""
+    count = f" (n = {len(values)})" if len(values) < len(seeds) else ""
+    return f"{percent(mean(values), digits)}{deviation}{count}"
+
+
+def noise_figures(seeds: Iterable[Found]) -> list[str]:
+    """Return the noise measurements that at least one seed has, such as ``converged/uniform``."""
+    keys = dict.fromkeys(key for seed in seeds for key in seed)
+    return [key for key in keys if key.startswith(("converged/", "quick/"))]
+
+
+def heading(figure: str) -> str:
+    """Return the column heading of a noise measurement.
+
+    >>> heading("converged/random_pixels"), heading("quick/uniform")
+    ('random pixels', 'uniform, quick')
+    """
+    protocol, _, family = figure.partition("/")
+    return family.replace("_", " ") + (", quick" if protocol == "quick" else "")
+
+
+def summary() -> Iterator[Row]:
+    """Yield the README's table: a few networks of each data set."""
+    yield ["data", "network", "test accuracy", "noise accuracy", "control's noise accuracy"]
+    for data, name, chosen, control in SUMMARY:
+        networks = {network["network"]: network for network in networks_of(name)}
+        noise = noise_figures(networks[control]["seeds"])[0]
+        against = f"{spread(networks[control], noise)} ({networks[control]['title']})"
+        for network in map(networks.__getitem__, chosen):
+            title, n = network["title"], len(network["seeds"])
+            what = f"searched cells, {title}" if title.startswith("λ") else title
+            figures = (spread(network, figure) for figure in ("test_accuracy", noise))
+            yield [data, f"{what} (n = {n})", *figures, against]
+
+
+def networks(name: str) -> Iterator[Row]:
+    """Yield the table of all networks of a study, with all noise measurements."""
+    found = networks_of(name)
+    noise = noise_figures(seed for network in found for seed in network["seeds"])
+    yield ["network", "n", "parameters", "test", *map(heading, noise)]
+    for network in found:
+        seeds = network["seeds"]
+        sizes = [seed["parameters"] for seed in seeds if "parameters" in seed]
+        size = f"{mean(sizes):,.0f}" if sizes else ""
+        test, *fits = spread(network, "test_accuracy", 2), *(spread(network, f) for f in noise)
+        yield [network["title"], str(len(seeds)), size, test, *fits]
+
+
+def seeds(name: str, network: str) -> Iterator[Row]:
+    """Yield the table of the seeds of a network: each cell and its figures."""
+    files = sorted((RESULTS / name / "records").glob(f"{network}-*"))
+    records = [json.loads(file.read_text("utf-8")) for file in files]
+    families = dict.fromkeys(family for record in records for family in record["converged"])
+    shown = [f"{heading(f'converged/{family}')} (chance)" for family in families]
+    macro = {"normalisation": "norm", "input_filter": "filter", "pooling": "pooling"}
+    yield ["seed", "normal cell", "reduction cell", *macro.values(), "test", *shown]
+    for record in records:
+        genotype, fits = record["cell"]["genotype"], record["converged"]
+        cells = (cell_text(genotype[kind]) for kind in ("normal", "reduce"))
+        noise = (
+            f"{percent(fits[family]['accuracy'])} ({percent(fits[family]['chance'])})"
+            if family in fits
+            else ""
+            for family in families
+        )
+        chosen = (genotype["macro"][choice] for choice in macro)
+        test = percent(record["test"]["test_accuracy"], 2)
+        yield [str(record["seed"]), *cells, *chosen, test, *noise]
+
+
+def cell_text(nodes: list[list[list[Any]]]) -> str:
+    """Return the operations of a cell, node by node.
+
+    >>> cell_text([[["conv_3x3", 0], ["skip_connect", 1]], [["conv_1x1", 2]]])
+    'conv_3x3 + skip_connect; conv_1x1'
+    """
+    return "; ".join(" + ".join(operation for operation, _ in node) for node in nodes)
+
+
+def not_learnt() -> Iterator[Row]:
+    yield ["λ", "parameters", "CIFAR-10, test accuracy", "MNIST, training accuracy"]
+    for run in load("mnist_not_learnt")["runs"]:
+        figures = (percent(run[figure]) for figure in ("test_accuracy", "noise_accuracy"))
+        yield [f"{run['noise_weight']:g}", f"{run['parameters']:,}", *figures]
+
+
+def variants() -> Iterator[Row]:
+    yield ["search", "parameters", "test accuracy", "noise accuracy"]
+    for name, run in load("variants_mnist")["runs"].items():
+        figures = map(percent, (run["test_accuracy"], run["noise"]["accuracy"]))
+        yield [name.removeprefix("darts, "), f"{run['parameters']:,}", *figures]
+
+
+# ---------------------------------------------------------------- what it costs
+
+
+def search_step() -> Iterator[Row]:
+    yield ["device", "supernet", "time of a step (s)", "peak memory (MiB)"]
+    for device, found in load_all("search_step_*"):
+        for side, of in found["sides"].items():
+            yield [device, side, f"{of['median_s']:.2f}", f"{of['peak_mib']:,}"]
+
+
+def hypergradient() -> Iterator[Row]:
+    yield ["method", "time of a step (s)", "time / first order", "memory / first order"]
+    for method, of in load("hypergradient")["methods"].items():
+        ratios = (f"{of[key]:.2g}" for key in ("time_ratio", "memory_ratio"))
+        yield [f"`{method}`", f"{of['median_s']:.1f}", *ratios]
+
+
+def penalties() -> Iterator[Row]:
+    yield ["penalty", "CPU time of a step (s)", "time / λ = 0"]
+    steps = load("penalties")["penalties"]
+    for name, of in sorted(steps.items(), key=lambda item: item[1]["time_ratio"]):
+        shown = "λ = 0" if name == "none" else f"`{name}`"
+        yield [shown, f"{of['median_s']:.2f}", f"{of['time_ratio']:.2g}"]
+
+
+def growth() -> Iterator[Row]:
+    """Yield the table of exponents: how the cost of a search step grows with each size."""
+    named = {"batch": "batch size", "side": "image side", "candidates": "operations per edge"}
+    yield ["device", "size", "exponent of the time", "exponent of the peak memory"]
+    for device, found in load_all("growth_*"):
+        for size, of in found["sizes"].items():
+            exponents = (f"{of[key]['exponent']:g}" for key in ("time_s", "peak_mib"))
+            yield [device, named.get(size, size), *exponents]
+
+
+def training() -> Iterator[Row]:
+    speeds = ["plain loop (images/s)", "`train.py` (images/s)"]
+    yield ["device", *speeds, "speed / plain loop", "memory / plain loop"]
+    for device, found in load_all("retrain_*"):
+        rates = (f"{of['median_images_per_s']:,.0f}" for of in found["sides"].values())
+        ratios = (found["package_over_plain"], found["memory_package_over_plain"])
+        yield [device, *rates, *(f"{ratio:.2f}" for ratio in ratios)]
+
+
+def loading() -> Iterator[Row]:
+    yield ["device", "step", "batches (ms)", "whole step (s)", "share (%)"]
+    for device, found in load_all("loading_*"):
+        for step in ("search", "training"):
+            of = found[step]
+            times = f"{1000 * of['batches_median_s']:.1f}", f"{of['step_median_s']:.2f}"
+            yield [device, step, *times, f"{of['median_percent']:g}"]
+
+
+def latency() -> Iterator[Row]:
+    found = load("latency")["batches"]
+    yield ["batch size", *next(iter(found.values()))]
+    for batch, ways in found.items():
+        yield [batch, *(f"{of['cpu_ms']['median']:.1f}" for of in ways.values())]
+
+
+def startup() -> Iterator[Row]:
+    yield ["command", "time (s)"]
+    for command, of in load("startup")["commands"].items():
+        yield [f"`{command}`", f"{of['wall_s']['median']:.2f}"]
+
+
+TABLES: dict[str, Callable[[], Iterable[Row]]] = {
+    "summary": summary,
+    "digits": partial(networks, "main_job_digits"),
+    "mnist": partial(networks, "mnist_study"),
+    "mnist, searched": partial(seeds, "mnist_study", "lambda_0.5"),
+    "mnist, random": partial(seeds, "mnist_study", "random"),
+    "mnist, longer": partial(seeds, "mnist_long_study", "lambda_0.5"),
+    "mnist, wider": partial(seeds, "mnist_wide_study", "cell_wide"),
+    "cifar10": partial(networks, "cifar10_study"),
+    "cifar10, λ = 1": partial(seeds, "cifar10_study", "lambda_1"),
+    "cifar10, λ = 4": partial(seeds, "cifar10_study", "lambda_4"),
+    "cifar10, from mnist": partial(seeds, "cifar10_study", "cell_mnist"),
+    "not learnt": not_learnt,
+    "variants": variants,
+    "search step": search_step,
+    "hypergradient": hypergradient,
+    "penalties": penalties,
+    "growth": growth,
+    "training": training,
+    "loading": loading,
+    "latency": latency,
+    "startup": startup,
+}
+
+
+def table(name: str) -> str:
+    """Return a table in Markdown.
+
+    Raises:
+        ValueError: no such table, or a file lacks a figure. The message names the table.
+    """
+    if name not in TABLES:
+        raise ValueError(f"no table {name!r}; expected one of {', '.join(TABLES)}")
+    try:
+        head, *rows = TABLES[name]()
+    except KeyError as missing:
+        raise ValueError(f"table {name!r}: its file lacks {missing}") from None
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def filled(text: str) -> str:
+    """Return the text of a page with tables filled from the files."""
+    return PLACE.sub(lambda place: f"{place[1]}\n{table(place[2])}\n\n{place[3]}", text)
+
+
+def pages() -> list[Path]:
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def main() -> None:
+    for page in pages():
+        text = page.read_text("utf-8")
+        if filled(text) != text:
+            write_text(page, filled(text))
+            print(page.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()

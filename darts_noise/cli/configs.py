@@ -1,0 +1,199 @@
+"""Config files: the one place where a file of settings is read, whatever option names it.
+
+A config is a YAML file of plain values. It never runs code: YAML's tags are refused here, and a
+class that it names for the Trainer is made only by `darts_noise.runs.trainer`, which asks whether
+its package is trusted. Shipped configs lie in ``darts_noise/configs`` (in a checkout, a link to
+``configs`` at its top) and are named without folder and suffix: ``mnist``, ``variants/gdas``.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import get_loader
+
+from darts_noise.errors import SettingError
+from darts_noise.space.shown import printable, shortened, shown
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+NAME = re.compile(r"[\w-]+(/[\w-]+)?")
+MERGED = ("model", "data", "trainer", "noise_grid", "model.variants")
+"""Groups of keys, of which a later config replaces single keys; it replaces other values whole."""
+OF_A_STUDY = ("search", "train", "converged", "sample")
+"""Likewise; ``search`` and ``train`` hold such groups themselves."""
+
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 32
+MAX_ALIASES = 20
+"""Of a config. Deeper nesting overflows the C stack of the YAML reader, which ends the process
+without a message. A few dozen aliases of aliases can stand for more values than memory holds."""
+WORDS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
+"""Tags of what may stand before a colon."""
+TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null")}
+
+
+def find_config(named: str, kind: str) -> Path:
+    """Return the path of a config: a file of the user's or, if there is none, a shipped one.
+
+    Args:
+        named: a path or a name.
+        kind: whose configs need no folder before their name: ``search``, ``train`` or ``study``.
+
+    Raises:
+        SettingError: neither a file nor a shipped config has this name.
+
+    >>> find_config("search/mnist", "train") == find_config("mnist", "search")
+    True
+    """
+    if Path(named).is_file() or not NAME.fullmatch(named):
+        return Path(named)
+    for path in (CONFIGS / kind / f"{named}.yaml", CONFIGS / f"{named}.yaml"):
+        if path.is_file():
+            return path
+    valid = list_configs(kind)
+    problem = f"expected a YAML file or one of {', '.join(valid)}, got {named!r}"
+    raise SettingError("config", problem)
+
+
+def list_configs(kind: str) -> list[str]:
+    """Return the names of the shipped configs of a kind, and of a search's presets."""
+    presets = ("variants", "penalties") if kind == "search" else ()
+    return [path.stem for path in sorted((CONFIGS / kind).glob("*.yaml"))] + [
+        f"{folder}/{path.stem}"
+        for folder in presets
+        for path in sorted((CONFIGS / folder).glob("*.yaml"))
+    ]
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the content of a config file.
+
+    Raises:
+        SettingError: a file that cannot be read, is no mapping of plain values in YAML, or holds a
+            key twice; its key is the file's name.
+    """
+    name = str(path)
+    text = _text(path)
+    try:
+        _require_small(text, name)
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        what = " ".join(str(error).split()).replace('in "<unicode string>", ', "")
+        raise SettingError(name, f"not YAML: {printable(what)}") from None
+    if not isinstance(root, yaml.MappingNode):
+        raise SettingError(name, "expected a YAML file of key: value lines")
+    _refuse_twice(root, name, "", set())
+    try:
+        content: dict[str, Any] = get_loader("yaml")(text)
+    except ValueError as error:  # a date or a number that is none
+        raise SettingError(name, f"expected plain values: {shown(str(error))}") from None
+    _require_groups(content, name, "")
+    return content
+
+
+def _is_group(key: str) -> bool:
+    return key in OF_A_STUDY or key.removeprefix("search.").removeprefix("train.") in MERGED
+
+
+def _require_groups(content: Mapping[str, Any], name: str, place: str) -> None:
+    """Raise the error of the first group that is something else."""
+    for part, value in content.items():
+        key = f"{place}{part}"
+        if not _is_group(key) or value is None:
+            continue
+        if isinstance(value, Mapping):
+            _require_groups(value, name, f"{key}.")
+        elif not (key.endswith("variants") and isinstance(value, str)):
+            got = shown(value) if isinstance(value, str | int | float) else "a list"
+            raise SettingError(name, f"{key}: expected lines of key: value below it, got {got}")
+
+
+def merge_configs(configs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the keys of all configs; a later one wins key by key.
+
+    >>> merge_configs([{"model": {"nodes": 2, "stem": "small"}}, {"model": {"nodes": 4}}])
+    {'model': {'nodes': 4, 'stem': 'small'}}
+    """
+    merged: dict[str, Any] = {}
+    for config in configs:
+        _merge(merged, config, "")
+    return merged
+
+
+def _merge(into: dict[str, Any], config: Mapping[str, Any], group: str) -> None:
+    for name, value in config.items():
+        key = f"{group}{name}"
+        if key.endswith("model.variants") and isinstance(value, str):
+            value = {value: None}  # the name of one variant
+        if not _is_group(key) or (value is None and key.endswith("model.variants")):
+            into[name] = value
+        elif isinstance(value, Mapping):
+            below = into.get(name)
+            into[name] = below if isinstance(below, dict) else {}
+            _merge(into[name], value, f"{key}.")
+        else:
+            into.setdefault(name, {})
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)  # a device states no size
+    except OSError as error:
+        raise SettingError("config", f"{path}: {error.strerror}") from None
+    except ValueError:  # a null byte
+        raise SettingError("config", f"no such file: {shown(str(path))}") from None
+    if len(content) > MAX_BYTES:
+        raise SettingError(str(path), f"expected a config of at most {MAX_BYTES} bytes")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise SettingError(str(path), "expected UTF-8 text") from None
+
+
+def _require_small(text: str, name: str) -> None:
+    """Refuse what no person has written, and YAML's tags, before anything reads the file whole."""
+    depth = aliases = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        aliases += isinstance(event, yaml.AliasEvent)
+        tag = getattr(event, "tag", None)
+        if tag not in (None, "!", *TAGS):  # a tag asks for an object
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise SettingError(
+                name, f"expected plain values, got the tag {shown(tag)} in line {line}"
+            )
+        if depth > MAX_DEPTH or aliases > MAX_ALIASES:
+            raise SettingError(
+                name,
+                f"expected a config nested at most {MAX_DEPTH} levels deep, with at most "
+                f"{MAX_ALIASES} aliases",
+            )
+
+
+def _refuse_twice(node: yaml.Node, name: str, place: str, seen: set[int]) -> None:
+    """Raise the error of a key that a mapping has twice, or of one that is no word."""
+    if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+        return
+    seen.add(id(node))  # an alias may lead back to its own anchor
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_twice(item, name, place, seen)
+        return
+    lines: dict[str, int] = {}
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode) or key.tag not in WORDS:
+            raise SettingError(name, f"expected a word before the colon of line {line}")
+        here = f"{place}{key.value}"
+        if here in lines:
+            plain = here.isprintable() and shortened(here) == here
+            key_name = here if plain else shown(here)
+            raise SettingError(
+                name, f"{key_name} is there twice, in lines {lines[here]} and {line}; keep one"
+            )
+        lines[here] = line
+        _refuse_twice(value, name, f"{here}.", seen)

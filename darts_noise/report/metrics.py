@@ -1,0 +1,121 @@
+"""``metrics.csv``: every figure that a run logs, one row for each call; written here and read."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+from darts_noise.atomic import write_text
+
+Row = dict[str, Any]
+Series = list[tuple[float, float]]  # (epoch from 1, value), epochs ascending
+
+
+def read_metrics(file: Path) -> dict[str, Series]:
+    """Return column → its (epoch, value) pairs; the last row of an epoch wins.
+
+    The file counts epochs from 0, as Lightning does; here they count from 1, as a person does.
+    Without a column `epoch` (or where its cell is empty) the row's number stands for it. Empty
+    cells are left out.
+
+    Raises:
+        ValueError: no CSV text, or a cell that is not a number; the message names the file.
+    """
+    try:
+        with file.open(newline="", encoding="utf-8") as lines:
+            rows = list(csv.DictReader(lines, restkey=""))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{file}: not CSV: {error}") from None
+    columns: dict[str, dict[float, float]] = {}
+    for number, row in enumerate(rows):
+        values: dict[str, float] = {}
+        for name, cell in row.items():
+            if not name or not cell or not cell.strip():  # also of a line that was cut off
+                continue
+            try:
+                values[name] = float(cell)
+            except ValueError:
+                raise ValueError(
+                    f"{file}, row {number + 1}, column {name!r}: expected a number, got {cell!r}"
+                ) from None
+        epoch = values.pop("epoch", float(number)) + 1
+        for name, value in values.items():
+            columns.setdefault(name, {})[epoch] = value
+    return {name: sorted(points.items()) for name, points in columns.items()}
+
+
+class MetricsTable(Logger):
+    """The rows of ``metrics.csv``, in memory and on the disk alike, as one of Lightning's loggers.
+
+    Lightning's own `CSVLogger` empties the file when a run goes on, and writes it in place.
+
+    Attributes:
+        rows: all so far; a checkpoint holds them, so that a resumed run can drop those that came
+            after it.
+        figures: the latest value of each column.
+
+    Args:
+        path: the file; its columns are in alphabetical order.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.rows: list[Row] = []
+        self.figures: Row = {}
+        self._columns: list[str] = []
+
+    @property
+    def name(self) -> str:
+        return "metrics"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Write nothing: the settings are in the run's ``config.yaml``."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Add a row; it is on the disk before this returns.
+
+        Raises:
+            OSError: it cannot be written; the error names the file.
+        """
+        row = {**metrics, "step": step}
+        self.rows.append(row)
+        self.figures |= metrics
+        if not (set(row) <= set(self._columns) and self.path.exists()):
+            self._rewrite()
+            return
+        try:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                file.write(self._text([row]))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
+
+    @rank_zero_only
+    def replace(self, rows: Sequence[Row]) -> None:
+        """Make these the rows, in place of whatever the file holds."""
+        self.rows, self.figures, self._columns = list(rows), {}, []
+        for row in self.rows:
+            self.figures |= {name: value for name, value in row.items() if name != "step"}
+        if self.rows:
+            self._rewrite()
+        else:
+            self.path.unlink(missing_ok=True)
+
+    def _rewrite(self) -> None:
+        self._columns = sorted(set().union(*self.rows))
+        header = dict(zip(self._columns, self._columns, strict=True))
+        write_text(self.path, self._text([header, *self.rows]))
+
+    def _text(self, rows: Sequence[Row]) -> str:
+        text = io.StringIO(newline="")
+        csv.DictWriter(text, self._columns).writerows(rows)
+        return text.getvalue()

@@ -1,0 +1,321 @@
+"""Runs and studies as one HTML page that needs no network. `page.html` is how it looks."""
+
+import io
+import re
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from darts_noise.report.alpha_history import AlphaHistory, edge_name, source_name, strengths
+from darts_noise.report.card import FIGURES, percent, shown_figures
+from darts_noise.report.cells import draw_cells
+from darts_noise.report.curves import Panel, draw_panel, epochs_of, make_comparison, make_panels
+from darts_noise.report.film_strip import draw_film
+from darts_noise.report.heatmap import draw_alpha
+from darts_noise.report.metrics import Series
+from darts_noise.report.run_folder import RunFolder, StudyFolder, read_run, read_study
+from darts_noise.report.style import RC
+from darts_noise.search.candidate import Candidate
+from darts_noise.space.genotype import Cell, Genotype
+
+PANEL_SIZE, LEGEND_SIZE = (3.3, 2.1), (1.7, 2.1)  # inches
+PIXELS_PER_INCH = 105.0  # 96 would be the size on paper, which is small to read on a screen
+FALLBACK_FONT = "Verdana"  # as wide as DejaVu Sans, where that is not installed
+MOST_FRAMES = 12
+ABSENT = "-"  # in the comparison, for a figure that a run does not have
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure on the page.
+
+    Attributes:
+        svg: the element ``<svg>``.
+        description: what a screen reader says.
+        caption: the line below it.
+    """
+
+    svg: Markup
+    description: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table on the page, whose first column names its rows; `numbers` sets the others right."""
+
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numbers: bool = False
+
+
+def make_page(paths: Sequence[Path]) -> str:
+    """Return the report of runs and studies as one HTML document that needs no other file.
+
+    Args:
+        paths: directories of runs of ``search.py`` and ``train.py`` and of studies.
+
+    Raises:
+        ValueError: a directory of none of them, or a file in it that is not what it should be.
+        OSError: a file that cannot be read.
+    """
+    runs: dict[str, RunFolder] = {}
+    parts: list[dict[str, Any]] = []
+    for i, path in enumerate(paths, 1):
+        if (study := read_study(path)) is not None:
+            parts.append(_study_part(study, f"study-{i}"))
+        else:
+            anchor = f"run-{i}"
+            runs[anchor] = read_run(path)
+            parts.append(_run_part(runs[anchor], anchor))
+    comparison = _comparison(runs) if len(runs) > 1 else None
+    links = {"comparison": "comparison"} if comparison else {}
+    links |= {part["anchor"]: part["title"] for part in parts}
+    return _template().render(links=links, comparison=comparison, parts=parts)
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template("page.html")
+
+
+def _run_part(run: RunFolder, anchor: str) -> dict[str, Any]:
+    """Return a run's part of the page; all ids in it begin with the anchor."""
+    part: dict[str, Any] = {
+        "anchor": anchor,
+        "title": run.title,
+        "cell": None if run.genotype is None else _cell(run, run.genotype, anchor),
+        "alpha": None,
+        "candidates": _candidates(run.candidates) if run.candidates else None,
+        "curves": _panels(make_panels(run.series, run.num_classes), f"{anchor}-panel"),
+        "card": None,
+    }
+    if run.card:
+        figures = list(shown_figures(run.card).items())
+        part["card"] = Table(f"Result card of {run.title}", ("Figure", "Value"), figures)
+    if run.history is not None and run.history.moments:
+        part |= _alpha(run.history, run.genotype, anchor)
+    return part
+
+
+def _cell(run: RunFolder, genotype: Genotype, anchor: str) -> Drawing:
+    strength, caption, history = None, "", run.history
+    if history is not None and history.moments:
+        weights = history.moments[-1].weights
+        strength = strengths(genotype, weights, history.operations, history.edges)
+        caption = "The wider a line, the larger the weight of its operation."
+    figure = draw_cells(genotype, strength=strength)
+    return _drawing(figure, f"{anchor}-cells", describe_cells(genotype), caption)
+
+
+def _alpha(history: AlphaHistory, genotype: Genotype | None, anchor: str) -> dict[str, Any]:
+    """Return what shows α and how it went."""
+    last = history.moments[-1]
+    axes = (history.operations, history.edges)
+    heat = draw_alpha(last.weights, *axes, macro=history.macro, genotype=genotype or last.genotype)
+    weights = []
+    for kind, rows in last.weights.items():
+        of_macro = kind in history.macro
+        names = [kind] if of_macro else [edge_name(edge) for edge in history.edges]
+        head = history.macro[kind] if of_macro else history.operations
+        body = [
+            (name, *(f"{weight:.3f}" for weight in row))
+            for name, row in zip(names, rows, strict=True)
+        ]
+        first = "" if of_macro else "Edge"
+        weights.append(Table(f"Weights: {kind}", (first, *head), body, numbers=True))
+    changes = history.changes()
+    frames = []
+    for i in spread(len(changes), MOST_FRAMES):
+        moment = changes[i]
+        strength = strengths(moment.genotype, moment.weights, *axes)
+        figure = draw_cells(moment.genotype, f"epoch {moment.epoch}", strength)
+        description = f"Epoch {moment.epoch}: {describe_cells(moment.genotype)}"
+        frames.append(_drawing(figure, f"{anchor}-frame-{moment.epoch}", description))
+    return {
+        "alpha": _drawing(
+            heat,
+            f"{anchor}-alpha",
+            "Heat map of α; the table below says it",
+            "Weights of α after the last epoch; frames are what the cell has.",
+        ),
+        "weights": weights,
+        "film": _drawing(draw_film(history), f"{anchor}-film", describe_film(history)),
+        "frames": frames,
+        "changes": len(changes),
+    }
+
+
+def _candidates(found: Sequence[Candidate]) -> Table:
+    rows = [
+        (
+            str(place),
+            percent(candidate.validation.accuracy),
+            "not measured" if candidate.noise is None else percent(candidate.noise.accuracy),
+            "" if candidate.objective is None else f"{candidate.objective:.4f}",
+            describe_cells(candidate.genotype),
+        )
+        for place, candidate in enumerate(found, start=1)
+    ]
+    head = ("Place", "Validation accuracy", "Noise accuracy", "Objective", "Cell")
+    return Table("Cells that α proposed, as measured; the first was taken", head, rows)
+
+
+def _comparison(runs: Mapping[str, RunFolder]) -> dict[str, Any]:
+    """Return a column of figures and a line in every curve for each run."""
+    names = distinct([run.title for run in runs.values()])
+    cards = [shown_figures(run.card) for run in runs.values()]
+    rows = [
+        (figure.title, *(card.get(figure.title, ABSENT) for card in cards))
+        for figure in FIGURES
+        if any(figure.title in card for card in cards)
+    ]
+    series = {name: run.series for name, run in zip(names, runs.values(), strict=True)}
+    return {
+        "table": Table("Figures of the cards, a column for each run", ("", *names), rows),
+        "curves": _panels(make_comparison(series), "comparison"),
+    }
+
+
+def _study_part(study: StudyFolder, anchor: str) -> dict[str, Any]:
+    return {
+        "anchor": anchor,
+        "title": study.title,
+        "blocks": list(_blocks(study.table)),
+        "picture": None if study.plane is None else b64encode(study.plane).decode(),
+    }
+
+
+def _blocks(markdown: str) -> Iterator[tuple[str, Any]]:
+    """Yield (tag, content) of the few forms of Markdown that a study writes."""
+    heading = "Results"
+    for form, group in groupby(markdown.replace("**", "").splitlines(), lambda line: line[:1]):
+        lines = list(group)
+        if form == "|":
+            head, _, *rows = ([c.strip() for c in line.strip("|").split("|")] for line in lines)
+            yield "table", Table(heading, head, [row for row in rows if row], numbers=True)
+        elif form == "#":
+            if lines[-1].startswith("## "):
+                heading = lines[-1].lstrip("# ")
+                yield "h3", [heading]
+        elif form == "-":
+            yield "ul", [line[1:].strip() for line in lines]
+        elif form:
+            yield "p", lines
+
+
+def _panels(panels: Sequence[Panel], anchor: str) -> list[Drawing]:
+    epochs, drawn = epochs_of(panels), []
+    for i, panel in enumerate(panels):
+        description = describe_lines(panel.title, panel.series) if panel.title else "legend"
+        with matplotlib.rc_context(RC):
+            size = PANEL_SIZE if panel.title else LEGEND_SIZE
+            figure = Figure(figsize=size, layout="constrained")
+            draw_panel(figure.subplots(), panel, epochs)
+        drawn.append(_drawing(figure, f"{anchor}-{i}", description))
+    return drawn
+
+
+def _drawing(figure: Figure, name: str, description: str, caption: str = "") -> Drawing:
+    """Return a figure as SVG that never grows beyond its natural size.
+
+    `name` is unlike all others on the page: the ids inside begin with it.
+    """
+    file = io.StringIO()
+    with matplotlib.rc_context(RC):
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    text = file.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'(href="#|url\(#)', rf"\1{name}-", text)
+    text = text.replace("'DejaVu Sans'", f"'DejaVu Sans', {FALLBACK_FONT}")
+    head, _, rest = text.partition(">")
+    width, height = (round(inches * PIXELS_PER_INCH) for inches in figure.get_size_inches())
+    box = re.search(r'viewBox="[^"]*"', head)
+    assert box is not None
+    start = Markup(
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        'width="{}" height="{}" {} role="img" aria-label="{}">'
+    ).format(width, height, Markup(box[0]), description)
+    return Drawing(start + Markup(rest.strip()), description, caption)
+
+
+def describe_cells(genotype: Genotype) -> str:
+    """Return the cells in words: every node as a sum of operations."""
+    macro = [f"{name} {value}" for name, value in genotype.macro.items()]
+    cells = [
+        f"Normal cell: {_describe_cell(genotype.normal)}.",
+        f"Reduction cell: {_describe_cell(genotype.reduce)}.",
+    ]
+    return " ".join(([f"{', '.join(macro).capitalize()}."] if macro else []) + cells)
+
+
+def _describe_cell(cell: Cell) -> str:
+    return "; ".join(
+        f"node {i} is {' plus '.join(f'{name} of {source_name(p)}' for name, p in pairs)}"
+        for i, pairs in enumerate(cell)
+    )
+
+
+def describe_film(history: AlphaHistory) -> str:
+    """Return in words when the genotype changed."""
+    changes = [str(moment.epoch) for moment in history.changes()[1:]]
+    kept = f"The operation kept on each edge over {len(history.moments)} epochs"
+    if not changes:
+        return f"{kept}; the genotype never changed."
+    times = f"{len(changes)} times, after the epochs {', '.join(changes)}"
+    return f"{kept}; the genotype changed {times}."
+
+
+def describe_lines(title: str, lines: Mapping[str, Series]) -> str:
+    """Return in words where each line begins and ends.
+
+    >>> describe_lines("loss", {"train": [(1, 2.3), (2, 1.5), (3, 0.5)]})
+    'loss by epoch; train from 2.3 (epoch 1) to 0.5 (epoch 3)'
+    """
+    parts = [
+        f"{name} from {points[0][1]:.3g} (epoch {points[0][0]:g}) "
+        f"to {points[-1][1]:.3g} (epoch {points[-1][0]:g})"
+        for name, points in lines.items()
+        if points
+    ]
+    return f"{title} by epoch; {'; '.join(parts)}"
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Return at most so many of the first `count` numbers, evenly, with the first and the last.
+
+    >>> spread(3, 12), spread(10, 4)
+    ([0, 1, 2], [0, 3, 6, 9])
+    """
+    if count <= most:
+        return list(range(count))
+    return [round(i * (count - 1) / (most - 1)) for i in range(most)]
+
+
+def distinct(titles: Sequence[str]) -> list[str]:
+    """Return titles of which no two are alike: those that come again are numbered.
+
+    >>> distinct(["a", "b", "a"])
+    ['a', 'b', 'a (2)']
+    """
+    counts = [titles[: i + 1].count(title) for i, title in enumerate(titles)]
+    return [t if n == 1 else f"{t} ({n})" for t, n in zip(titles, counts, strict=True)]

@@ -1,1 +1,0 @@
-"""The report of runs as one HTML page that needs no network: ``python -m darts_noise.report``."""

@@ -1,0 +1,111 @@
+"""What a run or a study has left in its directory, read as data and checked."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from darts_noise.report.alpha_history import AlphaHistory, read_history
+from darts_noise.report.metrics import Series, read_metrics
+from darts_noise.search.candidate import Candidate, read_candidates
+from darts_noise.space.genotype import Genotype
+
+MAX_BYTES = 1 << 24
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run of ``search.py`` or ``train.py``; what it has not written yet is empty or None.
+
+    Attributes:
+        path: its directory.
+        card: the result card.
+        genotype: the cell that it found or trained.
+        history: α after every epoch; of a search.
+        candidates: the cells among which a search chose, the best first.
+        series: column of ``metrics.csv`` → its points.
+    """
+
+    path: Path
+    card: Mapping[str, Any] = field(default_factory=dict)
+    genotype: Genotype | None = None
+    history: AlphaHistory | None = None
+    candidates: Sequence[Candidate] = ()
+    series: Mapping[str, Series] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """What the page calls it, such as ``search digits-1``."""
+        return f"{self.card.get('kind') or self.path.parent.name} {self.path.name}"
+
+    @property
+    def num_classes(self) -> int | None:
+        """C; None for a run without a card."""
+        found = self.card.get("num_classes")
+        return found if type(found) is int and found > 1 else None
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """A study: its tables as Markdown, and its plane of test and noise accuracy as PNG."""
+
+    title: str
+    table: str
+    plane: bytes | None
+
+
+def read_run(path: Path) -> RunFolder:
+    """Return the run in a directory.
+
+    Raises:
+        ValueError: no directory of a run, or a file in it that is not what it should be.
+        OSError: a file that cannot be read.
+    """
+    path = path.resolve()  # `latest` is a link, and the run has a name of its own
+    card, cell, metrics = path / "card.json", path / "genotype.json", path / "metrics.csv"
+    history, candidates = path / "history.json", path / "candidates.json"
+    if not (card.is_file() or cell.is_file() or metrics.is_file()):
+        raise ValueError(f"{path}: expected the directory of a run, such as runs/search/latest")
+    return RunFolder(
+        path,
+        card=_read_card(card) if card.is_file() else {},
+        genotype=Genotype.from_json(cell) if cell.is_file() else None,
+        history=read_history(history) if history.is_file() else None,
+        candidates=read_candidates(candidates) if candidates.is_file() else (),
+        series=read_metrics(metrics) if metrics.is_file() else {},
+    )
+
+
+def read_study(path: Path) -> StudyFolder | None:
+    """Return the study in a directory; None for a directory of anything else.
+
+    Raises:
+        ValueError: a file that is too large to be one of a study.
+        OSError: a file that cannot be read.
+    """
+    table, plane = path / "table.md", path / "plane.png"
+    if not table.is_file():
+        return None
+    return StudyFolder(
+        f"study {path.resolve().name}",
+        _read(table).decode("utf-8", "replace"),
+        _read(plane) if plane.is_file() else None,
+    )
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    text = _read(path)
+    try:
+        card = json.loads(text)
+    except (RecursionError, ValueError) as error:
+        raise ValueError(f"{path}: not JSON: {error}") from None
+    if not isinstance(card, dict):
+        raise ValueError(f"{path}: expected a JSON object")
+    return card
+
+
+def _read(path: Path) -> bytes:
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"{path}: expected at most {MAX_BYTES} bytes")
+    return path.read_bytes()

@@ -1,0 +1,352 @@
+"""One run: its folder, its Trainer, its checkpoints and loggers, from the start to the card."""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import is_dataclass, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+from rich.console import Console
+
+from darts_noise.checkpoints.checkpoint_io import LAST, SealedCheckpointIO, resumable
+from darts_noise.checkpoints.kept import keep_checkpoints
+from darts_noise.checkpoints.run_state import RunState
+from darts_noise.configured import fields_of
+from darts_noise.data.module import ImageDataModule
+from darts_noise.distributed.collectives import on_first_process
+from darts_noise.distributed.launch import start_processes
+from darts_noise.errors import SettingError
+from darts_noise.report.card import (
+    describe_hardware,
+    finite,
+    shown_figures,
+    versions,
+    write_card,
+)
+from darts_noise.report.metrics import MetricsTable
+from darts_noise.report.tracking import (
+    Table,
+    finish,
+    log_artifact,
+    log_images,
+    log_summary,
+    log_tables,
+    start_tracking,
+)
+from darts_noise.runs.folder import CONFIG, RunLock, create_run, find_run, write_config
+from darts_noise.runs.settings import RunConfig, TrainerConfig
+from darts_noise.runs.stops import Stops
+from darts_noise.runs.trainer import make_trainer
+from darts_noise.train.progress import FIGURES, RunProgress
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal has stopped a run, which can go on.
+
+    Attributes:
+        run: the run's folder, or None where nothing was written.
+        status: the exit status of a program that was stopped so, as a shell gives it: 130 or 143.
+        hints: lines that say what else is left.
+    """
+
+    def __init__(self, run: Path | None, status: int, *hints: str) -> None:
+        super().__init__(f"interrupted; what was found so far is in {run}")
+        self.run, self.status, self.hints = run, status, hints
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Within it Lightning says what a user must know, and nothing about devices and workers."""
+    names = ("pytorch_lightning", "lightning", "lightning.pytorch", "lightning_fabric")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        for message in (
+            ".*does not have many workers.*",
+            ".*LeafSpec.*",
+            ".*AMP with fp16 is not supported on CPU.*",  # refused by us, in one line
+            ".*Checkpoint directory .* exists and is not empty.*",
+            ".*Experiment logs directory .* exists and is not empty.*",
+            ".*lr_scheduler.step.*before.*optimizer.step.*",
+            "It is recommended to use .*sync_dist=True.*",  # all processes log the same figures
+            "Total length of .* across ranks is zero.*",  # a config may leave no validation images
+        ):
+            warnings.filterwarnings("ignore", message=message)
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+class Run:
+    """Makes a run's folder and Trainer, and closes it however it ends.
+
+    Of several processes the first alone writes and speaks.
+
+    Attributes:
+        path: the run's folder.
+        is_first: whether this is the first process.
+        trainer: Lightning's Trainer with the loggers, checkpoints and progress of this project.
+        console: where everything that a person reads is printed.
+
+    Args:
+        kind: ``search`` or ``train``.
+        data: the images, set up.
+        settings: all of the run's, by key, for its ``config.yaml`` and for W&B. A function of the
+            run's folder.
+        trainer: the Trainer's arguments.
+        config: where the run's files go, and how it is tracked.
+        callbacks: added to the Trainer; a function of the run's folder.
+        monitor: the figure by which ``best.ckpt`` is kept; None keeps the last only.
+        console: where a person reads; None for standard output.
+
+    Raises:
+        SettingError: devices or batches that do not suit, or a run that cannot be begun or go on.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        data: ImageDataModule,
+        settings: Callable[[Path], Mapping[str, Any]],
+        trainer: TrainerConfig,
+        config: RunConfig,
+        callbacks: Callable[[Path], Sequence[pl.Callback]] = lambda run: [],
+        monitor: str | None = None,
+        console: Console | None = None,
+    ) -> None:
+        self.kind, self.data, self.config, self.settings = kind, data, config, trainer
+        trusted = (config.trust or "").split(",")
+        first = make_trainer(trainer, trusted)
+        # Opens the streams once, so that batches that do not suit the data or the processes are
+        # refused here.
+        data.trainer = first
+        data.train_stream()
+        start_processes(first)
+        self.is_first = first.is_global_zero
+        self.console = console or Console(soft_wrap=True, highlight=False, markup=False)
+        if not self.is_first:
+            self.console = Console(quiet=True)
+        resumes = config.resume is not None
+        self.path = on_first_process(self._folder)
+        folder = self.path / "checkpoints"
+        self.table = MetricsTable(self.path / "metrics.csv")
+        self.state = RunState(self.table)
+        self.stops = Stops(folder / LAST)
+        self.lock = RunLock(self.path)
+        try:
+            self.trainer = make_trainer(
+                trainer,
+                trusted,
+                plugins=[SealedCheckpointIO(folder)],
+                callbacks=[
+                    *self.progress(kind),
+                    self.state,
+                    self.stops,
+                    *callbacks(self.path),
+                    *keep_checkpoints(folder, monitor),
+                ],
+            )
+            self.checkpoint, notice = on_first_process(self._checkpoint)
+        except ValueError:
+            self.lock.release()
+            if self.is_first and not resumes:
+                self.path.rmdir()
+            raise
+        self.wandb: WandbLogger | None = None
+        if self.is_first:
+            stated = dict(settings(self.path))
+            if not resumes:
+                folder.mkdir()
+                write_config(self.path, stated)
+                self.lock.take()
+            self.wandb, message = start_tracking(
+                self.path,
+                kind=kind,
+                mode=config.wandb,
+                project=config.wandb_project,
+                config=stated,
+            )
+            self.console.print(f"{kind}: {self.path}\n{message}")
+        if notice is not None:
+            self.console.print(notice)
+        ours = [self.table] if self.wandb is None else [self.table, self.wandb]
+        self.trainer.loggers = [*self.trainer.loggers, *ours]
+
+    def progress(self, title: str, figures: Mapping[str, str] = FIGURES) -> list[RunProgress]:
+        """Return what shows how far a training is; nothing without ``enable_progress_bar``.
+
+        Args:
+            title: what the line begins with.
+            figures: metric → heading.
+        """
+        if self.settings.enable_progress_bar is False:
+            return []
+        return [RunProgress(title, self.console, figures)]
+
+    def _folder(self) -> Path:
+        config = self.config
+        if config.resume is not None:
+            return find_run(config.runs, self.kind, config.resume)
+        return create_run(config.runs, self.kind, config.name, self.data.name)
+
+    def _checkpoint(self) -> tuple[Path | None, str | None]:
+        """Return the one to go on from, and what is to be said about it; nobody else may go on."""
+        if self.config.resume is None:
+            return None, None
+        self.lock.take()
+        folder = self.path / "checkpoints"
+        folder.mkdir(exist_ok=True)
+        return resumable(folder)
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """Within it signals stop the run as `Interrupted`; whatever happens, the run is closed.
+
+        An error that the user can put right, such as a full disk, gets a note that says where the
+        files are.
+        """
+        try:
+            with self.stops:
+                yield
+        except (OSError, ValueError) as error:
+            finish(self.wandb)
+            error.add_note(f"what was found so far is in {self.path}")
+            raise
+        finally:
+            self.lock.release()
+
+    def fit(self, module: pl.LightningModule) -> None:
+        """Train, or go on to.
+
+        Raises:
+            Interrupted: a signal; what was found is on disk.
+            SettingError: a setting that the Trainer does not take with these data.
+        """
+        try:
+            self.trainer.fit(
+                module, datamodule=self.data, ckpt_path=self.checkpoint, weights_only=True
+            )
+        except (SIGTERMException, SystemExit):  # the second is how Lightning answers a Ctrl-C
+            self.interrupted()
+        except MisconfigurationException as error:
+            raise SettingError("trainer", " ".join(str(error).split())) from None
+        except RuntimeError as error:
+            title, *details = str(error).splitlines()
+            if not title.startswith("Error(s) in loading state_dict"):
+                raise
+            raise ValueError(
+                f"{self.path / CONFIG}: expected the settings of {self.checkpoint}; "
+                f"{' '.join(details[0].split())}"
+            ) from None
+        if not self.state.ended:
+            callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+            for callback in callbacks:
+                callback.on_train_end(self.trainer, module)
+
+    def test(self, module: pl.LightningModule) -> dict[str, float]:
+        """Return the figures of the module's weights on the test images.
+
+        Empty where ``trainer.limit_test_batches`` leaves no batch.
+
+        Raises:
+            Interrupted: a signal.
+        """
+        try:
+            figures = self.trainer.test(module, datamodule=self.data, verbose=False)
+        except SystemExit:
+            self.interrupted()
+        return dict(figures[0]) if figures else {}
+
+    def interrupted(self, *hints: str) -> NoReturn:
+        """End the run after a signal; see `Interrupted`."""
+        finish(self.wandb)
+        raise Interrupted(self.path, self.stops.status if self.is_first else 0, *hints) from None
+
+    def origin(self, seed: int) -> dict[str, Any]:
+        """Return the part of a card that says how, where and when it was made."""
+        return {
+            "seed": seed,
+            "wall_time_s": round(self.state.seconds, 1),
+            "hardware": describe_hardware(self.trainer.strategy.root_device),
+            "precision": str(self.trainer.precision),
+            "versions": versions(),
+        }
+
+    def close(
+        self,
+        card: dict[str, Any],
+        images: dict[str, Path],
+        artifact: tuple[str, str, list[Path]],
+        tables: Mapping[str, Table] | None = None,
+    ) -> None:
+        """Write the card, give everything to W&B and end its run.
+
+        Args:
+            card: the result card.
+            images: name → PNG file.
+            artifact: name, type and files of what the run has made.
+            tables: name → the names of the columns, and rows; the card is one more.
+        """
+        write_card(self.path, card)
+        log_images(self.wandb, images)
+        shown = list(shown_figures(finite(card)).items())
+        log_tables(self.wandb, {**(tables or {}), "card": (("figure", "value"), shown)})
+        figures = {key: v for key, v in card.items() if isinstance(v, int | float | str)}
+        log_summary(self.wandb, figures)
+        log_artifact(self.wandb, *artifact)
+        finish(self.wandb)
+
+
+def stated_settings(
+    seed: int, run: RunConfig, trainer: TrainerConfig, model: Any, data: Any, **more: Any
+) -> dict[str, Any]:
+    """Return all settings of a run by key, as its ``config.yaml`` holds them.
+
+    Args:
+        seed: of the run.
+        run: without what is said on the command line alone.
+        trainer: objects among its values are named by their class.
+        model: a `SearchConfig` or a `TrainConfig`.
+        data: a `DataConfig`.
+        more: further keys.
+    """
+    own = {k: v for k, v in fields_of(run).items() if k not in ("resume", "trust")}
+    groups = {"trainer": trainer, "model": model, "data": data}
+    stated = {"seed": seed, **own, **more, **{k: fields_of(c) for k, c in groups.items()}}
+    values: dict[str, Any] = plain(stated)
+    return values
+
+
+def plain(value: Any) -> Any:
+    """Return a value as YAML and JSON hold it; settings become their fields by name."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = fields_of(value)
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def with_epochs(trainer: TrainerConfig, default: int) -> TrainerConfig:
+    """Return the Trainer's arguments with a length."""
+    return trainer if trainer.max_epochs is not None else replace(trainer, max_epochs=default)
+
+
+def cell_artifact(name: str, genotype: Path) -> tuple[str, str, list[Path]]:
+    """Return name, type and file of a cell in W&B: what a search makes and a training uses."""
+    return f"cell-{name}", "cell", [genotype]

@@ -1,0 +1,364 @@
+"""A search from its settings to its card: `search`, and what it writes."""
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+from rich.console import Console
+from torch import Tensor
+
+from darts_noise.atomic import write_text
+from darts_noise.data.module import ImageDataModule
+from darts_noise.noise.families import describe_noise
+from darts_noise.report.alpha_history import (
+    AlphaHistory,
+    Moment,
+    edge_name,
+    from_rows,
+    strengths,
+    to_rows,
+    write_history,
+)
+from darts_noise.report.card import count_parameters
+from darts_noise.report.cells import draw_cells
+from darts_noise.report.curves import draw_curves
+from darts_noise.report.film_strip import draw_film
+from darts_noise.report.heatmap import draw_alpha
+from darts_noise.report.style import save_figure
+from darts_noise.report.tracking import Table, log_images, set_axis
+from darts_noise.runs.folder import point_latest
+from darts_noise.runs.run import (
+    Run,
+    cell_artifact,
+    quiet_lightning,
+    stated_settings,
+    with_epochs,
+)
+from darts_noise.runs.settings import RunConfig, TrainerConfig, check_trainer
+from darts_noise.runs.stops import interruptible
+from darts_noise.runs.trainer import figures_of, silent_trainer
+from darts_noise.search.architecture import Architecture
+from darts_noise.search.candidate import Candidate, read_candidates, write_candidates
+from darts_noise.search.candidates import choose
+from darts_noise.search.module import SearchModule
+from darts_noise.search.settings import SearchConfig
+from darts_noise.space.genotype import Genotype, format_json
+
+EPOCHS = 50
+"""Passes over the training images where nothing is said, as in DARTS (arXiv:1806.09055)."""
+HISTORY = "history.json"
+CANDIDATES = "candidates.json"
+SPLITS = ("train", "val", "noise")
+STEPS = "search/step"
+"""The figure that counts the steps of the search, over which W&B draws all others."""
+REDRAWN = 60.0  # seconds between two drawings of a search that goes on
+DRAWINGS = ("cells", "alpha", "film", "curves")
+"""The drawings that a search leaves, each as PNG and SVG."""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search has found.
+
+    Attributes:
+        genotype: the discrete cells.
+        alpha: the raw architecture weights, by their names.
+        card: the figures of ``card.json``; empty in all processes but the first.
+        path: the run's folder.
+        stopped_because: why a search variant has ended the search early, or None.
+    """
+
+    genotype: Genotype
+    alpha: dict[str, Tensor]
+    card: dict[str, Any]
+    path: Path
+    stopped_because: str | None = None
+
+
+def search(
+    data: ImageDataModule,
+    config: SearchConfig | None = None,
+    *,
+    trainer: TrainerConfig | None = None,
+    run: RunConfig | None = None,
+    console: Console | None = None,
+) -> SearchResult:
+    """Search a cell, and leave it in ``runs/search/<name>``.
+
+    Args:
+        data: the images.
+        config: what the search chooses from, and how.
+        trainer: Lightning's Trainer: devices, precision, epochs (50 by default).
+        run: where the files go, how the run is tracked, and which stopped run goes on.
+        console: where progress is shown; None for standard output.
+
+    Raises:
+        SettingError: a setting that cannot be; its key says which.
+        ValueError: data that cannot be used, or a search that has diverged.
+        Interrupted: a signal; the run can go on.
+
+    >>> import darts_noise as dn
+    >>> found = dn.search(dn.ImageDataModule("digits"), dn.SearchConfig())  # doctest: +SKIP
+    """
+    config, run = config or SearchConfig(), run or RunConfig()
+    trainer = with_epochs(trainer or TrainerConfig(), EPOCHS)
+    check_trainer(config, trainer)
+    with quiet_lightning():
+        module = _module(config, data)
+        session = Run(
+            "search",
+            data,
+            lambda path: stated_settings(config.seed, run, trainer, config, data.config),
+            trainer,
+            run,
+            lambda path: [SearchOutputs(path)],
+            "val/accuracy",
+            console,
+        )
+        with session.open():
+            set_axis(session.wandb, STEPS, figure_names(module))
+            session.fit(module)
+            card: dict[str, Any] = {}
+            if session.is_first:
+                best = _choose(module, session) if config.candidates > 1 else None
+                card = search_card(module, session, best)
+                session.close(
+                    card,
+                    {name: session.path / f"{name}.png" for name in DRAWINGS},
+                    cell_artifact(session.path.name, session.path / "genotype.json"),
+                    weights_tables(module.arch),
+                )
+    alpha = {name: a.detach() for name, a in module.arch.named_parameters()}
+    return SearchResult(module.genotype(), alpha, card, session.path, module.stopped_because)
+
+
+def find_cell(
+    data: ImageDataModule, config: SearchConfig, trainer: TrainerConfig
+) -> tuple[Genotype, dict[str, float]]:
+    """Search a cell and leave no files; `search` finds the same one.
+
+    Args:
+        data: the images.
+        config: what the search chooses from, and how.
+        trainer: Lightning's Trainer.
+
+    Returns:
+        The cell, and the figures of the last epoch by their names in ``metrics.csv``.
+
+    Raises:
+        ValueError: as for `search`.
+        KeyboardInterrupt: a Ctrl-C.
+    """
+    trainer = with_epochs(trainer, EPOCHS)
+    check_trainer(config, trainer)
+    with quiet_lightning(), interruptible():
+        module = _module(config, data)
+        fitted = silent_trainer(trainer)
+        fitted.fit(module, datamodule=data)
+        if config.candidates > 1:
+            choose(module, data)
+    return module.genotype(), figures_of(fitted)
+
+
+def _module(config: SearchConfig, data: ImageDataModule) -> SearchModule:
+    """Return the module of a search, seeded and built for its data."""
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    module = SearchModule(config)
+    data.setup()
+    module.build(data)
+    return module
+
+
+def _choose(module: SearchModule, session: Run) -> Candidate:
+    """Measure the cells that α proposes, write the figures, and take and return the best."""
+    console, count = session.console, module.config.candidates
+    file, known = session.path / CANDIDATES, []
+    with suppress(ValueError):  # of a run that was stopped; a damaged file costs only time
+        known = read_candidates(file)
+    console.print(f"measuring up to {count} cells that α proposes")
+
+    def told(found: Sequence[Candidate]) -> None:
+        measured = {candidate.genotype for candidate in found}
+        write_candidates(file, [*found, *(c for c in known if c.genotype not in measured)])
+        console.print(f"candidate {len(found)}/{count}  {found[-1]}")
+
+    try:
+        found = choose(module, session.data, told, known)
+    except (KeyboardInterrupt, SystemExit):
+        session.interrupted()
+    write_candidates(file, found)
+    outputs = SearchOutputs(session.path)
+    outputs.write(module)
+    outputs.draw(module)
+    return found[0]
+
+
+def figure_names(module: SearchModule) -> list[str]:
+    """The figures that a search logs, as far as they are drawn over its steps."""
+    of_splits = [f"{split}/{name}" for split in SPLITS for name in ("loss", "accuracy")]
+    rates = [f"lr/{name}" for name in ("alpha", "weights", "twin")]
+    return [*of_splits, "noise/penalty", "noise/lag", *module.arch.figures(), *rates]
+
+
+def weights_tables(arch: Architecture) -> dict[str, Table]:
+    """The relaxed weights as tables: an edge in each row, an operation in each column."""
+    choices = {name: tuple(map(str, values)) for name, values in arch.space.macro}
+    tables: dict[str, Table] = {}
+    for kind, weights in arch.expected().items():
+        of_macro = kind in choices
+        names = [kind] if of_macro else [edge_name(edge) for edge in arch.space.edges]
+        rows = [[name, *row] for name, row in zip(names, weights.tolist(), strict=True)]
+        columns = choices[kind] if of_macro else arch.space.operations
+        tables[f"alpha_{kind}"] = (("choice" if of_macro else "edge", *columns), rows)
+    return tables
+
+
+def search_card(
+    module: SearchModule, session: Run, best: Candidate | None = None
+) -> dict[str, Any]:
+    """Return what the search says of itself.
+
+    Its figures are the supernet's; the found cell's own come from its training, and `best`, where
+    candidates were measured, has them on the images of the search.
+    """
+    data = session.data
+    config = module.config
+    family = describe_noise(config.noise_family)
+    figures = session.table.figures
+    return {
+        "kind": "search",
+        "dataset": data.name,
+        "num_classes": data.num_classes,
+        "space": module.space.name,
+        "macro": dict(module.genotype().macro) or None,
+        "channels": config.channels,
+        "num_cells": config.num_cells,
+        "hypergradient": config.hypergradient,
+        "variants": config.variants or None,
+        "noise_weight": config.noise_weight,
+        "noise_penalty": config.penalty if config.noise_weight else None,
+        "noise_family": family if config.noise_weight else None,
+        "noise_samples": config.noise_samples,
+        "noise_fingerprint": module.noise_fingerprint,
+        "validation_accuracy": figures.get("val/accuracy"),
+        "twin_noise_accuracy": None if module.twin is None else figures.get("noise/accuracy"),
+        "penalty": figures.get("noise/penalty"),
+        "candidates": module.genotype().meta.get("candidates"),
+        "parameters": count_parameters(module.net),
+        "epochs": session.trainer.current_epoch,
+        "train_samples": len(data.train),
+        **({} if best is None else _cell_figures(best)),
+        "genotype": str(session.path / "genotype.json"),
+        **session.origin(config.seed),
+    }
+
+
+def _cell_figures(best: Candidate) -> dict[str, float]:
+    """Return the accuracies of the chosen cell, trained alone on the data and on noise."""
+    figures = {"cell_validation_accuracy": best.validation.accuracy}
+    if best.noise is not None:
+        figures["cell_noise_accuracy"] = best.noise.accuracy
+    return figures
+
+
+class SearchOutputs(pl.Callback):
+    """Writes what has been found: the cell and α after every epoch, the drawings at the end.
+
+    Attributes:
+        history: α so far. A checkpoint holds it too, so that nothing depends on the file.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        self.history: AlphaHistory | None = None
+        self._drawn = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self.history is None else {"history": to_rows(self.history)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.history = from_rows(state_dict["history"])
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, SearchModule)
+        pl_module.log(STEPS, float(pl_module.search_step))
+        if trainer.is_global_zero:
+            self.write(pl_module)
+            self.remember(pl_module)
+            if time.monotonic() - self._drawn > REDRAWN:
+                self.draw(pl_module)
+                self._drawn = time.monotonic()
+                for logger in trainer.loggers:
+                    if isinstance(logger, WandbLogger):
+                        log_images(logger, {name: self.run / f"{name}.png" for name in DRAWINGS})
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, SearchModule)
+        if trainer.is_global_zero:
+            self.write(pl_module)
+            if self.history is not None:  # also where a resumed run had no epoch left to make
+                write_history(self.run / HISTORY, self.history)
+            self.draw(pl_module)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        assert isinstance(pl_module, SearchModule)
+        if trainer.is_global_zero and isinstance(exception, KeyboardInterrupt | SIGTERMException):
+            self.write(pl_module)
+            self.draw(pl_module)
+
+    def write(self, module: SearchModule) -> None:
+        """``genotype.json``, and ``alpha.json`` with the raw α and their relaxed weights."""
+        cell = self.run / "genotype.json"
+        first = not cell.exists()
+        module.genotype().to_json(cell)
+        if first:
+            point_latest(self.run)
+        arch = module.arch
+        alpha = {
+            "space": arch.space.name,
+            "operations": list(arch.space.operations),
+            "edges": arch.space.edges,
+            "alpha": {k: a.tolist() for k, a in arch.named_parameters()},
+            "weights": {k: w.tolist() for k, w in arch.expected().items()},
+        }
+        write_text(self.run / "alpha.json", format_json(alpha))
+
+    def remember(self, module: SearchModule) -> None:
+        """Adds the epoch that has ended to ``history.json``."""
+        space = module.arch.space
+        history = self.history or AlphaHistory(
+            operations=space.operations,
+            edges=tuple(space.edges),
+            macro={name: tuple(map(str, values)) for name, values in space.macro},
+        )
+        weights = {k: w.tolist() for k, w in module.arch.expected().items()}
+        moment = Moment(module.current_epoch + 1, module.genotype(), weights)
+        self.history = history.with_moment(moment)
+        write_history(self.run / HISTORY, self.history)
+
+    def draw(self, module: SearchModule) -> None:
+        """The drawings of what there is so far."""
+        space, genotype = module.arch.space, module.genotype()
+        weights = {k: w.tolist() for k, w in module.arch.expected().items()}
+        macro = {name: [str(value) for value in values] for name, values in space.macro}
+        strength = strengths(genotype, weights, space.operations, space.edges)
+        drawn = {
+            "cells": draw_cells(genotype, strength=strength),
+            "alpha": draw_alpha(
+                weights, space.operations, space.edges, macro=macro, genotype=genotype
+            ),
+        }
+        if self.history is not None:
+            drawn["film"] = draw_film(self.history)
+        if (self.run / "metrics.csv").is_file():
+            drawn["curves"] = draw_curves(self.run / "metrics.csv", module.num_classes)
+        for name, figure in drawn.items():
+            save_figure(figure, self.run / name)

@@ -1,0 +1,150 @@
+"""The settings of a run and of Lightning's Trainer. Nothing heavy is imported here."""
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from darts_noise.errors import SettingError, unknown
+from darts_noise.search.settings import SearchConfig
+
+PLAIN = "at most 100 letters, digits, '.', '_' and '-', the first a letter or a digit"
+"""What `is_plain` asks for, in words."""
+WANDB_MODES = ("auto", "online", "offline", "off")
+OBJECTS = ("accelerator", "callbacks", "logger", "plugins", "profiler", "strategy")
+"""Arguments of the Trainer whose values may be objects."""
+
+
+def is_plain(name: str) -> bool:
+    """Whether a file or a folder may have that name: one part of a path, of plain characters.
+
+    >>> is_plain("mnist-1"), is_plain("../mnist")
+    (True, False)
+    """
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) is not None
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Where a run's files go, and how it is tracked.
+
+    Args:
+        name: of the run; null for the data set and the time of day.
+        resume: name or folder of a stopped run that goes on; an empty text for the newest, null to
+            begin a new run.
+        runs: folder that holds all runs.
+        wandb: Weights & Biases: auto (online with a key, else offline), online, offline or off.
+        wandb_project: project in Weights & Biases.
+        trust: packages, separated by commas, whose classes a config file may name, besides
+            Lightning's.
+
+    Raises:
+        SettingError: a name that is no plain file name, or no such mode.
+    """
+
+    name: str | None = None
+    resume: str | None = None
+    runs: str = "runs"
+    wandb: str = "auto"
+    wandb_project: str = "darts_noise"
+    trust: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.name is not None and (not is_plain(self.name) or self.name == "latest"):
+            raise SettingError("name", f"expected {PLAIN} (and not 'latest'), got {self.name!r}")
+        if self.wandb not in WANDB_MODES:
+            raise SettingError("wandb", unknown("mode", self.wandb, WANDB_MODES))
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """Arguments of Lightning's Trainer. All are accepted; these are the ones that matter here.
+
+    Values that are objects of Lightning (callbacks, loggers, plugins) may be given as such or, in a
+    config file, as ``class_path`` and ``init_args``.
+
+    Args:
+        accelerator: cpu, gpu or auto.
+        strategy: how several devices work together: auto or ddp.
+        devices: how many devices, or which.
+        num_nodes: machines.
+        precision: 32-true, bf16-mixed or (on CUDA) 16-mixed; null for 32-true.
+        max_epochs: passes over the training images; null for 50 of a search, 600 of a training.
+        enable_progress_bar: false shows no progress.
+        sync_batchnorm: compute the statistics of batch norms over the batches of all devices.
+
+    Raises:
+        SettingError: no epoch or no training batch.
+    """
+
+    accelerator: Any = "auto"
+    strategy: Any = "auto"
+    devices: list[int] | str | int = "auto"
+    num_nodes: int = 1
+    precision: str | int | None = None
+    logger: Any = None
+    callbacks: Any = None
+    fast_dev_run: int | bool = False
+    max_epochs: int | None = None
+    min_epochs: int | None = None
+    max_steps: int = -1
+    min_steps: int | None = None
+    max_time: str | timedelta | dict[str, int] | None = None
+    limit_train_batches: int | float | None = None
+    limit_val_batches: int | float | None = None
+    limit_test_batches: int | float | None = None
+    limit_predict_batches: int | float | None = None
+    overfit_batches: int | float = 0.0
+    val_check_interval: int | float | str | timedelta | dict[str, int] | None = None
+    check_val_every_n_epoch: int | None = 1
+    num_sanity_val_steps: int | None = 0
+    log_every_n_steps: int | None = 1
+    enable_checkpointing: bool | None = None
+    enable_progress_bar: bool | None = None
+    enable_model_summary: bool | None = False
+    accumulate_grad_batches: int = 1
+    gradient_clip_val: int | float | None = None
+    gradient_clip_algorithm: str | None = None
+    deterministic: bool | str | None = None
+    benchmark: bool | None = None
+    inference_mode: bool = True
+    use_distributed_sampler: bool = True
+    profiler: Any = None
+    detect_anomaly: bool = False
+    barebones: bool = False
+    plugins: Any = None
+    sync_batchnorm: bool = False
+    reload_dataloaders_every_n_epochs: int = 0
+    default_root_dir: str | Path | None = None
+    enable_autolog_hparams: bool = True
+    model_registry: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_epochs is not None and self.max_epochs < 1:
+            raise SettingError("max_epochs", f"expected 1 or more, got {self.max_epochs}")
+        if self.limit_train_batches == 0:
+            raise SettingError("limit_train_batches", "expected more than 0, got 0")
+
+
+def check_trainer(config: SearchConfig, trainer: TrainerConfig) -> None:
+    """Raise the error of the first setting that Lightning takes and a search cannot follow."""
+    # The small steps of α are lost where α itself is held in half precision.
+    if str(trainer.precision) in ("16", "16-mixed", "16-true", "bf16-true"):
+        raise SettingError("trainer.precision", "the search runs in 32-true or bf16-mixed")
+    if trainer.gradient_clip_val:
+        raise SettingError(
+            "trainer.gradient_clip_val", "a search clips by model.gradient_clip instead"
+        )
+    if trainer.accumulate_grad_batches != 1:
+        raise SettingError(
+            "trainer.accumulate_grad_batches",
+            "expected 1, since a search takes a step each batch; got "
+            f"{trainer.accumulate_grad_batches}. Larger batches are data.batch_size",
+        )
+    if trainer.max_epochs is not None and trainer.max_epochs <= config.warmup_epochs:
+        raise SettingError(
+            "trainer.max_epochs",
+            f"expected more than model.warmup_epochs ({config.warmup_epochs}), in which α stands "
+            f"still; got {trainer.max_epochs}",
+        )

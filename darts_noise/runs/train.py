@@ -1,0 +1,545 @@
+"""A training from its settings to its card: `train`, with the noise check that follows it."""
+
+import json
+import math
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from rich.console import Console
+
+from darts_noise.atomic import write_text
+from darts_noise.checkpoints.checkpoint_io import LAST
+from darts_noise.data.module import ImageDataModule
+from darts_noise.errors import SettingError, within
+from darts_noise.finite import NotFiniteError
+from darts_noise.nets.network import Network
+from darts_noise.nets.synchronised import SynchronisedNorms
+from darts_noise.noise.datasets import root_of_others
+from darts_noise.noise.families import make_noise, require_noise
+from darts_noise.pretrained.bundle import OF_A_RUN, save_pretrained
+from darts_noise.pretrained.config import BundleImages
+from darts_noise.report.card import (
+    count_multiply_adds,
+    count_parameters,
+    finite,
+    without_diverged,
+)
+from darts_noise.report.cells import save_cells
+from darts_noise.report.curves import draw_curves
+from darts_noise.report.style import save_figure
+from darts_noise.report.tracking import set_axis, use_artifact
+from darts_noise.runs.folder import CONFIG, point_latest, read_run_config
+from darts_noise.runs.run import (
+    Run,
+    cell_artifact,
+    quiet_lightning,
+    stated_settings,
+    with_epochs,
+)
+from darts_noise.runs.settings import RunConfig, TrainerConfig
+from darts_noise.runs.stops import interruptible
+from darts_noise.runs.trainer import figures_of, silent_trainer
+from darts_noise.space.genotype import Genotype
+from darts_noise.space.json_file import read_json
+from darts_noise.space.published import list_genotypes, load_genotype
+from darts_noise.train.control_networks import CONTROL_NETWORKS
+from darts_noise.train.module import TrainModule
+from darts_noise.train.networks import Factory, NetworkLike, loaded, suited_network
+from darts_noise.train.noise_fit import default_samples, noise_fit, require_samples
+from darts_noise.train.noise_record import NoiseFit
+from darts_noise.train.run_file import RunFile
+from darts_noise.train.settings import NoiseConfig, NoiseGrid, TrainConfig
+
+EPOCHS = 600
+"""Passes over the training images where nothing is said, as in DARTS (arXiv:1806.09055)."""
+NOISE_FIGURE = "noise/accuracy"
+"""Of the training on noise, whose epochs are not the steps of the run."""
+PROGRESS = {"train/loss": "loss", "val/accuracy": "noise acc"}
+"""What the quick check's progress shows: it is validated on the noise itself."""
+SHARED = (
+    "accelerator",
+    "devices",
+    "num_nodes",
+    "strategy",
+    "precision",
+    "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "accumulate_grad_batches",
+)
+"""Arguments of the Trainer that the quick check takes from the clean run."""
+NOISE_RUNS = "noise_runs.json"
+NOISE_EPOCHS = "noise_epochs"
+"""Folder of the quick check's last epoch while it lasts."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training leaves.
+
+    Attributes:
+        net: the trained network.
+        noise: how well the same cell was trained to fit noise, or None where that was not asked.
+        card: the figures of ``card.json``; empty in all processes but the first.
+        path: the run's folder.
+        bundle: the folder of the trained network for `load_pretrained`, or None.
+    """
+
+    net: Network
+    noise: NoiseFit | None
+    card: dict[str, Any]
+    path: Path
+    bundle: Path | None = None
+
+
+def train(
+    genotype: Genotype | str | Path,
+    data: ImageDataModule,
+    config: TrainConfig | None = None,
+    *,
+    noise: NoiseConfig | None = None,
+    trainer: TrainerConfig | None = None,
+    run: RunConfig | None = None,
+    console: Console | None = None,
+) -> TrainResult:
+    """Train a network of a cell, train the cell on noise, and leave both in ``runs/train/<name>``.
+
+    Args:
+        genotype: the cell: a `Genotype`, a published name, a path to a ``.json``, or the folder of
+            a search.
+        data: the images.
+        config: the network and its recipe.
+        noise: how noise fit is measured afterwards; ``NoiseConfig(check=False)`` leaves that out.
+        trainer: Lightning's Trainer: devices, precision, epochs (600 by default).
+        run: where the files go, how the run is tracked, and which stopped run goes on.
+        console: where progress is shown; None for standard output.
+
+    Raises:
+        SettingError: a setting that cannot be; its key says which.
+        ValueError: data that cannot be used, or a training that has diverged.
+        Interrupted: a signal; the run can go on.
+
+    >>> import darts_noise as dn
+    >>> dn.train("darts_v2", dn.ImageDataModule("digits"), dn.TrainConfig())  # doctest: +SKIP
+    """
+    config = config or TrainConfig()
+    noise, run = noise or NoiseConfig(), run or RunConfig()
+    trainer = with_epochs(trainer or TrainerConfig(), EPOCHS)
+    cell = genotype
+    try:
+        genotype = genotype if isinstance(genotype, Genotype) else load_genotype(genotype)
+    except ValueError as error:
+        raise SettingError("model.genotype", error) from None
+    with quiet_lightning():
+        with within("noise_"):
+            require_noise(noise.family)
+        data.setup()
+        check = NoiseCheck(noise, data, config, trainer) if noise.check else None
+        module = _module(genotype, data, config)
+        session = Run(
+            "train",
+            data,
+            lambda path: _stated(path, cell, config, noise, data, trainer, run),
+            trainer,
+            run,
+            monitor="val/accuracy" if len(data.validation) else None,
+            console=console,
+        )
+        if config.auxiliary_weight and not module.config.auxiliary_weight:
+            size = data.image_shape[1:]
+            session.console.print(f"no auxiliary head: images of {size} pixels are too small")
+        with session.open():
+            return _run(session, module, genotype, cell, check)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network that was trained and left no files.
+
+    Attributes:
+        module: whose ``net`` is the network.
+        data: the images.
+        trainer: that trained it.
+        figures: of the last epoch; of the last whole one where the training diverged.
+        epochs: that were made.
+        diverged: a loss or a gradient was not finite, where the training ended.
+    """
+
+    module: TrainModule
+    data: ImageDataModule
+    trainer: pl.Trainer
+    figures: dict[str, float]
+    epochs: int
+    diverged: bool
+
+    def test(self) -> dict[str, float]:
+        """Return the figures of the network on the test images."""
+        with quiet_lightning(), interruptible():
+            return dict(self.trainer.test(self.module, datamodule=self.data, verbose=False)[0])
+
+
+def train_network(
+    network: Genotype | Factory, data: ImageDataModule, config: TrainConfig, trainer: TrainerConfig
+) -> Trained:
+    """Train a network and leave no files; `train` trains the same one of a cell.
+
+    Args:
+        network: a cell, or a function (num_classes, in_channels) → module.
+        data: the images.
+        config: the network and its recipe.
+        trainer: Lightning's Trainer.
+
+    Raises:
+        ValueError: as for `train`, but for a training that has diverged.
+        KeyboardInterrupt: a Ctrl-C.
+    """
+    with quiet_lightning(), interruptible():
+        data.setup()
+        module = _module(network, data, config)
+        fitted, diverged = silent_trainer(with_epochs(trainer, EPOCHS)), False
+        try:
+            fitted.fit(module, datamodule=data)
+        except NotFiniteError:
+            diverged = True
+    return Trained(module, data, fitted, figures_of(fitted), fitted.current_epoch, diverged)
+
+
+def _module(network: Genotype | Factory, data: ImageDataModule, config: TrainConfig) -> TrainModule:
+    """Return the module of a training, seeded and built for data that are set up."""
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    module = TrainModule(config)
+    form = (data.num_classes, data.in_channels)
+    if isinstance(network, Genotype):
+        module.leave_out_head(network, data.image_shape)
+        return module.build(network, *form)
+    return module.use(network(*form), *form)
+
+
+def _run(
+    session: Run,
+    module: TrainModule,
+    genotype: Genotype,
+    cell: Genotype | str | Path,
+    check: "NoiseCheck | None",
+) -> TrainResult:
+    """The training, the test, the noise check and everything that is written."""
+    run, data = session.path, session.data
+    if session.is_first:
+        origin = _origin(run, cell)
+        genotype.to_json(run / "genotype.json")
+        point_latest(run)
+        artifact = cell_artifact(cell_name(origin), run / "genotype.json")
+        use_artifact(session.wandb, *artifact)
+        set_axis(session.wandb, "epoch", [NOISE_FIGURE])
+        save_cells(genotype, run / "cells")
+    session.fit(module)
+    test = session.test(module)
+    noise = None if check is None else check.measure(session, module)
+    if not session.is_first:
+        return TrainResult(module.net, noise, {}, run)
+    _log_noise_curve(session, noise)
+    unfit = noise is not None and math.isnan(noise.accuracy)
+    save_figure(draw_curves(run / "metrics.csv", data.num_classes), run / "curves")
+    grid = NoiseGrid() if check is None else check.config.grid
+    card = train_card(module, session, origin, test, noise_rows(noise, grid, unfit))
+    card = without_diverged(card, ["noise_accuracy"] if unfit else [])
+    bundle = save_pretrained(
+        module.net, run / OF_A_RUN, images=trained_images(data), card=finite(card)
+    )
+    files = ["genotype.json", "checkpoints/best.ckpt", "card.json", "card.md", "config.yaml"]
+    session.close(
+        card,
+        {name: run / f"{name}.png" for name in ("cells", "curves")},
+        (f"model-{run.name}", "model", [run / name for name in files]),
+    )
+    return TrainResult(module.net, noise, card, run, bundle)
+
+
+def _stated(
+    path: Path,
+    cell: Genotype | str | Path,
+    config: TrainConfig,
+    noise: NoiseConfig,
+    data: ImageDataModule,
+    trainer: TrainerConfig,
+    run: RunConfig,
+) -> dict[str, Any]:
+    """All settings of the run, with the cell that it trains in place of where it was found.
+
+    A published name stays. Anything else may hold another cell tomorrow, so the run's own copy is
+    named, from the root: the config is read in whatever folder the user is in.
+    """
+    published = isinstance(cell, str) and cell.lower() in list_genotypes()
+    named = str(cell) if published else str((path / "genotype.json").resolve())
+    keys = ("check", "family", "protocol", "samples", "epochs", "controls", "runs")
+    more: dict[str, Any] = {f"noise_{key}": getattr(noise, key) for key in keys}
+    more["noise_grid"] = vars(noise.grid)
+    config = replace(config, genotype=named)
+    return stated_settings(config.seed, run, trainer, config, data.config, **more)
+
+
+def _origin(run: Path, cell: Genotype | str | Path) -> str:
+    """Return where the cell came from when the run began; a resumed run no longer knows."""
+    kept = run / "origin.json"
+    if not kept.is_file():
+        origin = "a Genotype" if isinstance(cell, Genotype) else str(cell)
+        write_text(kept, json.dumps({"cell": origin}) + "\n")
+    return str(json.loads(kept.read_text("utf-8"))["cell"])
+
+
+def cell_name(cell: str) -> str:
+    """Return what W&B calls the cell: its published name, or the run that found it.
+
+    >>> cell_name("darts_v2"), cell_name("runs/search/a"), cell_name("runs/search/a/genotype.json")
+    ('darts_v2', 'a', 'a')
+    """
+    path = Path(cell).resolve()  # `latest` is a link
+    return path.parent.name if path.name == "genotype.json" else path.name
+
+
+def _log_noise_curve(session: Run, noise: NoiseFit | None) -> None:
+    """Log the accuracy on noise after each epoch, where there is one, among the run's figures."""
+    for epoch, accuracy in enumerate(noise.curve if noise is not None else ()):
+        for logger in session.trainer.loggers:
+            logger.log_metrics({"epoch": epoch, NOISE_FIGURE: accuracy})
+
+
+def train_card(
+    module: TrainModule,
+    session: Run,
+    cell: str,
+    test: dict[str, float],
+    noise: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the row that a paper would print.
+
+    Args:
+        module: trained.
+        session: of the run.
+        cell: the name of the cell, or where it was found.
+        test: the test figures; empty where there are none.
+        noise: the rows of the noise check.
+    """
+    data, genotype, config = session.data, module.net.genotype, module.config
+    weight = genotype.meta.get("noise_weight")
+    return {
+        "kind": "train",
+        "dataset": data.name,
+        "cell": cell,
+        "num_classes": data.num_classes,
+        "genotype": genotype.to_dict(),
+        "macro": dict(genotype.macro) or None,
+        "channels": config.channels,
+        "num_cells": config.num_cells,
+        "noise_weight": weight,
+        "noise_family": genotype.meta.get("noise_family") if weight else None,
+        "test_accuracy": test.get("test/accuracy"),
+        "test_loss": test.get("test/loss"),
+        **noise,
+        "parameters": count_parameters(module.net),
+        "multiply_adds": count_multiply_adds(module.net, data.image_shape),
+        "epochs": session.trainer.current_epoch,
+        "train_samples": len(data.train),
+        **session.origin(config.seed),
+    }
+
+
+def trained_images(data: ImageDataModule) -> BundleImages:
+    """Return what a bundle says of the images that a network was trained on."""
+    height, width = data.image_shape[1:]
+    return BundleImages(
+        data.name,
+        (height, width),
+        data.normalisation.mean,
+        data.normalisation.std,
+        data.dataset.train.classes,
+    )
+
+
+def bundle_run(run: Path, folder: Path) -> Path:
+    """Write the network of a training run, at the end of its training, as a bundle.
+
+    Args:
+        run: the folder that `train` left; the data must be where they were.
+        folder: of the bundle.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: no training run, or data that are not there; the message names the file.
+        OSError: the folder cannot be written to.
+    """
+    card = read_json(run / "card.json")
+    try:
+        data = ImageDataModule(**read_run_config(run)["data"])
+    except (KeyError, TypeError, AttributeError):
+        raise ValueError(f"{run / CONFIG}: not the config of a training") from None
+    data.setup()
+    module = TrainModule.load_from_checkpoint(run / "checkpoints" / LAST)
+    return save_pretrained(module.net, folder, images=trained_images(data), card=card)
+
+
+class NoiseCheck:
+    """The measurement of noise fit that follows a training.
+
+    Made before the training, so that what is wrong with it is said before much time has gone into
+    anything.
+
+    Args:
+        config: the measurement.
+        data: the images of the training, set up.
+        recipe: the training's own.
+        trainer: the training's.
+
+    Raises:
+        SettingError: a setting that cannot be.
+    """
+
+    def __init__(
+        self,
+        config: NoiseConfig,
+        data: ImageDataModule,
+        recipe: TrainConfig,
+        trainer: TrainerConfig,
+    ) -> None:
+        self.config, self.data = config, data
+        self.root = root_of_others(data.name, data.config.root)
+        self.trainer = {key: getattr(trainer, key) for key in SHARED}
+        if trainer.sync_batchnorm:
+            self.trainer["plugins"] = [SynchronisedNorms()]
+        self.epochs = config.epochs
+        if config.protocol == "quick" and self.epochs is None:
+            self.epochs = trainer.max_epochs
+        with within("noise_"):
+            self.controls = self._controls(recipe)
+            self.samples = self._samples(recipe.seed)
+            if config.runs is not None:
+                self._require_runs(Path(config.runs))
+
+    def measure(self, session: Run, module: TrainModule) -> NoiseFit:
+        """Train the cell of a trained module on noise, from scratch.
+
+        Args:
+            session: of the run.
+            module: its cell and its recipe.
+
+        Raises:
+            Interrupted: a signal.
+        """
+        runs, config = session.path / NOISE_RUNS, self.config
+        own: dict[str, Any]
+        if config.protocol == "quick":
+            progress = session.progress("noise", PROGRESS)
+            own = {"callbacks": progress, "path": session.path / NOISE_EPOCHS}
+        else:
+            # Where they exist, the run goes on.
+            if config.runs is not None and session.is_first and not runs.exists():
+                shutil.copyfile(config.runs, runs)
+            own = {"grid": config.grid, "path": runs, "progress": session.console}
+            own |= {} if self.controls is None else {"controls": self.controls}
+        try:
+            return noise_fit(
+                module.net.genotype,
+                self.data.train,
+                protocol=config.protocol,
+                family=config.family,
+                samples=self.samples,
+                root=self.root,
+                epochs=self.epochs,
+                batch_size=self.data.config.batch_size,
+                seed=module.config.seed,
+                recipe=replace(module.config, genotype=None),
+                trainer=self.trainer,
+                **own,
+            )
+        except SettingError as error:
+            if error.key != "path":
+                raise
+            raise ValueError(error.problem) from None  # of an earlier start's file, which it names
+        except (KeyboardInterrupt, SystemExit):  # the second is how Lightning leaves
+            hint = f"noise so far, also for another run: --noise_runs {runs}"
+            session.interrupted(*([hint] if runs.exists() else []))
+
+    def _samples(self, seed: int) -> int:
+        config, images = self.config, self.data.train
+        if config.samples is None:
+            return default_samples(config.protocol, config.family, images, self.root)
+        require_samples(config.protocol, config.samples, images)
+        make_noise(config.family, config.samples, images, seed, self.root)
+        return config.samples
+
+    def _controls(self, recipe: TrainConfig) -> dict[str, NetworkLike] | None:
+        """The networks of these names, for images like the data's."""
+        if self.config.controls is None:
+            return None
+        controls: dict[str, NetworkLike] = {}
+        for name in self.config.controls:
+            try:
+                network = CONTROL_NETWORKS.get(name) or loaded(name)
+                suited_network(name, network, self.data.num_classes, self.data.image_shape, recipe)
+                controls[name] = network
+            except ValueError as error:
+                valid = ", ".join(CONTROL_NETWORKS)
+                problem = f"expected {valid} or a cell: {error}"
+                raise SettingError("controls", problem) from None
+        return controls
+
+    @staticmethod
+    def _require_runs(path: Path) -> None:
+        if not path.is_file():
+            raise SettingError("runs", f"expected the {NOISE_RUNS} of a run, got {str(path)!r}")
+        try:
+            RunFile(path, {})
+        except SettingError as error:
+            raise SettingError("runs", error.problem) from None
+
+
+def noise_rows(noise: NoiseFit | None, grid: NoiseGrid, diverged: bool) -> dict[str, Any]:
+    """The rows of the card.
+
+    Args:
+        noise: the record; None where nothing was measured.
+        grid: its trainings, but for the protocol ``quick``.
+        diverged: no accuracy of it means anything.
+    """
+    if noise is None:
+        return dict.fromkeys(("noise_accuracy", "noise_protocol", "noise", "positive_control"))
+    record = noise.to_dict()
+    if diverged:
+        record |= {"accuracy": None, "accuracy_largest": None}
+    rows = {
+        # With selectivity a run ends at half of the noise.
+        "noise_accuracy": None if noise.protocol == "selectivity" else record["accuracy"],
+        "noise_protocol": _describe(noise),
+        "noise": record,
+        "positive_control": _describe_controls(noise),
+    }
+    if noise.runs:
+        rows["noise_grid"] = str(grid)
+        rows["noise_diverged"] = f"{len(noise.diverged)} of {len(noise.runs)}"
+    if noise.protocol == "selectivity":
+        unlearnt = "not measured: no training reached half of the real images"
+        rows["selectivity"] = noise.shown_selectivity or unlearnt
+    return rows
+
+
+def _describe(noise: NoiseFit) -> str:
+    at_most = "" if noise.protocol == "quick" else "at most "
+    return (
+        f"{noise.protocol}: {noise.samples:,} {noise.family} images, {at_most}{noise.epochs} "
+        f"epochs, best constant answer {100 * noise.chance:.1f} %"
+    )
+
+
+def _describe_controls(noise: NoiseFit) -> str | None:
+    if not noise.controls:
+        return None
+    shown = [
+        f"{name} {'diverged' if math.isnan(accuracy) else f'{100 * accuracy:.2f} %'}"
+        for name, accuracy in noise.controls.items()
+    ]
+    weak = "" if noise.control_reached else " (too little: the measurement was too weak)"
+    return ", ".join(shown) + weak

@@ -1,0 +1,300 @@
+"""Progress of trainings: a moving line on a terminal, elsewhere a line for each finished part.
+
+Lightning's own `RichProgressBar` shows one epoch at a time, reads every figure from the GPU at
+every step and writes no lines to a file; so this is a `ProgressBar` on rich's columns.
+"""
+
+import math
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytorch_lightning as pl
+from rich.console import Console, RenderableType
+from rich.constrain import Constrain
+from rich.progress import BarColumn, Progress, Task, TextColumn, TimeElapsedColumn
+from rich.table import Column
+from rich.text import Text
+
+from darts_noise.train.noise_record import NoiseRun
+
+FIGURES = {
+    "train/loss": "loss",
+    "noise/loss": "noise loss",
+    "val/accuracy": "val acc",
+    "noise/penalty": "penalty",
+    "train/accuracy": "acc",
+    "noise/accuracy": "noise acc",
+}
+"""Metric → its heading, the most wanted first. Add a metric here to see it."""
+
+REFRESH = 0.25  # seconds between two readings of the figures, which may wait for a GPU
+
+
+class RunProgress(pl.callbacks.ProgressBar):
+    """Progress over a whole run of a Trainer: epoch, step, figures and the time left.
+
+    On a terminal the figures move during the epoch: the latest values that the module has logged
+    with ``self.log(name, value, on_step=True, on_epoch=False, logger=False)``, and of the other
+    figures those of the last epoch.
+
+    Args:
+        title: first word of the line, such as ``search`` or ``train``.
+        console: where to write; standard output by default.
+        figures: metric → heading, the most wanted first.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        console: Console | None = None,
+        figures: Mapping[str, str] = FIGURES,
+    ) -> None:
+        super().__init__()
+        self.title, self.figures = title, figures
+        self.console = console or Console(highlight=False)
+        self._enabled = True
+        self._line: _Line | None = None
+        # (seconds, epochs done) at the starts of this epoch and the last: the pace of the run.
+        self._marks: deque[tuple[float, float]] = deque(maxlen=2)
+        self._unsaid = False
+
+    def disable(self) -> None:
+        """Say nothing: Lightning calls this on all processes but the first."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """Speak again."""
+        self._enabled = True
+
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        """Print what a module says with ``self.print`` above the line."""
+        if self._enabled:
+            self.console.print(*args, markup=False, soft_wrap=True, **kwargs)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._began, self._looked = time.perf_counter(), 0.0
+        self._epoch, self._step, self._texts = trainer.current_epoch, 0, ""
+        self._unsaid = False
+        self._marks.clear()
+        self._close()
+        if self._enabled:
+            self._line = _Line(self.console)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._finish_epoch(trainer)
+        self._epoch, self._step = trainer.current_epoch, 0
+        self._marks.append((time.perf_counter() - self._began, self._epoch))
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        self._step = batch_idx + 1
+        if self._line is None or not self._line.moves:
+            return
+        now = time.perf_counter()
+        if now - self._looked >= REFRESH:
+            self._look(trainer)
+            self._looked = now
+        self._show(trainer, self._epoch + self._step / self.total_train_batches)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # The module logs the figures of the epoch after this hook; see _finish_epoch.
+        self._unsaid = True
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._finish_epoch(trainer)
+        self._close()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        self._close()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._close()
+
+    def _finish_epoch(self, trainer: pl.Trainer) -> None:
+        if self._unsaid and self._line is not None:
+            self._look(trainer)
+            self._show(trainer, self._epoch + 1)
+        self._unsaid = False
+
+    def _look(self, trainer: pl.Trainer) -> None:
+        """Read the figures; those of the step that is under way are not reduced over ranks."""
+        self._texts = figure_texts(trainer.callback_metrics, self.figures)
+
+    def _show(self, trainer: pl.Trainer, done: float) -> None:
+        """Show the run with so many epochs done: on the moving line, or as a line of its own."""
+        assert self._line is not None
+        epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
+        seconds = time.perf_counter() - self._began
+        # A run that goes on inside an epoch has no mark yet.
+        since, before = self._marks[0] if self._marks else (0.0, done)
+        left = None
+        if epochs is not None and done > before:
+            left = max(0.0, (seconds - since) / (done - before) * (epochs - done))
+        epoch = f"{self.title} epoch {_of(self._epoch + 1, epochs)}"
+        if self._line.moves:
+            steps = self.total_train_batches
+            step = _of(self._step, int(steps) if math.isfinite(steps) else None)
+            self._line.show(f"{epoch} step {step}", done, epochs, self._texts, left)
+        else:
+            times = [readable_duration(seconds)]
+            times += [] if left is None else [f"{readable_duration(left)} left"]
+            self.print("  ".join(filter(None, (epoch, self._texts, f"({', '.join(times)})"))))
+
+    def _close(self) -> None:
+        if self._line is not None:
+            self._line.stop()
+            self._line = None
+
+
+class NoiseProgress:
+    """Progress of the trainings of a noise measurement; to be entered before the first of them.
+
+    Args:
+        shown: a console; True for standard error; False for nothing; None for standard error if
+            that is a terminal, and else nothing.
+    """
+
+    def __init__(self, shown: Console | bool | None) -> None:
+        if shown is None:
+            shown = sys.stderr.isatty()
+        if isinstance(shown, bool):
+            shown = Console(stderr=True, highlight=False) if shown else Console(quiet=True)
+        self.console = shown
+
+    def __enter__(self) -> "NoiseProgress":
+        self._line = _Line(self.console, transient=True)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._line.stop()
+
+    def begin(self, label: str, epochs: int) -> None:
+        """Show that a training of at most so many epochs begins."""
+        self._text, self._epochs = f"noise fit, {label}", epochs
+        self._line.restart()
+        self._line.show(self._text, 0, epochs, f"epoch 0/{epochs}")
+
+    def epoch(self, epoch: int, accuracy: float) -> None:
+        """Show that so many epochs are over, and the largest accuracy so far."""
+        figures = f"{100 * accuracy:.1f} %, epoch {epoch}/{self._epochs}"
+        self._line.show(self._text, epoch, self._epochs, figures)
+
+    def end(self, run: NoiseRun) -> None:
+        """Say, where no line moves, what the training came to."""
+        if not self._line.moves:
+            accuracy = "no accuracy" if run.accuracy is None else f"{100 * run.accuracy:.1f} %"
+            self.console.print(
+                f"{self._text}: {'diverged, ' if run.diverged else ''}{accuracy}, "
+                f"{run.epochs} epochs, {run.seconds:.0f} s",
+                markup=False,
+                soft_wrap=True,
+            )
+
+
+class _Line:
+    """The line that moves; a console that is no terminal has none.
+
+    Attributes:
+        moves: whether there is one.
+    """
+
+    def __init__(self, console: Console, transient: bool = False) -> None:
+        self.moves = console.is_terminal and not console.is_dumb_terminal and not console.quiet
+        if self.moves:
+            self._bar = _OneLine(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(12, complete_style="green", finished_style="green"),
+                _CutText("{task.fields[figures]}", markup=False, table_column=Column()),
+                TimeElapsedColumn(table_column=Column(no_wrap=True)),
+                TextColumn("{task.fields[left]}", style="dim"),
+                console=console,
+                transient=transient,
+                refresh_per_second=1 / REFRESH,
+            )
+            self._task = self._bar.add_task("", visible=False, figures="", left="")
+            self._bar.start()
+
+    def show(
+        self, text: str, done: float, total: int | None, figures: str, left: float | None = None
+    ) -> None:
+        """Show a text, a bar over `total`, the figures and the seconds left."""
+        if self.moves:
+            self._bar.update(
+                self._task,
+                description=text,
+                total=total,
+                completed=done,
+                visible=True,
+                figures=figures,
+                left="" if left is None else f"{timedelta(seconds=round(left))} left",
+            )
+
+    def restart(self) -> None:
+        """Begin to count the time anew."""
+        if self.moves:
+            self._bar.reset(self._task)
+
+    def stop(self) -> None:
+        """Give the terminal back."""
+        if self.moves:
+            self._bar.stop()
+
+
+class _OneLine(Progress):
+    """Leaves two columns free for the "^C" that a terminal writes, which would begin a new line."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        if self.tasks:  # rich asks for the first time when it has no console yet
+            yield Constrain(self.make_tasks_table(self.tasks), max(1, self.console.width - 2))
+
+
+class _CutText(TextColumn):
+    """Text that gives way to the other columns where a terminal is too narrow."""
+
+    def render(self, task: Task) -> Text:
+        text = super().render(task)
+        text.no_wrap, text.overflow = True, "ellipsis"
+        return text
+
+
+def figure_texts(metrics: Mapping[str, Any], names: Mapping[str, str] = FIGURES) -> str:
+    """Return the figures among the metrics that `names` heads, in its order, as one text.
+
+    >>> figure_texts({"val/accuracy": 0.5, "lr": 1.0, "train/loss": 2.3026})
+    'loss 2.303  val acc 0.500'
+    """
+    found = (f"{text} {float(metrics[n]):.3f}" for n, text in names.items() if n in metrics)
+    return "  ".join(found)
+
+
+def readable_duration(seconds: float) -> str:
+    """Return two units at most, rounded to the second and, from an hour on, to the minute.
+
+    >>> [readable_duration(s) for s in (0.4, 59.6, 125, 3599.6, 11_550, 200_000)]
+    ['0 s', '1 min 0 s', '2 min 5 s', '1 h 0 min', '3 h 12 min', '2 d 7 h']
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    minutes = round(seconds / 60)
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
+
+
+def _of(count: int, total: int | None) -> str:
+    return str(count) if total is None else f"{count}/{total}"

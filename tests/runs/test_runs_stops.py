@@ -1,0 +1,57 @@
+"""What each signal does, in the midst of a training and outside of one."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from darts_noise.runs.stops import Stops
+
+NOTHING: Any = None  # for the arguments of a hook that are not looked at
+
+
+def test_outside_of_a_training_a_signal_ends_the_program_at_once(tmp_path: Path) -> None:
+    stops = Stops(tmp_path / "last.ckpt")
+    with stops, pytest.raises(SystemExit) as ended:
+        signal.raise_signal(signal.SIGTERM)
+    assert ended.value.code == stops.status == 143
+    stops = Stops(tmp_path / "last.ckpt")
+    with stops, pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert stops.status == 130
+
+
+def test_in_a_training_a_signal_waits_for_the_step_and_a_second_ctrl_c_does_not(
+    tmp_path: Path,
+) -> None:
+    stops = Stops(tmp_path / "last.ckpt")
+    with stops:
+        stops.on_train_start(NOTHING, NOTHING)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert stops.status == 130
+
+
+def test_slurms_warning_counts_in_its_jobs_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    before = signal.getsignal(signal.SIGUSR1)
+    with Stops(tmp_path / "last.ckpt"):
+        assert signal.getsignal(signal.SIGUSR1) == before
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    stops = Stops(tmp_path / "last.ckpt")
+    with stops:
+        stops.on_train_start(NOTHING, NOTHING)
+        signal.raise_signal(signal.SIGUSR1)
+    assert stops.status == 138
+
+
+def test_the_handlers_of_before_come_back(tmp_path: Path) -> None:
+    before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+    with Stops(tmp_path / "last.ckpt"):
+        pass
+    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before

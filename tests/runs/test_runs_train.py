@@ -1,0 +1,293 @@
+"""A training from its settings to its card and its bundle: as a command and as a function."""
+
+import csv
+import json
+import shutil
+import signal
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import SMALL_SEARCH, SMALL_TRAIN, refused, search, train
+from PIL import Image
+
+import darts_noise as dn
+from darts_noise.cli.program import main
+from darts_noise.data import decoding
+from darts_noise.pretrained.bundle import CARD, CONFIG, WEIGHTS
+from darts_noise.train.module import TrainModule
+
+OWN = ["--wandb=off", "--name=t", "--noise_check=false"]
+
+
+def card_of(run):
+    return json.loads((run / "card.json").read_text())
+
+
+def test_what_it_leaves(small_runs):
+    run = small_runs.train
+    for file in ["cells.png", "cells.svg", "curves.png", "card.md", "bundle/README.md"]:
+        assert (run / file).stat().st_size > 0, file
+    for file in ["metrics.csv", "config.yaml", "checkpoints/last.ckpt", "checkpoints/best.ckpt"]:
+        assert (run / file).stat().st_size > 0, file
+    assert list((run / "wandb").glob("offline-run-*/*.wandb"))
+    assert (small_runs.root / "train" / "latest").resolve() == run.resolve()
+    assert f"card: {run / 'card.md'}\nbundle: {run / 'bundle'}\n" in small_runs.said
+
+
+def test_it_takes_the_newest_search_and_names_it(small_runs):
+    card = card_of(small_runs.train)
+    assert dn.load_genotype(small_runs.train) == dn.load_genotype(small_runs.search)
+    assert card["cell"] == str(small_runs.search)
+    text = (small_runs.train / "card.md").read_text()
+    assert "| Noise family of the search | uniform |" in text
+
+
+def test_its_metrics_have_a_row_per_epoch_and_a_curve_of_the_noise(small_runs):
+    rows = list(csv.DictReader((small_runs.train / "metrics.csv").open()))
+    epochs = [row["epoch"] for row in rows if row["train/loss"]]
+    assert epochs == ["0", "1"]
+    card = card_of(small_runs.train)
+    curve = [(row["epoch"], float(row["noise/accuracy"])) for row in rows if row["noise/accuracy"]]
+    assert curve == [("0", card["noise"]["curve"][0]), ("1", card["noise_accuracy"])]
+
+
+def test_the_card_agrees_with_the_network_it_describes(small_runs):
+    run, card = small_runs.train, card_of(small_runs.train)
+    net = dn.create_model(run, channels=4, num_cells=3, stem="small", in_channels=1)
+    assert card["parameters"] == sum(p.numel() for p in net.parameters())
+    assert (card["train_samples"], card["noise"]["samples"]) == (70, 70)
+    assert card["noise"]["epochs"] == card["epochs"] == 2
+    assert 0 <= card["noise_accuracy"] <= 1
+    assert "diverged" not in card
+    assert f"{100 * card['test_accuracy']:.2f} %" in (run / "card.md").read_text()
+
+
+def test_the_bundle_holds_the_network_that_was_tested(small_runs):
+    """Its accuracy on the test images, which its config says how to prepare, is the card's."""
+    run = small_runs.train
+    net, images = dn.load_pretrained(run), dn.pretrained_config(run).images
+    test = dn.load_dataset("digits").test
+    found = net(images.normalisation(test.images)).argmax(1) == test.labels
+    accuracy = found.double().mean().item()
+    assert accuracy == pytest.approx(card_of(run)["test_accuracy"], abs=1e-6)
+
+
+def test_the_command_writes_the_same_bundle(small_runs, tmp_path, capsys):
+    main(["bundle", str(small_runs.train), str(tmp_path / "b")])
+    assert capsys.readouterr().out.strip() == str(tmp_path / "b")
+    for name in (CARD, CONFIG, WEIGHTS):
+        left = small_runs.train / "bundle" / name
+        assert (tmp_path / "b" / name).read_bytes() == left.read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    "text", ["- 1", "data: {nme: digits}", "data: {name: [digits]}", "data: 3", "a: [", "\x00"]
+)
+def test_a_bundle_of_another_config_is_refused_in_one_line(text, tmp_path, capsys):
+    (tmp_path / "card.json").write_text("{}")
+    (tmp_path / "config.yaml").write_text(text)
+    error = refused(main, ["bundle", str(tmp_path), str(tmp_path / "b")], capsys)
+    assert str(tmp_path / "config.yaml") in error or "data" in error
+
+
+def test_what_a_bundle_misses_is_named(tmp_path, capsys):
+    for missing in ("card.json", "config.yaml"):
+        error = refused(main, ["bundle", str(tmp_path), str(tmp_path / "b")], capsys)
+        assert f"{tmp_path / missing}: No such file" in error
+        (tmp_path / missing).write_text("{}")
+
+
+def settings_of(run):
+    """The typed settings in a run's own config."""
+    stated = yaml.safe_load((run / "config.yaml").read_text())
+    noise = {key.removeprefix("noise_"): v for key, v in stated.items() if key[:6] == "noise_"}
+    noise["grid"] = dn.NoiseGrid(**noise["grid"])
+    return {
+        "data": dn.ImageDataModule(**stated["data"]),
+        "config": dn.TrainConfig(**stated["model"]),
+        "noise": dn.NoiseConfig(**noise),
+        "trainer": dn.TrainerConfig(**stated["trainer"]),
+    }
+
+
+def test_the_function_trains_what_the_command_trained(small_runs, tmp_path, no_drawings):
+    cell = dn.load_genotype(small_runs.search)
+    run = dn.RunConfig(name="f", runs=str(tmp_path), wandb="off")
+    found = dn.train(cell, **settings_of(small_runs.train), run=run)
+    assert isinstance(found, dn.TrainResult)
+    assert found.path == tmp_path / "train" / "f"
+    assert found.bundle == found.path / "bundle"
+    assert (found.path / "metrics.csv").read_bytes() == (
+        small_runs.train / "metrics.csv"
+    ).read_bytes()
+    card = card_of(small_runs.train)
+    assert isinstance(found.noise, dn.NoiseFit)
+    assert found.noise.accuracy == card["noise_accuracy"]
+    for key in ("test_accuracy", "test_loss", "noise_accuracy", "parameters", "genotype"):
+        assert found.card[key] == card[key], key
+    weights = dn.load_pretrained(small_runs.train).state_dict()
+    for name, tensor in found.net.state_dict().items():
+        assert torch.equal(tensor, weights[name]), name
+
+
+def test_an_interrupted_function_says_which_run_can_go_on(
+    small_runs, tmp_path, monkeypatch, no_drawings
+):
+    step, calls = TrainModule.training_step, iter(range(100))
+
+    def interrupted(*args):
+        if next(calls) == 4:  # in the second epoch
+            signal.raise_signal(signal.SIGINT)
+        return step(*args)
+
+    settings = {**settings_of(small_runs.train), "noise": dn.NoiseConfig(check=False)}
+    run = dn.RunConfig(name="a", runs=str(tmp_path), wandb="off")
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainModule, "training_step", interrupted)
+        with pytest.raises(dn.Interrupted) as stop:
+            dn.train(small_runs.search, **settings, run=run)
+    assert (stop.value.run, stop.value.status) == (tmp_path / "train" / "a", 130)
+    run = dn.RunConfig(resume="a", runs=str(tmp_path), wandb="off")
+    found = dn.train(small_runs.search, **settings, run=run)
+    assert found.card["test_loss"] == card_of(small_runs.train)["test_loss"]
+    assert found.card["noise_accuracy"] is None
+
+
+@pytest.mark.parametrize(
+    ("cell", "settings", "key"),
+    [
+        ("dats_v2", {}, "model.genotype"),
+        ("darts_v1", {"noise": dn.NoiseConfig(family="unifrm")}, "noise_family"),
+        ("darts_v1", {"noise": dn.NoiseConfig(samples=10**6, family="dataset:digits")}, "noise_"),
+        ("darts_v1", {"trainer": dn.TrainerConfig(precision="16-mixed")}, "trainer.precision"),
+    ],
+)
+def test_a_function_raises_the_error_of_a_setting_with_its_key(cell, settings, key, tmp_path):
+    run = dn.RunConfig(name="a", runs=str(tmp_path), wandb="off")
+    data = dn.ImageDataModule("digits", train_samples=80, batch_size=20)
+    config = dn.TrainConfig(channels=4, num_cells=3, stem="small", auxiliary_weight=0.0)
+    with pytest.raises(dn.SettingError) as error:
+        dn.train(cell, data, config, **settings, run=run)
+    assert error.value.key.startswith(key)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_config_of_a_training_trains_the_same_cell(small_runs, tmp_path, no_drawings):
+    """Whatever has been searched since, and wherever the run's folder has moved."""
+    root = tmp_path / "runs"
+    shutil.copytree(small_runs.search, root / "search" / "s")
+    one = ["--trainer.max_epochs=1", "--trainer.limit_test_batches=1"]
+    train([*SMALL_TRAIN, *OWN, *one, f"--runs={root}"])
+    config = root / "train" / "t" / "config.yaml"
+    cell = dn.load_genotype(small_runs.search)
+    stated = yaml.safe_load(config.read_text())["model"]["genotype"]
+    assert stated == str(root / "train" / "t" / "genotype.json")
+    assert cell != dn.load_genotype("darts_v1")
+    dn.load_genotype("darts_v1").to_json(root / "search" / "s" / "genotype.json")
+    train(["--config", str(config), "--name=again"])
+    assert dn.load_genotype(root / "train" / "again") == cell
+    metrics = [(root / "train" / name / "metrics.csv").read_text() for name in ("t", "again")]
+    assert metrics[0] == metrics[1]
+    moved = tmp_path / "moved"
+    root.rename(moved)
+    config = moved / "train" / "t" / "config.yaml"
+    train(["--config", str(config), f"--runs={moved}", "--name=third"])
+    assert dn.load_genotype(moved / "train" / "third") == cell
+
+
+def test_what_was_not_measured_and_the_progress_that_was_not_asked_for(
+    tmp_path, capsys, no_drawings
+):
+    quiet = ["--trainer.enable_progress_bar=false", "--trainer.limit_test_batches=0"]
+    train([*SMALL_TRAIN, *OWN, *quiet, "--model.genotype=darts_v1", f"--runs={tmp_path}"])
+    assert "epoch" not in capsys.readouterr().out.lower().split("test accuracy")[0]
+    run = tmp_path / "train" / "t"
+    assert yaml.safe_load((run / "config.yaml").read_text())["model"]["genotype"] == "darts_v1"
+    card = card_of(run)
+    assert (card["cell"], card["channels"], card["num_cells"]) == ("darts_v1", 4, 3)
+    assert card["test_accuracy"] is card["noise_accuracy"] is None
+    text = (run / "card.md").read_text()
+    assert "| Test accuracy | not measured |" in text
+    assert "| Training-noise accuracy | not measured |" in text
+
+
+def test_a_training_that_diverges_ends_in_one_line(tmp_path, capsys, no_drawings):
+    wild = ["--model.learning_rate=1e30", "--trainer.gradient_clip_val=0"]
+    argv = [*SMALL_TRAIN, *OWN, *wild, "--model.genotype=darts_v1", f"--runs={tmp_path}"]
+    error = refused(train, argv, capsys)
+    assert "is not finite at step 2 (epoch 1), learning rate 1e+30" in error
+    assert str(tmp_path / "train" / "t") in error
+    assert not (tmp_path / "train" / "t" / "card.json").exists()
+
+
+def test_data_that_do_not_suit_the_trainer_are_one_line(tmp_path, capsys):
+    """Lightning says so in the midst of its set-up."""
+    argv = [*SMALL_TRAIN, *OWN, "--model.genotype=darts_v1", f"--runs={tmp_path}"]
+    assert "trainer: " in refused(train, [*argv, "--trainer.limit_val_batches=0.001"], capsys)
+
+
+def test_without_a_config_the_training_is_on_the_searchs_data(small_runs, tmp_path, no_drawings):
+    """Also where no training config is shipped for them, as for a folder of images."""
+    folder = tmp_path / "shapes"
+    for part, count in (("train", 12), ("test", 3)):
+        for label in ("dark", "light"):
+            (folder / part / label).mkdir(parents=True)
+            for i in range(count):
+                grey = 10 * i + (100 if label == "light" else 0)
+                Image.new("RGB", (9, 9), (grey,) * 3).save(folder / part / label / f"{i}.png")
+    run = tmp_path / "search" / "a"
+    run.mkdir(parents=True)
+    shutil.copy(small_runs.search / "genotype.json", run)
+    config = yaml.safe_load((small_runs.search / "config.yaml").read_text())
+    config["data"] |= {"name": "image_folder", "root": str(folder), "image_size": 8}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    few = ["--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--data.batch_size=6"]
+    train([*OWN, *few, "--model.num_cells=3", f"--runs={tmp_path}"])
+    found = yaml.safe_load((tmp_path / "train" / "t" / "config.yaml").read_text())
+    assert (found["data"]["name"], found["data"]["image_size"]) == ("image_folder", 8)
+    assert card_of(tmp_path / "train" / "t")["train_samples"] == 22
+
+
+TIMES = {"wall_time_s", "seconds", "genotype", "cell"}
+"""What may differ between two cards: how long it took, and the names of the runs' folders."""
+
+
+def without_times(value):
+    if isinstance(value, dict):
+        return {k: without_times(v) for k, v in value.items() if k not in TIMES}
+    return value
+
+
+def found(run):
+    """Cell, metrics and card of a run."""
+    cell = json.loads((run / "genotype.json").read_text())
+    return cell, (run / "metrics.csv").read_text(), without_times(card_of(run))
+
+
+@pytest.mark.slow
+def test_one_seed_is_one_result_with_any_reading_threads_and_with_or_without_wandb(
+    tmp_path, monkeypatch
+):
+    """One thread without W&B, four with it, of images that stay on disk."""
+    random = np.random.default_rng(0)
+    for half in ("train", "test"):
+        for name in ("a", "b"):
+            folder = tmp_path / "images" / half / name
+            folder.mkdir(parents=True)
+            for i in range(24):
+                pixels = random.integers(0, 256, (8, 8), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    data = ["--data.name=image_folder", f"--data.root={tmp_path / 'images'}"]
+    data += ["--data.in_memory=false", "--data.train_samples=48", "--data.batch_size=8"]
+    results = []
+    for threads, wandb in ((1, "off"), (4, "offline")):
+        monkeypatch.setattr(decoding, "_THREADS", threads)
+        decoding._pool.cache_clear()  # whose threads were counted when it was made
+        root = tmp_path / str(threads)
+        own = [*data, f"--wandb={wandb}", "--name=a", f"--runs={root}", "--model.stem=small"]
+        search([*SMALL_SEARCH, *own, "--model.noise_samples=16"])
+        train([*SMALL_TRAIN, *own, "--model.auxiliary_weight=0", "--noise_samples=16"])
+        results.append([found(root / kind / "a") for kind in ("search", "train")])
+    assert results[0] == results[1]

@@ -1,0 +1,136 @@
+"""From what was found to means, flags and the table."""
+
+import statistics
+
+import pytest
+from studies import small
+
+from darts_noise.study.results import (
+    figures_of,
+    fits_of,
+    positive_control,
+    proposals_of,
+    records_of,
+    summary_of,
+    table,
+)
+from darts_noise.study.settings import Sample
+from darts_noise.study.units import compared_networks
+
+
+def fit(accuracy):
+    return {"accuracy": accuracy, "accuracy_largest": accuracy, "chance": 0.1}
+
+
+def trained(accuracy, diverged=False):
+    return {"test_accuracy": accuracy, "parameters": 1000, "diverged": diverged}
+
+
+CONFIG = small(
+    seeds=3,
+    controls={"resnet18": {"seeds": 2, "test": False}},
+    sample=Sample(4, {"noise_weight": [1.0]}),
+)
+FOUND = {
+    "lambda_1/0/cell": {"genotype": {}},
+    "lambda_1/0/test": trained(0.9),
+    "lambda_1/0/converged/uniform": fit(0.3),
+    "lambda_1/1/test": trained(0.8),
+    "lambda_1/1/converged/uniform": fit(0.5),
+    "lambda_1/2/test": trained(0.1, diverged=True),
+    "lambda_1/0/converged/gaussian": fit(0.4),
+    "lambda_1/0/quick/uniform": fit(0.12),
+    "lambda_0/0/cell": {"genotype": {}},
+    "resnet18/0/converged/uniform": fit(1.0),
+    "resnet18/1/converged/uniform": fit(0.985),
+    "resnet18/0/converged/gaussian": fit(0.99),
+}
+
+
+def records(found=FOUND):
+    return records_of(CONFIG, found)
+
+
+def test_a_record_holds_all_that_is_known_of_a_network_and_seed():
+    found = records()
+    pairs = {(record["network"], record["seed"]) for record in found}
+    assert pairs == {(key.split("/")[0], int(key.split("/")[1])) for key in FOUND}
+    first = found[0]
+    assert first["converged"] == {"uniform": fit(0.3), "gaussian": fit(0.4)}
+    assert first["quick"] == {"uniform": fit(0.12)}
+    assert figures_of(first, fits_of(CONFIG)) == {
+        "seed": 0,
+        "parameters": 1000,
+        "test_accuracy": 0.9,
+        "converged/uniform": 0.3,
+        "converged/gaussian": 0.4,
+        "quick/uniform": 0.12,
+    }
+
+
+def test_a_summary_has_mean_deviation_and_n_and_every_seed():
+    network = next(n for n in compared_networks(CONFIG) if n.key == "lambda_1")
+    found = summary_of(network, records(), fits_of(CONFIG))
+    assert found["test_accuracy"] == {
+        "mean": pytest.approx(0.85),
+        "sd": pytest.approx(statistics.stdev([0.9, 0.8])),
+        "n": 2,
+    }
+    assert found["converged/gaussian"] == {"mean": 0.4, "sd": None, "n": 1}
+    assert [seed["seed"] for seed in found["seeds"]] == [0, 1, 2]
+    assert found["seeds"][2]["test_accuracy"] is None  # it diverged
+
+
+def test_the_positive_control_reaches_99_per_cent_with_every_seed_or_is_flagged():
+    control = positive_control(CONFIG, records())
+    assert control["uniform"]["seeds"] == {"0": 1.0, "1": 0.985}
+    assert not control["uniform"]["reached"]
+    assert control["gaussian"]["reached"]
+
+
+def shown(found, proposals=()):
+    made = records(found)
+    summaries = [
+        summary_of(network, made, fits_of(CONFIG)) for network in compared_networks(CONFIG)
+    ]
+    return table(
+        CONFIG,
+        {
+            "networks": [s for s in summaries if s["seeds"]],
+            "positive_control": positive_control(CONFIG, made),
+            "proposals": proposals,
+        },
+    )
+
+
+def test_the_table_shows_what_is_there_and_flags_what_is_weak():
+    text = shown(FOUND)
+    rows = {line.split(" | ")[0][2:]: line for line in text.splitlines() if line[:2] == "| "}
+    assert "85.00 ± 7.07 (n = 2) | 40.00 ± 14.14 (n = 2) | 40.00 (n = 1)" in rows["λ = 1"]
+    assert rows["λ = 0"].count("|  |") >= 1
+    weak = [line for line in text.splitlines() if "too weak" in line]
+    assert len(weak) == 1
+    assert "uniform" in weak[0]
+    assert "98.50 %" in weak[0]
+    assert "gaussian: no positive control yet" in shown({"lambda_0/0/cell": {"genotype": {}}})
+
+
+def test_a_proposal_is_there_once_it_is_whole():
+    found = {
+        "sample/1/cell": {"genotype": {"a": 1}},
+        "sample/1/validation": {"validation_accuracy": 0.9, "diverged": False, "parameters": 10},
+        "sample/1/converged/uniform": fit(0.5),
+        "sample/2/cell": {"genotype": {}},
+        "sample/2/validation": {"validation_accuracy": 0.1, "diverged": True, "parameters": 10},
+        "sample/2/converged/uniform": fit(None),
+        "sample/3/cell": {"genotype": {}},
+        "sample/3/converged/uniform": fit(0.5),
+    }
+    proposed = {number: {"noise_weight": 1.0} for number in range(4)}
+    first, second = proposals_of(CONFIG, found, proposed)
+    assert (first["number"], first["genotype"]) == (1, {"a": 1})
+    assert (first["validation_accuracy"], first["noise_accuracy"]) == (0.9, 0.5)
+    assert (second["validation_accuracy"], second["noise_accuracy"]) == (None, None)
+    text = shown(found, [{**first, "best": True}, {**second, "best": False}])
+    assert "| 1 | 1 | 10 | 90.00 % | 50.00 % | yes |" in text
+    assert "| 2 | 1 | 10 | diverged | diverged |  |" in text

@@ -1,0 +1,55 @@
+"""Imports of the package run one way: a folder imports only from those before it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+PACKAGE = ROOT / "darts_noise"
+LAYERS = (
+    ("errors", "atomic", "compat", "wandb_key"),
+    ("configured",),
+    ("space", "data", "distributed"),
+    ("nets", "noise"),
+    ("finite", "metrics", "loading", "reading", "checkpoints"),
+    ("train",),
+    ("search",),
+    ("report",),
+    ("pretrained",),
+    ("runs",),
+    ("study",),
+    ("cli",),
+)
+"""The folders and the modules beside them, from the lowest to the highest."""
+HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """The parts of the package that a file imports, also within functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        found |= {n.split(".")[1] for n in names if n.startswith("darts_noise.")}
+    return found
+
+
+FILES = [
+    path
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if path.name != "__main__.py" and path != PACKAGE / "__init__.py"
+]
+"""All but the doors: the public names, and ``python -m``, which calls the command line."""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_imports_only_what_lies_below(path: Path) -> None:
+    own = part_of(path)
+    assert own in HEIGHT, f"expected {own} in LAYERS, which says what it may import"
+    wrong = {p for p in imported(path) - {own} if HEIGHT[p] >= HEIGHT[own]}
+    assert not wrong, f"{own} imports from {', '.join(sorted(wrong))}, which is not below it"

@@ -1,0 +1,95 @@
+"""The tables of README and docs are those of the files in docs/results."""
+
+import doctest
+import json
+import re
+
+import pytest
+from conftest import ROOT
+
+from benchmarks import tables
+
+
+@pytest.mark.parametrize("page", tables.pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_has_the_tables_of_the_files(page):
+    text = page.read_text("utf-8")
+    again = "files of docs/results have changed: run `python -m benchmarks.tables`"
+    assert text == tables.filled(text), again
+
+
+def test_every_table_is_on_a_page():
+    shown = {
+        name for page in tables.pages() for _, name, _ in tables.PLACE.findall(page.read_text())
+    }
+    assert shown == set(tables.TABLES)
+
+
+def test_every_file_of_results_is_named_by_a_page():
+    linked = {
+        (page.parent / link).resolve()
+        for page in tables.pages()
+        for link in re.findall(r"\]\(([^)#:]+)", page.read_text("utf-8"))
+    }
+    files = {*tables.RESULTS.glob("*.json"), *tables.RESULTS.glob("*/results.json")}
+    assert files <= linked
+
+
+@pytest.mark.parametrize("name", tables.TABLES)
+def test_every_row_has_every_cell(name):
+    head, _, *rows = [line.split(" | ") for line in tables.table(name).splitlines()]
+    assert rows
+    assert {len(row) for row in rows} == {len(head)}
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    return tmp_path
+
+
+def test_a_study_is_shown_as_its_file_has_it(results):
+    networks = [
+        {
+            "title": "λ = 0",
+            "seeds": [
+                {"parameters": 12000, "test_accuracy": 0.98, "converged/random_pixels": 1.0},
+                {"parameters": 12345, "test_accuracy": 0.96},
+            ],
+        },
+        {"title": "ResNet-18", "seeds": [{"quick/uniform": 0.11}]},
+    ]
+    (results / "mnist_study").mkdir()
+    (results / "mnist_study" / "results.json").write_text(json.dumps({"networks": networks}))
+    assert list(tables.networks("mnist_study")) == [
+        ["network", "n", "parameters", "test", "random pixels", "uniform, quick"],
+        ["λ = 0", "2", "12,172", "97.00 ± 1.41", "100.0 (n = 1)", ""],
+        ["ResNet-18", "1", "", "", "", "11.0"],
+    ]
+
+
+def test_runs_of_the_main_job_become_networks_by_their_weight(results):
+    noise = {"protocol": "quick", "family": "uniform"}
+    runs = [
+        {"noise_weight": weight, "noise": noise, "noise_accuracy": fit, "test_accuracy": 0.9}
+        for weight, fit in [(0.0, 1.0), (0.5, 0.2), (0.0, 0.9)]
+    ]
+    (results / "main_job_digits.json").write_text(json.dumps({"runs": runs}))
+    plain, searched = tables.networks_of("main_job_digits")
+    assert [network["network"] for network in (plain, searched)] == ["lambda_0", "lambda_0.5"]
+    assert tables.spread(plain, "quick/uniform") == "95.0 ± 7.1"
+    assert tables.spread(searched, "quick/uniform") == "20.0"
+
+
+def test_a_file_that_lacks_a_figure_is_named_by_its_table(results):
+    (results / "growth_cpu.json").write_text("{}")
+    with pytest.raises(ValueError, match="table 'growth': its file lacks 'sizes'"):
+        tables.table("growth")
+
+
+def test_a_table_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="no table 'mnits'; expected one of summary"):
+        tables.filled("<!-- table: mnits -->\n<!-- end of table -->")
+
+
+def test_the_figures_are_written_as_the_examples_say():
+    assert doctest.testmod(tables).failed == 0
