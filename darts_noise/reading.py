@@ -1,20 +1,29 @@
-"""A network read on a fixed set: what it answers in eval mode, and how the images lie in memory."""
+"""Read the loss and the accuracy of a network on a fixed set of images, in eval mode.
+
+A fit to noise is read with batch norms whose statistics are recomputed on the same images. Running
+averages follow the weights slowly: without that, a network that fits a set after a few steps would
+read near chance.
+"""
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from darts_noise.compat import BatchNorm
 from darts_noise.data.batches import BatchStream
+from darts_noise.data.images import LabelledImages, Normalisation
 
 EVALUATION_BATCH = 64
-"""On a CPU this takes less than half as long as batches of 256, whose maps leave the cache."""
+"""On a CPU this takes less than half the time of batches of 256, which do not fit into the cache.
+"""
 
 
 class Reading(NamedTuple):
-    """Mean cross-entropy in nats, infinite where it is not finite; and accuracy from 0 to 1."""
+    """Mean cross-entropy in nats (infinite if it is NaN), and accuracy from 0 to 1."""
 
     loss: float
     accuracy: float
@@ -25,8 +34,8 @@ class Reading(NamedTuple):
 
 @torch.no_grad()
 def read(net: nn.Module, stream: BatchStream) -> Reading:
-    """The whole set of a stream that drops nothing, in eval mode; the mode is put back."""
-    training = net.training
+    """Read a network on all images of a stream. Its modules keep their modes."""
+    modes = [(module, module.training) for module in net.modules()]
     net.eval()
     loss = torch.zeros((), device=stream.device)
     right = torch.zeros((), dtype=torch.int64, device=stream.device)
@@ -35,12 +44,80 @@ def read(net: nn.Module, stream: BatchStream) -> Reading:
         logits = net(laid_out(images)).float()
         loss += F.cross_entropy(logits, labels, reduction="sum")
         right += (logits.argmax(1) == labels).sum()
-    net.train(training)
+    _put_back(modes)
     size = len(stream.data)
     mean = float(loss) / size
     return Reading(mean if math.isfinite(mean) else math.inf, int(right) / size)
 
 
+def read_fit(net: nn.Module, stream: BatchStream) -> Reading:
+    """Do the same as `read`, with batch norms that have the statistics of the stream's images.
+
+    If the network has batch norms, this passes twice over the images. The running statistics do not
+    change. The stream must be shuffled, as `whole_set` is.
+    """
+    norms = _batch_norms(net)
+    kept = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers(recurse=False)]
+    recompute_statistics(
+        net, (laid_out(stream.batch(k)[0]) for k in range(stream.batches_per_epoch))
+    )
+    reading = read(net, stream)
+    for buffer, value in kept:
+        buffer.copy_(value)
+    return reading
+
+
+@torch.no_grad()
+def recompute_statistics(net: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Set the running statistics of all batch norms to the mean statistics of these images.
+
+    All other modules are in eval mode during the passes. Afterwards all modules have the modes that
+    they had before. A batch of one image is left out, because it may have no variance.
+
+    Args:
+        net: a discrete network.
+        batches: images (B, C, H, W) in random order, because a batch of one class would have the
+            statistics of that class. They are not used if there is no batch norm.
+    """
+    if not (norms := _batch_norms(net)):
+        return
+    modes = [(module, module.training) for module in net.modules()]
+    momenta = [norm.momentum for norm in norms]
+    net.eval()
+    for norm in norms:
+        norm.training = True
+    seen = 0
+    for images in batches:
+        if len(images) > 1:
+            seen += len(images)
+            for norm in norms:
+                if seen == len(images):
+                    norm.reset_running_stats()  # a NaN times 0 would stay one
+                norm.momentum = len(images) / seen
+            net(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    _put_back(modes)
+
+
+def _put_back(modes: Iterable[tuple[nn.Module, bool]]) -> None:
+    for module, training in modes:
+        module.training = training
+
+
+def _batch_norms(net: nn.Module) -> list[BatchNorm]:
+    """Return the batch norms that have running statistics."""
+    norms = [module for module in net.modules() if isinstance(module, BatchNorm)]
+    return [norm for norm in norms if norm.track_running_stats]
+
+
+def whole_set(
+    data: LabelledImages, normalisation: Normalisation, device: torch.device
+) -> BatchStream:
+    """Return a stream for `read_fit`: every image once, always in the same random order."""
+    return BatchStream(data, EVALUATION_BATCH, normalisation, drop_last=False, device=device)
+
+
 def laid_out(images: Tensor) -> Tensor:
-    """(B, C, H, W) with the channels of a pixel together in memory: the same figures, faster."""
+    """Return images (B, C, H, W) with the channels of a pixel together in memory: it is faster."""
     return images.to(memory_format=torch.channels_last)

@@ -71,7 +71,7 @@ def test_the_trainer_takes_every_field_and_no_other():
         (dn.NoiseConfig, {"protocol": "quikc"}, "protocol"),
         (dn.NoiseConfig, {"samples": 0}, "samples"),
         (dn.NoiseConfig, {"controls": ["resnet18"]}, "controls"),
-        (dn.NoiseConfig, {"grid": dn.NoiseGrid(seeds=1)}, "grid"),
+        (dn.NoiseConfig, {"grid": dn.NoiseGrid(seeds=1, scales=(1,))}, "grid"),
         (dn.NoiseConfig, {"runs": "noise_runs.json"}, "runs"),
         (dn.SearchConfig, {"seed": 2**32}, "seed"),
         (dn.TrainConfig, {"seed": -1}, "seed"),

@@ -27,6 +27,19 @@ Batch = tuple[Tensor, Tensor]
 """Normalised images, float32 (B, C, H, W), and labels, int64 (B,)."""
 
 
+def leaves_one(count: int, batch_size: int, world_size: int = 1) -> bool:
+    """Return whether the last batch of an epoch gives a process one image, which others do not get.
+
+    A batch norm cannot train on one image with a map of 1×1: such an image has no variance.
+
+    >>> leaves_one(18, 17), leaves_one(18, 16), leaves_one(18, 1), leaves_one(19, 16, world_size=2)
+    (True, False, False, True)
+    """
+    if count <= batch_size or batch_size < 2 * world_size:
+        return False
+    return world_size <= count % batch_size < 2 * world_size
+
+
 class BatchStream:
     """An endless stream of normalised batches, each computed from its number.
 

@@ -1,6 +1,6 @@
 """Find the width at which a network has a given number of parameters."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,13 +13,13 @@ WIDEST = 1024
 """Largest number of channels that is tried."""
 
 
-def channels_for(genotype: Genotype, parameters: int, **form: Any) -> int:
+def channels_for(genotype: Genotype, parameters: int, **others: Any) -> int:
     """Return the channels at which a network is nearest to a number of parameters.
 
     Args:
         genotype: the genotype of the cells.
         parameters: the number of parameters, without an auxiliary head.
-        form: the other arguments of `darts_noise.create_model`.
+        others: the other arguments of `darts_noise.create_model`.
 
     Raises:
         ValueError: `parameters` is less than half of the parameters with 1 channel, or more than
@@ -29,35 +29,34 @@ def channels_for(genotype: Genotype, parameters: int, **form: Any) -> int:
     >>> channels_for(load_genotype("darts_v2"), 50_000, num_cells=3)
     23
     """
-    channels = nearest_channels(genotype, parameters, **form)
-    if channels in (1, WIDEST):
-        count = _counter(genotype, form)
-        if not parameters / 2 <= count(channels) <= 2 * parameters:
-            raise SettingError(
-                "parameters",
-                f"expected about {count(1):,} to {count(WIDEST):,}, the range of this cell with "
-                f"1 to {WIDEST:,} channels, got {parameters:,}",
-            )
+    count = parameter_count(genotype, **others)
+    channels = nearest_width(count, parameters)
+    if channels in (1, WIDEST) and not parameters / 2 <= count(channels) <= 2 * parameters:
+        raise SettingError(
+            "parameters",
+            f"expected about {count(1):,} to {count(WIDEST):,}, the range of this cell with "
+            f"1 to {WIDEST:,} channels, got {parameters:,}",
+        )
     return channels
 
 
-def nearest_channels(genotype: Genotype, parameters: int, **form: Any) -> int:
-    """Do the same as `channels_for`, but return 1 or `WIDEST` if the number is out of range."""
-    return nearest_width(_counter(genotype, form), parameters, WIDEST)
+def parameter_count(genotype: Genotype, **others: Any) -> Callable[[int], int]:
+    """Return the function channels → parameters. It uses no memory and draws no random numbers.
 
-
-def _counter(genotype: Genotype, form: Mapping[str, Any]) -> Callable[[int], int]:
-    """Make the function channels → parameters. It uses no memory and draws no random numbers."""
+    Args:
+        genotype: the genotype of the cells.
+        others: the other arguments of `darts_noise.create_model`.
+    """
 
     def count(channels: int) -> int:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            net = create_model(genotype, **form, channels=channels)
+            net = create_model(genotype, **others, channels=channels)
         return sum(p.numel() for p in net.parameters())
 
     return count
 
 
-def nearest_width(count: Callable[[int], int], target: int, largest: int) -> int:
+def nearest_width(count: Callable[[int], int], target: int, largest: int = WIDEST) -> int:
     """Return the channels, at most `largest`, whose network is nearest to `target` parameters.
 
     Args:

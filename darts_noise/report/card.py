@@ -79,6 +79,8 @@ FIGURES = (
     CardFigure("noise_protocol", "Noise protocol"),
     CardFigure("noise_grid", "Trainings on noise"),
     CardFigure("noise_diverged", "Of these, diverged"),
+    CardFigure("noise_check", "Noise check"),
+    CardFigure("noise_real", "The same trainings on real images"),
     CardFigure("positive_control", "Positive control's noise accuracy", percent, expected=True),
     CardFigure("twin_noise_accuracy", "Twin's noise accuracy", percent),
     CardFigure("penalty", "Penalty P(α)"),

@@ -1,5 +1,6 @@
 """The folder of a run, ``runs/<kind>/<name>/``; ``runs/<kind>/latest`` beside it; its lock."""
 
+import json
 import os
 import sys
 from datetime import datetime
@@ -16,6 +17,8 @@ CONFIG = "config.yaml"
 """All settings of a run."""
 FINAL = ("card.json", "card.md")
 """The files that a run writes last."""
+UNFINISHED = "noise_check"
+"""Key of a card that says that a training is over and its noise check is not."""
 
 
 def create_run(root: str | Path, kind: str, name: str | None, dataset: str) -> Path:
@@ -98,8 +101,13 @@ def find_run(root: str | Path, kind: str, named: str) -> Path:
 
 
 def has_ended(run: Path) -> bool:
-    """Return whether a run has written its card, which it does last."""
-    return all((run / name).is_file() for name in FINAL)
+    """Return whether a run has written its card, with everything that belongs to it."""
+    if not all((run / name).is_file() for name in FINAL):
+        return False
+    try:
+        return UNFINISHED not in json.loads((run / FINAL[0]).read_text("utf-8"))
+    except (ValueError, TypeError, RecursionError):
+        return True
 
 
 def write_config(run: Path, config: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from darts_noise.atomic import write_text
@@ -26,12 +27,13 @@ from darts_noise.report.card import (
     count_parameters,
     finite,
     without_diverged,
+    write_card,
 )
 from darts_noise.report.cells import save_cells
 from darts_noise.report.curves import draw_curves
 from darts_noise.report.style import save_figure
 from darts_noise.report.tracking import set_axis, use_artifact
-from darts_noise.runs.folder import CONFIG, point_latest, read_run_config
+from darts_noise.runs.folder import CONFIG, UNFINISHED, point_latest, read_run_config
 from darts_noise.runs.run import (
     Run,
     cell_artifact,
@@ -46,8 +48,8 @@ from darts_noise.space.genotype import Genotype
 from darts_noise.space.json_file import read_json
 from darts_noise.space.published import list_genotypes, load_genotype
 from darts_noise.train.control_networks import CONTROL_NETWORKS
+from darts_noise.train.factories import Factory, NetworkLike, loaded, suited_network
 from darts_noise.train.module import TrainModule
-from darts_noise.train.networks import Factory, NetworkLike, loaded, suited_network
 from darts_noise.train.noise_fit import default_samples, noise_fit, require_samples
 from darts_noise.train.noise_record import NoiseFit
 from darts_noise.train.run_file import RunFile
@@ -236,18 +238,24 @@ def _run(
         save_cells(genotype, run / "cells")
     session.fit(module)
     test = session.test(module)
+    card: dict[str, Any] = {}
+    if session.is_first:
+        save_figure(draw_curves(run / "metrics.csv", data.num_classes), run / "curves")
+        card = train_card(module, session, origin, test, noise_rows(None, NoiseGrid(), False))
+        if check is not None:  # whatever happens to the check, the result of the training is there
+            pending = f"not finished; it goes on with train.py --resume {run.name}"
+            clean = {**card, UNFINISHED: pending}
+            _bundle(session, module, clean)
+            write_card(run, clean)
     noise = None if check is None else check.measure(session, module)
     if not session.is_first:
         return TrainResult(module.net, noise, {}, run)
     _log_noise_curve(session, noise)
     unfit = noise is not None and math.isnan(noise.accuracy)
-    save_figure(draw_curves(run / "metrics.csv", data.num_classes), run / "curves")
     grid = NoiseGrid() if check is None else check.config.grid
-    card = train_card(module, session, origin, test, noise_rows(noise, grid, unfit))
+    card |= noise_rows(noise, grid, unfit) | session.origin(module.config.seed)
     card = without_diverged(card, ["noise_accuracy"] if unfit else [])
-    bundle = save_pretrained(
-        module.net, run / OF_A_RUN, images=trained_images(data), card=finite(card)
-    )
+    bundle = _bundle(session, module, card)
     files = ["genotype.json", "checkpoints/best.ckpt", "card.json", "card.md", "config.yaml"]
     session.close(
         card,
@@ -255,6 +263,12 @@ def _run(
         (f"model-{run.name}", "model", [run / name for name in files]),
     )
     return TrainResult(module.net, noise, card, run, bundle)
+
+
+def _bundle(session: Run, module: TrainModule, card: dict[str, Any]) -> Path:
+    """Write the trained network for `load_pretrained` and return its folder."""
+    folder, images = session.path / OF_A_RUN, trained_images(session.data)
+    return save_pretrained(module.net, folder, images=images, card=finite(card))
 
 
 def _stated(
@@ -408,11 +422,12 @@ class NoiseCheck:
         self.config, self.data = config, data
         self.root = root_of_others(data.name, data.config.root)
         self.trainer = {key: getattr(trainer, key) for key in SHARED}
+        self.lengths = _shortened(trainer)
         if trainer.sync_batchnorm:
             self.trainer["plugins"] = [SynchronisedNorms()]
         self.epochs = config.epochs
         if config.protocol == "quick" and self.epochs is None:
-            self.epochs = trainer.max_epochs
+            self.epochs = 1 if trainer.fast_dev_run else trainer.max_epochs
         with within("noise_"):
             self.controls = self._controls(recipe)
             self.samples = self._samples(recipe.seed)
@@ -434,12 +449,18 @@ class NoiseCheck:
         if config.protocol == "quick":
             progress = session.progress("noise", PROGRESS)
             own = {"callbacks": progress, "path": session.path / NOISE_EPOCHS}
+            self.trainer |= self.lengths
         else:
             # Where they exist, the run goes on.
             if config.runs is not None and session.is_first and not runs.exists():
                 shutil.copyfile(config.runs, runs)
             own = {"grid": config.grid, "path": runs, "progress": session.console}
             own |= {} if self.controls is None else {"controls": self.controls}
+        if config.protocol != "quick" and self.lengths:
+            session.console.print(
+                f"noise: {config.protocol} does not follow {', '.join(self.lengths)}; "
+                "--noise_samples, --noise_epochs and --noise_grid.enough make it shorter"
+            )
         try:
             return noise_fit(
                 module.net.genotype,
@@ -455,10 +476,14 @@ class NoiseCheck:
                 trainer=self.trainer,
                 **own,
             )
-        except SettingError as error:
-            if error.key != "path":
-                raise
-            raise ValueError(error.problem) from None  # of an earlier start's file, which it names
+        except (ValueError, RuntimeError, MisconfigurationException) as error:
+            problem = " ".join(str(error).split())
+            if isinstance(error, SettingError) and error.key == "path":
+                problem = error.problem  # it names the file, which an earlier start has left
+            raise ValueError(
+                f"noise check: {problem}; the card and the bundle of the training are written, "
+                f"and train.py --resume {session.path.name} repeats the check"
+            ) from error
         except (KeyboardInterrupt, SystemExit):  # the second is how Lightning leaves
             hint = f"noise so far, also for another run: --noise_runs {runs}"
             session.interrupted(*([hint] if runs.exists() else []))
@@ -497,6 +522,26 @@ class NoiseCheck:
             raise SettingError("runs", error.problem) from None
 
 
+def _shortened(trainer: TrainerConfig) -> dict[str, Any]:
+    """Return the arguments of the Trainer that shorten a training, where they are set.
+
+    >>> _shortened(TrainerConfig(limit_train_batches=5, max_time="00:01:00:00"))
+    {'limit_train_batches': 5, 'max_time': '00:01:00:00'}
+    >>> _shortened(TrainerConfig(fast_dev_run=True))
+    {'limit_train_batches': 1}
+    """
+    found = {
+        # The check reads the whole noise set, so these two limit nothing but the training.
+        "limit_train_batches": int(trainer.fast_dev_run)
+        or trainer.overfit_batches
+        or trainer.limit_train_batches,
+        "max_time": trainer.max_time,
+    }
+    if trainer.max_steps >= 0:
+        found["max_steps"] = trainer.max_steps
+    return {key: value for key, value in found.items() if value is not None}
+
+
 def noise_rows(noise: NoiseFit | None, grid: NoiseGrid, diverged: bool) -> dict[str, Any]:
     """The rows of the card.
 
@@ -517,6 +562,8 @@ def noise_rows(noise: NoiseFit | None, grid: NoiseGrid, diverged: bool) -> dict[
         "noise": record,
         "positive_control": _describe_controls(noise),
     }
+    if noise.real_samples is not None:
+        rows["noise_real"] = _describe_real(noise)
     if noise.runs:
         rows["noise_grid"] = str(grid)
         rows["noise_diverged"] = f"{len(noise.diverged)} of {len(noise.runs)}"
@@ -532,6 +579,18 @@ def _describe(noise: NoiseFit) -> str:
         f"{noise.protocol}: {noise.samples:,} {noise.family} images, {at_most}{noise.epochs} "
         f"epochs, best constant answer {100 * noise.chance:.1f} %"
     )
+
+
+def _describe_real(noise: NoiseFit) -> str:
+    """Return what the same trainings come to on real images.
+
+    >>> _describe_real(NoiseFit("converged", "uniform", 0.2, 0.2, 0.1, 1000, 9, 0, "", 1.0,
+    ...                         real_accuracy=0.954, real_samples=1000))
+    '1,000 real images fitted to 95.40 %'
+    """
+    accuracy = "diverged" if noise.real_accuracy is None else f"{100 * noise.real_accuracy:.2f} %"
+    weak = "" if noise.real_reached else " (too little: the noise accuracy proves nothing)"
+    return f"{noise.real_samples:,} real images fitted to {accuracy}{weak}"
 
 
 def _describe_controls(noise: NoiseFit) -> str | None:

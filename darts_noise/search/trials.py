@@ -1,44 +1,44 @@
-"""Trainings of single cells, alone and from scratch, by which a search chooses among candidates."""
+"""Measure single cells: train each one alone and from scratch, on the data and on the noise."""
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.optim import SGD, Adam, Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR
+from lightning_fabric import Fabric
+from torch import nn
 
 from darts_noise.data.augment import Augmentation
 from darts_noise.data.batches import BatchStream
 from darts_noise.data.images import LabelledImages
 from darts_noise.data.module import ImageDataModule
-from darts_noise.data.seeds import Stream, derive_seed, drawing
+from darts_noise.data.seeds import Stream, derive_seed
 from darts_noise.nets.network import create_model
-from darts_noise.nets.width import nearest_channels
-from darts_noise.reading import EVALUATION_BATCH, Reading, laid_out, read
+from darts_noise.nets.width import nearest_width, parameter_count
+from darts_noise.reading import EVALUATION_BATCH, Reading, read, read_fit, whole_set
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.module import SearchModule
 from darts_noise.space.genotype import Genotype
+from darts_noise.train.loop import Recipe, Training, train_from_scratch
 
-RATE, MOMENTUM, DECAY = 0.1, 0.9, 3e-4
-"""SGD's on the data, since networks of the found cell are trained with it: a cell may learn with
-Adam and never begin to with SGD. The rate falls to 0 on a cosine."""
+RATE, DECAY = 0.1, 3e-4
+"""Learning rate and weight decay of SGD on the data. SGD also trains the network of the chosen
+cell, and some cells learn with Adam but not with SGD."""
 NOISE_RATES = (3e-3, 1e-3)
-"""Adam's on noise, which fits more of it than SGD; a training each, the better fit counts."""
+"""Learning rates of Adam on noise. Adam fits more noise than SGD. The better fit counts."""
 NOISE_EPOCHS = 100
-"""As in the `converged` measurement."""
+"""Epochs on noise, as in the protocol `converged`."""
 FITTED = 0.05
-"""A noise loss in nats at which the noise counts as fitted, and no training goes on."""
+"""Noise loss in nats at which the noise counts as fitted, and the training stops."""
 
 
 class Trials:
-    """Measures cells, all with the same initial seed and order of the batches.
+    """Measures cells, all with the same seed for the initial weights and the order of the images.
 
     Args:
-        module: the search whose settings and noise they have.
-        data: its data.
-        known: what need not be measured again.
+        module: the search, for its settings and its noise.
+        data: the data of the search.
+        known: cells that are already measured.
     """
 
     def __init__(
@@ -49,23 +49,23 @@ class Trials:
         self.known = {candidate.genotype: candidate for candidate in known}
         self.module, self.data, self.config = module, data, module.config
         self.seed = derive_seed(module.config.seed, Stream.CANDIDATES)
-        # Lightning leaves a module on the CPU once its fit has ended.
+        # Lightning moves a module to the CPU at the end of its fit.
         trainer = data.trainer
         self.device = module.device if trainer is None else trainer.strategy.root_device
-        self._form = {
+        self.fixed: dict[str, Any] = {  # arguments of `create_model` that all cells share
             "num_classes": module.num_classes,
             "in_channels": module.in_channels,
             **{key: getattr(module.config, key) for key in ("num_cells", "stem", "stem_stride")},
         }
 
     def measured(self, genotype: Genotype, least: float = math.inf) -> Candidate:
-        """The cell with its figures.
+        """Measure a cell.
 
         Args:
             genotype: the cell.
-            least: the smallest objective so far. Since P only adds to L_val, noise is not measured
-                where L_val is not below it; and since P grows with the training, that ends where
-                the objective has grown to it.
+            least: the smallest objective so far. If L_val is not below it, noise is not measured,
+                because P only adds to L_val. The training on noise stops when the objective reaches
+                it, because P grows during the training.
         """
         if genotype in self.known:
             return self.known[genotype]
@@ -82,31 +82,34 @@ class Trials:
             return validation.loss + self.config.noise_weight * float(penalty)
 
         fit = self.on_noise(genotype, channels, noise, lambda loss: objective(loss) >= least)
-        if not math.isfinite(fit.loss):  # what no training could follow says nothing
+        if not math.isfinite(fit.loss):  # all trainings diverged
             return Candidate(genotype, validation, fit)
         return Candidate(genotype, validation, fit, objective(fit.loss))
 
     def channels(self, genotype: Genotype) -> int:
-        """The width of the network: that of ``candidate_parameters``, or that of the supernet."""
+        """Return the channels that ``candidate_parameters`` asks for, or those of the supernet."""
         parameters = self.config.candidate_parameters
         if parameters is None:
             return self.config.channels
-        return nearest_channels(genotype, parameters, **self._form)
+        return nearest_width(parameter_count(genotype, **self.fixed), parameters)
 
     def network(self, genotype: Genotype, channels: int) -> nn.Module:
-        """The same weights at each call; torch's generator is left as it was."""
-        with drawing(self.config.seed, Stream.CANDIDATES):
-            net: nn.Module = create_model(genotype, channels=channels, **self._form)
-        return net.to(self.device)
+        """Return a new network of a cell."""
+        net: nn.Module = create_model(genotype, channels=channels, **self.fixed)
+        return net
 
     def on_data(self, genotype: Genotype, channels: int) -> Reading:
-        """Trained on the images of w, read on those of α."""
-        data = self.data
-        net = self.network(genotype, channels)
-        optimiser = SGD(net.parameters(), RATE, MOMENTUM, weight_decay=DECAY)
+        """Train on the images that train w, and read on the images that train α."""
+        data, config = self.data, self.config
+        recipe = Recipe(
+            "sgd",
+            RATE,
+            config.candidate_epochs,
+            weight_decay=DECAY,
+            gradient_clip=config.gradient_clip,
+        )
         stream = self._shuffled(data.train, data.augmentation)
-        self._train(net, optimiser, stream, self.config.candidate_epochs)
-        return read(net, self._in_order(data.validation, data.config.crop_pct))
+        return read(self._train(genotype, channels, stream, recipe).net, self._validation())
 
     def on_noise(
         self,
@@ -115,13 +118,13 @@ class Trials:
         noise: LabelledImages,
         enough: Callable[[float], bool] = lambda loss: False,
     ) -> Reading:
-        """The better fit of `NOISE_RATES` to the search's noise, read on the same images.
+        """Train on noise with each of `NOISE_RATES`, and return the better fit to the same images.
 
         Args:
             genotype: the cell.
-            channels: of its network.
+            channels: channels of the network.
             noise: the images.
-            enough: whether a loss in nats needs no further training; one of `FITTED` never does.
+            enough: whether to stop at a loss in nats. The training always stops at `FITTED`.
         """
 
         def fitted(loss: float) -> bool:
@@ -129,13 +132,12 @@ class Trials:
 
         fits = []
         for rate in NOISE_RATES:
-            net = self.network(genotype, channels)
-            optimiser = Adam(net.parameters(), rate)
-            loss = self._train(net, optimiser, self._shuffled(noise), NOISE_EPOCHS, fitted)
-            fit = read(net, self._in_order(noise))
-            # Batch norms that were stopped early have no good running statistics yet.
-            fits.append(Reading(min(loss, fit.loss), fit.accuracy))
-            if fitted(loss):
+            recipe = Recipe("adam", rate, NOISE_EPOCHS, gradient_clip=self.config.gradient_clip)
+            stream = self._shuffled(noise)
+            training = self._train(genotype, channels, stream, recipe, fitted)
+            same = whole_set(noise, self.data.normalisation, self.device)
+            fits.append(read_fit(training.net, same))
+            if training.stopped:
                 break
         return min(fits)
 
@@ -151,12 +153,12 @@ class Trials:
             device=self.device,
         )
 
-    def _in_order(self, data: LabelledImages, crop_pct: float = 1.0) -> BatchStream:
+    def _validation(self) -> BatchStream:
         return BatchStream(
-            data,
-            min(EVALUATION_BATCH, len(data)),
+            self.data.validation,
+            EVALUATION_BATCH,
             self.data.normalisation,
-            crop_pct=crop_pct,
+            crop_pct=self.data.config.crop_pct,
             shuffle=False,
             drop_last=False,
             device=self.device,
@@ -164,31 +166,19 @@ class Trials:
 
     def _train(
         self,
-        net: nn.Module,
-        optimiser: Optimizer,
+        genotype: Genotype,
+        channels: int,
         stream: BatchStream,
-        epochs: int,
+        recipe: Recipe,
         enough: Callable[[float], bool] = lambda loss: False,
-    ) -> float:
-        """The last epoch's mean loss, after this many epochs or once it is `enough`; infinite where
-        the training diverged."""
-        net.train()
-        clip = self.config.gradient_clip
-        schedule = CosineAnnealingLR(optimiser, epochs * stream.batches_per_epoch)
-        mean = math.inf
-        for epoch in range(epochs):
-            losses: list[Tensor] = []
-            for k in range(stream.batches_per_epoch):
-                images, labels = stream.batch(epoch * stream.batches_per_epoch + k)
-                loss = F.cross_entropy(net(laid_out(images)), labels)
-                optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                if clip:
-                    nn.utils.clip_grad_norm_(net.parameters(), clip)
-                optimiser.step()
-                schedule.step()
-                losses.append(loss.detach())
-            mean = float(torch.stack(losses).mean())
-            if enough(mean) or not math.isfinite(mean):
-                break
-        return mean if math.isfinite(mean) else math.inf
+    ) -> Training:
+        """Train a new network until the mean loss of an epoch is `enough`, or to the last epoch."""
+        devices: Any = [self.device.index or 0] if self.device.type == "cuda" else 1
+        return train_from_scratch(
+            lambda: self.network(genotype, channels),
+            stream,
+            recipe,
+            Fabric(accelerator=self.device.type, devices=devices),
+            seed=self.seed,
+            look=lambda net, steps, loss: enough(loss),
+        )

@@ -20,6 +20,8 @@ from darts_noise.study.units import PROTOCOLS, compared_networks
 NEEDED = {"cell": {"genotype", "model"}, "test": {"test_accuracy", "diverged", "parameters"}}
 OF_NOISE = {"accuracy", "accuracy_largest", "chance"}
 """What a study itself reads of a cell, a training and a noise fit."""
+BEFORE = {"converged.scales": [1.0]}
+"""What older studies did where they state nothing and the default has changed since."""
 DEFAULT = "the default"
 """Stands for a value that is not there."""
 
@@ -65,7 +67,10 @@ def require_same(name: str, kept: Mapping[str, Any], now: Mapping[str, Any]) -> 
     defaults = _flat(fixed_settings(StudyConfig()))
     before, after = (_flat({key: side[key] for key in now if key in both}) for side in (kept, now))
     for key in {**before, **after}:
-        was, is_ = (side.get(key, defaults.get(key, DEFAULT)) for side in (before, after))
+        was, is_ = (
+            side.get(key, default.get(key, DEFAULT))
+            for side, default in ((before, {**defaults, **BEFORE}), (after, defaults))
+        )
         if was != is_:
             was, is_ = (v if v == DEFAULT else json.dumps(v) for v in (was, is_))
             raise SettingError(key, f"{name!r} was begun with {was}, got {is_}; take another name")

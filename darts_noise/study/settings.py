@@ -18,6 +18,7 @@ from darts_noise.space.shown import shown
 from darts_noise.train.settings import (
     ADAM_RATES,
     GRADIENT_CLIP,
+    SCALES,
     SEEDS,
     SGD_RATES,
     NoiseFamily,
@@ -128,7 +129,7 @@ class Control:
 
 @dataclass(frozen=True)
 class Converged:
-    """The ``converged`` measurement; see `darts_noise.NoiseGrid` for the last five.
+    """The ``converged`` measurement; see `darts_noise.NoiseGrid` for the last six.
 
     Args:
         samples: N of the noise set.
@@ -139,6 +140,7 @@ class Converged:
         seeds: trainings with each.
         gradient_clip: largest norm of a gradient; 0 for none.
         enough: accuracy after which no further training is made.
+        scales: factors on the initial weights.
     """
 
     samples: int = 1000
@@ -149,6 +151,7 @@ class Converged:
     seeds: int = SEEDS
     gradient_clip: float = GRADIENT_CLIP
     enough: float = 1.0
+    scales: tuple[float, ...] = SCALES
 
     def __post_init__(self) -> None:
         _require_least(self, samples=2, epochs=1, batch_size=2)

@@ -31,7 +31,7 @@ from darts_noise.study.cells import all_skip_cell, matched_cell, random_cell
 from darts_noise.study.settings import POSITIVE_CONTROL, StudyConfig
 from darts_noise.study.units import GIVEN, Compared
 from darts_noise.train.control_networks import CONTROL_NETWORKS, resnet18
-from darts_noise.train.networks import Factory
+from darts_noise.train.factories import Factory
 from darts_noise.train.noise_fit import noise_fit
 from darts_noise.train.noise_record import CONTROL_ACCURACY
 from darts_noise.train.settings import NoiseFamily, TrainConfig

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torchvision
 from torch import nn
 
-from darts_noise.train.networks import Factory
+from darts_noise.train.factories import Factory
 
 
 def resnet18(num_classes: int, in_channels: int, stem_stride: int = 1) -> nn.Module:

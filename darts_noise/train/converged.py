@@ -1,5 +1,6 @@
-"""The protocol ``converged``: the most that any training of a grid fits of the noise."""
+"""The protocol ``converged``: the largest accuracy on noise of all trainings of a grid."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -7,12 +8,19 @@ from pathlib import Path
 from rich.console import Console
 
 from darts_noise.errors import SettingError
+from darts_noise.noise.families import fingerprint
 from darts_noise.train.control_networks import resnet18
-from darts_noise.train.networks import NetworkLike
+from darts_noise.train.factories import NetworkLike
+from darts_noise.train.loop import each_epoch
 from darts_noise.train.noise_measurement import Measurement
-from darts_noise.train.noise_record import CONTROL_ACCURACY, NoiseFit, largest_accuracy
+from darts_noise.train.noise_record import (
+    CONTROL_ACCURACY,
+    REAL_ACCURACY,
+    NoiseFit,
+    largest_accuracy,
+)
 from darts_noise.train.noise_runs import MEASURED, NoiseRuns
-from darts_noise.train.noise_training import TrainingSet, each_epoch
+from darts_noise.train.noise_training import TrainingSet
 from darts_noise.train.settings import NoiseGrid
 
 CONTROLS: Mapping[str, NetworkLike] = {"resnet18": resnet18}
@@ -25,36 +33,49 @@ def converged_fit(
     path: str | Path | None = None,
     progress: Console | bool | None = None,
 ) -> NoiseFit:
-    """The largest accuracy on noise over optimisers, learning rates and seeds.
+    """Return the largest accuracy on noise over optimisers, rates, initial scales and seeds.
 
-    A run ends when it answers all samples right. Positive controls are trained on the same set with
-    the same grid, each until a run of it has reached 99 %. Arguments as for
-    `darts_noise.noise_fit`.
+    A training stops when it fits all samples. Two checks show whether these trainings are strong
+    enough. Positive controls are trained on the same noise with the same grid, each until one of
+    its trainings reaches 99 %. The network itself is trained on as many real images with the same
+    grid, until one training reaches 90 %.
+
+    See `darts_noise.noise_fit` for the arguments.
 
     Raises:
-        ValueError: a name of a control that cannot be one, or a file of another measurement.
+        ValueError: a name that a control cannot have, or a file of another measurement.
     """
     m = measurement
     controls = _named(CONTROLS if controls is None else controls)
-    noise = TrainingSet(
-        "noise", m.noise, m.normalisation, m.epochs, m.batch_size, target=1.0, due=each_epoch
-    )
+    noise = TrainingSet("noise", m.noise, m.normalisation, m.batch_size, 1.0, each_epoch)
+    real = replace(noise, name="real", data=m.real, target=CONTROL_ACCURACY)
     for_controls = replace(noise, target=CONTROL_ACCURACY)
-    runs = NoiseRuns("converged", m, grid or NoiseGrid(), controls, path=path, progress=progress)
+    runs = NoiseRuns(
+        "converged",
+        m,
+        grid or NoiseGrid(),
+        controls,
+        about={"real images": fingerprint(m.real)},
+        path=path,
+        progress=progress,
+    )
     with runs:
-        made = runs.on(noise)
+        on_noise = runs.on(noise)
+        on_real = runs.on(real, enough=REAL_ACCURACY)
         of_controls = {
             name: runs.on(for_controls, name, enough=CONTROL_ACCURACY) for name in controls
         }
-    everything = made + [run for runs_of in of_controls.values() for run in runs_of]
-    largest = largest_accuracy(made)
+    everything = on_noise + on_real + [run for made in of_controls.values() for run in made]
+    largest, largest_real = largest_accuracy(on_noise), largest_accuracy(on_real)
     return m.record(
         "converged",
         largest,
         largest,
         sum(run.seconds for run in everything),
         runs=tuple(everything),
-        controls={name: largest_accuracy(runs_of) for name, runs_of in of_controls.items()},
+        controls={name: largest_accuracy(made) for name, made in of_controls.items()},
+        real_accuracy=None if math.isnan(largest_real) else largest_real,
+        real_samples=len(m.real),
     )
 
 

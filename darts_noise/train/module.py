@@ -15,13 +15,14 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LRScheduler
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from darts_noise.configured import config_of
-from darts_noise.data.batches import Batch
+from darts_noise.data.batches import Batch, BatchStream
 from darts_noise.data.module import ImageDataModule
 from darts_noise.distributed.agreement import Agreement
 from darts_noise.errors import within
@@ -30,13 +31,16 @@ from darts_noise.loading import PlainModule
 from darts_noise.metrics import SplitMetrics
 from darts_noise.nets.network import Network, WithAuxiliary, auxiliary_fits, create_model
 from darts_noise.nets.width import channels_for
-from darts_noise.reading import laid_out
+from darts_noise.reading import laid_out, recompute_statistics, whole_set
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.published import load_genotype
 from darts_noise.train.compilation import compile_forward
 from darts_noise.train.mixing import BatchMixing
 from darts_noise.train.settings import TrainConfig
 
+FEW_STEPS = 100
+"""Optimiser steps after which the running averages of batch norms have arrived: with torch's
+momentum of 0.1, the initial values then have a weight of 0.9¹⁰⁰ = 3e-5."""
 ADVICE = "try a smaller model.learning_rate, or trainer.gradient_clip_val"
 
 
@@ -66,6 +70,7 @@ class TrainModule(PlainModule[TrainConfig]):
         self.learning_rate = self.config.learning_rate  # of the current epoch
         self.compiled_forward: Callable[[Tensor], Tensor | WithAuxiliary] | None = None
         self.finite = FiniteCheck(ADVICE)
+        self.recomputed_at = -1  # step of the last `_recompute_statistics`
 
     @within("model")
     def build(self, genotype: Genotype, num_classes: int, in_channels: int) -> "TrainModule":
@@ -75,7 +80,7 @@ class TrainModule(PlainModule[TrainConfig]):
             ValueError: a stem or a size that does not exist.
         """
         c = self.config
-        form: dict[str, Any] = {
+        fixed: dict[str, Any] = {
             "num_classes": num_classes,
             "in_channels": in_channels,
             "num_cells": c.num_cells,
@@ -83,10 +88,10 @@ class TrainModule(PlainModule[TrainConfig]):
             "stem_stride": c.stem_stride,
         }
         if c.parameters is not None:
-            c = replace(c, channels=channels_for(genotype, c.parameters, **form))
+            c = replace(c, channels=channels_for(genotype, c.parameters, **fixed))
             self.configure(c)
         auxiliary = c.auxiliary_weight > 0
-        net = create_model(genotype, channels=c.channels, auxiliary=auxiliary, **form)
+        net = create_model(genotype, channels=c.channels, auxiliary=auxiliary, **fixed)
         return self.use(net, num_classes, in_channels)
 
     def leave_out_head(self, genotype: Genotype, shape: tuple[int, int, int]) -> None:
@@ -107,7 +112,7 @@ class TrainModule(PlainModule[TrainConfig]):
             in_channels: channels of the images.
         """
         c = self.config
-        self.form = {"num_classes": num_classes, "in_channels": in_channels}
+        self.images_of = {"num_classes": num_classes, "in_channels": in_channels}
         self.net = cast(Network, net)  # the usual type, for the type checker
         if c.channels_last:
             self.net.to(memory_format=torch.channels_last)
@@ -137,7 +142,7 @@ class TrainModule(PlainModule[TrainConfig]):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.finite.read()
         if isinstance(self.net, Network):
-            checkpoint["network"] = {"genotype": self.net.genotype.to_dict(), **self.form}
+            checkpoint["network"] = {"genotype": self.net.genotype.to_dict(), **self.images_of}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if not hasattr(self, "net"):
@@ -146,8 +151,8 @@ class TrainModule(PlainModule[TrainConfig]):
                     "the checkpoint is of a network that was handed to TrainModule.use; hand it "
                     "over again and load the weights"
                 )
-            form = dict(checkpoint["network"])
-            self.build(Genotype.from_dict(form.pop("genotype")), **form)
+            network = dict(checkpoint["network"])
+            self.build(Genotype.from_dict(network.pop("genotype")), **network)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (B, num_classes) of normalised images (B, C, H, W)."""
@@ -229,10 +234,37 @@ class TrainModule(PlainModule[TrainConfig]):
         # Stored at the start of the epoch, because the schedule steps before the epoch's log.
         self.learning_rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
+    def images_for_statistics(self) -> BatchStream | None:
+        """Return images on which the statistics of batch norms are computed before an evaluation.
+
+        After a few steps the running averages are still near their initial values, and the network
+        would be evaluated with them near chance. So during the first `FEW_STEPS` steps the averages
+        are replaced by the statistics of training images. The training goes on from these averages.
+        None: keep the running averages.
+        """
+        data = getattr(self.trainer, "datamodule", None)
+        if self.global_step > FEW_STEPS or not isinstance(data, ImageDataModule):
+            return None
+        return whole_set(data.train, data.normalisation, self.device)
+
+    def _recompute_statistics(self) -> None:
+        self.recomputed_at = self.global_step
+        stream = self.images_for_statistics()
+        if stream is not None:
+            dtype = next(self.net.parameters()).dtype
+            numbers = range(min(stream.batches_per_epoch, FEW_STEPS))
+            recompute_statistics(self, (stream.batch(k)[0].to(dtype) for k in numbers))
+
+    def on_validation_epoch_start(self) -> None:
+        if not self.trainer.sanity_checking and self.trainer.state.fn == TrainerFn.FITTING:
+            self._recompute_statistics()
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate("val", batch)
 
     def on_train_epoch_end(self) -> None:
+        if self.recomputed_at != self.global_step:  # there was no validation
+            self._recompute_statistics()
         self.log_dict(self.metrics.collect("train", "val") | {"lr/weights": self.learning_rate})
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:

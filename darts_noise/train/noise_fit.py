@@ -1,8 +1,8 @@
-"""How well a network can be trained to fit noise: the measurement behind every claim.
+"""Measure how well a network can be trained to fit noise.
 
-It stands beside the training module and not in `noise`, because it trains: always the *discrete*
-network, from scratch, on a fixed noise set, read on that same set. A protocol is a function in a
-file of its own, with an entry in `PROTOCOLS` and one in `noise_fit`.
+The *discrete* network is always trained from scratch on a fixed noise set, and its accuracy is read
+on the same set. To add a protocol, write a function in a file of its own and add it to `PROTOCOLS`
+and to `noise_fit`.
 """
 
 import inspect
@@ -21,7 +21,7 @@ from darts_noise.noise.datasets import largest_noise
 from darts_noise.noise.families import describe_noise, make_noise
 from darts_noise.noise.mixture import Mixture
 from darts_noise.train.converged import converged_fit
-from darts_noise.train.networks import NetworkLike, loaded
+from darts_noise.train.factories import NetworkLike, loaded
 from darts_noise.train.noise_measurement import Measurement
 from darts_noise.train.noise_record import NoiseFit
 from darts_noise.train.quick import quick_fit
@@ -32,7 +32,7 @@ from darts_noise.train.settings import PROTOCOLS, NoiseGrid, TrainConfig, requir
 def default_samples(
     protocol: str, family: Mixture, images: LabelledImages, root: str | Path = "data"
 ) -> int:
-    """N of a protocol where nothing is said, or fewer where images or noise are fewer.
+    """Return the default number of samples of a protocol, or fewer if the noise has fewer images.
 
     Raises:
         ValueError: a protocol or a family that does not exist.
@@ -43,7 +43,7 @@ def default_samples(
 
 
 def require_samples(protocol: str, samples: int, images: LabelledImages) -> None:
-    """Raises the ``ValueError`` that says how many samples a protocol can take of these images."""
+    """Raise a `SettingError` if a protocol cannot use this number of samples with these images."""
     if samples < 1:
         raise SettingError("samples", f"expected 1 or more, got {samples}")
     if protocol == "selectivity" and samples > len(images):
@@ -73,50 +73,53 @@ def noise_fit(
     progress: Console | bool | None = None,
     root: str | Path = "data",
 ) -> NoiseFit:
-    """Trains a network from scratch on noise.
+    """Train a network from scratch on noise, and return how well it fits the noise.
 
     ``quick`` is one training with the recipe of the clean run. ``converged`` is the largest
-    accuracy on 1,000 samples over the trainings of a grid, with positive controls beside it.
-    ``selectivity`` divides the steps to half of the noise by those to half of the real images. The
-    last two take neither mixing nor drop path nor, unless the grid says so, weight decay.
+    accuracy on 1,000 samples over the trainings of a grid. It also trains positive controls on the
+    noise, and the network on real images. ``selectivity`` is the number of steps to fit half of the
+    noise, divided by the steps to fit half of the real images. The last two use no mixing, no drop
+    path and, by default, no weight decay.
 
-    Several processes that have joined call it together: with ``quick`` they share every batch, as
-    ``trainer`` says; of a grid each makes some of the trainings, and all return the same record.
+    Several processes must call this function together. With ``quick`` they share each batch, as
+    ``trainer`` says. With a grid each of them makes some of the trainings. All return the same
+    record.
 
     Args:
-        network: a published name, a `Genotype`, a path to a ``.json``, a run directory, or any
-            function (num_classes, in_channels) → a fresh module that maps images (B, in_channels,
-            H, W) to logits (B, num_classes).
-        images: the real training images that the noise imitates in shape, number and scale.
+        network: a published name, a `Genotype`, a path to a ``.json``, a run directory, or a
+            function (num_classes, in_channels) that returns a new module. The module maps images
+            (B, in_channels, H, W) to logits (B, num_classes).
+        images: the real training images. The noise has their shape and classes.
         protocol: ``quick``, ``converged`` or ``selectivity``.
         family: one of `darts_noise.list_noise` or several with weights, as for
             `darts_noise.make_noise`.
-        samples: N; when absent as many as there are real images (``quick``) or 1,000, or fewer
-            where a data set that is to be the noise has fewer.
-        epochs: passes over the noise set; at most, but for ``quick``. 10 (``quick``) or 100.
-        batch_size: the last batch of an epoch may be smaller.
-        seed: of the noise, of the initial weights and of the order.
-        recipe: the `TrainConfig` of the clean run, or some fields of one; the long protocols use
-            only the form of the network. MixUp and CutMix are left out.
-        trainer: arguments of Lightning's Trainer; the long protocols use its accelerator, its first
-            device and its precision.
-        callbacks: added to the Trainer, such as a progress bar (``quick``).
-        grid: optimisers, learning rates, seeds and weight decay of the long protocols.
-        controls: positive controls by name (``converged``); when absent torchvision's resnet18,
-            ``{}`` for none. That of a search is its cell for λ = 0.
-        path: from which a second call goes on: a JSON file of finished trainings (long protocols),
-            or a folder that holds the last whole epoch until the end (``quick``).
-        progress: whether, or on which console, to show the trainings (long protocols); when absent
-            on standard error if that is a terminal.
-        root: folder that holds the data sets which `family` names.
+        samples: number of noise images. Default: the number of real images (``quick``) or 1,000,
+            or fewer if the noise is a data set with fewer images.
+        epochs: passes over the noise set; a training of a grid may stop earlier. Default: 10
+            (``quick``) or 100.
+        batch_size: images in a batch. The last batch of an epoch may be smaller.
+        seed: seed of the noise, the initial weights and the order of the images.
+        recipe: the `TrainConfig` of the clean run, or some of its fields. A grid uses only the
+            settings of the network: channels, cells, stem. MixUp and CutMix are left out.
+        trainer: arguments of Lightning's Trainer. A grid uses only the accelerator, the first
+            device and the precision.
+        callbacks: callbacks for the Trainer, such as a progress bar (``quick``).
+        grid: the trainings of ``converged`` and ``selectivity``.
+        controls: positive controls by name (``converged``). Default: torchvision's resnet18.
+            ``{}``: no control. The cell of a search with λ = 0 is a good control.
+        path: a JSON file of the finished trainings (grid), or a folder of the last complete epoch
+            (``quick``). A second call continues from it.
+        progress: whether, or on which console, to show the trainings of a grid. Default: on
+            standard error if that is a terminal.
+        root: folder of the data sets that `family` names.
 
     Returns:
-        A `NoiseFit`. A standard network may also be near chance after a few epochs, so read its
-        accuracy beside a control's.
+        The record. A standard network, too, may be near chance after a few epochs, so compare the
+        accuracy with the accuracy of a control.
 
     Raises:
-        ValueError: an unknown name, a size that does not exist, an argument that the protocol has
-            no use for, or a file of another measurement.
+        ValueError: an unknown name, a size that does not exist, an argument that the protocol does
+            not use, or a file of another measurement.
     """
     require_protocol(protocol)
     given = {"grid": grid, "controls": controls, "path": path, "progress": progress}
@@ -157,7 +160,7 @@ def noise_fit(
 
 
 def _require_numbers(**numbers: object) -> None:
-    """Each a whole number, or None for the protocol's own."""
+    """Raise a `SettingError` if a number is not None and not a whole number in its range."""
     for key, value in numbers.items():
         lowest = 0 if key == "seed" else 1
         if value is not None and (type(value) is not int or value < lowest):
@@ -172,7 +175,7 @@ def _require_kinds(**values: tuple[object, type | UnionType]) -> None:
 
 
 def _require_keys(name: str, given: Mapping[str, Any], taker: type) -> None:
-    """Raises the ``ValueError`` of the first key that is no argument of a class."""
+    """Raise a `SettingError` if a key is not an argument of the class."""
     valid = inspect.signature(taker).parameters
     for key in given:
         if key not in valid:

@@ -1,4 +1,4 @@
-"""What every protocol of the noise measurement is told, and the record that it fills in."""
+"""The input of a protocol of the noise measurement, and the part of its record that all share."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,26 +8,27 @@ from typing import Any
 import torch
 
 from darts_noise.data.images import LabelledImages, Normalisation, channel_statistics
+from darts_noise.data.splits import stratified_subset
 from darts_noise.noise.families import fingerprint
 from darts_noise.space.genotype import Genotype
-from darts_noise.train.networks import Factory
+from darts_noise.train.factories import Factory
 from darts_noise.train.noise_record import NoiseFit
 from darts_noise.train.settings import TrainConfig
 
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """One network, one noise set.
+    """One network and one noise set.
 
     Attributes:
-        network: a genotype or a function that makes the module.
-        images: the real ones, which the noise imitates.
-        noise: the fixed set.
-        family: of the noise, as a card names it.
-        epochs: passes over the set; of the long protocols, at most.
-        batch_size: the last batch of an epoch may be smaller.
-        seed: of the noise, of the initial weights and of the order.
-        recipe: of the clean run.
+        network: a genotype, or a function that makes the module.
+        images: the real training images, which the noise imitates.
+        noise: the noise set.
+        family: name of the noise family, as a card shows it.
+        epochs: passes over the noise set. The long protocols may stop earlier.
+        batch_size: images in a batch. The last batch of an epoch may be smaller.
+        seed: seed of the noise, the initial weights and the order of the images.
+        recipe: settings of the clean run.
         trainer: arguments of Lightning's Trainer.
     """
 
@@ -42,22 +43,33 @@ class Measurement:
     trainer: Mapping[str, Any]
 
     @property
-    def form(self) -> tuple[int, int]:
-        """(num_classes, in_channels) of the network: those of the real images."""
-        return self.images.num_classes, self.images.shape[0]
+    def num_classes(self) -> int:
+        """Number of classes of the real images."""
+        return self.images.num_classes
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the real images."""
+        return self.images.shape[0]
 
     @cached_property
     def normalisation(self) -> Normalisation:
-        """That of the real images, which the noise is normalised with as well."""
+        """Normalisation of the real images. It is used for the noise too."""
         return channel_statistics(self.images.images)
+
+    @cached_property
+    def real(self) -> LabelledImages:
+        """Real images: as many as there are noise images, or all of them if they are fewer."""
+        count = min(len(self.noise), len(self.images))
+        return self.images.subset(stratified_subset(self.images.labels, count, self.seed))
 
     @property
     def precision(self) -> str:
-        """As Lightning names it."""
+        """Precision by Lightning's name."""
         return str(self.trainer.get("precision") or "32-true")
 
     def about(self) -> dict[str, Any]:
-        """What tells it from others with the same network: all that decides a training's result."""
+        """Return all values that decide the result of a training, except the network."""
         return {
             "seed": self.seed,
             "family": self.family,
@@ -73,7 +85,7 @@ class Measurement:
     def record(
         self, protocol: str, accuracy: float, accuracy_largest: float, seconds: float, **more: Any
     ) -> NoiseFit:
-        """The record with what all protocols say alike."""
+        """Return the record, with the values that all protocols fill in alike."""
         return NoiseFit(
             protocol=protocol,
             family=self.family,

@@ -6,9 +6,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, get_args, get_type_hints
 
 from darts_noise.space.shown import shown
+from darts_noise.train.settings import GridPoint
 
 CONTROL_ACCURACY = 0.99
 """A positive control must reach this accuracy, else the measurement proves nothing."""
+REAL_ACCURACY = 0.9
+"""The same trainings must fit real images to this accuracy, else the measurement proves nothing."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class NoiseRun:
         reached: number of steps at the first evaluation that found the target accuracy, or None.
         diverged: whether the loss became NaN or infinite. Such a run is no evidence of what the
             network can fit.
+        initial_scale: factor on the initial weights of convolutions and linear layers.
         seconds: wall time; ignored by ``==``.
     """
 
@@ -42,12 +46,14 @@ class NoiseRun:
     steps: int
     reached: int | None
     diverged: bool
+    initial_scale: float = 1.0
     seconds: float = field(compare=False, default=0.0)
 
     @property
     def key(self) -> str:
         """The key that identifies the run within its measurement; see `run_key`."""
-        return run_key(self.network, self.data, self.optimiser, self.learning_rate, self.seed)
+        point = GridPoint(self.optimiser, self.learning_rate, self.initial_scale, self.seed)
+        return run_key(self.network, self.data, point)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -56,11 +62,15 @@ class NoiseRun:
 def read_run(data: object) -> NoiseRun:
     """Return the run of a JSON object that `NoiseRun.to_dict` made.
 
+    Older files have no ``initial_scale``.
+
     Raises:
         ValueError: a field is missing, unknown or of another type, or a number is negative or not
             finite.
     """
     hints = get_type_hints(NoiseRun)
+    if isinstance(data, dict):
+        data = {"initial_scale": 1.0, **data}
     if not isinstance(data, dict) or data.keys() != hints.keys():
         raise ValueError(f"run: expected {', '.join(hints)}")
     for key, hint in hints.items():
@@ -80,8 +90,8 @@ class NoiseFit:
     Attributes:
         protocol: ``quick``: one training with the recipe and the epochs of a clean run, without
             augmentation or mixing. ``converged``: the largest accuracy over optimisers, learning
-            rates and seeds. ``selectivity``: steps to fit half of the noise, divided by the steps
-            to fit half of the real data.
+            rates, initial scales and seeds. ``selectivity``: steps to fit half of the noise,
+            divided by the steps to fit half of the real data.
         family: the noise family. It includes the data set if the family needs one, and the shares
             of a mixture of families.
         accuracy: accuracy on the noise set used for training, in eval mode. With ``quick``: after
@@ -95,8 +105,13 @@ class NoiseFit:
             order of the samples.
         fingerprint: fingerprint of the noise set.
         seconds: wall time of all runs; ignored by ``==``.
-        runs: all trainings, first of the network, then of the controls. Empty with ``quick``.
+        runs: all trainings, first of the network on noise, then on real images, then of the
+            controls. Empty with ``quick``.
         controls: the largest accuracy of each positive control on the same noise set.
+        real_accuracy: with ``converged``, the largest accuracy of the same trainings on real
+            images. The trainings stop after the first that reaches 90 %. None if every one of them
+            diverged, and with the other protocols.
+        real_samples: with ``converged``, the number of these real images.
         steps: with ``selectivity``, the fewest steps on noise and on real data. None if no run
             reached the target accuracy.
         selectivity: steps on noise divided by steps on real data, or a lower bound of the ratio.
@@ -120,6 +135,8 @@ class NoiseFit:
     selectivity: float | None = None
     is_bound: bool = False
     curve: tuple[float, ...] = ()
+    real_accuracy: float | None = None
+    real_samples: int | None = None
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -137,6 +154,17 @@ class NoiseFit:
         if not self.controls:
             return None
         return any(value >= CONTROL_ACCURACY for value in self.controls.values())
+
+    @property
+    def real_reached(self) -> bool | None:
+        """Whether real images were fitted to 90 %, or None if the protocol has no such trainings.
+
+        If not, the trainings were too short or too weak for this network, and a low noise accuracy
+        proves nothing.
+        """
+        if self.real_samples is None:
+            return None
+        return self.real_accuracy is not None and self.real_accuracy >= REAL_ACCURACY
 
     @property
     def shown_selectivity(self) -> str | None:
@@ -160,17 +188,19 @@ class NoiseFit:
             "seeds": list(self.seeds),
             "diverged": len(self.diverged),
             "control_reached": self.control_reached,
+            "real_reached": self.real_reached,
             "shown_selectivity": self.shown_selectivity,
         }
 
 
-def run_key(network: str, data: str, optimiser: str, learning_rate: float, seed: int) -> str:
+def run_key(network: str, data: str, point: GridPoint) -> str:
     """Return the key that identifies a run within its measurement.
 
-    >>> run_key("network", "noise", "sgd", 0.1, 0)
-    'network/noise/sgd/0.1/0'
+    >>> run_key("network", "noise", GridPoint("sgd", 0.1, 4, seed=0))
+    'network/noise/sgd/0.1/4.0/0'
     """
-    return f"{network}/{data}/{optimiser}/{float(learning_rate)!r}/{seed}"
+    rate, scale = float(point.learning_rate), float(point.initial_scale)
+    return f"{network}/{data}/{point.optimiser}/{rate!r}/{scale!r}/{point.seed}"
 
 
 def largest_accuracy(runs: Iterable[NoiseRun]) -> float:

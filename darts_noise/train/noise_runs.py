@@ -1,7 +1,7 @@
-"""The trainings of a measurement, one after the other: those on file are not made again.
+"""Make the trainings of a measurement. A training that is on file is not made again.
 
-They are independent of each other, so several processes make one each at a time. The figures are
-those of one process, which makes them in the same order.
+The trainings are independent of each other, so each of several processes makes one at a time. The
+results are the same as with one process, which makes the trainings in the same order.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,28 +20,30 @@ from darts_noise.distributed.collectives import (
     process_count,
     process_rank,
 )
-from darts_noise.train.networks import (
+from darts_noise.train.factories import (
     NetworkLike,
     identify,
     loaded,
     make_network,
     suited_network,
 )
+from darts_noise.train.loop import Recipe
 from darts_noise.train.noise_measurement import Measurement
 from darts_noise.train.noise_record import NoiseRun, largest_accuracy, run_key
-from darts_noise.train.noise_training import TrainingSet, train_from_scratch
+from darts_noise.train.noise_training import TrainingSet, measure_fit
 from darts_noise.train.progress import NoiseProgress
 from darts_noise.train.run_file import RunFile
 from darts_noise.train.settings import GridPoint, NoiseGrid
 
 MEASURED = "network"
-"""The name of the network that is measured, among those of the controls."""
+"""The name of the measured network in the records, beside the names of the controls."""
 
 
 def make_fabric(measurement: Measurement) -> Fabric:
-    """One device, the first of those that the measurement names, in its precision.
+    """Return the device and the precision of a measurement.
 
-    Of several processes each has the device on which it has joined them.
+    The device is the first one that the measurement names. If several processes work together, each
+    keeps its own device.
     """
     devices = measurement.trainer.get("devices")
     one: Any = devices[:1] if isinstance(devices, list) else 1
@@ -53,15 +55,15 @@ def make_fabric(measurement: Measurement) -> Fabric:
 
 
 class NoiseRuns:
-    """Makes the runs of a measurement, in the order that it is asked for them.
+    """Makes the trainings of a measurement, or reads them from a file.
 
     Args:
-        protocol: its name.
-        measurement: the network, the noise and how they are trained.
+        protocol: name of the protocol.
+        measurement: the network, the noise and the settings of a training.
         grid: the trainings of each network on each set.
         controls: further networks by name.
-        about: what else tells the measurement from others.
-        path: where finished runs are kept; None for nowhere.
+        about: further values that describe the measurement, for the file.
+        path: file of the finished trainings. None: no file.
         progress: see `NoiseProgress`.
 
     Raises:
@@ -94,7 +96,7 @@ class NoiseRuns:
         }
         self.file = on_first_process(lambda: RunFile(path, everything))
         if process_rank() > 0:
-            self.file.path, progress = None, False  # the first keeps and shows the runs of all
+            self.file.path, progress = None, False  # the first process writes and shows all runs
         self.progress = NoiseProgress(progress)
 
     def __enter__(self) -> "NoiseRuns":
@@ -112,12 +114,12 @@ class NoiseRuns:
     def on(
         self, task: TrainingSet, name: str = MEASURED, enough: float | None = None
     ) -> list[NoiseRun]:
-        """The runs of a network on a set, made or from the file.
+        """Return the trainings of a network on a set.
 
         Args:
             task: the set.
-            name: of the network.
-            enough: no further run is made once one has reached this accuracy; None for the grid's.
+            name: name of the network.
+            enough: stop after a training with this accuracy. None (default): as the grid says.
         """
         enough = self.grid.enough if enough is None else enough
         done: list[NoiseRun] = []
@@ -132,45 +134,47 @@ class NoiseRuns:
     def _together(
         self, task: TrainingSet, name: str, settings: Sequence[tuple[int, GridPoint]]
     ) -> list[NoiseRun]:
-        """The runs of these settings: of those that are not on file, each process makes one."""
-        keys = {run_key(name, task.name, *point): (number, point) for number, point in settings}
+        """Return the trainings with these settings. Each process makes one that is not on file."""
+        keys = {run_key(name, task.name, point): (number, point) for number, point in settings}
         missing = [key for key in keys if key not in self.file]
         mine: NoiseRun | None = None
         if process_rank() < len(missing):
             number, point = keys[missing[process_rank()]]
-            optimiser, rate, seed = point
-            which = f"{number}/{len(self.grid)}, {optimiser} {rate:g}, seed {seed}"
-            self.progress.begin(f"{name} on {task.name}, {which}", task.epochs)
-            mine = self._train(task, name, *point)
+            which = f"{name} on {task.name}, {number}/{len(self.grid)}, {point}"
+            self.progress.begin(which, self.measurement.epochs)
+            mine = self._train(task, name, point)
             self.progress.end(mine)
         for made in from_every_process(mine):
             if made is not None:
                 self.file.add(made)
         return [self.file[key] for key in keys]
 
-    def _train(
-        self, task: TrainingSet, name: str, optimiser: str, rate: float, seed: int
-    ) -> NoiseRun:
-        return train_from_scratch(
+    def _train(self, task: TrainingSet, name: str, point: GridPoint) -> NoiseRun:
+        recipe = Recipe(
+            point.optimiser,
+            point.learning_rate,
+            self.measurement.epochs,
+            point.initial_scale,
+            self.grid.weight_decay,
+            self.grid.gradient_clip,
+        )
+        return measure_fit(
             lambda: self._make(name),
             task,
+            recipe,
             self.fabric,
             network=name,
-            optimiser=optimiser,
-            learning_rate=rate,
-            seed=seed,
+            seed=point.seed,
             base_seed=self.measurement.seed,
-            weight_decay=self.grid.weight_decay,
-            gradient_clip=self.grid.gradient_clip,
             watch=self.progress.epoch,
         )
 
     def _make(self, name: str) -> nn.Module:
         m = self.measurement
-        return make_network(self.networks[name], *m.form, m.recipe)
+        return make_network(self.networks[name], m.num_classes, m.in_channels, m.recipe)
 
     def _identity(self, name: str) -> str:
         m, network = self.measurement, self.networks[name]
         return identify(
-            network, suited_network(name, network, m.images.num_classes, m.images.shape, m.recipe)
+            network, suited_network(name, network, m.num_classes, m.images.shape, m.recipe)
         )

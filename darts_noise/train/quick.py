@@ -25,14 +25,15 @@ from darts_noise.checkpoints.checkpoint_io import (
 from darts_noise.checkpoints.kept import keep_checkpoints
 from darts_noise.checkpoints.run_state import Row, RunState
 from darts_noise.configured import fields_of
-from darts_noise.data.batches import BatchStream, EpochLoader
+from darts_noise.data.batches import BatchStream, EpochLoader, leaves_one
 from darts_noise.data.seeds import Stream, derive_seed
 from darts_noise.distributed.collectives import on_first_process
 from darts_noise.errors import SettingError
 from darts_noise.finite import NotFiniteError
+from darts_noise.reading import read_fit, whole_set
 from darts_noise.space.genotype import Genotype
+from darts_noise.train.factories import identify, make_network
 from darts_noise.train.module import TrainModule
-from darts_noise.train.networks import identify, make_network
 from darts_noise.train.noise_measurement import Measurement
 from darts_noise.train.noise_record import NoiseFit
 
@@ -42,28 +43,29 @@ def quick_fit(
     callbacks: Sequence[pl.Callback] = (),
     folder: str | Path | None = None,
 ) -> NoiseFit:
-    """The accuracy on the noise set after the last epoch; NaN where the training diverged.
+    """Return the accuracy on the noise set after the last epoch, or NaN if the training diverged.
 
-    MixUp and CutMix are left out: the noise is never augmented, and mixing would pass for a failure
-    to fit it. With several processes each takes its part of every batch, as in the clean run.
+    MixUp and CutMix are left out, because a mixed noise set would look like one that the network
+    cannot fit. Several processes share each batch, as in the clean run.
 
     Args:
-        measurement: the network, the set and the recipe.
-        callbacks: added to the Trainer, such as a progress bar.
-        folder: keeps the last whole epoch while the training lasts, and a later call with the same
-            measurement goes on from there; nothing is kept when absent.
+        measurement: the network, the noise set and the recipe.
+        callbacks: callbacks for the Trainer, such as a progress bar.
+        folder: keeps the last complete epoch during the training. A later call with the same
+            measurement continues from it. None (default): keep nothing.
 
     Raises:
-        ValueError: the folder holds the epochs of another measurement, or none that is whole.
+        ValueError: the folder has epochs of another measurement, or no complete epoch.
     """
     m = measurement
     key = derive_seed(m.seed, Stream.NOISE)
     pl.seed_everything(key, verbose=False)
-    module = TrainModule(m.recipe, mixup=0.0, cutmix=0.0)
+    module = _OnNoise(m.recipe, mixup=0.0, cutmix=0.0)
     if isinstance(m.network, Genotype):
-        module.build(m.network, *m.form)
+        module.build(m.network, m.num_classes, m.in_channels)
     else:
-        module.use(make_network(m.network, *m.form, m.recipe), *m.form)
+        net = make_network(m.network, m.num_classes, m.in_channels, m.recipe)
+        module.use(net, m.num_classes, m.in_channels)
     history = _History()
     state = RunState(history)
     kept: Path | None = None
@@ -93,35 +95,49 @@ def quick_fit(
     try:
         data = _NoiseData(m, key, identify(m.network, module.net), folder)
         run.fit(module, datamodule=data, ckpt_path=kept, weights_only=True)
+        if history.rows[-1:] and "val/accuracy" not in history.rows[-1]:
+            # A limit of steps or of time has ended the training within an epoch.
+            device = run.strategy.root_device
+            same = whole_set(m.noise, m.normalisation, device)
+            history.rows[-1]["val/accuracy"] = read_fit(module.to(device), same).accuracy
         final = _share(history.rows[-1]["val/accuracy"], len(m.noise))
     except NotFiniteError:
         final = math.nan
-    accuracies = [_share(figures["val/accuracy"], len(m.noise)) for figures in history.rows]
+    rows = [row for row in history.rows if "val/accuracy" in row]
+    accuracies = [_share(row["val/accuracy"], len(m.noise)) for row in rows]
     largest = max(accuracies, default=math.nan)
     if folder is not None and run.is_global_zero:
         for file in (LAST, PREVIOUS, BEST):
             (folder / file).unlink(missing_ok=True)
-        with suppress(OSError):  # a folder that holds more than ours
+        with suppress(OSError):  # the folder has other files too
             folder.rmdir()
     return m.record("quick", final, largest, state.seconds, curve=tuple(accuracies))
 
 
 def _share(accuracy: float, count: int) -> float:
-    """The share of so many images that an accuracy in float32 means, as exact as `chance` is."""
+    """Return an accuracy in float32 as the exact share of `count` images."""
     exact = round(accuracy * count) / count
     return exact if math.isclose(exact, accuracy, rel_tol=1e-6) else accuracy
 
 
-class _NoiseData(pl.LightningDataModule):
-    """The noise set, shuffled to train on and in order to be read.
+class _OnNoise(TrainModule):
+    """The training of the clean run, on noise. Batch norms get the statistics of the noise."""
 
-    A checkpoint holds how many batches were given, and of which measurement it is.
+    def images_for_statistics(self) -> BatchStream:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        return whole_set(data.measurement.noise, data.measurement.normalisation, self.device)
+
+
+class _NoiseData(pl.LightningDataModule):
+    """The noise set: shuffled for the training, in order for the reading.
+
+    A checkpoint contains the number of used batches and the description of the measurement.
     """
 
     def __init__(self, m: Measurement, seed: int, network: str, folder: Path | None) -> None:
         super().__init__()
         recipe = {name: repr(value) for name, value in fields_of(m.recipe).items()}
-        del recipe["genotype"]  # which is the network, told below
+        del recipe["genotype"]  # part of `network`
         self.about = {**m.about(), **recipe, "network": network}
         self.measurement, self.seed, self.folder = m, seed, folder
         self._given = 0
@@ -130,20 +146,27 @@ class _NoiseData(pl.LightningDataModule):
         trainer, m = self._trainer, self.measurement
         batch_size = min(m.batch_size, len(m.noise))
         batch_size -= batch_size % trainer.world_size
-        self._loader = EpochLoader(self._stream(batch_size, seed=self.seed), given=self._given)
+        # A batch norm cannot train on one image. Each epoch leaves out another one.
+        single = leaves_one(len(m.noise), batch_size, trainer.world_size)
+        stream = self._stream(batch_size, seed=self.seed, drop_last=single)
+        limit = trainer.limit_train_batches
+        self._loader = EpochLoader(
+            stream, limit if isinstance(limit, int) and limit else None, self._given
+        )
         return self._loader
 
     def val_dataloader(self) -> EpochLoader:
-        return EpochLoader(self._stream(4 * self.measurement.batch_size, shuffle=False))
+        batch_size = 4 * self.measurement.batch_size
+        return EpochLoader(self._stream(batch_size, shuffle=False, drop_last=False))
 
     def state_dict(self) -> dict[str, Any]:
         return {"about": self.about, **self._loader.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Makes the training go on behind the batches that were given.
+        """Continue after the batches that were used.
 
         Raises:
-            ValueError: they were those of another measurement.
+            ValueError: the checkpoint is from another measurement.
         """
         for key, value in self.about.items():
             if (found := state_dict["about"].get(key)) != value:
@@ -165,7 +188,6 @@ class _NoiseData(pl.LightningDataModule):
             m.noise,
             batch_size,
             m.normalisation,
-            drop_last=False,
             device=trainer.strategy.root_device,
             rank=trainer.global_rank,
             world_size=trainer.world_size,
@@ -174,14 +196,14 @@ class _NoiseData(pl.LightningDataModule):
 
 
 class _History(Logger):
-    """Keeps the figures of each epoch."""
+    """Keeps the metrics of each epoch."""
 
     def __init__(self) -> None:
         super().__init__()
         self.rows: list[Row] = []
 
     def replace(self, rows: Sequence[Row]) -> None:
-        """Makes these the rows."""
+        """Replace the rows."""
         self.rows = list(rows)
 
     @property
@@ -193,7 +215,7 @@ class _History(Logger):
         return ""
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """The record that is returned says what was set."""
+        """Do nothing: the record says what was set."""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         self.rows.append(metrics)

@@ -1,20 +1,19 @@
-"""The protocol ``selectivity``: how much longer half of the noise takes than half of the data."""
+"""The protocol ``selectivity``: steps to fit half of the noise, divided by steps on real images."""
 
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from darts_noise.data.splits import stratified_subset
 from darts_noise.noise.families import fingerprint
+from darts_noise.train.loop import each_tenth
 from darts_noise.train.noise_measurement import Measurement
 from darts_noise.train.noise_record import NoiseFit, NoiseRun, largest_accuracy
 from darts_noise.train.noise_runs import NoiseRuns
-from darts_noise.train.noise_training import TrainingSet, each_tenth
+from darts_noise.train.noise_training import TrainingSet
 from darts_noise.train.settings import NoiseGrid
 
 HALF = 0.5
-"""The training accuracy to which steps are counted."""
+"""Steps are counted until this training accuracy."""
 
 
 def selectivity_fit(
@@ -23,28 +22,27 @@ def selectivity_fit(
     path: str | Path | None = None,
     progress: Console | bool | None = None,
 ) -> NoiseFit:
-    """Optimiser steps to half of the noise, divided by those to half of as many real images.
+    """Return the steps to fit half of the noise, divided by the steps on as many real images.
 
-    Both are the fewest over the grid, so each is learnt with what suits it. Where no run gets to
-    half of the noise, the steps of the longest run that did not diverge give a lower bound. Where
-    none gets to half of the real images there is no figure. Arguments as for
-    `darts_noise.noise_fit`.
+    Each number of steps is the smallest over the grid, so each set is fitted with the settings that
+    suit it. If no training fits half of the noise, the longest training that did not diverge gives
+    a lower bound. If no training fits half of the real images, there is no result.
+
+    See `darts_noise.noise_fit` for the arguments.
 
     Raises:
         ValueError: a file of another measurement.
     """
     m = measurement
-    real = m.images.subset(stratified_subset(m.images.labels, len(m.noise), m.seed))
-    common: Any = {"target": HALF, "due": each_tenth}
     tasks = [
-        TrainingSet(name, data, m.normalisation, m.epochs, m.batch_size, **common)
-        for name, data in (("noise", m.noise), ("real", real))
+        TrainingSet(name, data, m.normalisation, m.batch_size, HALF, each_tenth)
+        for name, data in (("noise", m.noise), ("real", m.real))
     ]
     runs = NoiseRuns(
         "selectivity",
         m,
         grid or NoiseGrid(),
-        about={"real images": fingerprint(real)},
+        about={"real images": fingerprint(m.real)},
         path=path,
         progress=progress,
     )
@@ -66,9 +64,10 @@ def selectivity_fit(
 
 
 def steps_ratio(noise: list[NoiseRun], real: list[NoiseRun]) -> tuple[float | None, bool]:
-    """(fewest steps on noise / fewest on real data, False), or a lower bound of it and True.
+    """Return (fewest steps on noise / fewest steps on real images, False), or (lower bound, True).
 
-    (None, False) where real data were not learnt, or where noise was not and every run diverged.
+    Return (None, False) if no training fitted the real images, or if no training fitted the noise
+    and all of them diverged.
     """
     of_noise, of_real = _fewest(noise), _fewest(real)
     if of_real is None:

@@ -97,6 +97,7 @@ class TrainConfig:
 
 SGD_RATES = (0.01, 0.03, 0.1)
 ADAM_RATES = (1e-3, 3e-3, 1e-2)
+SCALES = (1.0, 4.0)
 SEEDS = 3
 MOMENTUM = 0.9
 """Momentum of SGD."""
@@ -104,13 +105,27 @@ GRADIENT_CLIP = 5.0
 """Largest norm of the gradient, as in the trainings of DARTS."""
 
 
-GridPoint = tuple[str, float, int]
-"""The optimiser, the learning rate and the seed of a training."""
+class GridPoint(NamedTuple):
+    """What tells one training of a grid from the others."""
+
+    optimiser: str
+    learning_rate: float
+    initial_scale: float
+    seed: int
+
+    def __str__(self) -> str:
+        """Return the text that progress shows.
+
+        >>> print(GridPoint("sgd", 0.1, 1, 0), GridPoint("adam", 0.003, 4, 2), sep=" | ")
+        sgd 0.1, seed 0 | adam 0.003, initial weights × 4, seed 2
+        """
+        scale = "" if self.initial_scale == 1 else f", initial weights × {self.initial_scale:g}"
+        return f"{self.optimiser} {self.learning_rate:g}{scale}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
 class NoiseGrid:
-    """The grid of trainings of a measurement: optimisers, learning rates and seeds.
+    """The grid of trainings of a measurement: optimisers, learning rates, initial scales and seeds.
 
     All learning rates fall to 0 on a cosine over the epochs. SGD has a momentum of 0.9.
     ``enough=1.0`` saves time and does not change the largest accuracy.
@@ -123,6 +138,8 @@ class NoiseGrid:
             measure its effect.
         gradient_clip: largest norm of the gradient. 0: no clipping.
         enough: stop the grid after a training with this accuracy. null: make all trainings.
+        scales: factors on the initial weights of convolutions and linear layers. A network without
+            norms fits more noise from large initial weights.
 
     Raises:
         SettingError: the grid has no training, or a value out of range.
@@ -134,13 +151,16 @@ class NoiseGrid:
     weight_decay: float = 0.0
     gradient_clip: float = GRADIENT_CLIP
     enough: float | None = None
+    scales: tuple[float, ...] = SCALES
 
     def __post_init__(self) -> None:
-        for key in ("sgd_rates", "adam_rates"):
-            rates = tuple(getattr(self, key))
-            object.__setattr__(self, key, rates)
-            if not all(0 < rate < math.inf for rate in rates) or len(set(rates)) < len(rates):
-                raise SettingError(key, f"expected distinct rates of more than 0, got {rates}")
+        for key in ("sgd_rates", "adam_rates", "scales"):
+            values = tuple(getattr(self, key))
+            object.__setattr__(self, key, values)
+            if not all(0 < value < math.inf for value in values) or len(set(values)) < len(values):
+                raise SettingError(key, f"expected distinct numbers of more than 0, got {values}")
+        if not self.scales:
+            raise SettingError("scales", "expected one or more, got none")
         if not self.sgd_rates and not self.adam_rates:
             raise SettingError("sgd_rates, adam_rates", "expected a rate in one of them, got none")
         if self.seeds < 1:
@@ -152,20 +172,25 @@ class NoiseGrid:
             raise SettingError("enough", f"expected more than 0 and at most 1, got {self.enough}")
 
     def __iter__(self) -> Iterator[GridPoint]:
-        """Yield (optimiser, learning rate, seed) of each training, first all with seed 0.
+        """Yield each training, first all with seed 0.
 
-        >>> list(NoiseGrid(sgd_rates=(0.1,), adam_rates=(0.01,), seeds=1))
-        [('sgd', 0.1, 0), ('adam', 0.01, 0)]
+        >>> for point in NoiseGrid(sgd_rates=(0.1,), adam_rates=(0.01,), seeds=1):
+        ...     print(point)
+        sgd 0.1, seed 0
+        adam 0.01, seed 0
+        sgd 0.1, initial weights × 4, seed 0
+        adam 0.01, initial weights × 4, seed 0
         """
         for seed in range(self.seeds):
-            yield from (("sgd", rate, seed) for rate in self.sgd_rates)
-            yield from (("adam", rate, seed) for rate in self.adam_rates)
+            for scale in self.scales:
+                yield from (GridPoint("sgd", rate, scale, seed) for rate in self.sgd_rates)
+                yield from (GridPoint("adam", rate, scale, seed) for rate in self.adam_rates)
 
     def __str__(self) -> str:
         """Return the text that a card shows.
 
-        >>> print(NoiseGrid(adam_rates=(), seeds=1))
-        SGD 0.01, 0.03, 0.1; 1 seed each; weight decay 0; gradients clipped at 5
+        >>> print(NoiseGrid(adam_rates=(), sgd_rates=(0.1,), seeds=1))
+        SGD 0.1; initial weights × 1, 4; 1 seed each; weight decay 0; gradients clipped at 5
         """
         rates = {"SGD": self.sgd_rates, "Adam": self.adam_rates}
         optimisers = [f"{k} {', '.join(f'{r:g}' for r in v)}" for k, v in rates.items() if v]
@@ -173,10 +198,12 @@ class NoiseGrid:
         clip = (
             f"gradients clipped at {self.gradient_clip:g}" if self.gradient_clip else "no clipping"
         )
-        return "; ".join([*optimisers, seeds, f"weight decay {self.weight_decay:g}", clip])
+        scales = f"initial weights × {', '.join(f'{scale:g}' for scale in self.scales)}"
+        decay = f"weight decay {self.weight_decay:g}"
+        return "; ".join([*optimisers, scales, seeds, decay, clip])
 
     def __len__(self) -> int:
-        return self.seeds * (len(self.sgd_rates) + len(self.adam_rates))
+        return self.seeds * len(self.scales) * (len(self.sgd_rates) + len(self.adam_rates))
 
 
 class Protocol(NamedTuple):

@@ -10,9 +10,12 @@ from PIL import Image
 
 import darts_noise as dn
 from darts_noise.noise.families import fingerprint
+from darts_noise.runs import train as training
+from darts_noise.runs.folder import has_ended
 from darts_noise.runs.train import noise_rows
 from darts_noise.train import noise_runs
 from darts_noise.train.control_networks import alexnet
+from darts_noise.train.module import TrainModule
 
 pytestmark = pytest.mark.usefixtures("no_drawings")
 ONE_EPOCH = ["--trainer.max_epochs=1", "--wandb=off"]
@@ -25,8 +28,9 @@ CONVERGED = [
     "--noise_grid.sgd_rates=[0.1]",
     "--noise_grid.adam_rates=[0.01]",
     "--noise_grid.seeds=1",
+    "--noise_grid.scales=[1]",
 ]
-GRID = dn.NoiseGrid(sgd_rates=(0.1,), adam_rates=(0.01,), seeds=1)
+GRID = dn.NoiseGrid(sgd_rates=(0.1,), adam_rates=(0.01,), seeds=1, scales=(1,))
 
 
 def run_of(tmp_path, name, *options):
@@ -63,13 +67,16 @@ def test_converged_is_what_the_function_measures_and_the_card_says_all_of_it(tmp
     for line in (
         f"| Training-noise accuracy | {100 * fit.accuracy:.2f} % |",
         "| Noise protocol | converged: 40 uniform images, at most 2 epochs, best constant answer ",
-        "| Trainings on noise | SGD 0.1; Adam 0.01; 1 seed each; weight decay 0; ",
-        "| Of these, diverged | 0 of 4 |",
+        "| Trainings on noise | SGD 0.1; Adam 0.01; initial weights × 1; 1 seed each; weight ",
+        f"| Of these, diverged | 0 of {len(fit.runs)} |",
+        "| The same trainings on real images | 40 real images fitted to "
+        f"{100 * fit.real_accuracy:.2f} % (too little: the noise accuracy proves nothing) |",
         f"| Positive control's noise accuracy | alexnet {100 * fit.controls['alexnet']:.2f} % "
         "(too little: the measurement was too weak) |",
     ):
         assert line in shown
-    assert capsys.readouterr().out.count("noise fit, ") == 4  # a line for each training
+    assert len(fit.runs) == 6  # two rates on noise, on real images and of the control
+    assert capsys.readouterr().out.count("noise fit, ") == 6  # a line for each training
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["noise_protocol"] == "converged"
     assert config["noise_grid"]["sgd_rates"] == [0.1]
@@ -90,7 +97,7 @@ def test_the_training_on_data_is_the_same_whatever_is_measured_after_it(tmp_path
 
 def test_an_interrupted_measurement_goes_on_in_another_run(tmp_path, capsys, monkeypatch):
     _, whole = run_of(tmp_path, "whole", *CONVERGED)
-    real, made = noise_runs.train_from_scratch, []
+    real, made = noise_runs.measure_fit, []
 
     def counted(*args, **settings):
         if len(made) == 3:
@@ -98,14 +105,16 @@ def test_an_interrupted_measurement_goes_on_in_another_run(tmp_path, capsys, mon
         made.append(settings)
         return real(*args, **settings)
 
-    monkeypatch.setattr(noise_runs, "train_from_scratch", counted)
+    monkeypatch.setattr(noise_runs, "measure_fit", counted)
     with pytest.raises(SystemExit) as stop:
         run_of(tmp_path, "broken", *CONVERGED)
     assert stop.value.code == 130
     file = tmp_path / "train" / "broken" / "noise_runs.json"
     assert f"--noise_runs {file}" in capsys.readouterr().out
     before = file.read_text()
-    made[:] = [None, None]  # one more is left to make
+    made.clear()
+    left = len(whole["noise"]["runs"]) - 3
+    made[:] = [None] * (3 - left)
     _, card = run_of(tmp_path, "on", *CONVERGED, f"--noise_runs={file}")
     assert len(made) == 3
     assert without_times(card["noise"]) == without_times(whole["noise"])
@@ -140,13 +149,99 @@ def test_a_weak_control_is_flagged(accuracies, shown):
 
 def test_where_every_training_diverged_the_card_says_so(tmp_path):
     wild = ["--noise_grid.sgd_rates=[1e30]", "--noise_grid.adam_rates=[]", "--noise_grid.seeds=1"]
-    more = ["--noise_grid.gradient_clip=0", "--noise_controls=[]"]
+    more = ["--noise_grid.gradient_clip=0", "--noise_controls=[]", "--noise_grid.scales=[1]"]
     run, card = run_of(tmp_path, "a", *CONVERGED[:3], *wild, *more)
     assert card["diverged"] == ["noise_accuracy"]
     assert card["noise"]["accuracy"] is None
     shown = (run / "card.md").read_text()
     assert "| Training-noise accuracy | diverged |" in shown
-    assert "| Of these, diverged | 1 of 1 |" in shown
+    assert "| Of these, diverged | 2 of 2 |" in shown  # one on noise, one on real images
+    assert "| 40 real images fitted to diverged (too little" in shown
+
+
+def test_a_last_batch_of_one_image_does_not_end_the_check(tmp_path):
+    """8 pixels become a map of 1×1, in which a batch norm of one image finds no variance."""
+    images = tmp_path / "images"
+    for split, count in (("train", 18), ("test", 4)):
+        for i in range(count):
+            folder = images / split / f"class {i % 2}"
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8), 10 * i).save(folder / f"{i}.png")
+    data = [
+        "--data.name=image_folder",
+        f"--data.root={images}",
+        "--data.batch_size=17",
+        "--data.validation_fraction=0",
+    ]
+    data += ["--data.train_samples=null", "--data.image_size=8", "--model.stem_stride=2"]
+    _, card = run_of(tmp_path, "a", *data)
+    assert card["noise"]["samples"] == 18
+    assert card["noise_accuracy"] is not None
+    grid = [*CONVERGED[4:], "--noise_protocol=converged", "--noise_epochs=1"]
+    _, card = run_of(tmp_path, "b", *data, *grid)
+    assert card["noise"]["samples"] == 18
+
+
+def test_a_check_that_fails_leaves_the_clean_result_and_a_run_that_goes_on(
+    tmp_path, capsys, monkeypatch
+):
+    def fails(*args, **settings):
+        raise RuntimeError("out of\nmemory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "noise_fit", fails)
+        line = refused(train, [*CELL, f"--runs={tmp_path}", "--name=a"], capsys)
+    assert "noise check: out of memory; " in line
+    assert "--resume a" in line
+    run = tmp_path / "train" / "a"
+    clean = json.loads((run / "card.json").read_text())
+    assert 0 <= clean["test_accuracy"] <= 1
+    assert clean["noise_accuracy"] is None
+    assert "| Noise check | not finished" in (run / "card.md").read_text()
+    assert dn.load_pretrained(run / "bundle").genotype == dn.load_genotype("darts_v1")
+    assert not has_ended(run)
+    train(["--resume=a", f"--runs={tmp_path}"])
+    card = json.loads((run / "card.json").read_text())
+    assert has_ended(run)
+    assert "noise_check" not in card
+    assert card["noise_accuracy"] is not None
+    _, whole = run_of(tmp_path, "b")
+    for key in ("test_accuracy", "test_loss", "noise_accuracy"):
+        assert card[key] == whole[key]
+
+
+@pytest.mark.parametrize(
+    ("limit", "clean", "noise"),  # steps; of 70 images, noise alone has a last batch of ten
+    [
+        ("limit_train_batches=2", 4, 4),
+        ("limit_train_batches=0.5", 2, 4),
+        ("max_steps=3", 3, 3),
+        ("overfit_batches=1", 2, 2),
+        ("log_every_n_steps=1", 6, 8),
+    ],
+)
+def test_the_quick_check_is_as_short_as_the_training(tmp_path, monkeypatch, limit, clean, noise):
+    taken = []
+    step = TrainModule.optimizer_step
+
+    def counted(self, *args, **settings):
+        taken.append(type(self))
+        step(self, *args, **settings)
+
+    monkeypatch.setattr(TrainModule, "optimizer_step", counted)
+    run_of(tmp_path, "a", "--trainer.max_epochs=2", f"--trainer.{limit}")
+    on_noise = sum(kind is not TrainModule for kind in taken)
+    assert (len(taken) - on_noise, on_noise) == (clean, noise)
+
+
+def test_a_grid_says_that_it_does_not_follow_the_limit_of_the_training(tmp_path, capsys):
+    run_of(tmp_path, "a", *CONVERGED, "--trainer.limit_train_batches=1", "--noise_epochs=1")
+    assert "converged does not follow limit_train_batches; " in capsys.readouterr().out
+
+
+def test_a_card_from_before_there_were_real_images_beside_noise_is_shown():
+    fit = dn.NoiseFit("converged", "uniform", 0.2, 0.2, 0.1, 9, 9, 0, "", 1.0)
+    assert "noise_real" not in noise_rows(fit, GRID, diverged=False)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from studies import FIT, LEAST, TRAIN, made_up, results, small
 import darts_noise as dn
 from darts_noise.space.spaces import get_space
 from darts_noise.study.cells import random_cell
+from darts_noise.study.kept import fixed_settings, require_same
 from darts_noise.study.run import Study
-from darts_noise.study.settings import Converged
+from darts_noise.study.settings import Converged, StudyConfig
 
 CELLS = [random_cell(get_space("noise", 1), seed) for seed in (0, 1)]
 
@@ -176,6 +177,17 @@ def test_what_decides_a_result_stays_as_it_is(changes, said, has_database, ended
     assert str(error.value).startswith(said)
     study(seeds=2, noise_weights=[0, 1, 2], controls={"all_skip": None}, heartbeat=5)
     study(train=replace(TRAIN, data=replace(TRAIN.data, root="elsewhere")))
+
+
+def test_a_study_from_before_there_were_initial_scales_goes_on_without_them():
+    def fixed(**scales):
+        return fixed_settings(replace(StudyConfig(), converged=Converged(**scales)))
+
+    before = fixed()
+    del before["converged"]["scales"]
+    require_same("old", before, fixed(scales=(1,)))
+    with pytest.raises(dn.SettingError, match=r"^converged\.scales: 'old' was begun with \[1\.0"):
+        require_same("old", before, fixed())
 
 
 def test_settings_are_fixed_by_the_first_part_and_not_before(study):

@@ -130,7 +130,7 @@ def test_the_converged_fit_is_that_of_noise_fit_and_goes_on(worker, monkeypatch)
         measured(worker(), "converged", RECORD)
     found = measured(worker(), "converged", RECORD)
     assert made == ["sgd", "adam"]
-    grid = dn.NoiseGrid(sgd_rates=(0.01,), adam_rates=(0.01,), seeds=1, enough=1.0)
+    grid = dn.NoiseGrid(sgd_rates=(0.01,), adam_rates=(0.01,), seeds=1, scales=(1,), enough=1.0)
     how = {"protocol": "converged", "samples": 20, "epochs": 2, "grid": grid, "controls": {}}
     assert found == fitted(CELL, recipe=SIZE, **how)
     wide = measured(worker(), "converged", {**RECORD, "model": {"channels": 8}}, "wide.json")

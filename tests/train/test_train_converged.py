@@ -1,13 +1,18 @@
 """``converged``: the most of all trainings, with controls that say whether it could be more."""
 
 import math
+from itertools import chain, repeat
 
 import pytest
-from noise_networks import BreaksAfter, blind, linear, measure, wide
+from noise_networks import BreaksAfter, blind, few_digits, linear, measure, wide
 
 import darts_noise as dn
 
-GRID = dn.NoiseGrid(sgd_rates=(0.01, 0.1), adam_rates=(1e-4, 3e-3), seeds=2)
+GRID = dn.NoiseGrid(sgd_rates=(0.01, 0.1), adam_rates=(1e-4, 3e-3), seeds=2, scales=(1,))
+
+
+def on_noise(fit):
+    return [run for run in fit.runs if run.data == "noise"]
 
 
 def test_a_network_that_can_memorises_and_one_that_cannot_stays_at_chance():
@@ -21,10 +26,11 @@ def test_a_network_that_can_memorises_and_one_that_cannot_stays_at_chance():
 
 def test_it_is_the_largest_of_one_run_for_each_optimiser_rate_and_seed():
     fit = measure(linear, epochs=3, grid=GRID)
-    made = [(run.optimiser, run.learning_rate, run.seed) for run in fit.runs]
+    runs = on_noise(fit)
+    made = [(run.optimiser, run.learning_rate, run.initial_scale, run.seed) for run in runs]
     assert sorted(made) == sorted(GRID)
     assert len(set(made)) == len(GRID) == 8
-    accuracies = [run.accuracy for run in fit.runs]
+    accuracies = [run.accuracy for run in runs]
     assert fit.accuracy == max(accuracies)
     assert len(set(accuracies)) > 1
     assert fit.seeds == (0, 1)
@@ -38,8 +44,10 @@ def test_a_run_ends_with_the_epoch_that_fits_all():
 
 
 def test_with_enough_the_other_runs_are_left_out():
-    grid = dn.NoiseGrid(sgd_rates=(1e-5, 0.1, 0.03), adam_rates=(), seeds=1, enough=1.0)
-    assert [run.learning_rate for run in measure(wide, grid=grid).runs] == [1e-5, 0.1]
+    grid = dn.NoiseGrid(
+        sgd_rates=(1e-5, 0.1, 0.03), adam_rates=(), seeds=1, scales=(1,), enough=1.0
+    )
+    assert [run.learning_rate for run in on_noise(measure(wide, grid=grid))] == [1e-5, 0.1]
 
 
 def test_a_control_says_whether_the_measurement_was_strong_enough():
@@ -50,36 +58,74 @@ def test_a_control_says_whether_the_measurement_was_strong_enough():
     assert weak.control_reached is False
     assert measure(blind).control_reached is None
     assert strong.accuracy == strong.chance  # a control's accuracy is not the network's
-    assert [run.network for run in strong.runs] == ["network", "wide"]
+    assert [run.network for run in on_noise(strong)] == ["network", "wide"]
 
 
 def test_a_control_stops_at_99_per_cent():
     """The network itself is trained until it answers all right."""
-    grid = dn.NoiseGrid(sgd_rates=(0.01, 0.02), adam_rates=(), seeds=1)
+    grid = dn.NoiseGrid(sgd_rates=(0.01, 0.02), adam_rates=(), seeds=1, scales=(1,))
     fit = measure(wide, controls={"wide": wide}, samples=200, epochs=60, grid=grid)
-    of_network = [run for run in fit.runs if run.network == "network"]
+    of_network = [run for run in on_noise(fit) if run.network == "network"]
     (of_control,) = [run for run in fit.runs if run.network == "wide"]
     assert [run.accuracy for run in of_network] == [1.0, 1.0]
     assert 0.99 <= of_control.accuracy < 1
     assert of_control.steps < of_network[0].steps
 
 
+def test_every_initial_scale_is_tried():
+    grid = dn.NoiseGrid(sgd_rates=(0.1,), adam_rates=(), seeds=1, scales=(1e-3, 1))
+    fit = measure(wide, grid=grid, epochs=10)
+    small, large = on_noise(fit)
+    assert (small.initial_scale, large.initial_scale) == (1e-3, 1)
+    assert small.accuracy < 0.5 < large.accuracy == fit.accuracy  # gradients are too small at first
+
+
+def test_the_same_trainings_on_real_images_say_whether_they_are_strong_enough():
+    learns, cannot = measure(wide), measure(blind, epochs=2)
+    assert (learns.real_samples, learns.real_reached) == (60, True)
+    assert learns.real_accuracy >= 0.9
+    assert (cannot.real_reached, cannot.to_dict()["real_reached"]) == (False, False)
+    assert cannot.real_accuracy < 0.2
+    assert [(run.network, run.data) for run in learns.runs] == [
+        ("network", "noise"),
+        ("network", "real"),
+    ]
+    assert measure(linear, epochs=1, protocol="selectivity", controls=None).real_reached is None
+
+
+def test_trainings_on_real_images_end_with_the_first_that_is_good_enough():
+    grid = dn.NoiseGrid(sgd_rates=(1e-5, 0.1, 0.03), adam_rates=(), seeds=1, scales=(1,))
+    real = [run for run in measure(wide, grid=grid).runs if run.data == "real"]
+    assert [run.learning_rate for run in real] == [1e-5, 0.1]
+
+
+def test_there_may_be_more_noise_than_real_images():
+    assert measure(linear, few_digits(30), epochs=1).real_samples == 30
+
+
+def test_where_every_training_on_real_images_diverged_there_is_no_accuracy():
+    fit = measure(lambda c, i: BreaksAfter(linear(c, i), 0), epochs=2)
+    assert fit.to_dict()["real_accuracy"] is None
+    assert fit.real_reached is False
+
+
 def test_weight_decay_is_part_of_what_is_measured_where_the_grid_says_so():
-    decayed = dn.NoiseGrid(sgd_rates=(0.1,), adam_rates=(), seeds=1, weight_decay=3.0)
+    decayed = dn.NoiseGrid(sgd_rates=(0.1,), adam_rates=(), seeds=1, scales=(1,), weight_decay=3.0)
     assert measure(linear).accuracy == 1.0
     assert measure(linear, grid=decayed).accuracy < 0.8
 
 
 def test_runs_that_diverge_are_flagged_and_are_no_evidence():
-    made = iter([0, 1000, 7, 0])  # passes until NaN, for the identity and each of three runs
+    # Passes until NaN: for the identity, for each of three runs on noise, for runs on real images.
+    made = chain([0, 1000, 7, 0], repeat(1000))
 
     def network(num_classes, in_channels):
         return BreaksAfter(linear(num_classes, in_channels), next(made))
 
-    grid = dn.NoiseGrid(sgd_rates=(0.01, 0.02, 0.03), adam_rates=(), seeds=1)
+    grid = dn.NoiseGrid(sgd_rates=(0.01, 0.02, 0.03), adam_rates=(), seeds=1, scales=(1,))
     fit = measure(network, grid=grid, epochs=5)
-    whole, late, at_once = fit.runs
-    assert [run.diverged for run in fit.runs] == [False, True, True]
+    whole, late, at_once = on_noise(fit)
+    assert [run.diverged for run in on_noise(fit)] == [False, True, True]
     assert fit.diverged == (late, at_once)
     assert late.accuracy is not None  # after the sixth step, when two epochs were over
     assert at_once.accuracy is None

@@ -17,7 +17,8 @@ from torch import nn
 import darts_noise as dn
 from darts_noise.nets.network import WithAuxiliary
 from darts_noise.report.card import count_parameters
-from darts_noise.train.networks import make_network
+from darts_noise.train import module as training
+from darts_noise.train.factories import make_network
 
 
 def fitted(data, epochs=2, callbacks=(), **settings):
@@ -25,6 +26,39 @@ def fitted(data, epochs=2, callbacks=(), **settings):
     trainer = small_trainer(epochs, callbacks)
     trainer.fit(module, datamodule=data)
     return module, trainer
+
+
+def short_fit(monkeypatch, digits, steps=100, **settings):
+    """A training of two epochs with 20 steps each; its test accuracy and its module."""
+    monkeypatch.setattr(training, "FEW_STEPS", steps)
+    data = digits(train_samples=640, batch_size=32, validation_fraction=0.0)
+    module, trainer = fitted(data, learning_rate=0.05, **settings)
+    return trainer.test(module, datamodule=data, verbose=False)[0]["test/accuracy"], module, data
+
+
+def test_a_short_training_is_tested_with_batch_norms_of_its_images(monkeypatch, digits):
+    """Running averages that start at 0 and 1 have not arrived after 40 steps."""
+    lagging, plain, _ = short_fit(monkeypatch, digits, steps=0)
+    accuracy, module, data = short_fit(monkeypatch, digits)
+    assert accuracy > lagging + 0.05
+    for (name, a), b in zip(module.net.named_parameters(), plain.net.parameters(), strict=True):
+        assert torch.equal(a, b), name  # training itself uses the statistics of a batch
+    # The statistics are the mean over the training images, and part of the weights.
+    stem = next(m for m in module.net.modules() if isinstance(m, nn.BatchNorm2d))
+    seen = []
+    stem.register_forward_hook(lambda norm, inputs, out: seen.append(inputs[0].detach()))
+    module(data.normalisation(data.train.images))
+    torch.testing.assert_close(stem.running_mean, seen[0].mean((0, 2, 3)), rtol=1e-3, atol=1e-4)
+
+
+def test_validation_and_checkpoint_have_the_same_statistics(digits, tmp_path):
+    keep = pl.callbacks.ModelCheckpoint(tmp_path, monitor="val/accuracy", mode="max")
+    data = digits(train_samples=320, batch_size=32)
+    fitted(data, callbacks=[keep], learning_rate=0.05)
+    best = dn.TrainModule.load_from_checkpoint(keep.best_model_path)
+    logits = best.eval()(data.normalisation(data.validation.images))
+    accuracy = (logits.argmax(1) == data.validation.labels).float().mean().item()
+    assert accuracy == pytest.approx(float(keep.best_model_score))
 
 
 def test_loss_is_cross_entropy_plus_the_weighted_auxiliary_loss():

@@ -51,6 +51,20 @@ def test_a_network_with_capacity_fits_a_small_set_and_a_blind_one_stays_at_chanc
     assert 0.1 <= fits.chance < 0.5
 
 
+def test_a_fit_of_few_steps_is_read_in_full(images):
+    """64 images are one batch, so these are 8 steps: too few for running averages."""
+
+    def normed(num_classes, in_channels):
+        shifted = nn.Conv2d(in_channels, 8, 3, padding=1)
+        nn.init.constant_(shifted.bias, 50.0)  # which the norm removes once it knows of it
+        layers = shifted, nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten()
+        return nn.Sequential(*layers, nn.Linear(512, num_classes))
+
+    recipe = {**RECIPE, "learning_rate": 0.1}
+    fit = dn.noise_fit(normed, images, samples=64, epochs=8, recipe=recipe, trainer=CPU)
+    assert fit.accuracy > 0.9
+
+
 def test_it_does_not_depend_on_what_was_random_before(images):
     records = []
     for seed in (1, 2):

@@ -1,15 +1,20 @@
 """The trainings of a measurement: each once, and values that make sense."""
 
+from itertools import product
+
 import pytest
 
 import darts_noise as dn
 
 
-def test_the_default_is_two_optimisers_three_rates_each_and_three_seeds():
+def test_the_default_is_two_optimisers_three_rates_each_two_scales_and_three_seeds():
     runs = list(dn.NoiseGrid())
-    assert len(set(runs)) == len(runs) == len(dn.NoiseGrid()) == 18
-    assert {(o, s) for o, _, s in runs} == {(o, s) for o in ("sgd", "adam") for s in range(3)}
-    assert [seed for _, _, seed in runs] == sorted(seed for _, _, seed in runs)
+    assert len(set(runs)) == len(runs) == len(dn.NoiseGrid()) == 36
+    assert {(run.optimiser, run.initial_scale, run.seed) for run in runs} == set(
+        product(("sgd", "adam"), (1, 4), range(3))
+    )
+    assert [run.seed for run in runs] == sorted(run.seed for run in runs)
+    assert {run.initial_scale for run in runs[:6]} == {1}  # the usual weights come first
 
 
 @pytest.mark.parametrize(
@@ -20,6 +25,9 @@ def test_the_default_is_two_optimisers_three_rates_each_and_three_seeds():
         ({"adam_rates": (float("nan"),)}, "adam_rates"),
         ({"sgd_rates": (), "adam_rates": ()}, "sgd_rates, adam_rates"),
         ({"seeds": 0}, "seeds"),
+        ({"scales": ()}, "scales"),
+        ({"scales": (1, 1)}, "scales"),
+        ({"scales": (0,)}, "scales"),
         ({"weight_decay": -1}, "weight_decay"),
         ({"gradient_clip": float("inf")}, "gradient_clip"),
         ({"enough": 0.0}, "enough"),

@@ -8,7 +8,7 @@ from noise_networks import ONE_RATE, few_digits, linear, measure, wide
 import darts_noise as dn
 from darts_noise.data.images import LabelledImages
 
-GRID = dn.NoiseGrid(sgd_rates=(0.05, 0.1), adam_rates=(3e-3,), seeds=1)
+GRID = dn.NoiseGrid(sgd_rates=(0.05, 0.1), adam_rates=(3e-3,), seeds=1, scales=(1,))
 
 
 class Interrupted:
@@ -31,7 +31,7 @@ def content(path):
 
 
 @pytest.mark.parametrize("protocol", ["converged", "selectivity"])
-@pytest.mark.parametrize("done", [0, 1, 2, 3, 4])
+@pytest.mark.parametrize("done", [0, 1, 3, 5])
 def test_an_interrupted_measurement_goes_on_to_the_record_of_an_unbroken_one(
     tmp_path, protocol, done
 ):
@@ -39,9 +39,10 @@ def test_an_interrupted_measurement_goes_on_to_the_record_of_an_unbroken_one(
     if protocol == "converged":
         settings["controls"] = {"wide": wide}
     unbroken = measure(linear, path=tmp_path / "unbroken.json", **settings)
+    of_network = sum(run.network == "network" for run in unbroken.runs)
     path = tmp_path / "broken.json"
-    if protocol == "converged" and done > 2:
-        settings["controls"] = {"wide": Interrupted(wide, done - 2)}
+    if done >= of_network:
+        settings["controls"] = {"wide": Interrupted(wide, 1 + done - of_network)}
         network = linear
     else:
         network = Interrupted(linear, 1 + done)  # once for its identity
@@ -49,27 +50,38 @@ def test_an_interrupted_measurement_goes_on_to_the_record_of_an_unbroken_one(
         measure(network, path=path, **settings)
     on_file = len(content(path)["runs"]) if path.exists() else 0
     assert on_file == done
+    left = len(unbroken.runs) - done
     if protocol == "converged":
-        settings["controls"] = {"wide": Interrupted(wide, 1 + len(unbroken.runs) - max(done, 3))}
-    again = Interrupted(linear, 1 + 6)
+        settings["controls"] = {"wide": Interrupted(wide, 1 + left)}
+    again = Interrupted(linear, 1 + left)
     went_on = measure(again, path=path, **settings)
     assert went_on == unbroken
     assert content(path) == content(tmp_path / "unbroken.json")
-    of_network = 3 if protocol == "converged" else 6
-    assert again.left == 6 - max(of_network - done, 0)  # finished runs were not made again
+    assert again.left == left - max(of_network - done, 0)  # finished runs were not made again
 
 
 def test_rates_seeds_and_controls_can_be_added_to_a_file(tmp_path):
     path = tmp_path / "runs.json"
     measure(linear, grid=ONE_RATE, epochs=2, path=path)
     larger = {"grid": GRID, "controls": {"wide": wide}, "epochs": 2}
-    added = measure(Interrupted(linear, 1 + 2), path=path, **larger)
+    added = measure(Interrupted(linear, 1 + 2 + 2), path=path, **larger)
     assert added == measure(linear, **larger)
-    two_seeds = dn.NoiseGrid(sgd_rates=(0.1,), adam_rates=(), seeds=2)
-    fewer = measure(Interrupted(linear, 1 + 1), grid=two_seeds, epochs=2, path=path)
+    two_seeds = dn.NoiseGrid(sgd_rates=(0.1,), adam_rates=(), seeds=2, scales=(1,))
+    fewer = measure(Interrupted(linear, 1 + 2), grid=two_seeds, epochs=2, path=path)
     assert fewer == measure(linear, grid=two_seeds, epochs=2)
     with pytest.raises(ValueError, match="holds another measurement, whose network 'wide'"):
         measure(linear, path=path, **{**larger, "controls": {"wide": linear}})
+
+
+def test_a_file_from_before_there_were_initial_scales_is_read(tmp_path):
+    path = tmp_path / "runs.json"
+    fit = measure(linear, grid=ONE_RATE, epochs=2, path=path)
+    kept = json.loads(path.read_text())
+    del kept["about"]["real images"]
+    for run in kept["runs"]:
+        del run["initial_scale"]
+    path.write_text(json.dumps(kept))
+    assert measure(Interrupted(linear, 1), grid=ONE_RATE, epochs=2, path=path) == fit
 
 
 def shifted():
@@ -84,8 +96,8 @@ OTHERS = {
     "samples": {"samples": 50},
     "epochs": {"epochs": 3},
     "batch_size": {"batch_size": 10},
-    "weight_decay": {"grid": dn.NoiseGrid((0.1,), (), 1, weight_decay=0.1)},
-    "gradient_clip": {"grid": dn.NoiseGrid((0.1,), (), 1, gradient_clip=0)},
+    "weight_decay": {"grid": dn.NoiseGrid((0.1,), (), 1, weight_decay=0.1, scales=(1,))},
+    "gradient_clip": {"grid": dn.NoiseGrid((0.1,), (), 1, gradient_clip=0, scales=(1,))},
     "network": {"network": wide},
     "protocol": {"protocol": "selectivity"},
     "mean": {"images": shifted()},

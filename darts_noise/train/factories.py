@@ -61,7 +61,7 @@ def make_network(
         ValueError: a size that does not exist, or a factory that does not return a new module.
     """
     if isinstance(network, Genotype):
-        form: dict[str, Any] = {
+        fixed: dict[str, Any] = {
             "num_classes": num_classes,
             "in_channels": in_channels,
             "num_cells": recipe.num_cells,
@@ -70,8 +70,8 @@ def make_network(
         }
         channels = recipe.channels
         if recipe.parameters is not None:
-            channels = channels_for(network, recipe.parameters, **form)
-        cells: nn.Module = create_model(network, channels=channels, **form)
+            channels = channels_for(network, recipe.parameters, **fixed)
+        cells: nn.Module = create_model(network, channels=channels, **fixed)
         return cells
     net = network(num_classes, in_channels)
     if not isinstance(net, nn.Module):
