@@ -13,13 +13,13 @@ WIDEST = 1024
 """Largest number of channels that is tried."""
 
 
-def channels_for(genotype: Genotype, parameters: int, **form: Any) -> int:
+def channels_for(genotype: Genotype, parameters: int, **arguments: Any) -> int:
     """Return the channels at which a network is nearest to a number of parameters.
 
     Args:
         genotype: the genotype of the cells.
         parameters: the number of parameters, without an auxiliary head.
-        form: the other arguments of `darts_noise.create_model`.
+        arguments: the other arguments of `darts_noise.create_model`.
 
     Raises:
         ValueError: `parameters` is less than half of the parameters with 1 channel, or more than
@@ -29,9 +29,9 @@ def channels_for(genotype: Genotype, parameters: int, **form: Any) -> int:
     >>> channels_for(load_genotype("darts_v2"), 50_000, num_cells=3)
     23
     """
-    channels = nearest_channels(genotype, parameters, **form)
+    channels = nearest_channels(genotype, parameters, **arguments)
     if channels in (1, WIDEST):
-        count = _counter(genotype, form)
+        count = _counter(genotype, arguments)
         if not parameters / 2 <= count(channels) <= 2 * parameters:
             raise SettingError(
                 "parameters",
@@ -41,17 +41,17 @@ def channels_for(genotype: Genotype, parameters: int, **form: Any) -> int:
     return channels
 
 
-def nearest_channels(genotype: Genotype, parameters: int, **form: Any) -> int:
+def nearest_channels(genotype: Genotype, parameters: int, **arguments: Any) -> int:
     """Do the same as `channels_for`, but return 1 or `WIDEST` if the number is out of range."""
-    return nearest_width(_counter(genotype, form), parameters, WIDEST)
+    return nearest_width(_counter(genotype, arguments), parameters, WIDEST)
 
 
-def _counter(genotype: Genotype, form: Mapping[str, Any]) -> Callable[[int], int]:
+def _counter(genotype: Genotype, arguments: Mapping[str, Any]) -> Callable[[int], int]:
     """Make the function channels → parameters. It uses no memory and draws no random numbers."""
 
     def count(channels: int) -> int:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            net = create_model(genotype, **form, channels=channels)
+            net = create_model(genotype, **arguments, channels=channels)
         return sum(p.numel() for p in net.parameters())
 
     return count
