@@ -32,7 +32,7 @@ class Body(nn.Module):
 
     Attributes:
         genotype: the genotype of the cells.
-        form: the arguments that make the same body again.
+        arguments: the arguments that make the same body again.
         drop_path: probability of dropping an operation for a sample in train mode. A training
             schedule may change it between steps.
         all_features: one map per size: the last map of each stride. If the stem's second state is
@@ -57,7 +57,7 @@ class Body(nn.Module):
             )
         self.genotype = genotype
         self.drop_path = drop_path
-        self.form: dict[str, int | str] = {
+        self.arguments: dict[str, int | str] = {
             "in_channels": in_channels,
             "channels": channels,
             "num_cells": num_cells,
@@ -130,16 +130,16 @@ class FeatureNetwork(Body):
         genotype: the genotype of the cells.
         out_indices: indices of the maps. 0 is the largest map; negative indices count from the end.
             None (default): all maps.
-        form: see `create_model`.
+        arguments: see `create_model`.
 
     Raises:
         ValueError: a map, stem or size does not exist.
     """
 
     def __init__(
-        self, genotype: Genotype, out_indices: Sequence[int] | None = None, **form: Any
+        self, genotype: Genotype, out_indices: Sequence[int] | None = None, **arguments: Any
     ) -> None:
-        super().__init__(genotype, **form)
+        super().__init__(genotype, **arguments)
         chosen = chosen_indices(out_indices, len(self.all_features))
         self.feature_info = FeatureInfo(self.all_features[i] for i in chosen)
         last = self.feature_info[-1].module

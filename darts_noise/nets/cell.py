@@ -17,7 +17,7 @@ from darts_noise.nets.plan import CellPlan
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.operations import get_operation
 from darts_noise.space.operations.convolution import ReluConvBn
-from darts_noise.space.operations.identity import FactorizedReduce
+from darts_noise.space.operations.identity import FactorisedReduce
 from darts_noise.space.published import load_genotype
 
 
@@ -25,7 +25,7 @@ def preprocessing(plan: CellPlan, affine: bool) -> tuple[nn.Module, nn.Module]:
     """Make the two modules that convert a cell's inputs to the cell's width and size."""
     first: nn.Module
     if plan.reduction_last:
-        first = FactorizedReduce(plan.channels_before_last, plan.channels, affine)
+        first = FactorisedReduce(plan.channels_before_last, plan.channels, affine)
     else:
         first = ReluConvBn(plan.channels_before_last, plan.channels, 1, 1, affine)
     return first, ReluConvBn(plan.channels_last, plan.channels, 1, 1, affine)

@@ -14,7 +14,7 @@ from darts_noise.distributed.batch_norm import follow, statistics_over_processes
 from darts_noise.distributed.collectives import process_count
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.macro import MACRO, Value
-from darts_noise.space.operations.identity import FactorizedReduce
+from darts_noise.space.operations.identity import FactorisedReduce
 from darts_noise.space.spaces import Space
 
 # ------------------------------------------------------------------------- discrete networks
@@ -75,7 +75,7 @@ def start_small(steps: Sequence[nn.Module], depth: int) -> None:
     """
     for step in steps:
         convolutions = [module for module in step.modules() if isinstance(module, nn.Conv2d)]
-        in_a_row = 1 if isinstance(step, FactorizedReduce) else len(convolutions)
+        in_a_row = 1 if isinstance(step, FactorisedReduce) else len(convolutions)
         for convolution in convolutions:
             with torch.no_grad():
                 convolution.weight.mul_(SIGNAL ** (1 / (depth * in_a_row)))

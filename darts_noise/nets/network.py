@@ -250,7 +250,7 @@ def create_model(
     require_integers(
         num_classes=num_classes, in_channels=in_channels, channels=channels, num_cells=num_cells
     )
-    form: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "in_channels": in_channels,
         "channels": channels,
         "num_cells": num_cells,
@@ -262,7 +262,7 @@ def create_model(
     if features_only:
         if auxiliary:
             raise SettingError("auxiliary", "expected false with features_only, which has no head")
-        return FeatureNetwork(loaded, out_indices, **form)
+        return FeatureNetwork(loaded, out_indices, **arguments)
     if out_indices is not None:
         raise SettingError("out_indices", "expected features_only=True, got features_only=False")
-    return Network(loaded, num_classes=num_classes, auxiliary=auxiliary, **form)
+    return Network(loaded, num_classes=num_classes, auxiliary=auxiliary, **arguments)

@@ -1,6 +1,6 @@
 """The supernet: stem → mixed cells → pool → linear, the network that the search trains.
 
-What a mixed cell computes is in `mixed.textbook`, how it is computed by default in `mixed.shared`.
+`mixed.textbook` defines what a mixed cell computes. `mixed.stacked` computes the same faster.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,24 +14,23 @@ from darts_noise.compat import BatchNorm
 from darts_noise.errors import SettingError, unknown
 from darts_noise.nets.input_filter import mixed_input_filter
 from darts_noise.nets.macro import mix_norms, pooling_candidates, stem_pooling, weighing
-from darts_noise.nets.mixed.shared import SharedCell
-from darts_noise.nets.mixed.stacked import module_list
+from darts_noise.nets.mixed.earlier_weights import rename_earlier
+from darts_noise.nets.mixed.stacked import Level, StackedCell, module_list
 from darts_noise.nets.mixed.textbook import MixedCell
 from darts_noise.nets.plan import plan_cells
 from darts_noise.nets.stems import build_stem
 from darts_noise.space.spaces import Space, get_space
 
-IMPLEMENTATIONS: Mapping[str, type[SharedCell] | type[MixedCell]] = MappingProxyType(
-    {"shared": SharedCell, "textbook": MixedCell}
+IMPLEMENTATIONS: Mapping[str, type[StackedCell] | type[MixedCell]] = MappingProxyType(
+    {"shared": StackedCell, "textbook": MixedCell}
 )
 
 
 class SuperNet(nn.Module):
     """The network that the search trains: stem → mixed cells → pool → linear.
 
-    Where the pooling behind the stem is searched too, each candidate has mixed cells of its own,
-    which work at the size that it leaves, and the pooled features are mixed: a convolution behind
-    a pooling sees as many pixels of the image as it will in the discrete network.
+    If the space also searches the pooling behind the stem, each pooling has its own mixed cells,
+    and α weighs their features. So the cells see images as large as in the discrete network.
 
     Args:
         space: the name of a search space, or a `Space`.
@@ -64,7 +63,7 @@ class SuperNet(nn.Module):
         require_implementation(implementation)
         self.space = get_space(space, nodes)
         self.implementation = implementation
-        self._form: dict[str, Any] = {
+        self._arguments: dict[str, Any] = {
             "space": self.space,
             "num_classes": num_classes,
             "in_channels": in_channels,
@@ -88,14 +87,16 @@ class SuperNet(nn.Module):
         self.cells = module_list(
             cell(self.space, plan) for _ in self.poolings for plan in self.plans
         )
+        for level in (module for module in self.modules() if isinstance(module, Level)):
+            level.register_load_state_dict_pre_hook(rename_earlier)  # type: ignore[no-untyped-call]
         self.pool = nn.AdaptiveAvgPool2d(1)
-        if implementation == "shared":  # a count that nothing reads, one launch each
+        if implementation == "shared":  # nothing reads these counts; each costs a launch
             for norm in (m for m in self.modules() if isinstance(m, BatchNorm)):
                 norm.num_batches_tracked = None
         self.classifier = nn.Linear(self.plans[-1].channels * self.space.nodes, num_classes)
 
     def forward(self, x: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
-        """Logits (B, num_classes) of images (B, in_channels, H, W).
+        """Return the logits (B, num_classes) of images (B, in_channels, H, W).
 
         Args:
             x: images.
@@ -110,7 +111,7 @@ class SuperNet(nn.Module):
             x = x.contiguous(memory_format=torch.channels_last)
         with weighing(self, weights):
             states = self.stem(self.input_filter(x))
-            # Like cells take the same: those of the first pooling stand for all.
+            # All cells of a kind take the same weights.
             arranged: dict[str, Any] = {}
             for plan, cell in zip(self.plans, self.cells, strict=False):
                 if plan.kind not in arranged:
@@ -145,33 +146,35 @@ class SuperNet(nn.Module):
                 )
 
     def to_textbook(self) -> "SuperNet":
-        """A textbook supernet with the same weights and statistics, in the same mode."""
-        other = SuperNet(**self._form, implementation="textbook")
+        """Return a textbook supernet with the same weights and statistics, in the same mode."""
+        other = SuperNet(**self._arguments, implementation="textbook")
         other.train(self.training).to(self.classifier.weight)
         _copy((theirs, ours) for ours, theirs in self._pairs(other))
         return other
 
     def load_textbook(self, other: "SuperNet") -> "SuperNet":
-        """Takes over the weights and statistics of a textbook supernet of the same form.
+        """Copy the weights and statistics of a textbook supernet with the same arguments.
 
         Raises:
-            ValueError: the other is no textbook supernet, or has another form; nothing is changed.
+            ValueError: the other is no textbook supernet, or has other arguments. Nothing changes.
         """
-        for key, value in self._form.items():
-            if other._form[key] != value:
-                raise ValueError(f"{key}: expected {value!r} as here, got {other._form[key]!r}")
+        for key, value in self._arguments.items():
+            if other._arguments[key] != value:
+                raise ValueError(
+                    f"{key}: expected {value!r} as here, got {other._arguments[key]!r}"
+                )
         _copy(self._pairs(other))
         return self
 
     def _pairs(self, textbook: "SuperNet") -> Iterator[tuple[Tensor, Tensor]]:
-        """Our tensors beside those of a textbook supernet of the same form."""
+        """Our tensors beside the tensors of a textbook supernet with the same arguments."""
         if self.implementation == "textbook" or textbook.implementation != "textbook":
             raise ValueError("expected a shared supernet and a textbook one")
         for name in ("stem", "classifier"):
             ours, theirs = getattr(self, name).state_dict(), getattr(textbook, name).state_dict()
             yield from ((ours[key], theirs[key]) for key in ours)
         for own, other in zip(self.cells, textbook.cells, strict=True):
-            assert isinstance(own, SharedCell)
+            assert isinstance(own, StackedCell)
             assert isinstance(other, MixedCell)
             yield from own.pairs(other)
 
@@ -184,7 +187,7 @@ def _mixed(features: list[Tensor], weights: Tensor | None) -> Tensor:
 
 
 def require_implementation(name: str) -> None:
-    """Raises the ``ValueError`` that lists the valid names unless ``name`` is one."""
+    """Raise a `SettingError` that lists the valid names unless ``name`` is one of them."""
     if name not in IMPLEMENTATIONS:
         raise SettingError("supernet", unknown("supernet", name, IMPLEMENTATIONS))
 

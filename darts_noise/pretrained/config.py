@@ -115,7 +115,7 @@ class BundleConfig:
 
 def network_form(net: Network) -> dict[str, int | str]:
     """Return the arguments of `create_model` that make this network, without the genotype."""
-    return {"num_classes": net.num_classes, **net.form}
+    return {"num_classes": net.num_classes, **net.arguments}
 
 
 def _checked_model(data: object) -> dict[str, int | str]:

@@ -1,16 +1,16 @@
-"""The shared mixed cell is the textbook's function: values, gradients, statistics, conversions."""
+"""The stacked mixed cell is the textbook's function: values, gradients, statistics, conversions."""
 
-from operator import attrgetter
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import nn
 
 import darts_noise as dn
-from darts_noise.nets.mixed import edgewise, shared
-from darts_noise.nets.mixed.edgewise import add_edges, together
-from darts_noise.nets.mixed.stacked import StackedEdges, chain
+from darts_noise.nets.mixed import stacked
+from darts_noise.nets.mixed.stacked import StackedOperation, layers
 from darts_noise.search.gradients import still_statistics
 from darts_noise.search.hypergradients import InnerStep, hypergradient, objective
 from darts_noise.space.macro import MACRO
@@ -20,13 +20,12 @@ from darts_noise.space.spaces import Space
 
 @pytest.fixture(params=["edge by edge", "all at once"], autouse=True)
 def way(request, monkeypatch):
-    """Both ways of doing the work."""
-    if request.param == "all at once":
-        monkeypatch.setattr(shared, "applies", lambda states, families: False)
+    """Both ways in which a CPU runs the edges, whatever the size of the images."""
+    monkeypatch.setattr(stacked, "CACHE", 0 if request.param == "edge by edge" else 2**60)
 
 
 def both(space="darts", **form):
-    """A textbook supernet, a shared one with its weights, α, and images."""
+    """A textbook supernet, a stacked one with its weights, α, and images."""
     torch.manual_seed(0)
     form = {"channels": 4, "num_cells": 4, "nodes": 3, **form}
     textbook = dn.SuperNet(space, **form, implementation="textbook").double()
@@ -43,7 +42,6 @@ def close(own, theirs, tolerance=1e-10):
     torch.testing.assert_close(own, theirs, rtol=tolerance, atol=tolerance * scale)
 
 
-NAME = attrgetter("name")
 MACRO_SPACE = Space(
     "macro", ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3"), nodes=3, macro=dict(MACRO)
 )
@@ -85,24 +83,6 @@ def test_hypergradients_equal_the_textbooks(method):
 
     for own, theirs in zip(gradient(fast), gradient(textbook), strict=True):
         close(own, theirs)
-
-
-def test_a_second_derivative_costs_as_much_as_there_are_cells(monkeypatch):
-    """Cells of a kind share α's weights, and each is differentiated once, not once per follower."""
-
-    def calls(num_cells):
-        made = []
-        monkeypatch.setattr(
-            edgewise, "together", lambda *a, **k: made.append(0) or together(*a, **k)
-        )
-        _, net, arch, x = both(nodes=1, num_cells=num_cells)
-        inputs = [*net.parameters(), *arch.parameters()]
-        loss = net(x, arch()).square().sum()
-        slope = torch.autograd.grad(loss, inputs, create_graph=True)
-        torch.autograd.grad(sum(g.square().sum() for g in slope), list(arch.parameters()))
-        return len(made)
-
-    assert calls(6) <= 2 * calls(3)
 
 
 def test_training_steps_stay_together_and_convert_back():
@@ -170,32 +150,32 @@ def test_operations_of_any_form_are_computed(monkeypatch):
     )
     textbook, fast, arch, x = both(Space("mine", names, nodes=2), nodes=2)
     close(fast(x, arch()), textbook(x, arch()))
-    assert not chain(Gate(4, 1))
+    assert not layers(Gate(4, 1))
 
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(("kernel", "padding", "dilation"), [(3, 0, 1), (5, 4, 1), (3, 1, 2)])
-def test_a_users_chain_keeps_its_own_padding(stride, kernel, padding, dilation):
-    """Also where it does not keep the size, and with dilation 2, which has a fast way."""
-    module = nn.Sequential(
-        nn.ReLU(),
-        nn.Conv2d(4, 4, kernel, stride, padding, dilation, 4, bias=False),
-        nn.Conv2d(4, 4, 1, bias=False),
-        nn.BatchNorm2d(4, affine=False),
+def test_a_users_chain_keeps_its_settings(stride, kernel, padding, dilation):
+    """Also where it does not keep the size, with several groups, and with norms of its own."""
+    torch.manual_seed(0)
+    copies = [
+        nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(4, 4, kernel, stride, padding, dilation, 2, bias=False),
+            nn.Conv2d(4, 6, 1, bias=False),
+            nn.BatchNorm2d(6, eps=0.1, momentum=0.5, affine=False),
+        )
+        for _ in range(3)
+    ]
+    x, weights = torch.randn(3, 2, 4, 12, 12), torch.randn(3)
+    operation = StackedOperation(copies)
+    expected = [w * copy(of_edge) for w, copy, of_edge in zip(weights, copies, x, strict=True)]
+    at_once = operation([torch.cat(list(x.relu()), 1)], weights)
+    torch.testing.assert_close(at_once[0].chunk(3, 1), tuple(expected))
+    torch.testing.assert_close(
+        operation.layers[-1].running_var, torch.cat([copy[-1].running_var for copy in copies])
     )
-    x = torch.randn(2, 4, 12, 12)
-    stacked = StackedEdges([[chain(module)]], [0])
-    ways = {
-        "at once": together(stacked, F.relu(x), 1, torch.ones(1, 1), stacked.kernels()),
-        "by edge": add_edges(
-            [stacked],
-            [F.relu(x)],
-            [torch.ones(1, 1)],
-            torch.zeros_like(module(x)[None].permute(0, 1, 3, 4, 2)),
-        ),
-    }
-    for found in ways.values():
-        torch.testing.assert_close(found[0].permute(0, 3, 1, 2), module(x))
+    torch.testing.assert_close(operation(list(x.relu()), weights), expected)
 
 
 def test_bfloat16_is_near_float32():
@@ -220,3 +200,19 @@ def test_only_like_supernets_convert():
     assert all(torch.equal(v, before[k]) for k, v in fast.state_dict().items())
     with pytest.raises(ValueError, match="did you mean 'shared'"):
         dn.SuperNet("darts", implementation="share")
+
+
+def test_a_supernet_reads_the_weights_of_earlier_checkpoints():
+    """The file holds the names and the order of the edges then, and the logits then."""
+    stored = load_file(Path(__file__).with_name("earlier_supernet.safetensors"))
+    net = dn.SuperNet("darts", channels=2, num_cells=3, nodes=2, stem="small", in_channels=1)
+    arch = dn.Architecture("darts", 2)
+    for prefix, module in (("net.", net), ("arch.", arch)):
+        own = {k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}
+        found = module.load_state_dict(own, strict=False)
+        assert not found.missing_keys
+        # A plain dict does not say that its batch norms count no batches.
+        assert all("num_batches_tracked" in key for key in found.unexpected_keys)
+    for implementation in (net.eval(), net.to_textbook()):
+        logits = implementation(stored["images"], arch())
+        torch.testing.assert_close(logits, stored["logits"])

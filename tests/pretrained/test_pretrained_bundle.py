@@ -21,7 +21,7 @@ def trained(genotype=CELL, **settings):
     """A network whose every weight and statistic differs from a new one's."""
     net = dn.create_model(genotype, **{**FORM, **settings}).train()
     with torch.no_grad():
-        net(torch.randn(4, net.form["in_channels"], 40, 40))
+        net(torch.randn(4, net.arguments["in_channels"], 40, 40))
         for p in net.parameters():
             p.add_(0.1 * torch.randn_like(p))
     return net.eval()
@@ -51,7 +51,7 @@ def test_a_loaded_network_is_the_saved_one(genotype, settings, tmp_path):
     assert not again.training
     for key, value in again.state_dict().items():
         assert torch.equal(value, net.state_dict()[key]), key
-    x = torch.randn(2, net.form["in_channels"], 32, 32)
+    x = torch.randn(2, net.arguments["in_channels"], 32, 32)
     torch.testing.assert_close(again(x), net(x))
 
 

@@ -233,7 +233,7 @@ def test_a_step_on_a_gpu_is_that_on_a_cpu(settings, digits, device, monkeypatch)
     data = digits(grey=False, crop_padding=1)
     expected, after = updates_of_a_step(data, "cpu", settings)
     if device.type == "cpu":
-        monkeypatch.setattr("darts_noise.nets.mixed.shared.applies", lambda *args: False)
+        monkeypatch.setattr("darts_noise.nets.mixed.stacked.CACHE", 2**60)
         monkeypatch.setattr("darts_noise.finite.reads_at_once", lambda device: False)
     found, after_found = updates_of_a_step(data, device.type, settings)
     for one, other in zip(found, expected, strict=True):

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from darts_noise.space.operations import get_operation, list_operations, register_operation
-from darts_noise.space.operations.identity import FactorizedReduce
+from darts_noise.space.operations.identity import FactorisedReduce
 from darts_noise.space.operations.pooling import BlurPool
 from darts_noise.space.operations.registry import _REGISTRY
 
@@ -333,7 +333,7 @@ def test_blur_written_out(stride):
 @pytest.mark.parametrize(("c_in", "c_out"), [(2, 4), (3, 5), (4, 2)])
 def test_factorized_reduce_by_slices(size, c_in, c_out):
     torch.manual_seed(0)
-    module, x = FactorizedReduce(c_in, c_out, affine=False).double(), distinct(2, c_in, *size)
+    module, x = FactorisedReduce(c_in, c_out, affine=False).double(), distinct(2, c_in, *size)
     straight, shifted = module.straight.weight, module.shifted.weight
     rows, columns = (math.ceil(side / 2) for side in size)
     canvas = torch.zeros(2, c_in, 2 * rows, 2 * columns, dtype=torch.float64)

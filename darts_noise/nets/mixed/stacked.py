@@ -1,64 +1,44 @@
-"""Candidates that end in a batch norm, for all the edges that leave some states.
+"""The mixed cell with its edges stacked: the textbook's function in fewer and larger operations.
 
-The convolutions of different edges have weights of their own and take the same input, so they are
-one grouped convolution over the edges' channels side by side; the pointwise convolutions and the
-norms of different operations are one each as well. That saves a GPU its launches. A processor
-would have nothing of it in its cache: there `edgewise` computes the same, edge by edge.
+All edges that leave a state have the same input. So:
 
-An operation needs no entry here: whatever is built as a chain of ReLU → convolutions → batch norm
-is recognised by `chain`, and anything else is left as the textbook has it.
+- ReLU and the candidates without parameters (pools, blurs, the identity) run once per state. One
+  matrix product with α weighs them for all edges.
+- The convolutions of a candidate on different edges are one grouped convolution, with the channels
+  of the edges side by side. Its batch norms are one batch norm. α is the scale of the last of them.
+  A CPU instead computes large images edge by edge, because one edge fits into its cache.
+- ``none`` is left out, because it adds nothing.
+- Any other candidate, such as a user's module, runs as in the textbook.
+
+Shapes: B images, C channels, S states, N nodes, E = N · S edges in the order (node, state). A state
+is H × W, a node is H' × W'.
 """
 
+import copy
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
 from typing import TypeVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from darts_noise.nets.mixed.form import Form
-from darts_noise.nets.mixed.norm import EdgeNorm
+from darts_noise.distributed.batch_norm import synchronised_batch_norm
+from darts_noise.distributed.collectives import process_count
+from darts_noise.nets.mixed.convolution import convolve
+from darts_noise.nets.mixed.textbook import MixedCell, MixedOperation
+from darts_noise.nets.plan import CellPlan
+from darts_noise.space.operations.identity import Zero
 from darts_noise.space.operations.pointwise import PointwiseConv, SquareConv
+from darts_noise.space.spaces import Space
 
-Chain = list[tuple[list[nn.Conv2d], nn.BatchNorm2d]]
-"""Stages of an operation: convolutions, each stage ended by its batch norm."""
+CACHE = 2**16
+"""A CPU computes edge by edge if a state has at least this many values."""
+
+EdgeWeights = Sequence[Tensor]
+"""The weights of a level's edges: (E,) for each operation of the space."""
 Pairs = Iterator[tuple[Tensor, Tensor]]
-"""Views of our tensors beside the textbook's tensors of the same meaning."""
-
-
-def chain(operation: nn.Module) -> Chain | None:
-    """The stages of an operation, or None if it is not ReLU → convolutions → batch norm, repeated.
-
-    Its convolutions must keep the number of channels and have no bias, its norms no scale.
-    """
-    leaves = [m for m in operation.modules() if not isinstance(m, nn.Sequential)]
-    if not isinstance(operation, nn.Sequential) or not leaves:
-        return None
-    runs = [(kind, list(run)) for kind, run in groupby(leaves, _kind)]
-    if len(runs) % 3 or [kind for kind, _ in runs] != [nn.ReLU, nn.Conv2d, nn.BatchNorm2d] * (
-        len(runs) // 3
-    ):
-        return None
-    stages = []
-    for (_, relus), (_, convolutions), (_, norms) in zip(*[iter(runs)] * 3, strict=True):
-        plain = all(
-            c.bias is None
-            and c.padding_mode == "zeros"
-            and c.in_channels == c.out_channels
-            and c.groups in (1, c.in_channels)
-            for c in convolutions
-        )
-        if len(relus) > 1 or len(norms) > 1 or norms[0].affine or not plain:
-            return None
-        stages.append((convolutions, norms[0]))
-    return stages
-
-
-def _kind(leaf: nn.Module) -> type[nn.Module]:
-    return nn.Conv2d if type(leaf) in (PointwiseConv, SquareConv) else type(leaf)
-
-
+"""Views of our tensors, each with the textbook's tensor of the same meaning."""
 M = TypeVar("M")
 
 
@@ -67,109 +47,330 @@ def module_list(modules: Iterable[M]) -> Sequence[M]:
     return cast(Sequence[M], nn.ModuleList(cast(Iterable[nn.Module], modules)))
 
 
-class StackedEdges(nn.Module):
-    """Operations of the form of `chain` on all the edges that leave some states.
+class StackedCell(nn.Module):
+    """A mixed cell with the arguments, the output and the initial weights of a `MixedCell`.
 
-    Args:
-        operations: for each kind of operation, its chain on each edge. Kinds with more stages come
-            first. Several kinds only if all their stages end in a pointwise convolution.
-        columns: the column of α of each kind.
+    Its levels are the states that are there at the same time: first the two inputs of the cell,
+    then each node but the last.
     """
 
-    norms: Sequence[EdgeNorm]
+    levels: Sequence["Level"]
 
-    def __init__(self, operations: Sequence[Sequence[Chain]], columns: Sequence[int]) -> None:
+    def __init__(self, space: Space, plan: CellPlan) -> None:
         super().__init__()
-        self.columns = list(columns)
-        self.channels = operations[0][0][0][0][0].in_channels
-        self.depths = [len(edges[0]) for edges in operations]
-        assert self.depths == sorted(self.depths, reverse=True)
-        # Stages are counted from the end: stage 0 of a kind is the one that its weight scales.
-        own: list[nn.Parameter] = []
-        self.forms: list[list[list[Form]]] = []  # [kind][stage][convolution]
-        for edges, depth in zip(operations, self.depths, strict=True):
-            stages = [[edge[depth - 1 - d][0] for edge in edges] for d in range(depth)]
-            self.forms.append([[Form(c) for c in stage[0]] for stage in stages])
-            own += [_across(c) for stage in stages for c in list(zip(*stage, strict=True))[:-1]]
-        self.own = nn.ParameterList(own)
-        """By kind, stage and convolution, the weights of all convolutions but a stage's last."""
-        self.lasts = nn.ParameterList(
-            _across(
-                edge[depth - 1 - d][0][-1]
-                for edges, depth in zip(operations, self.depths, strict=True)
-                if depth > d
-                for edge in edges
-            )
-            for d in range(max(self.depths))
-        )
-        """By stage, the weights of the last convolutions of all its kinds."""
-        self.norms = module_list(
-            EdgeNorm(self._active(d), len(operations[0]), self.channels)
-            for d in range(max(self.depths))
+        textbook = MixedCell(space, plan)
+        self.preprocess, self.width = textbook.preprocess, textbook.width
+        sources = [(0, 1), *((p,) for p in range(2, space.nodes + 1))]
+        self.rows = [[e for e, (p, _) in enumerate(space.edges) if p in s] for s in sources]
+        self.levels = module_list(
+            Level(_operations(textbook, rows), len(states))
+            for rows, states in zip(self.rows, sources, strict=True)
         )
 
-    def kernels(self) -> list[Tensor]:
-        """The weights of all convolutions."""
-        return [*self.own, *self.lasts]
+    def arrange(self, weights: Tensor) -> list[EdgeWeights]:
+        """The weights (edges, operations) as `forward` takes them; the same for all like cells."""
+        by_edge = weights.unbind()
+        return [torch.stack([by_edge[e] for e in rows]).unbind(1) for rows in self.rows]
 
-    def by_stage(self, kernels: Sequence[Tensor]) -> list[list[list[Tensor]]]:
-        """Views of what `kernels` gives as [kind][stage][convolution]."""
-        own = iter(kernels[: len(self.own)])
-        lasts = [
-            iter(kernel.chunk(self._active(d))) for d, kernel in enumerate(kernels[len(self.own) :])
-        ]
-        return [
-            [[*(next(own) for _ in forms[:-1]), next(lasts[d])] for d, forms in enumerate(stages)]
-            for stages in self.forms
-        ]
+    def forward(self, first: Tensor, second: Tensor, weights: list[EdgeWeights]) -> Tensor:
+        """Args: the outputs of the two cells before, and the arranged weights."""
+        states = [self.width(self.preprocess[0](first)), self.width(self.preprocess[1](second))]
+        finished: list[Tensor] = []
+        nodes: Sequence[Tensor] = []
+        for level, of_level in zip(self.levels, weights, strict=True):
+            node, *nodes = level(states, of_level, nodes)
+            states = [self.width(node)]
+            if states[0].requires_grad:
+                states[0].register_hook(_dense)
+            finished += states
+        return torch.cat(finished, dim=1)
 
-    def _active(self, stage: int) -> int:
-        """How many kinds have this stage."""
-        return sum(depth > stage for depth in self.depths)
+    def pairs(self, textbook: MixedCell) -> Pairs:
+        """Our tensors beside the tensors of a textbook cell of the same space and plan."""
+        yield from _same_names(self.preprocess, textbook.preprocess)
+        for level, rows in zip(self.levels, self.rows, strict=True):
+            yield from level.pairs(_operations(textbook, rows))
+
+
+class Level(nn.Module):
+    """The mixed operations on all edges that leave some states.
+
+    Args:
+        mixed: the textbook's mixed operation on each edge.
+        num_states: S.
+    """
+
+    plain: Sequence[Sequence[nn.Module]]
+    stacked: Sequence["StackedOperation"]
+    rest: Sequence[Sequence[nn.Module]]
+
+    def __init__(self, mixed: Sequence[MixedOperation], num_states: int) -> None:
+        super().__init__()
+        self.num_states, self.num_nodes = num_states, len(mixed) // num_states
+        self.columns: dict[str, list[int]] = {"plain": [], "stacked": [], "rest": []}
+        for column, candidate in enumerate(mixed[0].candidates):
+            if not isinstance(candidate, Zero):
+                self.columns[_way(candidate)].append(column)
+        copies = self._copies(mixed)
+        self.plain = module_list(module_list(m[:num_states]) for m in copies["plain"])
+        self.stacked = module_list(map(StackedOperation, copies["stacked"]))
+        self.rest = module_list(map(module_list, copies["rest"]))
+
+    def _copies(self, mixed: Sequence[MixedOperation]) -> dict[str, list[list[nn.Module]]]:
+        """For each way, the textbook's modules [candidate][edge]."""
+        return {
+            way: [[m.candidates[column] for m in mixed] for column in columns]
+            for way, columns in self.columns.items()
+        }
 
     def forward(
-        self, x: Tensor, weights: Tensor, kernels: Sequence[Tensor], track: bool = True
-    ) -> Tensor:
-        """The weighted operations of every edge.
+        self, states: Sequence[Tensor], weights: EdgeWeights, incoming: Sequence[Tensor]
+    ) -> Sequence[Tensor]:
+        """What the nodes have received so far.
 
         Args:
-            x: the edges' inputs after the first ReLU, side by side (B, edges · C, H, W).
-            weights: (edges, kinds).
-            kernels: as `kernels` gives them.
-            track: whether the norms' running statistics follow.
+            states: S of (B, C, H, W).
+            weights: from `StackedCell.arrange`.
+            incoming: what the nodes have received from earlier levels, N of (B, C, H', W'); empty
+                for the first level.
 
         Returns:
-            (B, H', W', kinds, edges, C), to be added up.
+            N of (B, C, H', W').
         """
-        of = self.by_stage(kernels)
-        heads = [x] * len(self.depths)
-        for d in reversed(range(len(self.norms))):
-            active = self._active(d)
-            found = []
-            for k in range(active):
-                for form, kernel in zip(self.forms[k][d][:-1], of[k][d], strict=False):
-                    heads[k] = form(heads[k], kernel)
-                found.append(heads[k])
-            together = found[0] if active == 1 else torch.cat(found, 1)
-            y = self.forms[0][d][-1](together, kernels[len(self.own) + d])
-            y = self.norms[d](y, None if d else weights, track)
-            if d:
-                heads[:active] = F.relu(y).chunk(active, 1)
-        pixels = y.permute(0, 2, 3, 1)
-        return pixels.reshape(*pixels.shape[:3], len(self.depths), len(weights), -1)
+        terms = [incoming] if incoming else []
+        for way, run in (
+            ("plain", self._run_plain),
+            ("stacked", self._run_stacked),
+            ("rest", self._run_rest),
+        ):
+            if self.columns[way]:
+                terms.append(run(states, [weights[c] for c in self.columns[way]]))
+        return [sum(of_node[1:], of_node[0]) for of_node in zip(*terms, strict=True)]
 
-    def pairs(self, operations: Sequence[Sequence[Chain]]) -> Pairs:
-        """Our weights and statistics beside those of the textbook's operations, [kind][edge]."""
-        of = self.by_stage([kernel.detach() for kernel in self.kernels()])
-        for k, edges in enumerate(operations):
-            for e, stages in enumerate(edges):
-                for d, (convolutions, norm) in enumerate(reversed(stages)):
-                    rows = slice(e * self.channels, (e + 1) * self.channels)
-                    yield from (
-                        (own[rows], c.weight) for own, c in zip(of[k][d], convolutions, strict=True)
-                    )
-                    yield from self.norms[d].pairs(k, e, norm.running_mean, norm.running_var)
+    def _run_plain(self, states: Sequence[Tensor], weights: EdgeWeights) -> Sequence[Tensor]:
+        values = torch.stack(
+            [
+                operation(x).permute(0, 2, 3, 1)
+                for of_state in self.plain
+                for operation, x in zip(of_state, states, strict=True)
+            ]
+        )  # (candidates · S, B, H', W', C)
+        matrix = torch.cat([w.view(self.num_nodes, -1) for w in weights], 1)
+        sums = matrix.to(values.dtype) @ values.flatten(1)  # (N, B · H' · W' · C)
+        return sums.view(-1, *values.shape[1:]).permute(0, 1, 4, 2, 3).unbind()
+
+    def _run_stacked(self, states: Sequence[Tensor], weights: EdgeWeights) -> Sequence[Tensor]:
+        active = [F.relu(x).contiguous(memory_format=torch.channels_last) for x in states]
+        by_edge = (
+            active[0].device.type == "cpu"
+            and active[0].numel() >= CACHE
+            # Processes would wait for each other at every edge.
+            and not any(operation.over_processes for operation in self.stacked)
+        )
+        if by_edge:
+            inputs = active * self.num_nodes
+        else:
+            pixels = torch.cat(active, 1).permute(0, 2, 3, 1).repeat(1, 1, 1, self.num_nodes)
+            inputs = [pixels.permute(0, 3, 1, 2)]  # (B, E · C, H, W)
+        found = [run(inputs, w) for run, w in zip(self.stacked, weights, strict=True)]
+        sums = [_added(of_part) for of_part in zip(*found, strict=True)]
+        if by_edge:
+            return self._by_node(sums)
+        pixels = sums[0].permute(0, 2, 3, 1)
+        by_node = pixels.reshape(*pixels.shape[:3], self.num_nodes, self.num_states, -1)
+        # On a GPU, autocast would make this sum, and so the states, float32.
+        return by_node.sum(4, dtype=pixels.dtype).permute(3, 0, 4, 1, 2).unbind()
+
+    def _run_rest(self, states: Sequence[Tensor], weights: EdgeWeights) -> Sequence[Tensor]:
+        inputs = [*states] * self.num_nodes
+        return self._by_node(
+            [
+                sum(w[e] * copies[e](x) for w, copies in zip(weights, self.rest, strict=True))
+                for e, x in enumerate(inputs)
+            ]
+        )
+
+    def _by_node(self, of_edges: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The sums over the states, N of (B, C, H', W')."""
+        by_state = [of_edges[s :: self.num_states] for s in range(self.num_states)]
+        return [_added(of_node) for of_node in zip(*by_state, strict=True)]
+
+    def pairs(self, mixed: Sequence[MixedOperation]) -> Pairs:
+        """Our tensors beside the tensors of the textbook's mixed operations.
+
+        A candidate that runs once per state has one tensor beside several of the textbook's. They
+        are equal as long as both have seen the same data.
+        """
+        copies = self._copies(mixed)
+        for ours, of_edge in zip(self.stacked, copies["stacked"], strict=True):
+            yield from ours.pairs(of_edge)
+        kept = zip((*self.plain, *self.rest), (*copies["plain"], *copies["rest"]), strict=True)
+        for own, of_edges in kept:
+            for e, theirs in enumerate(of_edges):
+                yield from _same_names(own[e % len(own)], theirs)
 
 
-def _across(convolutions: Iterable[nn.Conv2d]) -> nn.Parameter:
-    return nn.Parameter(torch.cat([c.weight.detach() for c in convolutions]))
+class StackedOperation(nn.Module):
+    """One candidate on E edges.
+
+    Args:
+        copies: the textbook's module on each edge; see `layers`.
+    """
+
+    layers: Sequence[nn.Module]
+
+    def __init__(self, copies: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.layers = module_list(map(_stack, zip(*map(layers, copies), strict=True)))
+
+    @property
+    def over_processes(self) -> bool:
+        """Whether its norms use statistics that other processes contribute to."""
+        return any(layer.over_processes for layer in self.layers if isinstance(layer, EdgeNorm))
+
+    def forward(self, inputs: Sequence[Tensor], weights: Tensor) -> list[Tensor]:
+        """The weighted candidate on every edge.
+
+        Args:
+            inputs: the input of every edge after the first ReLU, in equal parts of the edges:
+                (B, edges of the part · C, H, W) each.
+            weights: (E,).
+
+        Returns:
+            The output of each part, (B, edges of the part · C, H', W').
+        """
+        parts = len(inputs)
+        last = len(self.layers) - 1
+        kernels = [
+            _equal_parts(layer.weight, parts) if isinstance(layer, nn.Conv2d) else ()
+            for layer in self.layers
+        ]
+        scales = _equal_parts(weights, parts)
+        found = []
+        for part, x in enumerate(inputs):
+            for i, layer in enumerate(self.layers):
+                if isinstance(layer, nn.Conv2d):
+                    x = convolve(x, kernels[i][part], layer)
+                elif isinstance(layer, EdgeNorm):
+                    x = layer(x, part, parts, scales[part] if i == last else None)
+                else:
+                    x = F.relu_(x)
+            found.append(x)
+        return found
+
+    def pairs(self, copies: Sequence[nn.Module]) -> Pairs:
+        """Our tensors beside the tensors of the textbook's modules."""
+        for e, theirs in enumerate(copies):
+            for stack, layer in zip(self.layers, layers(theirs), strict=True):
+                for name, tensor in stack.state_dict().items():
+                    yield tensor.chunk(len(copies))[e], layer.state_dict()[name]
+
+
+class EdgeNorm(nn.BatchNorm2d):
+    """The batch norms of several edges, whose channels are side by side.
+
+    Attributes:
+        synchronised: whether a batch is the batches of all processes together.
+    """
+
+    synchronised = False
+
+    @property
+    def over_processes(self) -> bool:
+        """Whether it normalises with statistics that other processes contribute to."""
+        by_batch = self.training or not self.track_running_stats
+        return self.synchronised and by_batch and process_count() > 1
+
+    def forward(
+        self, x: Tensor, part: int = 0, parts: int = 1, weights: Tensor | None = None
+    ) -> Tensor:
+        """Normalise the channels of one of several equal parts of the edges.
+
+        Args:
+            x: (B, channels / parts, H, W).
+            part: which part.
+            parts: how many parts there are.
+            weights: (edges of the part,), which scale the result; None for 1.
+        """
+        mean, variance, scale = None, None, None
+        if self.track_running_stats:
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            mean = self.running_mean.view(parts, -1)[part]
+            variance = self.running_var.view(parts, -1)[part]
+        if weights is not None:
+            # A copy: the backward pass of batch norm returns garbage for an expanded view.
+            scale = weights[:, None].repeat(1, x.shape[1] // len(weights)).view(-1)
+        momentum = self.momentum or 0.0
+        if self.over_processes:
+            return synchronised_batch_norm(x, mean, variance, scale, None, momentum, self.eps)
+        by_batch = self.training or mean is None
+        return F.batch_norm(x, mean, variance, scale, None, by_batch, momentum, self.eps)
+
+
+def _dense(gradient: Tensor) -> Tensor:
+    """Copy the gradient of a concatenation once: it has gaps, and every user would copy it."""
+    return gradient.contiguous(memory_format=torch.channels_last)
+
+
+def _equal_parts(tensor: Tensor, count: int) -> Sequence[Tensor]:
+    """Split along the first dimension. A single part saves the copy of a split's backward pass."""
+    return [tensor] if count == 1 else tensor.chunk(count)
+
+
+def _added(terms: Iterable[Tensor]) -> Tensor:
+    """Add up outputs of batch norms, in place of the first."""
+    total, *rest = terms
+    for term in rest:
+        total.add_(term)
+    return total
+
+
+def layers(operation: nn.Module) -> list[nn.Module]:
+    """The layers after the first ReLU of an operation that can be stacked; else an empty list.
+
+    It must be a chain of ReLU → convolutions → batch norm, once or repeated, whose convolutions
+    have no bias and whose norms have no scale.
+    """
+    leaves = [m for m in operation.modules() if not isinstance(m, nn.Sequential)]
+    chain = re.fullmatch("(rc+n)+", "".join(map(_letter, leaves)))
+    return leaves[1:] if chain and isinstance(operation, nn.Sequential) else []
+
+
+def _letter(layer: nn.Module) -> str:
+    if type(layer) is nn.ReLU:
+        return "r"
+    if isinstance(layer, nn.Conv2d) and type(layer) in (nn.Conv2d, PointwiseConv, SquareConv):
+        return "c" if layer.bias is None and layer.padding_mode == "zeros" else "?"
+    if type(layer) is nn.BatchNorm2d:
+        tracks = layer.track_running_stats and layer.momentum is not None
+        return "n" if tracks and not layer.affine else "?"
+    return "?"
+
+
+def _stack(copies: Sequence[nn.Module]) -> nn.Module:
+    """One layer that does what the copies do, with their channels side by side."""
+    layer, count = copies[0], len(copies)
+    if isinstance(layer, nn.Conv2d):
+        stacked = copy.deepcopy(layer)
+        stacked.weight = nn.Parameter(torch.cat([c.state_dict()["weight"] for c in copies]))
+        return stacked
+    if isinstance(layer, nn.BatchNorm2d):
+        return EdgeNorm(count * layer.num_features, layer.eps, layer.momentum, affine=False)
+    return layer
+
+
+def _way(candidate: nn.Module) -> str:
+    """How a level runs a candidate."""
+    if not list(candidate.parameters()):
+        return "plain"
+    return "stacked" if layers(candidate) else "rest"
+
+
+def _operations(textbook: MixedCell, edges: Sequence[int]) -> list[MixedOperation]:
+    return [cast(MixedOperation, textbook.mixed[e]) for e in edges]
+
+
+def _same_names(ours: nn.Module, theirs: nn.Module) -> Pairs:
+    own, other = ours.state_dict(), theirs.state_dict()
+    yield from ((own[name], other[name]) for name in own)

@@ -1,7 +1,7 @@
 """The mixed cell of the textbook: every candidate on every edge, weighted by α.
 
 One module per operation and edge, written as the mathematics is: o(x) = Σ_k weight_k · o_k(x)
-(DARTS, arXiv:1806.09055, equation 2). `shared` computes the same function faster and is tested
+(DARTS, arXiv:1806.09055, equation 2). `stacked` computes the same function faster and is tested
 against this; search variants that replace candidates work on this one.
 """
 

@@ -19,7 +19,7 @@ class Zero(nn.Module):
         return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
 
 
-class FactorizedReduce(nn.Module):
+class FactorisedReduce(nn.Module):
     """Two 1×1 convolutions of stride 2, one shifted by a pixel, that halve height and width.
 
     (B, C_in, H, W) → (B, C_out, ⌈H/2⌉, ⌈W/2⌉). Each convolution gives half of the channels; for an
@@ -42,8 +42,9 @@ class FactorizedReduce(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu(x)
         height, width = x.shape[-2:]
-        shifted = nn.functional.pad(x, (0, width % 2, 0, height % 2))[:, :, 1:, 1:]
-        out: Tensor = self.norm(torch.cat([self.straight(x), self.shifted(shifted)], dim=1))
+        odd = (0, width % 2, 0, height % 2)
+        even = nn.functional.pad(x, odd) if any(odd) else x  # a padding by nothing would copy
+        out: Tensor = self.norm(torch.cat([self.straight(x), self.shifted(even[:, :, 1:, 1:])], 1))
         return out
 
 
@@ -56,4 +57,4 @@ def none(channels: int, stride: int, affine: bool) -> nn.Module:
 @register_operation("skip")
 def skip_connect(channels: int, stride: int, affine: bool) -> nn.Module:
     """DARTS: the identity for stride 1, a factorised reduction for stride 2."""
-    return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine)
+    return nn.Identity() if stride == 1 else FactorisedReduce(channels, channels, affine)

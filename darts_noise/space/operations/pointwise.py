@@ -8,7 +8,6 @@
   so this module uses stride 1.
 """
 
-import torch
 from torch import Tensor, nn
 
 
@@ -38,11 +37,3 @@ def stride_on(x: Tensor, stride: tuple[int, ...]) -> tuple[int, ...]:
 def taken(x: Tensor, stride: int) -> Tensor:
     """Return the pixels of (B, C, H, W) that a 1×1 convolution with this stride uses."""
     return x[:, :, ::stride, ::stride] if stride > 1 else x
-
-
-def put_back(pixels: Tensor, shape: torch.Size, stride: int) -> Tensor:
-    """Apply the adjoint of `taken` for this shape: fill with zeros; the result is channels_last."""
-    B, C, H, W = shape
-    out = pixels.new_zeros(B, H, W, C).permute(0, 3, 1, 2)
-    out[:, :, ::stride, ::stride] = pixels
-    return out
