@@ -82,7 +82,9 @@ class ImageDataModule(pl.LightningDataModule):
         if self._is_set_up:
             return
         c = self.config
-        self.dataset = load_dataset(c.name, c.root, c.image_size, c.grey, c.in_memory)
+        self.dataset = load_dataset(
+            c.name, c.root, c.image_size, c.grey, c.in_memory, c.test_fraction
+        )
         self.train, self.validation = self._split(self.dataset.train)
         self.test = self.dataset.test
         self.augmentation = self._augmentation()
