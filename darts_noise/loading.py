@@ -11,6 +11,9 @@ from darts_noise.space.shown import shown
 
 C = TypeVar("C")
 
+KEYS = ("state_dict", "pytorch-lightning_version")
+"""Keys that every checkpoint of Lightning has."""
+
 
 class PlainModule(pl.LightningModule, Generic[C]):
     """A module with a config that is loaded only from tensors and plain values.
@@ -41,9 +44,9 @@ class PlainModule(pl.LightningModule, Generic[C]):
                 ``map_location`` is the CPU by default, whatever device the run was on.
 
         Raises:
-            ValueError: the file is not a checkpoint, it contains objects other than tensors and
-                plain values, or it has settings that the module does not have. The message names
-                the file.
+            ValueError: the file is not a checkpoint of Lightning, it contains objects other than
+                tensors and plain values, or it has settings that the module does not have. The
+                message names the file.
         """
         stated = _settings(checkpoint_path, cls.CHECKPOINT_HYPER_PARAMS_KEY)
         allowed = [field.name for field in fields(cls.config_class)]
@@ -60,7 +63,8 @@ class PlainModule(pl.LightningModule, Generic[C]):
 def _settings(path: Any, key: str) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        return dict(checkpoint.get(key, {}))
+        missing = [name for name in KEYS if name not in checkpoint]
+        settings = dict(checkpoint.get(key, {}))
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror or shown(error)}") from None
     except Exception:
@@ -69,3 +73,9 @@ def _settings(path: Any, key: str) -> dict[str, Any]:
         raise ValueError(
             f"{path}: expected a checkpoint of tensors and plain values; none of it was run"
         ) from None
+    if missing:
+        raise ValueError(
+            f"{path}: expected a checkpoint of Lightning, got one without {missing[0]!r}; for the "
+            "weights of a network alone, use dn.create_model(...).load_state_dict(torch.load(path))"
+        )
+    return settings

@@ -88,6 +88,35 @@ def test_what_is_no_checkpoint(tmp_path, content):
     refused(tmp_path / "gone.ckpt", "No such file")
 
 
+@pytest.mark.parametrize("cls", [dn.TrainModule, dn.SearchModule])
+def test_weights_without_lightnings_keys(tmp_path, cls):
+    module = saved(tmp_path / "a.ckpt")
+    torch.save(module.state_dict(), tmp_path / "weights.ckpt")
+    refused(tmp_path / "weights.ckpt", "without 'state_dict'; .*load_state_dict", cls)
+    torch.save({"state_dict": module.state_dict()}, tmp_path / "half.ckpt")
+    refused(tmp_path / "half.ckpt", "without 'pytorch-lightning_version'", cls)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_weights_of_a_wrapped_network(tmp_path, prefix):
+    """Of a network alone, and in a checkpoint of a module whose network was compiled."""
+    module = saved(tmp_path / "a.ckpt").eval()
+    images = torch.rand(2, 1, 8, 8)
+    weights = {f"{prefix}{name}": w for name, w in module.net.state_dict().items()}
+    net = dn.create_model(module.net.genotype, num_classes=10, **module.net.form)
+    net.load_state_dict(weights)
+    assert all(name.startswith(prefix) for name in weights)  # the caller's own stay
+    torch.testing.assert_close(net.eval()(images), module(images))
+    wrapped = {
+        name.replace("net.", f"net.{prefix}", 1): w for name, w in module.state_dict().items()
+    }
+    saved(tmp_path / "b.ckpt", state_dict=wrapped)
+    again = dn.TrainModule.load_from_checkpoint(tmp_path / "b.ckpt")
+    torch.testing.assert_close(again.eval()(images), module(images))
+    with pytest.raises(RuntimeError, match="Unexpected key"):
+        net.load_state_dict({**net.state_dict(), "module.other": torch.zeros(1)})
+
+
 def test_a_cell_with_code_in_a_name(tmp_path):
     cell = dn.load_genotype("darts_v1").to_dict()
     cell["normal"][0][0][0] = "__import__('os').system('true')"

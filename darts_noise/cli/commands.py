@@ -397,8 +397,8 @@ def _handed_on(stated: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the config of a training where none is named: what suits the newest search.
 
     The data are the search's, from where the search had them; the rest comes from the config that
-    is shipped for that data set or, where there is none, from the one for digits with the search's
-    stem.
+    is shipped for that data set: `small` with the search's stem for own images or, where there is
+    none, the one for digits with the search's stem.
     """
     default = _shipped("train/digits")
     if "model.genotype" in stated or "data.name" in stated:
@@ -413,10 +413,12 @@ def _handed_on(stated: Mapping[str, Any]) -> Mapping[str, Any]:
     except (KeyError, TypeError, ValueError):
         raise SettingError(str(newest / CONFIG), "not the config of a search") from None
     config = default
-    if name in list_configs("train"):
+    if name == "image_folder":
+        config = _shipped("train/small")
+    elif name in list_configs("train"):
         config, model = _shipped(f"train/{name}"), {}
     for group, found, keys in (
-        ("data", data, ("name", "root", "image_size", "grey")),
+        ("data", data, ("name", "root", "image_size", "grey", "test_fraction")),
         ("model", model, ("stem", "stem_stride")),
     ):
         carried = {key: found[key] for key in keys if found.get(key) is not None}

@@ -6,6 +6,7 @@ import importlib
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -60,10 +61,19 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def ready() -> None:
-    """Say that all imports are made: a Ctrl-C is a `KeyboardInterrupt` from here on."""
+    """Say that all imports are made: a Ctrl-C is a `KeyboardInterrupt` from here on.
+
+    A warning is one line from here on.
+    """
     gc.enable()
+    warnings.formatwarning = _one_line
     if signal.getsignal(signal.SIGINT) is _leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _one_line(message: Warning | str, *_: object) -> str:
+    """Format a warning for a user, who does not need the line of code that gave it."""
+    return f"warning: {' '.join(str(message).split())}\n"
 
 
 def fail(message: object, program: str | None = None) -> NoReturn:

@@ -9,9 +9,11 @@ this file:
 
 The name of the function is the name of the data set. The function may ignore `image_size` and
 `grey`, because `load_dataset` converts the result. A loader of image files should return
-`FileImages` of the requested size; `load_dataset` decodes them if they fit into memory.
+`FileImages` of the requested size; `load_dataset` decodes them if they fit into memory. A loader
+that can hold out test images itself has a fourth argument, `test_fraction`.
 """
 
+import inspect
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,8 +25,9 @@ from darts_noise.data.file_images import FileImages
 from darts_noise.data.images import ImageDataset, LabelledImages
 from darts_noise.errors import SettingError, unknown
 
-Loader = Callable[[Path, int | None, bool | None], ImageDataset]
-"""(root, image_size, grey) → the data set. A loader may ignore `image_size` and `grey`."""
+Loader = Callable[..., ImageDataset]
+"""(root, image_size, grey) → the data set. A loader may ignore `image_size` and `grey`. One with a
+fourth argument `test_fraction` gets it if it is set."""
 
 _LOADERS: dict[str, Loader] = {}
 
@@ -59,6 +62,7 @@ def load_dataset(
     image_size: int | None = None,
     grey: bool | None = None,
     in_memory: bool | None = None,
+    test_fraction: float | None = None,
 ) -> ImageDataset:
     """Load a data set. Download it if it is not on disk and torchvision can download it.
 
@@ -71,15 +75,23 @@ def load_dataset(
         in_memory: True: decode all images now. False: leave them in their files and decode them
             batch by batch. None (default): leave them in their files, with a warning, if they would
             take more than half of the available memory.
+        test_fraction: hold out this share of the images of each class as test images, always the
+            same ones. Only for data without test images. None (default): the data have test images.
 
     Raises:
         ValueError: the name is unknown, the image size is below 1, the data are missing or
-            unreadable, or `in_memory` is impossible.
+            unreadable, or `in_memory` or `test_fraction` is impossible.
     """
     require_dataset(name)
     if image_size is not None and image_size < 1:
         raise SettingError("image_size", f"expected 1 pixel or more, got {image_size}")
-    dataset = _LOADERS[name](Path(root), image_size, grey)
+    split = {} if test_fraction is None else {"test_fraction": test_fraction}
+    if split and "test_fraction" not in inspect.signature(_LOADERS[name]).parameters:
+        raise SettingError(
+            "test_fraction",
+            f"expected null for {name!r}, which has test images, got {test_fraction}",
+        )
+    dataset = _LOADERS[name](Path(root), image_size, grey, **split)
     train, test = (convert(half, image_size, grey) for half in (dataset.train, dataset.test))
     if not _stays_on_disk(dataset, in_memory):
         train, test = _decoded(train), _decoded(test)

@@ -2,7 +2,7 @@
 
 Threads are enough, because Pillow releases the interpreter lock while it decodes. All data sets and
 streams of a process share one pool, with one thread per core and at most 16. To support another
-kind of pixel (such as 16 bits), change `_EIGHT_BITS` and `_decode`.
+kind of pixel (such as floats), add its mode here and convert it in `_eight_bits`.
 """
 
 import functools
@@ -22,8 +22,9 @@ from torchvision.transforms.v2 import functional as tvf
 
 from darts_noise.data.crops import Crop, central_crops
 
-_GREY = frozenset({"1", "L", "LA"})
-_EIGHT_BITS = _GREY | {"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
+_SIXTEEN_BITS = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
+_GREY = _SIXTEEN_BITS | {"1", "L", "LA"}
+_KNOWN = _GREY | {"P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"}
 _TURNED = frozenset({5, 6, 7, 8})
 """Values of the EXIF orientation that swap height and width."""
 
@@ -45,8 +46,8 @@ def read_headers(files: Sequence[str | Path]) -> list[Header]:
     """Read the header of each file.
 
     Raises:
-        ValueError: a file is not an image or has more than 8 bits per channel. The message names
-            the file.
+        ValueError: a file is not an image, or its pixels have neither 8 nor 16 bits per channel.
+            The message names the file.
     """
     return [_read_header(file) for file in files]
 
@@ -54,8 +55,8 @@ def read_headers(files: Sequence[str | Path]) -> list[Header]:
 class Decoding:
     """Image files that threads are decoding. Decoding starts in the constructor.
 
-    Images are rotated by their EXIF orientation and lose their transparency. The result does not
-    depend on the number of threads.
+    Images are rotated by their EXIF orientation and lose their transparency. Grey levels of
+    16 bits are scaled to 8 bits. The result does not depend on the number of threads.
 
     Args:
         files: N paths.
@@ -125,6 +126,8 @@ def _decode(file: str | Path, shape: tuple[int, int], grey: bool, crop: Crop) ->
     with _opened(file) as image:
         ImageOps.exif_transpose(image, in_place=True)
         converted: Image.Image = image
+        if converted.mode in _SIXTEEN_BITS:
+            converted = _eight_bits(converted)
         if converted.mode == "P":  # Pillow warns about a palette with transparency
             converted = converted.convert("RGBA")
         converted = converted.convert("L" if grey else "RGB")
@@ -135,13 +138,25 @@ def _decode(file: str | Path, shape: tuple[int, int], grey: bool, crop: Crop) ->
         return np.asarray(converted).reshape(*shape, -1).transpose(2, 0, 1)
 
 
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Scale grey levels from 0 … 65,535 to 0 … 255."""
+    levels = np.asarray(image).astype(np.int64)
+    if levels.min() < 0 or levels.max() > 0xFFFF:
+        raise ValueError(
+            f"expected grey levels from 0 to 65535, got {levels.min()} to {levels.max()}"
+        )
+    return Image.fromarray(((levels + 128) // 257).astype(np.uint8))
+
+
 @contextmanager
 def _opened(file: str | Path) -> Iterator[Image.Image]:
     """Open an image. Any error with it becomes a ValueError that names the file."""
     try:
         with Image.open(file) as image:
-            if image.mode not in _EIGHT_BITS:
-                raise ValueError(f"expected 8 bits to a channel, got Pillow's mode {image.mode!r}")
+            if image.mode not in _KNOWN:
+                raise ValueError(
+                    f"expected 8 or 16 bits to a channel, got Pillow's mode {image.mode!r}"
+                )
             yield image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         # Pillow names the path in some messages and a buffer's address in others.

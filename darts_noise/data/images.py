@@ -33,7 +33,8 @@ class LabelledImages:
         classes: the names of the classes, in the order of their labels.
 
     Raises:
-        ValueError: a dtype or a shape is wrong, N differs, or a label is outside `classes`.
+        ValueError: a dtype or a shape is wrong, the channels are last, N differs, or a label is
+            outside `classes`.
     """
 
     images: Tensor | FileImages
@@ -43,6 +44,11 @@ class LabelledImages:
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
             raise ValueError(f"images: expected uint8 (N, C, H, W), got {_describe(self.images)}")
+        if self._channels_last():
+            raise ValueError(
+                f"images: expected uint8 (N, C, H, W), got {_describe(self.images)}, which looks "
+                "like (N, H, W, C); use images.permute(0, 3, 1, 2).contiguous()"
+            )
         if self.labels.dtype != torch.int64 or self.labels.ndim != 1:
             raise ValueError(f"labels: expected int64 (N,), got {_describe(self.labels)}")
         if len(self.labels) != len(self.images):
@@ -57,6 +63,10 @@ class LabelledImages:
                     f"labels: expected 0 to {len(self.classes) - 1} for "
                     f"{len(self.classes)} classes, got {low} to {high}"
                 )
+
+    def _channels_last(self) -> bool:
+        _, first, second, last = self.images.shape
+        return last in (1, 3, 4) and min(first, second) > 4
 
     def __len__(self) -> int:
         return len(self.labels)

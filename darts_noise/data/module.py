@@ -4,6 +4,7 @@ To add a setting, add a field to `DataConfig`, document and check it there, and 
 `setup` or `_stream`.
 """
 
+import warnings
 from typing import Any
 
 import pytorch_lightning as pl
@@ -82,7 +83,9 @@ class ImageDataModule(pl.LightningDataModule):
         if self._is_set_up:
             return
         c = self.config
-        self.dataset = load_dataset(c.name, c.root, c.image_size, c.grey, c.in_memory)
+        self.dataset = load_dataset(
+            c.name, c.root, c.image_size, c.grey, c.in_memory, c.test_fraction
+        )
         self.train, self.validation = self._split(self.dataset.train)
         self.test = self.dataset.test
         self.augmentation = self._augmentation()
@@ -119,6 +122,12 @@ class ImageDataModule(pl.LightningDataModule):
         Raises:
             ValueError: there is no validation split.
         """
+        if shuffle and (present := int((_class_counts(self.validation) > 0).sum())) == 1:
+            raise SettingError(
+                "validation_fraction",
+                f"expected images of 2 classes or more to learn α, got {present} class; each class "
+                "needs 2 training images or more",
+            )
         if not len(self.validation):
             if not self.config.validation_fraction:
                 raise SettingError("validation_fraction", "expected more than 0 to validate, got 0")
@@ -171,13 +180,22 @@ class ImageDataModule(pl.LightningDataModule):
             train, validation = data.subset(rest), data.subset(held_out)
         else:
             train, validation = data, data.subset([])
-        class_counts = torch.bincount(train.labels, minlength=train.num_classes)
-        if (present := int((class_counts > 0).sum())) < 2:
+        if (present := int((_class_counts(train) > 0).sum())) < 2:
             raise SettingError(
                 "train_samples",
                 "expected training images of 2 classes or more, "
                 f"got {len(train)} of {present} class in {c.name!r}",
             )
+        for part, half in (("training", train), ("validation", validation)):
+            absent = (_class_counts(half) == 0).nonzero().flatten().tolist()
+            if absent and len(half):
+                names = ", ".join(half.classes[label] for label in absent[:3])
+                warnings.warn(
+                    f"classes without a {part} image: {len(absent)} of {half.num_classes} "
+                    f"({names}{', …' if len(absent) > 3 else ''}); each class needs 2 images or "
+                    "more (data.train_samples, data.validation_fraction)",
+                    stacklevel=2,
+                )
         return train, validation
 
     def _augmentation(self) -> Augmentation:
@@ -245,3 +263,8 @@ class ImageDataModule(pl.LightningDataModule):
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
         )
+
+
+def _class_counts(data: LabelledImages) -> torch.Tensor:
+    """Return the number of images of each class (C,)."""
+    return torch.bincount(data.labels, minlength=data.num_classes)

@@ -12,7 +12,8 @@ class DataConfig:
     Args:
         name: the data set; see darts_noise.list_datasets().
         root: folder that holds the data.
-        image_size: side in pixels to which all images are scaled. null: keep the size.
+        image_size: side in pixels to which the central square of each image is scaled. null: keep
+            the size; own images that differ in size are scaled to 32 pixels.
         grey: true: one channel. false: three channels. null: keep the channels.
         batch_size: images in a training batch, over all processes.
         validation_fraction: share of the training images that is held out. The search learns α on
@@ -30,6 +31,8 @@ class DataConfig:
             share of the shorter side of the image.
         in_memory: true: decode all image files at the start. false: decode them batch by batch.
             null: batch by batch if they take more than half of the available memory.
+        test_fraction: share of each class that is held out as test images, for own images in
+            ROOT/<class>/ without test images. null: the test images are in ROOT/test/<class>/.
 
     Raises:
         SettingError: a value is out of range.
@@ -50,6 +53,7 @@ class DataConfig:
     color_jitter: float = 0.0
     crop_pct: float = 1.0
     in_memory: bool | None = None
+    test_fraction: float | None = None
 
     def __post_init__(self) -> None:
         least = {"image_size": 1, "batch_size": 1, "train_samples": 1}
@@ -61,6 +65,10 @@ class DataConfig:
             raise SettingError(
                 "validation_fraction",
                 f"expected 0 or more and less than 1, got {self.validation_fraction}",
+            )
+        if self.test_fraction is not None and not 0 < self.test_fraction < 1:
+            raise SettingError(
+                "test_fraction", f"expected more than 0 and less than 1, got {self.test_fraction}"
             )
         if not 0 <= self.color_jitter <= 1:
             raise SettingError("color_jitter", f"expected 0 to 1, got {self.color_jitter}")

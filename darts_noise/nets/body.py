@@ -27,8 +27,15 @@ STEM = "stem"
 """Name of the stem's first state in `FeatureInfo`."""
 
 
+WRAPPERS = ("module.", "_orig_mod.")
+"""What data parallelism and ``torch.compile`` put before the names of a network's weights."""
+
+
 class Body(nn.Module):
     """Stem → cells. The subclasses `FeatureNetwork` and `Network` define `forward`.
+
+    ``load_state_dict`` also accepts the weights of a network that was wrapped in ``torch.compile``,
+    ``DataParallel`` or ``DistributedDataParallel``.
 
     Attributes:
         genotype: the genotype of the cells.
@@ -55,6 +62,7 @@ class Body(nn.Module):
             raise SettingError(
                 "drop_path", f"expected 0 up to but not including 1, got {drop_path}"
             )
+        self.register_load_state_dict_pre_hook(_unwrap)  # type: ignore[no-untyped-call]
         self.genotype = genotype
         self.drop_path = drop_path
         self.arguments: dict[str, int | str] = {
@@ -114,6 +122,15 @@ class Body(nn.Module):
         for index, cell in enumerate(self.cells):
             first, second = second, cell(first, second, self.drop_path)
             yield f"cells.{index}", second
+
+
+def _unwrap(net: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Remove the `WRAPPERS` from the names of a network's weights, if all names have them."""
+    names = [name.removeprefix(prefix) for name in state if name.startswith(prefix)]
+    while names and (found := [w for w in WRAPPERS if all(name.startswith(w) for name in names)]):
+        for name in names:
+            state[prefix + name.removeprefix(found[0])] = state.pop(prefix + name)
+        names = [name.removeprefix(found[0]) for name in names]
 
 
 class FeatureNetwork(Body):

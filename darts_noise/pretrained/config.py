@@ -8,6 +8,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from torch import Tensor
+from torchvision.transforms.v2 import functional as tvf
+
+from darts_noise.data.crops import central_box
 from darts_noise.data.images import Normalisation
 from darts_noise.nets.network import Network
 from darts_noise.nets.stems import STEMS
@@ -37,9 +41,11 @@ class BundleImages:
         mean: mean of each channel, on the pixel scale [0, 1].
         std: standard deviation of each channel, on the pixel scale [0, 1].
         classes: names of the classes, in the order of the logits.
+        crop_pct: the network was tested on the central part of each image with this share of height
+            and width, scaled to `image_size`. Default: 1.
 
     Raises:
-        ValueError: the mean or the std is invalid.
+        ValueError: the mean, the std or `crop_pct` is invalid.
     """
 
     name: str
@@ -47,9 +53,33 @@ class BundleImages:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     classes: tuple[str, ...]
+    crop_pct: float = 1.0
 
     def __post_init__(self) -> None:
         _ = self.normalisation
+        if not 0 < self.crop_pct <= 1:
+            raise ValueError(f"crop_pct: expected more than 0 and at most 1, got {self.crop_pct}")
+
+    def inputs(self, images: Tensor) -> Tensor:
+        """Prepare images as in the test of the network: cut, scale and normalise.
+
+        The largest central part with the proportions of `image_size`, its sides times `crop_pct`,
+        is scaled to `image_size` (bilinear, antialiased).
+
+        Args:
+            images: (B, C, H, W) of any size, uint8 or floating, values from 0 to 255.
+
+        Returns:
+            float32 (B, C, *image_size), the input of the network.
+
+        Raises:
+            ValueError: the number of channels differs.
+        """
+        height, width = images.shape[-2:]
+        box = central_box(self.image_size, self.crop_pct, height, width)
+        if box != (0, 0, *self.image_size) or images.shape[-2:] != self.image_size:
+            images = tvf.resized_crop(images, *box, size=list(self.image_size), antialias=True)
+        return self.normalisation(images)
 
     @property
     def normalisation(self) -> Normalisation:
@@ -76,9 +106,14 @@ class BundleConfig:
         return {
             "format": FORMAT,
             "model": dict(self.model),
-            "images": None if self.images is None else asdict(self.images),
+            "images": None if self.images is None else self._images(self.images),
             "sha256": dict(self.sha256),
         }
+
+    @staticmethod
+    def _images(images: BundleImages) -> dict[str, Any]:
+        """Return the images without a `crop_pct` of 1, which earlier versions do not know."""
+        return {k: v for k, v in asdict(images).items() if (k, v) != ("crop_pct", 1)}
 
     @classmethod
     def from_dict(cls, data: object, files: tuple[str, ...]) -> "BundleConfig":
@@ -131,8 +166,8 @@ def _checked_model(data: object) -> dict[str, int | str]:
 
 
 def _checked_images(data: object) -> BundleImages:
-    keys = ("name", "image_size", "mean", "std", "classes")
-    content = _object(data, "images", keys)
+    keys = ("name", "image_size", "mean", "std", "classes", "crop_pct")
+    content = _object({"crop_pct": 1.0, **data} if isinstance(data, dict) else data, "images", keys)
     lists: dict[str, tuple[Any, ...]] = {}
     for key, number in (("image_size", 2), ("mean", None), ("std", None), ("classes", None)):
         value = content[key]
@@ -147,11 +182,12 @@ def _checked_images(data: object) -> BundleImages:
             )
     for side in lists["image_size"]:
         _integer(side, "images['image_size']", 1, 1 << 16)
-    for key in ("mean", "std"):
+    lists["crop_pct"] = (content["crop_pct"],)
+    for key in ("mean", "std", "crop_pct"):
         for figure in lists[key]:
             if type(figure) not in (int, float) or not abs(figure) <= LARGEST:  # also refuses NaN
                 raise ValueError(f"images[{key!r}]: expected finite numbers, got {shown(figure)}")
-    return BundleImages(content["name"], **lists)
+    return BundleImages(content["name"], **{**lists, "crop_pct": content["crop_pct"]})
 
 
 def _object(data: object, place: str, keys: tuple[str, ...]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from darts_noise.pretrained.config import BundleConfig
+from darts_noise.pretrained.config import BundleConfig, BundleImages
 from darts_noise.report.card import markdown
 from darts_noise.space.genotype import Genotype
 
@@ -43,6 +43,7 @@ import darts_noise as dn
 net = dn.load_pretrained("path/to/this/folder")
 body = dn.load_pretrained("path/to/this/folder", features_only=True)  # returns maps of every size
 images = dn.pretrained_config("path/to/this/folder").images  # size, classes and normalisation
+# logits = net(images.inputs(pixels)), with pixels (B, C, H, W) and values from 0 to 255
 ```"""
 
 READING = (
@@ -69,11 +70,21 @@ def _about(config: BundleConfig, genotype: Genotype) -> str:
     if (images := config.images) is not None:
         height, width = images.image_size
         text += (
-            f"\n\nThe training images have {height}×{width} pixels. To normalise an image, scale "
-            f"it to [0, 1], subtract the mean {_figures(images.mean)} and divide by the standard "
-            f"deviation {_figures(images.std)}."
+            f"\n\nThe training images have {height}×{width} pixels.{_cut(images)} To normalise an "
+            f"image, scale it to [0, 1], subtract the mean {_figures(images.mean)} and divide by "
+            f"the standard deviation {_figures(images.std)}."
         )
     return text
+
+
+def _cut(images: BundleImages) -> str:
+    if images.crop_pct == 1:
+        return ""
+    height, width = images.image_size
+    return (
+        f" The network was tested on the central {images.crop_pct:.4g} of the height and width of "
+        f"each image, scaled to {height}×{width}."
+    )
 
 
 def _figures(values: tuple[float, ...]) -> str:

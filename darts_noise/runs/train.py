@@ -369,6 +369,7 @@ def trained_images(data: ImageDataModule) -> BundleImages:
         data.normalisation.mean,
         data.normalisation.std,
         data.dataset.train.classes,
+        data.config.crop_pct,
     )
 
 

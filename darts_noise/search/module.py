@@ -427,6 +427,9 @@ class SearchModule(PlainModule[SearchConfig]):
             self._look_for_symptoms(values)
             self._ask_variants_to_stop()
 
+    def on_train_end(self) -> None:
+        self.symptoms.end()
+
     def _schedules(self) -> list[LRScheduler]:
         """The schedules of the learning rates of w and, if there is a twin, v."""
         found: Any = self.lr_schedulers()

@@ -231,12 +231,12 @@ def test_a_training_takes_over_the_data_of_the_newest_search(tmp_path, capsys):
     assert {key: config["data"][key] for key in data} == data
     shipped = read_config(ROOT / "configs" / "train" / "mnist.yaml")
     assert {key: config["model"][key] for key in shipped["model"]} == shipped["model"]
-    data, model = {"name": "image_folder", "root": "x", "image_size": 12}, {"stem": "cifar"}
+    data, model = {"name": "image_folder", "root": "x", "test_fraction": 0.2}, {"stem": "cifar"}
     searched(tmp_path / "b", data=data, model={**model, "stem_stride": 2})
     config = printed(train, f"--runs={tmp_path / 'b'}", capsys=capsys)
     assert {key: config["data"][key] for key in data} == data
     assert (config["model"]["stem"], config["model"]["stem_stride"]) == ("cifar", 2)
-    shipped = read_config(ROOT / "configs" / "train" / "digits.yaml")
+    shipped = read_config(ROOT / "configs" / "train" / "small.yaml")
     assert config["trainer"]["max_epochs"] == shipped["trainer"]["max_epochs"]
 
 

@@ -19,6 +19,8 @@ from darts_noise.runs import search as searching
 from darts_noise.runs import train as training
 
 COMMANDS = {"search": SEARCH, "train": TRAIN}
+OF_FOLDERS = ("imagenet", "small")
+"""Names of configs for images of the user's."""
 OF_RUNS = [path for kind in COMMANDS for path in sorted((ROOT / "configs" / kind).glob("*.yaml"))]
 VARIANTS = sorted((ROOT / "configs" / "variants").glob("*.yaml"))
 PENALTIES = sorted((ROOT / "configs" / "penalties").glob("*.yaml"))
@@ -46,7 +48,7 @@ def test_a_config_of_a_run_builds_its_module(path):
     given = read(COMMANDS[path.parent.name], f"--config={path}")
     data, epochs = data_of(given), given.settings(dn.TrainerConfig, "trainer.").max_epochs
     assert epochs > 4 + given.values.get("model.warmup_epochs", 0)
-    assert data.name == {"imagenet": "image_folder"}.get(path.stem, path.stem)
+    assert data.name == dict.fromkeys(OF_FOLDERS, "image_folder").get(path.stem, path.stem)
     given.settings(dn.RunConfig)
     if path.parent.name == "train":
         given.settings(dn.NoiseConfig, "noise_")

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from contextlib import suppress
 
 import pytest
@@ -170,3 +171,16 @@ def test_a_command_gets_the_handler_that_it_was_started_with(handler, monkeypatc
     assert met == [handler]
     assert stop.value.code == 130
     assert stop.value.__suppress_context__
+
+
+def test_a_warning_is_one_line(monkeypatch):
+    def command(argv):
+        from darts_noise.cli.program import ready
+
+        ready()
+
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    monkeypatch.setitem(commands.COMMANDS, "search", command)
+    main(["search"])
+    shown = warnings.formatwarning(UserWarning("one\nand two"), UserWarning, "file.py", 3)
+    assert shown == "warning: one and two\n"

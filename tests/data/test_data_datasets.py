@@ -111,6 +111,101 @@ def test_missing_files_are_downloaded_once_and_then_reported_with_their_path(
     assert "\n" not in message
 
 
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that answers every request with the same few bytes."""
+
+    def answer(url: str, filename: str | Path, chunk_size: int = 0) -> None:
+        Path(filename).write_bytes(b"from the network")
+
+    monkeypatch.setattr("torchvision.datasets.utils._urlretrieve", answer)
+    monkeypatch.setattr("torchvision.datasets.utils._get_redirect_url", lambda url, **_: url)
+
+
+OFFICIAL = {
+    "mnist": "MNIST/raw/t10k-labels-idx1-ubyte.gz",
+    "fashion_mnist": "FashionMNIST/raw/train-images-idx3-ubyte.gz",
+    "cifar10": "cifar-10-batches-py/data_batch_3",
+    "cifar100": "cifar-100-python.tar.gz",
+    "svhn": "test_32x32.mat",
+}
+"""A file of each whose checksum is known."""
+
+
+@pytest.mark.parametrize("name", DOWNLOADED)
+@pytest.mark.usefixtures("network")
+def test_a_file_that_differs_from_the_official_one_is_named_and_never_written_to(
+    name: str, tmp_path: Path
+) -> None:
+    mine = tmp_path / OFFICIAL[name]
+    mine.parent.mkdir(parents=True, exist_ok=True)
+    mine.write_bytes(b"my own")
+    with pytest.raises(ValueError, match=f"{name}.*{mine} differs from the official file") as e:
+        load_dataset(name, tmp_path)
+    assert "\n" not in str(e.value)
+    assert mine.read_bytes() == b"my own"
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [mine]
+
+
+@pytest.mark.parametrize("name", DOWNLOADED)
+@pytest.mark.usefixtures("network")
+def test_a_download_that_fails_leaves_nothing_behind(name: str, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    with pytest.raises(ValueError, match="downloading them failed"):
+        load_dataset(name, root)  # what arrives has another checksum
+    assert list(tmp_path.iterdir()) == []
+
+
+def idx(values: torch.Tensor) -> bytes:
+    sizes = b"".join(size.to_bytes(4, "big") for size in values.shape)
+    return bytes([0, 0, 8, values.ndim]) + sizes + values.numpy().tobytes()
+
+
+def test_a_download_adds_the_missing_files_and_keeps_those_that_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The labels are the user's; the network has other labels as well as the images."""
+    raw, labels = tmp_path / "MNIST" / "raw", torch.arange(10, dtype=torch.uint8)
+    raw.mkdir(parents=True)
+    for half in ("train", "t10k"):
+        (raw / f"{half}-labels-idx1-ubyte").write_bytes(idx(labels))
+
+    def download(self: tv.MNIST) -> None:
+        there = Path(self.raw_folder)
+        there.mkdir(parents=True)
+        for half in ("train", "t10k"):
+            (there / f"{half}-labels-idx1-ubyte").write_bytes(idx(labels.flip(0)))
+            images = torch.arange(10, dtype=torch.uint8)[:, None, None].expand(10, 28, 28)
+            (there / f"{half}-images-idx3-ubyte").write_bytes(idx(images.contiguous()))
+
+    monkeypatch.setattr(tv.MNIST, "download", download)
+    data = load_dataset("mnist", tmp_path)
+    assert data.train.labels.tolist() == data.test.images[:, 0, 0, 0].tolist() == list(range(10))
+    assert len(list(tmp_path.rglob("*"))) == 2 + 4
+
+
+@pytest.mark.parametrize(
+    ("at", "said"),
+    [
+        ("data/more/MNIST/raw", "set data.root to {root}/more"),
+        ("MNIST/raw", "set data.root to {tmp}"),
+        ("data/MNIST/raw/raw", "move it and the other files to {root}/MNIST/raw"),
+        ("data/MNIST", "move it and the other files to {root}/MNIST/raw"),
+        ("data", "move it and the other files to {root}/MNIST/raw"),
+        ("data/FashionMNIST/raw", "downloading them failed"),
+    ],
+)
+@pytest.mark.usefixtures("network")
+def test_files_in_a_folder_nearby_are_found(at: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / at).mkdir(parents=True)
+    for half in ("train", "t10k"):
+        for kind in ("images-idx3", "labels-idx1"):
+            (tmp_path / at / f"{half}-{kind}-ubyte").write_bytes(b"")
+    root = tmp_path / "data"
+    with pytest.raises(ValueError, match=said.format(root=root, tmp=tmp_path)):
+        load_dataset("mnist", root)
+
+
 @pytest.mark.parametrize("name", DOWNLOADED)
 def test_files_on_disk_are_used_without_the_network(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

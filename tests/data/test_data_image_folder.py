@@ -1,11 +1,12 @@
 """Image folders made in a temporary directory: what is read, and what is said of a wrong one."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, features
 
 from darts_noise.data.datasets import load_dataset
 from darts_noise.data.decoding import Decoding
@@ -74,14 +75,36 @@ def test_grey_files_give_one_channel_unless_there_is_colour_or_the_key_says_so(
     assert torch.equal(mixed.train.images, data.train.images.expand(-1, 3, -1, -1))
 
 
-def test_unequal_sizes_need_image_size(root: Path) -> None:
-    odd = root / "train" / "dog" / "1.png"
-    write(odd, pixels(0, height=5, width=7))
-    with pytest.raises(ValueError, match=r"data\.image_size") as raised:
-        load(root)
-    assert str(raised.value).startswith(f"{odd}: expected 6 × 6 pixels as in {root}")
-    assert "got 7 × 5" in str(raised.value)
-    assert load(root, image_size=4).train.shape == (3, 4, 4)
+def test_unequal_sizes_are_scaled_without_a_change_of_proportions_and_one_line_says_so(
+    root: Path,
+) -> None:
+    """A wide image and a high one become the squares at their centres."""
+    wide, high = pixels(0, height=40, width=70), pixels(1, height=90, width=50)
+    write(root / "train" / "dog" / "0.png", wide)
+    write(root / "train" / "dog" / "1.png", high)
+    with pytest.warns(UserWarning, match=r"image_size") as said:
+        assert load(root).train.shape == (3, 6, 6)  # the shortest side of all
+    assert len(said) == 1
+    assert "6 images of 6×6 to 70×90 pixels" in str(said[0].message)
+    for file in root.rglob("*.png"):
+        if file.parent.name == "cat" or file.parts[-3] == "test":
+            write(file, pixels(2, height=41, width=41))
+    with pytest.warns(UserWarning, match="scaled to 32×32"):
+        images = load(root).train.images
+    for image, part in zip(images[2:], (wide[:, 15:55], high[20:70]), strict=True):
+        square = Image.fromarray(part).resize((32, 32), Image.Resampling.BILINEAR)
+        expected = torch.from_numpy(np.array(square)).permute(2, 0, 1)
+        assert (image.int() - expected.int()).abs().max() <= 1
+    with pytest.warns(UserWarning, match="scaled to 4×4"):
+        assert load(root, image_size=4).train.shape == (3, 4, 4)
+
+
+def test_images_of_one_size_stay_as_they_are_and_nothing_is_said(root: Path) -> None:
+    for number, file in enumerate(root.rglob("*.png")):
+        write(file, pixels(number, height=5, width=9))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load(root).train.shape == (3, 5, 9)
 
 
 def test_scaling_while_decoding_is_what_load_dataset_does_to_other_data_sets(
@@ -116,17 +139,115 @@ def test_palettes_and_transparency_become_colour(root: Path) -> None:
     assert np.array_equal(images[1].permute(1, 2, 0).numpy(), pixels(4, channels=4)[..., :3])
 
 
-@pytest.mark.parametrize("name", ["val", "valid"])
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
 def test_val_is_the_test_set_where_there_is_no_test(root: Path, name: str) -> None:
     expected = load(root).test.images
     (root / "test").rename(root / name)
     assert torch.equal(load(root).test.images, expected)
 
 
-def test_val_beside_test_is_ignored_with_a_warning(root: Path) -> None:
-    (root / "val").mkdir()
-    with pytest.warns(UserWarning, match=r"val is ignored.*data\.validation_fraction"):
+@pytest.mark.parametrize("name", ["val", "validation", "more"])
+def test_a_folder_beside_test_is_ignored_with_the_number_of_its_images(
+    root: Path, name: str
+) -> None:
+    for number in range(3):
+        write(root / name / "cat" / f"{number}.png", pixels(number))
+    match = rf"{name} with 3 images is ignored.*data\.validation_fraction"
+    with pytest.warns(UserWarning, match=match) as said:
         assert len(load(root).test) == 2
+    assert len(said) == 1
+
+
+def test_files_that_are_not_read_are_counted_in_one_line(root: Path) -> None:
+    (root / "train" / "cat" / "a.heic").write_bytes(b"")
+    (root / "train" / "dog" / "b.HEIC").write_bytes(b"")
+    write(root / "train" / "of no class.png", pixels(0))
+    with pytest.warns(UserWarning, match=r"3 files are ignored.*\(2 \.heic, 1 \.png\)") as said:
+        assert len(load(root).train) == 4
+    assert len(said) == 1
+    assert str(root / "train" / "cat" / "a.heic") in str(said[0].message)
+
+
+@pytest.mark.parametrize("suffix", ["jfif", "jpe", "JPG", "avif"])
+def test_files_of_other_suffixes_are_read(root: Path, suffix: str) -> None:
+    if suffix == "avif" and not features.check("avif"):
+        pytest.skip("needs Pillow with AVIF")
+    kind = "avif" if suffix == "avif" else "jpeg"
+    Image.fromarray(pixels(5)).save(root / "train" / "cat" / f"9.{suffix}", kind)
+    assert len(load(root).train) == 5
+
+
+def test_folders_within_a_class_are_named(root: Path) -> None:
+    """Also where they are the classes and the folder around them is not."""
+    write(root / "train" / "cat" / "tabby" / "9.png", pixels(5))
+    with pytest.warns(UserWarning, match="train: 1 images are in folders within a class.*tabby"):
+        assert load(root).train.labels.tolist() == [0, 0, 0, 1, 1]
+    (root / "animals").mkdir()
+    (root / "train").rename(root / "animals" / "train")
+    (root / "test").rename(root / "animals" / "test")
+    with pytest.raises(ValueError, match=f"set data.root to {root / 'animals'}"):
+        load(root)
+    (root / "deep" / "train").mkdir(parents=True)
+    (root / "animals" / "train").rename(root / "deep" / "train" / "all")
+    with pytest.raises(ValueError, match=r"2 classes or more, got 'all' alone.*\(cat, dog, …\)"):
+        load(root / "deep")
+
+
+@pytest.fixture
+def flat(tmp_path: Path) -> Path:
+    """Two classes of ten images each, without a test set."""
+    for label, name in enumerate(("cat", "dog")):
+        for number in range(10):
+            write(tmp_path / "flat" / name / f"{number}.png", pixels(10 * label + number))
+    return tmp_path / "flat"
+
+
+@pytest.mark.parametrize("below", ["", "train"])
+def test_test_images_are_held_out_class_by_class_and_always_the_same(
+    flat: Path, below: str
+) -> None:
+    if below:
+        (flat / "train").mkdir()
+        for name in ("cat", "dog"):
+            (flat / name).rename(flat / "train" / name)
+    data = load_dataset("image_folder", flat, test_fraction=0.2)
+    again = load_dataset("image_folder", flat, test_fraction=0.2)
+    assert torch.equal(data.test.images, again.test.images)
+    assert torch.bincount(data.train.labels).tolist() == [8, 8]
+    assert torch.bincount(data.test.labels).tolist() == [2, 2]
+    found = {
+        (int(label), image.numpy().tobytes())
+        for half in (data.train, data.test)
+        for image, label in zip(half.images, half.labels, strict=True)
+    }
+    expected = {(n // 10, pixels(n).transpose(2, 0, 1).tobytes()) for n in range(20)}
+    assert found == expected
+
+
+def test_the_setting_is_offered_where_it_helps_and_refused_where_it_does_not(
+    flat: Path, root: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"\(cat, dog\).*set data\.test_fraction"):
+        load(flat)
+    with pytest.raises(ValueError, match=r"^test_fraction: expected null.*test is the test set"):
+        load_dataset("image_folder", root, test_fraction=0.2)
+    with pytest.raises(ValueError, match=r"^test_fraction: expected null for 'digits'"):
+        load_dataset("digits", test_fraction=0.2)
+    write(flat / "eel" / "0.png", pixels(0))
+    with pytest.raises(ValueError, match="eel: expected 2 images or more"):
+        load_dataset("image_folder", flat, test_fraction=0.2)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff", "pgm"])
+def test_sixteen_bits_are_scaled_to_eight(root: Path, suffix: str) -> None:
+    levels = np.arange(0, 0x10000, 1821, dtype=np.uint16)[:36].reshape(6, 6)
+    for file in root.rglob("*.png"):
+        file.unlink()
+        Image.fromarray(levels).save(file.with_suffix(f".{suffix}"))
+    data = load(root)
+    assert data.train.shape == (1, 6, 6)
+    expected = np.rint(levels / 65535 * 255)
+    assert np.array_equal(data.train.images[0, 0].numpy(), expected)
 
 
 @pytest.mark.parametrize(("has", "lacks"), [("train", "test"), ("test", "train")])
@@ -162,11 +283,13 @@ def test_a_link_to_what_is_not_there_is_named(root: Path) -> None:
     assert load(root).train.images.shape[0] == before + 1
 
 
-@pytest.mark.parametrize("damage", ["empty", "text", "truncated", "16 bits"])
+@pytest.mark.parametrize("damage", ["empty", "text", "truncated", "floats"])
 def test_a_file_that_is_no_readable_image_is_named(root: Path, damage: str) -> None:
     bad = root / "train" / "dog" / "0.png"
-    if damage == "16 bits":
-        Image.fromarray(np.zeros((6, 6), np.uint16)).save(bad)
+    if damage == "floats":
+        bad.unlink()
+        bad = bad.with_suffix(".tiff")
+        Image.fromarray(np.zeros((6, 6), np.float32)).save(bad)
     else:
         content = {"empty": b"", "text": b"hello", "truncated": bad.read_bytes()[:90]}
         bad.write_bytes(content[damage])

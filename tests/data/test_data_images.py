@@ -23,6 +23,8 @@ def some_data(
     [
         (torch.zeros(2, 1, 3, 3), torch.zeros(2).long(), r"images: expected uint8.*got float32"),
         (torch.zeros(2, 3, 3).byte(), torch.zeros(2).long(), r"images: .*got uint8 \(2, 3, 3\)"),
+        (torch.zeros(2, 28, 28, 1).byte(), torch.zeros(2).long(), r"looks like \(N, H, W, C\)"),
+        (torch.zeros(2, 20, 30, 3).byte(), torch.zeros(2).long(), r"permute\(0, 3, 1, 2\)"),
         (torch.zeros(2, 1, 3, 3).byte(), torch.zeros(2), r"labels: expected int64.*got float32"),
         (torch.zeros(2, 1, 3, 3).byte(), torch.zeros(2, 1).long(), r"labels: .*\(2, 1\)"),
         (torch.zeros(2, 1, 3, 3).byte(), torch.zeros(3).long(), "each of 2 images, got 3"),

@@ -1,5 +1,6 @@
 """The data module: splits, streams, loaders, and runs of Lightning that stop and resume."""
 
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from darts_noise.data.batches import Batch, BatchStream
-from darts_noise.data.images import channel_statistics
+from darts_noise.data.images import ImageDataset, LabelledImages, channel_statistics
 from darts_noise.data.module import ImageDataModule
 
 
@@ -73,6 +74,41 @@ def test_without_a_validation_split() -> None:
         few.validation_stream(shuffle=True)
 
 
+def of_sizes(*sizes: int) -> ImageDataset:
+    """A data set with a class of each of these sizes."""
+    labels = torch.repeat_interleave(torch.tensor(sizes))
+    images = torch.arange(len(labels), dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 8, 8)
+    half = LabelledImages(images.contiguous(), labels, tuple(f"c{i}" for i in range(len(sizes))))
+    return ImageDataset("sizes", half, half, flip=False)
+
+
+def test_a_class_that_a_half_lacks_is_named_and_alpha_needs_two(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def load(*sizes: int) -> ImageDataModule:
+        with monkeypatch.context() as patch:
+            patch.setattr("darts_noise.data.module.load_dataset", lambda *_: of_sizes(*sizes))
+            return ready(batch_size=2)
+
+    with pytest.warns(UserWarning, match=r"without a validation image: 1 of 3 \(c1\)") as said:
+        module = load(6, 1, 5)
+    assert len(said) == 1
+    module.validation_stream(shuffle=True)
+    with pytest.warns(UserWarning, match=r"validation image: 5 of 6 \(c1, c2, c3, …\)"):
+        module = load(6, 1, 1, 1, 1, 1)
+    with pytest.raises(
+        ValueError, match=r"data\.validation_fraction: expected images of 2 classes"
+    ):
+        module.validation_stream(shuffle=True)
+    module.validation_stream(shuffle=False)
+    with pytest.warns(UserWarning, match="without a training image: 6 of 10"):
+        ready(train_samples=4, validation_fraction=0.0, batch_size=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(4, 2)
+        ready(validation_fraction=0.0)
+
+
 def test_streams_for_training_are_augmented_and_those_for_evaluation_are_not() -> None:
     module = ready(crop_padding=1, cutout=2, batch_size=32)
     for stream in (module.train_stream(), module.validation_stream(shuffle=True)):
@@ -112,6 +148,8 @@ def test_flip_is_the_data_sets_unless_it_is_set(flip: bool | None, expected: boo
         ({"cutout": -1}, r"data\.cutout: expected 0 or more, got -1"),
         ({"seed": -1}, r"data\.seed: expected 0 or more, got -1"),
         ({"validation_fraction": 1.0}, r"data\.validation_fraction: .* less than 1, got 1\.0"),
+        ({"test_fraction": 0.0}, r"data\.test_fraction: expected more than 0 .* got 0\.0"),
+        ({"test_fraction": 1.0}, r"data\.test_fraction: .* less than 1, got 1\.0"),
         ({"validation_fraction": -0.1}, r"data\.validation_fraction: .*got -0\.1"),
     ],
 )

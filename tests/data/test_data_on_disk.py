@@ -20,6 +20,8 @@ from darts_noise.data.file_images import FileImages
 from darts_noise.data.module import ImageDataModule
 from darts_noise.data.seeds import Stream, generator
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*central square")
+
 NEEDED = 16 * 3 * 8 * 8
 """Bytes of all images at 8 × 8."""
 
@@ -58,6 +60,7 @@ def test_images_that_take_more_than_half_of_the_memory_stay_on_disk_and_one_line
     monkeypatch.setattr(memory, "available_memory", lambda: available)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
+        warnings.filterwarnings("ignore", ".*central square")
         module = ready(root)
         module.prepare_data()
     assert on_disk(module) == {stays}
@@ -76,6 +79,7 @@ def test_the_key_decides_where_it_is_set(
     monkeypatch.setattr(memory, "available_memory", lambda: NEEDED)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", ".*central square")
         module = ready(root, in_memory=in_memory)
     assert on_disk(module) == {not in_memory}
 

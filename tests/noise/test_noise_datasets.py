@@ -182,7 +182,7 @@ def test_what_is_not_there_is_one_line(name, message, tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise OSError("no network")
 
-    monkeypatch.setattr("torchvision.datasets.MNIST", refuse)
+    monkeypatch.setattr("torchvision.datasets.MNIST.__init__", refuse)
     name = name.replace("{tmp}", str(tmp_path))
     with pytest.raises(ValueError, match=message) as refused:
         make_noise(f"dataset:{name}", 5, like(1, 8, 8), root=tmp_path)

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 import darts_noise as dn
 from darts_noise.pretrained.bundle import CARD, CONFIG, GENOTYPE, WEIGHTS
+from darts_noise.runs.train import trained_images
 
 IMAGES = dn.BundleImages("shapes", (9, 12), (0.5,), (0.25,), ("square", "circle", "triangle"))
 MACRO = {"normalisation": "layer", "pooling": "average_2", "width": 0.5}
@@ -67,6 +68,21 @@ def test_the_config_says_what_the_images_were(bundle):
     assert dn.pretrained_config(bundle).images == IMAGES
     x = torch.randint(256, (2, 1, 9, 12), dtype=torch.uint8)
     torch.testing.assert_close(IMAGES.normalisation(x), (x / 255 - 0.5) / 0.25)
+
+
+@pytest.mark.parametrize("crop_pct", [1.0, 0.6])
+def test_images_are_prepared_as_in_the_test_of_the_run(crop_pct, digits, tmp_path):
+    data = digits(crop_pct=crop_pct)
+    net = trained(num_classes=10)
+    images = trained_images(data)
+    folder = dn.save_pretrained(net, tmp_path, images=images, card={})
+    assert ("crop_pct" in (folder / CONFIG).read_text()) == (crop_pct < 1)
+    assert ("tested on the central 0.6" in (folder / CARD).read_text()) == (crop_pct < 1)
+    read = dn.pretrained_config(folder).images
+    assert read == images
+    batch, _ = data.test_dataloader().stream.batch(0)
+    torch.testing.assert_close(read.inputs(data.test.images[: len(batch)]), batch, rtol=0, atol=0)
+    assert read.inputs(torch.zeros(2, 1, 30, 20)).shape == (2, 1, 8, 8)
 
 
 def test_a_bundle_within_a_run_is_found(tmp_path):
@@ -147,6 +163,8 @@ def test_a_changed_file_is_told_by_its_checksum(bundle, name):
         (lambda c: c["model"].update(stem=["small"]), "model['stem']: expected one of cifar"),
         (lambda c: c["model"].update(stem="imagenet", stem_stride=2), "stem_stride: the imagenet"),
         (lambda c: c["images"].update(std=[0.0]), "std: expected finite positive values"),
+        (lambda c: c["images"].update(crop_pct="a"), "images['crop_pct']: expected finite"),
+        (lambda c: c["images"].update(crop_pct=1.5), "crop_pct: expected more than 0"),
         (lambda c: c["images"].update(mean=["a"]), "images['mean']: expected finite numbers"),
         (lambda c: c["images"].update(mean=[float("nan")]), "images['mean']: expected finite"),
         (lambda c: c["images"].update(mean=[10**400]), "images['mean']: expected finite"),

@@ -3,11 +3,12 @@
 import math
 import warnings
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 
 import darts_noise as dn
-from darts_noise.search.symptoms import PATIENCE, Symptoms
+from darts_noise.search.symptoms import PATIENCE, Symptoms, mean_entropy
 
 GUESS = math.log(10)
 
@@ -46,6 +47,48 @@ def test_a_twin_that_never_learns():
     [message] = said([GUESS] * 9)
     assert "the twin has not begun to learn" in message
     assert "model.twin_steps" in message
+
+
+def said_at_the_end(losses, weights):
+    symptoms = Symptoms()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for epoch, loss in enumerate(losses):
+            moved = {kind: rows + 1e-3 * epoch for kind, rows in weights.items()}
+            symptoms.epoch(moved, CONVOLUTIONS, loss, 10)
+        resumed = Symptoms()
+        resumed.load(symptoms.state())
+        resumed.end()
+        resumed.end()
+    return [str(warning.message) for warning in caught]
+
+
+def test_what_has_not_happened_by_the_end_of_a_search():
+    decided = {"normal": torch.tensor([[0.7, 0.3], [0.6, 0.4]])}
+    undecided = {"normal": torch.tensor([[0.52, 0.48], [0.5, 0.5]])}
+    assert said_at_the_end([2.0], decided) == said_at_the_end([], undecided) == []
+    [message] = said_at_the_end([GUESS], decided)  # before PATIENCE has run out
+    assert "the penalty never rose" in message
+    assert len(said_at_the_end([GUESS] * 9, decided)) == 1
+    for loss in (2.0, None):
+        [message] = said_at_the_end([loss], undecided)
+        assert "α has hardly moved" in message
+        assert "model.alpha_learning_rate" in message
+
+
+def test_entropy_within_two_per_cent_is_counted_over_all_edges_and_choices():
+    rows = torch.rand(5, 4, generator=torch.Generator().manual_seed(0)) * 3
+    for factor in (0.05, 0.2, 1.0):
+        weights = {"normal": (factor * rows).softmax(-1), "width": (factor * rows[:1]).softmax(-1)}
+        p = torch.cat(list(weights.values())).numpy()
+        expected = (-(p * np.log(p)).sum(1)).mean() / np.log(4)
+        assert math.isclose(mean_entropy(weights), expected, rel_tol=1e-5)
+        # PC-DARTS multiplies the rows of a node by the weights of its edges.
+        assert math.isclose(
+            mean_entropy({"a": weights["normal"] * 0.3}),
+            mean_entropy({"a": weights["normal"]}),
+            rel_tol=1e-5,
+        )
 
 
 def test_alpha_that_stands_still():
@@ -101,5 +144,5 @@ def test_the_search_tells_of_every_epoch_with_alpha(digits):
         warnings.simplefilter("always")
         trainer.fit(module, datamodule=digits())
     messages = [str(warning.message) for warning in caught]
-    for words in ("α did not move", "the twin has not begun to learn"):
+    for words in ("α did not move", "the twin has not begun to learn", "α has hardly moved"):
         assert sum(words in message for message in messages) == 1
