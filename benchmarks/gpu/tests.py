@@ -12,6 +12,8 @@ from benchmarks.gpu.task import Task
 from darts_noise.report.card import describe_hardware, versions
 
 OUTCOME = re.compile(r"^(tests/\S+::.+?) (PASSED|FAILED|ERROR|SKIPPED)")
+FOR_A_GPU = re.compile(r"mark\.cuda|def \w+\([^)]*\bdevice\b")
+"""In a file of tests: the mark, or a test of the fixture ``device``, which has the mark."""
 
 
 def measure(task: Task) -> None:
@@ -47,4 +49,5 @@ def measure(task: Task) -> None:
 
 def _marked(folder: Path) -> list[Path]:
     """The test files with a test for a GPU."""
-    return [p for p in sorted(folder.rglob("test_*.py")) if "mark.cuda" in p.read_text("utf-8")]
+    files = sorted(folder.rglob("test_*.py"))
+    return [path for path in files if FOR_A_GPU.search(path.read_text("utf-8"))]

@@ -118,7 +118,7 @@ def layout(cell: Cell, concat: Sequence[int], width: float = COLUMN_WIDTH) -> Ce
 
 
 def _edges(cell: Cell, concat: Sequence[int]) -> list[_Edge]:
-    """All operations, node by node, then the concatenation."""
+    """List all operations, node by node, then the concatenation."""
     edges = []
     for node, pairs in enumerate(cell, start=2):
         for number, (operation, source) in enumerate(pairs):
@@ -134,7 +134,7 @@ def _edges(cell: Cell, concat: Sequence[int]) -> list[_Edge]:
 
 
 def _columns(nodes: int, edges: Sequence[_Edge]) -> list[int]:
-    """The column of each node; the output stands right of all others."""
+    """Return the column of each node; the output stands right of all others."""
     column = [0, 0]
     for node in range(2, nodes + 2):
         column.append(1 + max((column[e.source] for e in edges if e.target == node), default=0))
@@ -183,7 +183,7 @@ def _centres(
     links: Sequence[Sequence[Link]],
     places: Sequence[Place],
 ) -> list[float]:
-    """The x of each rank; `spare` inches go between ranks where edges are steepest."""
+    """Return the x of each rank; `spare` inches go between ranks where edges are steepest."""
     steep = [
         max((abs(places[a].y - places[b].y) for a, b, _ in pairs), default=0.0) for pairs in links
     ]
@@ -201,7 +201,7 @@ def _route(
     centre: Sequence[float],
     places: Sequence[Place],
 ) -> list[PlacedEdge]:
-    """The points of every edge: from port to port, level across each column that it passes."""
+    """Place every edge: from port to port, level across each column that it passes."""
     rank_of = {p: r for r, rank in enumerate(ranks) for p in rank}
     starts, ends = _ports(edges, places, end=0), _ports(edges, places, end=-1)
     placed = []
@@ -223,7 +223,7 @@ def _route(
 def _ports(
     edges: Sequence[_Edge], places: Sequence[Place], end: Literal[0, -1]
 ) -> dict[int, float]:
-    """Edge → y of its first (0) or last (-1) point: spread over the node, ordered uncrossed."""
+    """Return edge → y of its first (0) or last (-1) point: spread over the node, uncrossed."""
     step = 1 if end == 0 else -2
     port = {}
     for node in {e.chain[end] for e in edges}:

@@ -32,9 +32,11 @@ from darts_noise.report.style import (
     OPERATION_KINDS,
     RC,
     OperationKind,
+    axes_at,
     operation_kind,
     save_figure,
     text_width,
+    write_title,
 )
 from darts_noise.space.genotype import Genotype
 
@@ -72,36 +74,33 @@ def draw_cells(
         operation_kind(name) for _, cell, _ in kinds.values() for node in cell for name, _ in node
     }
     legend = [kind for kind in OPERATION_KINDS.values() if kind in present] + [CONCATENATION]
-    heading, caption, key_row = 0.26 if title else 0.04, 0.22, 0.16
+    caption, key_row = 0.22, 0.16  # inches
     with matplotlib.rc_context(RC):
-        width = max(layout(cell, concat).width for _, cell, concat in kinds.values())
+        plans = {kind: layout(cell, concat) for kind, (_, cell, concat) in kinds.items()}
+        width = max(plan.width for plan in plans.values())
+        for kind, (_, cell, concat) in kinds.items():
+            if plans[kind].width < width:
+                plans[kind] = layout(cell, concat, width)
         macro = _lines([f"{name} {value}" for name, value in genotype.macro.items()], width)
-        heading += MACRO_LINE * len(macro)
-        plans = {kind: layout(cell, concat, width) for kind, (_, cell, concat) in kinds.items()}
         columns = len(legend)
         while columns > 1 and _legend_width([k.name for k in legend], columns) > width:
             columns -= 1
-        rows_of_keys = -(-len(legend) // columns)
-        height = heading + sum(p.height + caption for p in plans.values()) + 0.1
-        height += key_row * rows_of_keys
+        top = sum(p.height + caption for p in plans.values()) + 0.1
+        top += key_row * -(-len(legend) // columns)
+        height = top + (0.26 if title else 0.04) + MACRO_LINE * len(macro)
         figure = Figure(figsize=(width, height))
-        if title:
-            figure.text(
-                0.5, 1 - 0.06 / height, title, ha="center", va="top", size=9.0, weight="bold"
-            )
-        top = height - heading
+        write_title(figure, title)
         for i, line in enumerate(reversed(macro), start=1):
             at = (top + i * MACRO_LINE - 0.02) / height
             figure.text(0.5, at, line, ha="center", va="top", size=LABEL_TEXT)
         for kind, plan in plans.items():
-            figure.text(
-                MARGIN / width, (top - 0.03) / height, kinds[kind][0], va="top", weight="bold"
-            )
+            at = (top - 0.03) / height
+            figure.text(MARGIN / width, at, kinds[kind][0], va="top", weight="bold")
             top -= caption + plan.height
-            axes = figure.add_axes((0.0, top / height, 1.0, plan.height / height))
+            axes = axes_at(figure, 0.0, top, width, plan.height)
             axes.set(xlim=(0.0, width), ylim=(plan.height, 0.0))
             axes.set_axis_off()
-            _paint(axes, plan, kind, None if strength is None else strength.get(kind))
+            _paint(axes, plan, kind, (strength or {}).get(kind))
         _explain(figure, legend, columns)
     return figure
 
@@ -120,7 +119,7 @@ def _check_strength(kind: str, rows: Sequence[Sequence[float]], cell: Cell) -> N
 
 
 def _explain(figure: Figure, legend: Sequence[OperationKind], columns: int) -> None:
-    """The legend of the lines, below both cells."""
+    """Draw the legend of the lines, below both cells."""
     handles = [
         Line2D([], [], color=k.colour, linestyle=_dash(k.dashes), linewidth=1.2, label=k.name)
         for k in legend
@@ -139,7 +138,7 @@ def _explain(figure: Figure, legend: Sequence[OperationKind], columns: int) -> N
 
 
 def _lines(choices: Sequence[str], width: float) -> list[str]:
-    """The choices with commas between them, in as few lines as fit a figure of so many inches."""
+    """Join the choices with commas, in as few lines as fit a figure of so many inches."""
     lines: list[str] = []
     for choice in choices:
         longer = f"{lines[-1]}, {choice}" if lines else choice
@@ -151,7 +150,7 @@ def _lines(choices: Sequence[str], width: float) -> list[str]:
 
 
 def _legend_width(names: Sequence[str], columns: int) -> float:
-    """Width in inches of a legend; matplotlib fills it column by column, the first ones longest."""
+    """Return a legend's width in inches; matplotlib fills its columns from the left."""
     long, extra = divmod(len(names), columns)
     total, start = -LEGEND_GAP, 0
     for column in range(columns):
@@ -171,18 +170,16 @@ def _paint(
 ) -> None:
     """Paint one cell; the ids `<kind>-node-3`, `<kind>-label-3-0` find the parts in the SVG."""
     for edge in plan.edges:
-        look = CONCATENATION if edge.operation is None else operation_kind(edge.operation)
-        line = 0.9 if edge.operation is None else 1.1
+        operation = edge.operation
+        look = CONCATENATION if operation is None else operation_kind(operation)
+        line, depth = (0.9, 1.0) if operation is None else (1.1, 2.0)
         if strength is not None and edge.pair is not None:
             line = 0.5 + 2.3 * strength[edge.target - 2][edge.pair]
-        depth = 1.0 if edge.operation is None else 2.0
-        tip = edge.points[-1]
+        x, y = edge.points[-1]
         head = ARROW * max(1.0, line / 2)
-        points = [*edge.points[:-1], (tip[0] - 0.7 * head, tip[1])]
-        curve = _smooth(points)
         axes.add_patch(
             PathPatch(
-                curve,
+                _smooth([*edge.points[:-1], (x - 0.7 * head, y)]),
                 facecolor="none",
                 edgecolor=look.colour,
                 linewidth=line,
@@ -191,16 +188,15 @@ def _paint(
                 zorder=depth,
             )
         )
-        corners = [tip, (tip[0] - head, tip[1] - 0.4 * head), (tip[0] - head, tip[1] + 0.4 * head)]
+        corners = [(x, y), (x - head, y - 0.4 * head), (x - head, y + 0.4 * head)]
         axes.add_patch(
             Polygon(corners, facecolor=look.colour, edgecolor="none", zorder=depth + 0.5)
         )
-        if edge.label is not None and edge.operation is not None:
-            width = text_width(edge.operation, LABEL_TEXT) + 0.07
-            _box(axes, edge.label, width, LABEL_HEIGHT, "white", look.colour, 0.6).set_gid(
-                f"{kind}-label-{edge.target - 2}-{edge.pair}"
-            )
-            _write(axes, edge.label, edge.operation, LABEL_TEXT)
+        if edge.label is not None and operation is not None:
+            width = text_width(operation, LABEL_TEXT) + 0.07
+            box = _box(axes, edge.label, width, LABEL_HEIGHT, "white", look.colour, 0.6)
+            box.set_gid(f"{kind}-label-{edge.target - 2}-{edge.pair}")
+            _write(axes, edge.label, operation, LABEL_TEXT)
     for node in plan.nodes:
         at = (node.x, node.y)
         box = _box(axes, at, node.width, node.height, NODE_COLOURS[node.kind], "#333333", 0.7)
@@ -230,7 +226,7 @@ def _write(axes: Axes, at: Point, text: str, size: float) -> None:
 
 
 def _smooth(points: Sequence[Point]) -> Curve:
-    """A curve through the points that is level at both ends and never leaves their range in y."""
+    """Return a curve through the points: level at both ends, and never beyond their range in y."""
     slopes = [0.0]
     for (xa, ya), (xb, yb), (xc, yc) in zip(points, points[1:], points[2:], strict=False):
         before, after = (yb - ya) / (xb - xa), (yc - yb) / (xc - xb)

@@ -32,22 +32,14 @@ CHANCE_COLOUR = "#555555"
 Look = tuple[str, Any]  # colour; a name of a line style, or (offset, dashes)
 Lines = dict[str, tuple[Series, Look]]  # by the name in the legend
 
-TRAIN, VALIDATION, NOISE = (
-    (OKABE_ITO["blue"], "-"),
-    (OKABE_ITO["green"], "--"),
-    (OKABE_ITO["vermillion"], "-."),
-)
+SPLITS: dict[str, tuple[str, Look]] = {
+    "train": ("train", (OKABE_ITO["blue"], "-")),
+    "val": ("validation", (OKABE_ITO["green"], "--")),
+    "noise": ("noise", (OKABE_ITO["vermillion"], "-.")),
+}
 LINES: dict[str, tuple[tuple[str, str, Look], ...]] = {
-    "loss": (
-        ("train/loss", "train", TRAIN),
-        ("val/loss", "validation", VALIDATION),
-        ("noise/loss", "noise", NOISE),
-    ),
-    "accuracy": (
-        ("train/accuracy", "train", TRAIN),
-        ("val/accuracy", "validation", VALIDATION),
-        ("noise/accuracy", "noise", NOISE),
-    ),
+    "loss": tuple((f"{split}/loss", *line) for split, line in SPLITS.items()),
+    "accuracy": tuple((f"{split}/accuracy", *line) for split, line in SPLITS.items()),
     "penalty": (("noise/penalty", "P(α)", (OKABE_ITO["vermillion"], "-")),),
 }
 """Title of a panel → column, name in the legend and look of each of its lines."""

@@ -143,7 +143,7 @@ def _alpha(history: AlphaHistory, genotype: Genotype | None, anchor: str) -> dic
         weights.append(Table(f"Weights: {kind}", (first, *head), body, numbers=True))
     changes = history.changes()
     frames = []
-    for i in spread(len(changes), MOST_FRAMES):
+    for i in evenly(len(changes), MOST_FRAMES):
         moment = changes[i]
         strength = strengths(moment.genotype, moment.weights, *axes)
         figure = draw_cells(moment.genotype, f"epoch {moment.epoch}", strength)
@@ -300,10 +300,10 @@ def describe_lines(title: str, lines: Mapping[str, Series]) -> str:
     return f"{title} by epoch; {'; '.join(parts)}"
 
 
-def spread(count: int, most: int) -> list[int]:
+def evenly(count: int, most: int) -> list[int]:
     """Return at most so many of the first `count` numbers, evenly, with the first and the last.
 
-    >>> spread(3, 12), spread(10, 4)
+    >>> evenly(3, 12), evenly(10, 4)
     ([0, 1, 2], [0, 3, 6, 9])
     """
     if count <= most:

@@ -7,8 +7,7 @@ W&B is imported where it is used: neither ``--help`` nor ``--wandb off`` need wa
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +20,18 @@ from darts_noise.wandb_key import has_key
 
 Table = tuple[Sequence[str], Iterable[Sequence[Any]]]  # names of the columns, rows
 MODES = ("auto", "online", "offline", "off")
-ENVIRONMENT_MODES = {  # what W&B accepts in WANDB_MODE → the same in our words
-    "online": "online",
-    "run": "online",
-    "shared": "online",
-    "offline": "offline",
-    "dryrun": "offline",
-    "disabled": "off",
-    "off": "off",
-}
+ALIASES = {"run": "online", "shared": "online", "dryrun": "offline", "disabled": "off"}
+"""What W&B also accepts in WANDB_MODE → the same in our words."""
 
 
 def require_mode(mode: str) -> None:
-    """Raises the ``ValueError`` that lists the valid modes unless ``mode`` is one."""
+    """Raise a ``ValueError`` that lists the valid modes unless ``mode`` is one."""
     if mode not in MODES:
         raise unknown("value for wandb", mode, MODES)
 
 
 def resolve_mode(mode: str) -> tuple[str, str]:
-    """``online``, ``offline`` or ``off`` for what the user asked, and why, in one line.
+    """Return ``online``, ``offline`` or ``off`` for what the user asked, and why, in one line.
 
     The environment's ``WANDB_MODE`` decides where the user leaves it at ``auto``.
 
@@ -47,23 +39,23 @@ def resolve_mode(mode: str) -> tuple[str, str]:
         ValueError: a mode that does not exist.
     """
     require_mode(mode)
+    asked = mode
     if mode == "auto":
-        asked = ENVIRONMENT_MODES.get(os.environ.get("WANDB_MODE", "").lower())
-        if asked is not None:
-            mode = asked
-        elif not has_key():
-            return "offline", "W&B: no API key, so the run is tracked offline (upload: wandb sync)"
-        else:
-            mode = "online"
-    if mode == "online" and not has_key():
+        named = os.environ.get("WANDB_MODE", "").lower()
+        asked = ALIASES.get(named, named)
+        if asked not in MODES[1:]:
+            asked = "online" if has_key() else "auto"
+    if asked == "auto":
+        return "offline", "W&B: no API key, so the run is tracked offline (upload: wandb sync)"
+    if asked == "online" and not has_key():
         return "offline", "W&B: online was asked for but there is no API key; tracked offline"
-    return mode, f"W&B: {mode}"
+    return asked, f"W&B: {asked}"
 
 
 def start_tracking(
     run: Path, *, kind: str, mode: str, project: str, config: Mapping[str, Any]
 ) -> tuple[WandbLogger | None, str]:
-    """A logger whose W&B run has begun, or None; and one line that says what happened.
+    """Return a logger whose W&B run has begun, or None; and one line that says what happened.
 
     Args:
         run: the run's directory; W&B writes to ``wandb/`` in it. A second call for the same one
@@ -86,8 +78,7 @@ def start_tracking(
                 [*failures, "tracked offline"] if failures else [why]
             )
         except Exception as error:  # W&B's own, the system's, its validator's: no matter which
-            reason = " ".join(str(error).split()) or type(error).__name__
-            failures.append(f"W&B: {attempt} failed ({_shortened(reason)})")
+            failures.append(f"W&B: {attempt} failed ({_reason(error)})")
     return None, "; ".join([*failures, "not tracked"])
 
 
@@ -116,84 +107,93 @@ def _logger(
     return logger
 
 
-@rank_zero_only
 def set_axis(logger: WandbLogger | None, axis: str, figures: Iterable[str]) -> None:
-    """Draws these figures over another one, such as the steps of a search, in the W&B workspace.
+    """Draw these figures over another one, such as the steps of a search, in the W&B workspace.
 
     Its sections are the parts of the figures' names before the first ``/``.
     """
-    if logger is None:
-        return
-    with _told("the axis"):
+
+    def send(logger: WandbLogger) -> None:
         logger.experiment.define_metric(axis)
         for name in figures:
             # By its own name: a pattern would contend with Lightning's, which is for all figures.
             logger.experiment.define_metric(name, step_metric=axis)
 
+    _send(logger, "the axis", send)
 
-@rank_zero_only
+
 def log_images(logger: WandbLogger | None, images: Mapping[str, Path]) -> None:
-    """Shows those of the PNG files that exist in the W&B run, under ``drawings/`` and their names;
-    those that come again get a slider."""
-    if logger is None:
-        return
-    import wandb
+    """Show those of the PNG files that exist in the W&B run, as ``drawings/<name>``.
 
-    with _told("images"):
-        present = {
-            f"drawings/{name}": wandb.Image(str(path))
-            for name, path in images.items()
-            if path.is_file()
-        }
+    Drawings of a name that comes again get a slider.
+    """
+
+    def send(logger: WandbLogger) -> None:
+        import wandb
+
+        present = {name: str(path) for name, path in images.items() if path.is_file()}
         if present:
-            logger.experiment.log(present)
+            drawings = {f"drawings/{name}": wandb.Image(path) for name, path in present.items()}
+            logger.experiment.log(drawings)
+
+    _send(logger, "images", send)
 
 
-@rank_zero_only
 def log_tables(logger: WandbLogger | None, tables: Mapping[str, Table]) -> None:
-    """Shows tables under ``tables/`` and their names."""
-    if logger is None or not tables:
-        return
-    import wandb
+    """Show tables as ``tables/<name>``."""
 
-    with _told("tables"):
-        logger.experiment.log(
-            {
-                f"tables/{name}": wandb.Table(columns=list(columns), data=[list(r) for r in rows])
-                for name, (columns, rows) in tables.items()
-            }
-        )
+    def send(logger: WandbLogger) -> None:
+        for name, (columns, rows) in tables.items():
+            logger.log_table(f"tables/{name}", list(columns), [list(row) for row in rows])
+
+    _send(logger, "tables", send)
 
 
-@rank_zero_only
 def log_summary(logger: WandbLogger | None, figures: Mapping[str, Any]) -> None:
-    """The figures by which W&B lists and sorts its runs."""
-    if logger is None:
-        return
-    with _told("summary"):
-        logger.experiment.summary.update(dict(figures))
+    """Set the figures by which W&B lists and sorts its runs."""
+    _send(logger, "summary", lambda logger: logger.experiment.summary.update(dict(figures)))
 
 
-@rank_zero_only
 def log_artifact(logger: WandbLogger | None, name: str, kind: str, files: Sequence[Path]) -> None:
-    """Attaches those of the files that exist as one artifact, which the run has made."""
-    if logger is None:
-        return
-    with _told("artifact"):
+    """Attach those of the files that exist as one artifact, which the run has made."""
+
+    def send(logger: WandbLogger) -> None:
         logger.experiment.log_artifact(_artifact(name, kind, files))
 
+    _send(logger, "artifact", send)
 
-@rank_zero_only
+
 def use_artifact(logger: WandbLogger | None, name: str, kind: str, files: Sequence[Path]) -> None:
-    """Says that the run has begun from an artifact: the one of this name with these very files.
+    """Say that the run has begun from an artifact: the one of this name with these very files.
 
     W&B knows artifacts by their content, so this is the one that an earlier run has made. It keeps
     what was used only online.
     """
-    if logger is None or logger.experiment.offline:
+
+    def send(logger: WandbLogger) -> None:
+        if not logger.experiment.offline:
+            logger.experiment.use_artifact(_artifact(name, kind, files))
+
+    _send(logger, "artifact", send)
+
+
+def finish(logger: WandbLogger | None) -> None:
+    """End the W&B run, so that all of it is on disk or uploaded."""
+    _send(logger, "the end of the run", lambda logger: logger.experiment.finish())
+
+
+@rank_zero_only
+def _send(logger: WandbLogger | None, what: str, send: Callable[[WandbLogger], object]) -> None:
+    """Send something to W&B, if there is a logger and this is the first process.
+
+    What W&B raises becomes a warning of one line.
+    """
+    if logger is None:
         return
-    with _told("artifact"):
-        logger.experiment.use_artifact(_artifact(name, kind, files))
+    try:
+        send(logger)
+    except Exception as error:
+        warnings.warn(f"W&B did not take {what}: {_reason(error)}", stacklevel=4)
 
 
 def _artifact(name: str, kind: str, files: Sequence[Path]) -> Any:
@@ -206,23 +206,7 @@ def _artifact(name: str, kind: str, files: Sequence[Path]) -> Any:
     return artifact
 
 
-@rank_zero_only
-def finish(logger: WandbLogger | None) -> None:
-    """Ends the W&B run, so that all of it is on disk or uploaded."""
-    if logger is not None:
-        with _told("the end of the run"):
-            logger.experiment.finish()
-
-
-@contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Turns what W&B raises into a warning of one line."""
-    try:
-        yield
-    except Exception as error:
-        reason = _shortened(" ".join(str(error).split()) or type(error).__name__)
-        warnings.warn(f"W&B did not take {what}: {reason}", stacklevel=3)
-
-
-def _shortened(text: str) -> str:
+def _reason(error: Exception) -> str:
+    """Return what an error says, in one short line."""
+    text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 120 else f"{text[:119]}…"

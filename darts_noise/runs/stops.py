@@ -35,23 +35,46 @@ def interruptible() -> Iterator[None]:
         raise KeyboardInterrupt from None
 
 
-@contextmanager
-def sigterm_like_ctrl_c() -> Iterator[list[int]]:
-    """Within it a SIGTERM is a `KeyboardInterrupt`, and is added to the list."""
-    seen: list[int] = []
+class Interrupts:
+    """Within it Ctrl-C and SIGTERM are a `KeyboardInterrupt`, where one does no harm.
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        seen.append(number)
-        raise KeyboardInterrupt
+    Elsewhere they wait: an exception while Optuna starts its thread of heartbeats would leave that
+    thread running, and the program with it. A second one does not wait.
 
-    if threading.current_thread() is not threading.main_thread():  # which alone may ask for them
-        yield seen
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield seen
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    Attributes:
+        received: the first signal.
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._allowed = False
+        self._handlers: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "Interrupts":
+        if threading.current_thread() is threading.main_thread():  # which alone may ask for them
+            both = (signal.SIGINT, signal.SIGTERM)
+            self._handlers = {number: signal.signal(number, self._answer) for number in both}
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def allowed(self) -> Iterator[None]:
+        """Within it a signal does not wait, and one that has waited is answered."""
+        try:
+            self._allowed = True
+            if self.received is not None:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._allowed = False
+
+    def _answer(self, number: int, frame: FrameType | None) -> None:
+        again, self.received = self.received is not None, self.received or signal.Signals(number)
+        if self._allowed or again:
+            raise KeyboardInterrupt
 
 
 class Stops(pl.Callback):

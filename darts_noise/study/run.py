@@ -1,5 +1,6 @@
 """A study from its settings to its table: `study`, which any number of workers may run at once."""
 
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from darts_noise.noise.datasets import root_of_others
 from darts_noise.noise.families import describe_noise, make_noise
 from darts_noise.runs.folder import write_config
 from darts_noise.runs.run import Interrupted, plain, quiet_lightning
-from darts_noise.runs.stops import sigterm_like_ctrl_c
+from darts_noise.runs.stops import Interrupts
 from darts_noise.runs.train import Trained
 from darts_noise.runs.trainer import silent_trainer
 from darts_noise.search.module import SearchModule
@@ -59,14 +60,15 @@ def study(
     >>> found = dn.study(dn.StudyConfig(noise_weights=[0, 1], seeds=2))  # doctest: +SKIP
     """
     begun = Study(config, runs, command, console)
-    stops: list[int] = []
     try:
-        with quiet_lightning(), sigterm_like_ctrl_c() as stops:
-            check_data(config)
+        with quiet_lightning(), begun.interrupts:
+            with begun.interrupts.allowed():
+                check_data(config)
             begun.run()
             return begun.write()
     except KeyboardInterrupt:
-        raise Interrupted(begun.folder, 143 if stops else 130) from None
+        status = 128 + (begun.interrupts.received or signal.SIGINT)
+        raise Interrupted(begun.folder, status) from None
     except UNREACHABLE as error:
         raise SettingError("storage", f"{error}; the same command goes on") from None
 
@@ -145,6 +147,7 @@ class Study:
         self.queue = Queue(url, self.name, config.heartbeat, config.sample.seed)
         self.fixed = fixed_settings(config)
         self.failed: dict[str, str] = {}
+        self.interrupts = Interrupts()
         of_queue = self.queue.settings
         before = of_queue or written_settings(self.folder)
         require_same(self.name, before, self.fixed)
@@ -185,7 +188,8 @@ class Study:
             if not waiting:
                 self.console.print(f"waiting for other workers: {len(possible)} units left")
             waiting = True
-            time.sleep(POLL)
+            with self.interrupts.allowed():
+                time.sleep(POLL)
         if left:
             self.write()
             reasons = "; ".join(f"{key}: {reason}" for key, reason in self.failed.items())
@@ -218,13 +222,14 @@ class Study:
         place = f"[{done + 1}/{len(self.units)}] {time.strftime('%H:%M')}"
         self.console.print(f"{place} {unit} ... ", end="")
         started = time.perf_counter()
-        if unit.part == "cell":
-            found = worker.cell(needed)
-        elif unit.family is not None:
-            file = f"{unit.key.replace('/', '-')}.json"
-            found = worker.noise(needed, unit.family, unit.part, file)
-        else:
-            found = worker.training(needed, Trained.test if unit.part == "test" else None)
+        with self.interrupts.allowed():
+            if unit.part == "cell":
+                found = worker.cell(needed)
+            elif unit.family is not None:
+                file = f"{unit.key.replace('/', '-')}.json"
+                found = worker.noise(needed, unit.family, unit.part, file)
+            else:
+                found = worker.training(needed, Trained.test if unit.part == "test" else None)
         accuracy = accuracy_of(found)
         shown = "" if accuracy is None else f"{100 * accuracy:.2f} % in "
         self.console.print(f"{shown}{readable_duration(time.perf_counter() - started)}")

@@ -1,22 +1,21 @@
 """Progress of trainings: a moving line on a terminal, elsewhere a line for each finished part.
 
 Lightning's own `RichProgressBar` shows one epoch at a time, reads every figure from the GPU at
-every step and writes no lines to a file; so this is a `ProgressBar` on rich's columns.
+every step and writes no lines to a file; rich's own columns cut a figure in two where a terminal is
+narrow.
 """
 
 import math
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytorch_lightning as pl
-from rich.console import Console, RenderableType
-from rich.constrain import Constrain
-from rich.progress import BarColumn, Progress, Task, TextColumn, TimeElapsedColumn
-from rich.table import Column
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
 from rich.text import Text
 
 from darts_noise.train.noise_record import NoiseRun
@@ -32,6 +31,7 @@ FIGURES = {
 """Metric → its heading, the most wanted first. Add a metric here to see it."""
 
 REFRESH = 0.25  # seconds between two readings of the figures, which may wait for a GPU
+LEAST_BAR, MOST_BAR = 6, 40  # columns
 
 
 class RunProgress(pl.callbacks.ProgressBar):
@@ -77,7 +77,8 @@ class RunProgress(pl.callbacks.ProgressBar):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._began, self._looked = time.perf_counter(), 0.0
-        self._epoch, self._step, self._texts = trainer.current_epoch, 0, ""
+        self._epoch, self._step = trainer.current_epoch, 0
+        self._texts: list[str] = []
         self._unsaid = False
         self._marks.clear()
         self._close()
@@ -88,6 +89,8 @@ class RunProgress(pl.callbacks.ProgressBar):
         self._finish_epoch(trainer)
         self._epoch, self._step = trainer.current_epoch, 0
         self._marks.append((time.perf_counter() - self._began, self._epoch))
+        if self._line is not None and self._line.moves:
+            self._show(trainer, self._epoch)
 
     def on_train_batch_end(
         self,
@@ -145,12 +148,12 @@ class RunProgress(pl.callbacks.ProgressBar):
         epoch = f"{self.title} epoch {_of(self._epoch + 1, epochs)}"
         if self._line.moves:
             steps = self.total_train_batches
-            step = _of(self._step, int(steps) if math.isfinite(steps) else None)
-            self._line.show(f"{epoch} step {step}", done, epochs, self._texts, left)
+            step = f"step {_of(self._step, int(steps) if math.isfinite(steps) else None)}"
+            self._line.show((epoch, step), done, epochs, self._texts, left)
         else:
             times = [readable_duration(seconds)]
             times += [] if left is None else [f"{readable_duration(left)} left"]
-            self.print("  ".join(filter(None, (epoch, self._texts, f"({', '.join(times)})"))))
+            self.print("  ".join([epoch, *self._texts, f"({', '.join(times)})"]))
 
     def _close(self) -> None:
         if self._line is not None:
@@ -183,13 +186,13 @@ class NoiseProgress:
     def begin(self, label: str, epochs: int) -> None:
         """Show that a training of at most so many epochs begins."""
         self._text, self._epochs = f"noise fit, {label}", epochs
-        self._line.restart()
-        self._line.show(self._text, 0, epochs, f"epoch 0/{epochs}")
+        self._line.begin()
+        self._line.show((self._text, f"0/{epochs}"), 0, epochs)
 
     def epoch(self, epoch: int, accuracy: float) -> None:
         """Show that so many epochs are over, and the largest accuracy so far."""
-        figures = f"{100 * accuracy:.1f} %, epoch {epoch}/{self._epochs}"
-        self._line.show(self._text, epoch, self._epochs, figures)
+        words = (f"{self._text}: {100 * accuracy:.1f} %", f"{epoch}/{self._epochs}")
+        self._line.show(words, epoch, self._epochs)
 
     def end(self, run: NoiseRun) -> None:
         """Say, where no line moves, what the training came to."""
@@ -204,79 +207,81 @@ class NoiseProgress:
 
 
 class _Line:
-    """The line that moves; a console that is no terminal has none.
+    """The line that moves on a terminal; on any other console nothing is seen of it.
+
+    Where a terminal is narrow, the last figures are left out first, then the bar, then the words.
 
     Attributes:
-        moves: whether there is one.
+        moves: whether it is seen.
     """
 
     def __init__(self, console: Console, transient: bool = False) -> None:
         self.moves = console.is_terminal and not console.is_dumb_terminal and not console.quiet
+        self._live = Live(
+            self, console=console, transient=transient, refresh_per_second=1 / REFRESH
+        )
+        self.begin()
         if self.moves:
-            self._bar = _OneLine(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(12, complete_style="green", finished_style="green"),
-                _CutText("{task.fields[figures]}", markup=False, table_column=Column()),
-                TimeElapsedColumn(table_column=Column(no_wrap=True)),
-                TextColumn("{task.fields[left]}", style="dim"),
-                console=console,
-                transient=transient,
-                refresh_per_second=1 / REFRESH,
-            )
-            self._task = self._bar.add_task("", visible=False, figures="", left="")
-            self._bar.start()
+            self._live.start()
+
+    def begin(self) -> None:
+        """Show nothing but the time, from 0."""
+        self._began = time.monotonic()
+        self.show((), 0, None)
 
     def show(
-        self, text: str, done: float, total: int | None, figures: str, left: float | None = None
+        self,
+        words: Sequence[str],
+        done: float,
+        total: int | None,
+        figures: Sequence[str] = (),
+        left: float | None = None,
     ) -> None:
-        """Show a text, a bar over `total`, the figures and the seconds left."""
-        if self.moves:
-            self._bar.update(
-                self._task,
-                description=text,
-                total=total,
-                completed=done,
-                visible=True,
-                figures=figures,
-                left="" if left is None else f"{timedelta(seconds=round(left))} left",
-            )
-
-    def restart(self) -> None:
-        """Begin to count the time anew."""
-        if self.moves:
-            self._bar.reset(self._task)
+        """Show words, a bar over `total`, figures such as ``loss 1.234`` and the seconds left."""
+        share = done / total if total else None
+        # One assignment, since another thread draws the line.
+        self._shown = (words, share, figures, "" if left is None else f", {_clock(left)} left")
 
     def stop(self) -> None:
         """Give the terminal back."""
-        if self.moves:
-            self._bar.stop()
+        self._live.stop()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        head, share, figures, left = self._shown
+        if not head:
+            return
+        # Two columns stay free for the "^C" that a terminal writes, which would begin a new line.
+        width = max(1, options.max_width - 2)
+        times = _clock(time.monotonic() - self._began) + left
+        words, count = [*head, *figures], len(head)
+
+        def spare() -> int:
+            return width - len(" ".join([*words, times]))
+
+        while len(words) > count + 1 and spare() <= LEAST_BAR:
+            words.pop()
+        while len(words) > 1 and spare() < 0:
+            words.pop()
+        line = Text(" ".join(words[:count]), no_wrap=True, overflow="crop")
+        size = min(MOST_BAR, spare() - 1)
+        if share is not None and size >= LEAST_BAR:
+            full, empty = "#-" if options.ascii_only else "━─"
+            filled = round(size * min(1.0, share))
+            line.append(" " + full * filled, "green").append(empty * (size - filled), "dim")
+        for figure in words[count:]:
+            heading, _, value = figure.rpartition(" ")
+            line.append(f" {heading} ", "dim").append(value)
+        line.append(f" {times}", "dim").truncate(width)
+        yield line
 
 
-class _OneLine(Progress):
-    """Leaves two columns free for the "^C" that a terminal writes, which would begin a new line."""
-
-    def get_renderables(self) -> Iterator[RenderableType]:
-        if self.tasks:  # rich asks for the first time when it has no console yet
-            yield Constrain(self.make_tasks_table(self.tasks), max(1, self.console.width - 2))
-
-
-class _CutText(TextColumn):
-    """Text that gives way to the other columns where a terminal is too narrow."""
-
-    def render(self, task: Task) -> Text:
-        text = super().render(task)
-        text.no_wrap, text.overflow = True, "ellipsis"
-        return text
-
-
-def figure_texts(metrics: Mapping[str, Any], names: Mapping[str, str] = FIGURES) -> str:
-    """Return the figures among the metrics that `names` heads, in its order, as one text.
+def figure_texts(metrics: Mapping[str, Any], names: Mapping[str, str] = FIGURES) -> list[str]:
+    """Return the figures among the metrics that `names` heads, in its order.
 
     >>> figure_texts({"val/accuracy": 0.5, "lr": 1.0, "train/loss": 2.3026})
-    'loss 2.303  val acc 0.500'
+    ['loss 2.303', 'val acc 0.500']
     """
-    found = (f"{text} {float(metrics[n]):.3f}" for n, text in names.items() if n in metrics)
-    return "  ".join(found)
+    return [f"{text} {float(metrics[n]):.3f}" for n, text in names.items() if n in metrics]
 
 
 def readable_duration(seconds: float) -> str:
@@ -298,3 +303,7 @@ def readable_duration(seconds: float) -> str:
 
 def _of(count: int, total: int | None) -> str:
     return str(count) if total is None else f"{count}/{total}"
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds))).removeprefix("0:")

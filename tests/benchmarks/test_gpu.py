@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.gpu import pack
+from benchmarks.gpu import pack, tests
 from benchmarks.gpu.__main__ import PARTS, ROOT, run
 
 NOTES = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text('{\"figure\": 7}'); "
@@ -95,3 +95,9 @@ def test_every_part_runs_on_a_cpu(tmp_path: Path) -> None:
     forms = parts["step"]["forms"]
     assert max(forms["shared, float64, eager"]["error"].values()) < 1e-12
     assert max(forms["shared, noise-aware, float32, eager"]["error"].values()) < 1e-3
+
+
+def test_the_tests_for_a_gpu_are_found_by_their_mark_and_by_their_fixture() -> None:
+    names = {path.name for path in tests._marked(ROOT / "tests")}
+    assert {"test_runs_cuda.py", "test_finite.py", "test_search_lag.py"} <= names
+    assert "test_atomic.py" not in names

@@ -3,12 +3,16 @@
 import json
 
 import pytest
+import torch
 from conftest import search, train
 
-pytestmark = pytest.mark.cuda
+from darts_noise.search import trials
+
+pytestmark = [pytest.mark.cuda, pytest.mark.usefixtures("no_drawings")]
 FEW = [
     "--data.train_samples=160",
     "--data.batch_size=20",
+    "--data.grey=false",
     "--trainer.accelerator=gpu",
     "--trainer.devices=1",
     "--trainer.max_epochs=2",
@@ -17,11 +21,17 @@ FEW = [
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_search(precision, tmp_path):
+def test_search(precision, tmp_path, monkeypatch):
+    monkeypatch.setattr(trials, "NOISE_EPOCHS", 2)
     small = ["--model.channels=4", "--model.nodes=1", "--model.warmup_epochs=0"]
+    small += ["--model.candidates=2", "--model.candidate_epochs=1", "--model.noise_samples=40"]
     small += [f"--trainer.precision={precision}"]
     search([*FEW, *small, f"--runs={tmp_path}", "--name=s"])
-    assert (tmp_path / "search" / "s" / "genotype.json").is_file()
+    run = tmp_path / "search" / "s"
+    assert (run / "genotype.json").is_file()
+    card = json.loads((run / "card.json").read_text())
+    assert card["hardware"] == torch.cuda.get_device_name()
+    assert card["cell_validation_accuracy"] > 0
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 
+import optuna
 import pytest
 import sqlalchemy
 from conftest import ROOT
@@ -94,6 +95,27 @@ def test_an_interrupted_study_shows_what_it_has_and_goes_on(tmp_path, monkeypatc
     assert tabulate(small(**LEAST), runs=tmp_path).table == file.read_text() == before
     found = dn.study(small(**LEAST), runs=tmp_path)
     assert found.networks[0]["converged/uniform"]["n"] == 1
+
+
+def test_a_signal_waits_where_optuna_is_at_work(tmp_path, monkeypatch):
+    """Else its thread of heartbeats would go on, and the program would never end."""
+    made = made_up(monkeypatch)
+    enqueue = optuna.Study.enqueue_trial
+    asked = []
+
+    def enqueue_late(study, *args, **settings):
+        os.kill(os.getpid(), signal.SIGTERM)
+        enqueue(study, *args, **settings)
+        asked.append(args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(optuna.Study, "enqueue_trial", enqueue_late)
+        with pytest.raises(Interrupted) as stop:
+            dn.study(small(**LEAST), runs=tmp_path)
+    assert stop.value.status == 143
+    assert len(asked) == 1
+    assert not made
+    assert len(dn.study(small(**LEAST), runs=tmp_path).networks) == 1
 
 
 def test_the_command_says_how_a_stopped_study_goes_on(tmp_path, monkeypatch, capsys):

@@ -133,12 +133,13 @@ def test_terminal_shows_running_losses_within_its_width(
     class Watched(Module):
         def on_train_batch_end(self, *_: Any) -> None:  # runs after the callback's own hook
             assert callback._line is not None
-            callback._line._bar.refresh()
+            callback._line._live.refresh()
 
     fit(callback, Watched())
     shown = frames(written(console))
     assert max(map(len, shown)) <= width - 2  # room for a ^C
     assert not [line for line in shown if not line.startswith("sea")]
+    assert not [line for line in shown if re.search(r"\d\.\d{0,2}(?!\d)", line)]  # half a figure
     if width >= 80:
         assert shown[-1].startswith("search epoch 3/3 step 4/4 ")
         seen = [re.search(r"step (\d)/4 .*loss (\S+)", line) for line in shown]
@@ -147,9 +148,8 @@ def test_terminal_shows_running_losses_within_its_width(
             for step in range(STEPS):
                 assert (step + 1, 10.0 * epoch + step) in pairs
         assert (STEPS, 102.0) in pairs  # and the whole epoch's at the end
-        assert re.search("━{5}.* loss 102.000 .* 0:00:0\\d 0:00:00 left *$", shown[-1])
-    if width >= 120:
-        assert " val acc 0.250 " in shown[-1]
+        assert "val acc 0.250" in shown[-1]
+        assert re.search("━{5}.* 00:0\\d, 00:00 left$", shown[-1])
 
 
 def test_figures_are_looked_at_four_times_a_second_at_most(
@@ -264,8 +264,8 @@ def test_standard_output_is_that_of_the_moment(monkeypatch: pytest.MonkeyPatch) 
 
 def test_figures_come_in_the_order_of_the_names() -> None:
     metrics = dict.fromkeys(reversed(FIGURES), 0.5) | {"lr/weights": 0.1}
-    assert figure_texts(metrics) == "  ".join(f"{text} 0.500" for text in FIGURES.values())
-    assert figure_texts(metrics, {"lr/weights": "rate"}) == "rate 0.100"
+    assert figure_texts(metrics) == [f"{text} 0.500" for text in FIGURES.values()]
+    assert figure_texts(metrics, {"lr/weights": "rate"}) == ["rate 0.100"]
 
 
 SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
@@ -306,7 +306,7 @@ def test_a_training_that_diverged_says_so() -> None:
 def test_on_a_terminal_a_bar_names_the_training_and_is_gone_afterwards() -> None:
     text = measured(force_terminal=True, legacy_windows=False, force_interactive=True)
     assert "sgd 0.1, seed 0" in text
-    assert re.search(r"\d+\.\d %, epoch 2/2", text)
+    assert re.search(r"\d+\.\d % .*2/2", text)
     assert text.rstrip().endswith("\x1b[2K")  # the line is cleared
 
 
