@@ -38,6 +38,8 @@ class RunConfig:
         wandb_project: project in Weights & Biases.
         trust: packages, separated by commas, whose classes a config file may name, besides
             Lightning's.
+        plugins: Python files that ran first, to register operations, spaces and so on. The run
+            notes their paths and contents.
 
     Raises:
         SettingError: a name that is no plain file name, or no such mode.
@@ -49,6 +51,7 @@ class RunConfig:
     wandb: str = "auto"
     wandb_project: str = "darts_noise"
     trust: str | None = None
+    plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.name is not None and (not is_plain(self.name) or self.name == "latest"):
