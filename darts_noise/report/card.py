@@ -310,9 +310,9 @@ def _search_verdict(card: Mapping[str, Any]) -> str:
     best = card.get("cell_noise_accuracy")
     if not card.get("noise_weight"):
         return f"This search had no penalty (λ = 0): it is the control of one with λ > 0; {alone}"
-    if chance is None or (twin is None and best is None):
-        return f"The penalty measured no accuracy on noise; {alone}"
     accuracy, who = (twin, "The twin") if best is None else (best, "The chosen cell, alone,")
+    if chance is None or accuracy is None:
+        return f"The penalty measured no accuracy on noise; {alone}"
     above = (
         f"{who} fits {card['noise_family']} noise to {_above(accuracy, chance)}, without a control"
     )
