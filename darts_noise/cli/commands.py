@@ -3,7 +3,8 @@
 import argparse
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -24,9 +25,18 @@ from darts_noise.cli.program import called, fail, ready
 from darts_noise.configured import LARGEST_SEED, require_seed
 from darts_noise.data.settings import DataConfig
 from darts_noise.errors import SettingError, within
-from darts_noise.runs.folder import CONFIG, find_run, has_ended, newest_run, read_run_config
+from darts_noise.runs.folder import (
+    CONFIG,
+    find_run,
+    has_ended,
+    lacking_plugins,
+    newest_run,
+    read_run_config,
+)
 from darts_noise.runs.settings import OBJECTS, RunConfig, TrainerConfig
 from darts_noise.search.settings import SearchConfig
+from darts_noise.space.json_file import read_json
+from darts_noise.space.shown import shown
 from darts_noise.study.settings import DECIDED, GROUPS, StudyConfig
 from darts_noise.train.settings import NoiseConfig, TrainConfig
 
@@ -35,6 +45,11 @@ SEEDED = ("model.seed", "data.seed")
 """Keys that ``--seed`` sets."""
 BESIDE_RESUME = ("runs", "wandb", "wandb_project", "trust")
 """What ``--resume`` may stand beside: places, tracking, and whose classes are made."""
+OF_A_TRAINING = (
+    *("batch_size", "validation_fraction", "train_samples", "seed"),
+    *("crop_padding", "cutout", "random_resized_crop", "color_jitter"),
+)
+"""Keys of the data that a training takes from its own config and never from a search."""
 MORE = ("Every other argument of Lightning's Trainer is accepted as --trainer.KEY VALUE.",)
 
 
@@ -117,7 +132,7 @@ def _stopped(stop: KeyboardInterrupt, name: str, argv: Sequence[str]) -> int:
         if name == "study":
             print("to go on: the same command")
         elif stop.run is not None:
-            plugins = "".join(f" --plugins {quote(file)}" for file in split(argv)[0].plugins)
+            plugins = _plugins_option(split(argv)[0].plugins)
             print(f"to go on: {called(name)} --resume {quote(str(stop.run))}{plugins}")
     return stop.status
 
@@ -147,19 +162,22 @@ def search(argv: Sequence[str]) -> None:
     run = given.settings(RunConfig)
 
     from darts_noise.data.module import ImageDataModule
-    from darts_noise.report.card import row
+    from darts_noise.report.card import row, verdict
     from darts_noise.runs import search as searching
 
     ready()
-    found = searching.search(ImageDataModule(data), config, trainer=trainer, run=run)
+    with _naming_plugins(run.plugins, *given.configs):
+        found = searching.search(ImageDataModule(data), config, trainer=trainer, run=run)
     if not found.card:  # another process has it
         return
     if found.stopped_because:
         print(found.stopped_because)
     print(row(found.card))
+    print(f"verdict: {verdict(found.card)}")
     print(f"cell: {found.path / 'genotype.json'}")
     size = config.candidate_parameters
     options = f" --model.parameters {size}" if size and config.candidates > 1 else ""
+    options += _plugins_option(run.plugins)
     print(f"next: {called('train')}{options}{_runs_option(run.runs)}")
 
 
@@ -176,17 +194,19 @@ def train(argv: Sequence[str]) -> None:
     cell = _cell(config.genotype, run.runs, given.configs)
 
     from darts_noise.data.module import ImageDataModule
-    from darts_noise.report.card import row
+    from darts_noise.report.card import row, verdict
     from darts_noise.runs import train as training
 
     ready()
-    result = training.train(
-        cell, ImageDataModule(data), config, noise=noise, trainer=trainer, run=run
-    )
+    with _naming_plugins(run.plugins, *given.configs, cell):
+        result = training.train(
+            cell, ImageDataModule(data), config, noise=noise, trainer=trainer, run=run
+        )
     if not result.card:  # another process has it
         return
     print(row(result.card))
     print(f"card: {result.path / 'card.md'}\nbundle: {result.bundle}")
+    print(f"verdict: {verdict(result.card)}")
 
 
 def report(argv: Sequence[str]) -> None:
@@ -208,7 +228,10 @@ def report(argv: Sequence[str]) -> None:
     from darts_noise.report.page import make_page
 
     ready()
-    write_text(given.output, make_page(given.runs))
+    with _naming_plugins(given.plugins, *given.runs):
+        _run_plugins(given.plugins)
+        page = make_page(given.runs)
+    write_text(given.output, page)
     print(f"report: {given.output}")
 
 
@@ -224,7 +247,9 @@ def bundle(argv: Sequence[str]) -> None:
     from darts_noise.runs.train import bundle_run
 
     ready()
-    print(bundle_run(given.run, given.folder))
+    with _naming_plugins(given.plugins, given.run):
+        _run_plugins(given.plugins)
+        print(bundle_run(given.run, given.folder))
 
 
 def study(argv: Sequence[str]) -> None:
@@ -233,8 +258,7 @@ def study(argv: Sequence[str]) -> None:
     front, rest = split(words if not words or words[0].startswith("-") else ["--config", *words])
     if front.resume is not None:
         raise UsageError("--resume: expected none with a study; the same command goes on")
-    for plugin in front.plugins:
-        _run_plugin(Path(plugin))
+    _run_plugins(front.plugins)
     if len(front.config) != 1 and not front.help:
         raise UsageError(f"expected one config, as in {called()} digits")
     file = find_config((front.config or ["digits"])[0], "study")
@@ -308,6 +332,13 @@ class _Arguments(argparse.ArgumentParser):
 
     def __init__(self, command: str, description: str) -> None:
         super().__init__(called(), description=description, allow_abbrev=False)
+        self.add_argument(
+            "--plugins",
+            action="append",
+            default=[],
+            metavar="FILE",
+            help="Python file that runs first, as with search.py; may be given several times",
+        )
 
     def error(self, message: str) -> NoReturn:
         fail(message)
@@ -331,8 +362,7 @@ def _read(
         SystemExit: 0 where the run to resume has ended.
     """
     front, rest = split(argv)
-    for file in front.plugins:
-        _run_plugin(Path(file))
+    _run_plugins(front.plugins)
     parser = Parser(command, called())
     if front.resume is not None:
         run, options = _resumed(parser, front, rest)
@@ -344,6 +374,7 @@ def _read(
         values = dict(given.values)
     values |= dict.fromkeys(SEEDED, values["seed"])
     require_seed(values["seed"])
+    values["plugins"] = tuple(front.plugins)
     values["trust"] = ",".join(_trusted(values["trust"], parser.stated(rest))) or None
     given = replace(given, values=values)
     return None if _told(parser, given, front) else given
@@ -394,36 +425,77 @@ def _shipped(named: str) -> dict[str, Any]:
 
 
 def _handed_on(stated: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the config of a training where none is named: what suits the newest search.
+    """Return the config of a training where none is named: all that a search hands on.
 
-    The data are the search's, from where the search had them; the rest comes from the config that
-    is shipped for that data set: `small` with the search's stem for own images or, where there is
-    none, the one for digits with the search's stem.
+    The search is that of the named cell, or the newest. Its data are handed on as they are, except
+    for the keys `OF_A_TRAINING`. The rest is the config that is shipped for that data set; for own
+    images, it is `small` with the search's stem. If there is none, it is the one for digits with
+    the search's stem. The noise family is not here, because the genotype holds it; plugins are not
+    either, because only the command line may name them.
+
+    Args:
+        stated: the keys that the options state.
+
+    Raises:
+        SettingError: the config of the search is damaged, or a genotype lies alone and was found
+            on other data than digits.
     """
     default = _shipped("train/digits")
-    if "model.genotype" in stated or "data.name" in stated:
+    cell = _cell_file(stated.get("model.genotype"), stated.get("runs", "runs"))
+    if "data.name" in stated or cell is None:
         return default
-    newest = newest_run(stated.get("runs", "runs"), "search")
-    if newest is None or not (newest / CONFIG).is_file():
+    file = cell.parent / CONFIG
+    if cell.name != "genotype.json" or not file.is_file():
+        _require_found_on(default["data"]["name"], cell)
         return default
-    searched = read_run_config(newest)
+    run = read_run_config(cell.parent)
     try:
-        data, model = dict(searched["data"]), dict(searched["model"])
+        data, model = dict(run["data"]), dict(run["model"])
         name = data["name"]
     except (KeyError, TypeError, ValueError):
-        raise SettingError(str(newest / CONFIG), "not the config of a search") from None
+        raise SettingError(str(file), "not the config of a search") from None
     config = default
     if name == "image_folder":
         config = _shipped("train/small")
     elif name in list_configs("train"):
         config, model = _shipped(f"train/{name}"), {}
-    for group, found, keys in (
-        ("data", data, ("name", "root", "image_size", "grey", "test_fraction")),
-        ("model", model, ("stem", "stem_stride")),
-    ):
-        carried = {key: found[key] for key in keys if found.get(key) is not None}
+    usual = vars(DataConfig())
+    data = {
+        key: value
+        for key, value in data.items()
+        if key == "name" or (key not in OF_A_TRAINING and value != usual.get(key))
+    }
+    model = {key: model[key] for key in ("stem", "stem_stride") if key in model}
+    for group, carried in (("data", data), ("model", model)):
         config = {**config, group: {**config.get(group, {}), **carried}}
     return config
+
+
+def _require_found_on(dataset: str, cell: Path) -> None:
+    """Raise the error of a genotype without its search's config that was found on other data."""
+    found = None
+    with suppress(ValueError, KeyError, TypeError):  # whoever loads the cell says what is wrong
+        found = read_json(cell)["meta"]["dataset"]
+    if isinstance(found, str) and found != dataset:
+        raise SettingError(
+            "data.name",
+            f"{cell} was found on {shown(found)}, and the config of its search is not beside it; "
+            "say what to train on with --data.name or --config",
+        )
+
+
+def _cell_file(named: str | None, runs: str) -> Path | None:
+    """Return the file of the cell that a training takes; None for a published or a missing one."""
+    if named is None:
+        newest = newest_run(runs, "search")
+        return None if newest is None else newest / "genotype.json"
+    from darts_noise.space.published import list_genotypes
+
+    path = Path(_by_name(named, runs) or named)
+    if named.lower() in list_genotypes():
+        return None
+    file = path / "genotype.json" if path.is_dir() else path
+    return file if file.is_file() else None
 
 
 def _cell(named: str | None, runs: str, configs: Sequence[Path]) -> str:
@@ -473,6 +545,39 @@ def _runs_option(runs: str) -> str:
     ('', " --runs '/tmp/my runs'")
     """
     return "" if runs == "runs" else f" --runs {quote(runs)}"
+
+
+def _plugins_option(files: Sequence[str]) -> str:
+    """Return the options that name these plugins, for a shell.
+
+    >>> _plugins_option(["my own.py"]), _plugins_option([])
+    (" --plugins 'my own.py'", '')
+    """
+    return "".join(f" --plugins {quote(file)}" for file in files)
+
+
+@contextmanager
+def _naming_plugins(given: Sequence[str], *runs: str | Path) -> Iterator[None]:
+    """Add to an error inside the context which plugins the runs were made with, if they are not
+    given: a name that only they register is unknown.
+
+    Args:
+        given: the plugins of this command.
+        runs: folders of runs, or files in them.
+    """
+    try:
+        yield
+    except ValueError as error:
+        for run in dict.fromkeys(p if p.is_dir() else p.parent for p in map(Path, runs)):
+            lacking = lacking_plugins(run, given)
+            if lacking is not None:
+                error.add_note(lacking)
+        raise
+
+
+def _run_plugins(files: Sequence[str]) -> None:
+    for file in files:
+        _run_plugin(Path(file))
 
 
 def _run_plugin(file: Path) -> None:

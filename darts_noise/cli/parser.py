@@ -281,11 +281,12 @@ class Parser:
     def help(self, given: Given) -> str:
         """Return a line for each option, with the default that this command line leads to."""
         groups: dict[str, list[str]] = {}
-        for option in (*FRONT, *self.options.values()):
+        front = {option.key: option for option in FRONT}
+        for option in {**front, **self.options, **front}.values():
             if option.hidden:
                 continue
             default = given.values.get(option.key)
-            text = option.text.rstrip(".") + ("" if default is None else f" [{default}]")
+            text = option.text.rstrip(".") + ("" if default in (None, ()) else f" [{default}]")
             wrapped = textwrap.wrap(text, WIDTH - MARGIN, break_on_hyphens=False)
             entry = f"\n{'':{MARGIN}}".join(wrapped)
             name = option.key.rpartition(".")[0] or "run"

@@ -66,7 +66,7 @@ def ready() -> None:
     A warning is one line from here on.
     """
     gc.enable()
-    warnings.formatwarning = _one_line
+    warnings.formatwarning = _one_line  # type: ignore[assignment]
     if signal.getsignal(signal.SIGINT) is _leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

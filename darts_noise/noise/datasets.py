@@ -22,6 +22,8 @@ from darts_noise.noise.families import noise_parts, register_noise
 from darts_noise.noise.mixture import Mixture, shares
 
 _FOLDER = "image_folder"
+SHARING_A_ROOT = ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn")
+"""Data sets that lie in one root beside each other."""
 
 
 @register_noise
@@ -62,7 +64,11 @@ def dataset(
     """
     source = open_source(like, name, labels, root)
     if size > len(source):
-        raise SettingError("samples", f"'dataset:{name}' has {len(source)} images, got {size}")
+        raise SettingError(
+            "samples",
+            f"expected at most {len(source)} for the share of 'dataset:{name}', which has no more "
+            f"images, got {size}",
+        )
     chosen = torch.randperm(len(source), generator=generator)[:size]
     images = _like(source.images[chosen], like.shape)
     if labels == "own":
@@ -78,7 +84,7 @@ def open_source(
     setting = f"'dataset:{name}'"
     try:
         if name in names:
-            source = load_dataset(name, root).train
+            source = _named(name, root)
         elif Path(name).is_dir():
             source = _folder(Path(name), like.shape)
         else:
@@ -89,8 +95,8 @@ def open_source(
         raise SettingError(
             "family",
             f"{setting}: expected 2 to {like.num_classes} classes for its own labels, because the "
-            f"network has {like.num_classes}, got {source.num_classes}; for random labels, use "
-            f"{{dataset:{name}: {{labels: random}}}}",
+            f"network has {like.num_classes}, got {source.num_classes}; for random labels, write "
+            f"'{{dataset:{name}: {{labels: random}}}}'",
         )
     return source
 
@@ -130,12 +136,22 @@ def largest_noise(
 def root_of_others(name: str, root: str) -> str:
     """Return the folder of the other data sets of a run on `name`.
 
-    It is the root of the run, unless the root holds the run's own images.
+    It is the root of the run if its data set is one of those that share a root, such as MNIST. The
+    root of other images holds nothing else.
 
     >>> root_of_others("cifar10", "/data"), root_of_others("image_folder", "/data/faces")
     ('/data', 'data')
     """
-    return "data" if name == _FOLDER else root
+    return root if name in SHARING_A_ROOT else "data"
+
+
+def _named(name: str, root: str | Path) -> LabelledImages:
+    """Open the training images of a data set; an error says how to state its root."""
+    try:
+        return load_dataset(name, root).train
+    except ValueError as error:
+        told = f"the noise has its own root, as in '{{dataset:{name}: {{root: FOLDER}}}}'"
+        raise ValueError(f"{error}; {told}") from error
 
 
 def _folder(folder: Path, shape: tuple[int, int, int]) -> LabelledImages:

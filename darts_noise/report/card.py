@@ -182,12 +182,30 @@ def without_diverged(card: Mapping[str, Any], keys: Sequence[str]) -> dict[str, 
 def shown_figures(card: Mapping[str, Any]) -> dict[str, str]:
     """Return the card as a person reads it: title → text, in the order of `FIGURES`."""
     diverged = card.get("diverged", ())
-    return {
-        figure.title: " ".join(_text(figure, card).split())
-        for figure in FIGURES
-        if figure.key in card
-        and (card[figure.key] is not None or figure.expected or figure.key in diverged)
-    }
+    shown: dict[str, str] = {}
+    for figure in FIGURES:
+        if figure.key not in card:
+            continue
+        if card[figure.key] is not None or figure.expected or figure.key in diverged:
+            shown[figure.title] = " ".join(_text(figure, card).split())
+        if figure.key == "noise_accuracy":
+            shown |= _other_noise(card)
+    return shown
+
+
+def _other_noise(card: Mapping[str, Any]) -> dict[str, str]:
+    """Return a row for each noise family that was measured after the first."""
+    shown = {}
+    for rows in card.get("other_noise", ()):
+        accuracy, noise = rows["noise_accuracy"], rows["noise"]
+        text = "diverged" if accuracy is None else percent(accuracy)
+        if noise["protocol"] == "selectivity":
+            text = f"selectivity {rows['selectivity']}"
+        text += f", best constant answer {percent(noise['chance'])}"
+        if rows["positive_control"]:
+            text += f", control {rows['positive_control']}"
+        shown[f"Training-noise accuracy, {noise['family']}"] = text
+    return shown
 
 
 def markdown(card: Mapping[str, Any]) -> str:
@@ -200,7 +218,135 @@ def markdown(card: Mapping[str, Any]) -> str:
 def row(card: Mapping[str, Any]) -> str:
     """Return the figures that a person reads first, on one line."""
     first = (figure for figure in FIGURES if figure.first and figure.key in card)
-    return " | ".join(f"{figure.title} {_text(figure, card)}" for figure in first)
+    shown = [f"{figure.title} {_text(figure, card)}" for figure in first]
+    others = [f"{title} {text.partition(',')[0]}" for title, text in _other_noise(card).items()]
+    return " | ".join([*shown[:2], *others, *shown[2:]])
+
+
+NEAR, FITTED = 0.05, 0.9
+"""Shares of the way from the best constant answer to 100 %: below the first noise accuracy counts
+as chance, from the second on as memorised."""
+
+
+def verdict(card: Mapping[str, Any]) -> str:
+    """Return one sentence that says what the figures of a card mean, and what to try.
+
+    >>> import textwrap
+    >>> noise = {"protocol": "converged", "family": "uniform", "chance": 0.11,
+    ...          "controls": {"resnet18": 1.0}, "control_reached": True}
+    >>> card = {"kind": "train", "num_classes": 10, "test_accuracy": 0.98, "noise": noise}
+    >>> print(textwrap.fill(verdict({**card, "noise_accuracy": 0.12}), 80))
+    The network does not memorise uniform noise: 12.0 %, 1.0 points above the best
+    constant answer (11.0 %), where the control resnet18 fits 100.0 %; measure
+    another family: --noise_family random_pixels.
+    """
+    return _search_verdict(card) if card.get("kind") == "search" else _train_verdict(card)
+
+
+def _train_verdict(card: Mapping[str, Any]) -> str:
+    noise, accuracy = card.get("noise"), card.get("noise_accuracy")
+    if noise is None:
+        return (
+            "Noise was not measured, so the card says nothing about memorising; leave out "
+            "--noise_check."
+        )
+    family, chance = noise["family"], noise["chance"]
+    if noise["protocol"] == "selectivity":
+        if noise.get("selectivity") is None:
+            return (
+                "No training reached half of the real images, so nothing follows about the noise; "
+                "try more --noise_epochs."
+            )
+        return (
+            f"The network needs {noise['shown_selectivity']} times as many steps for half of the "
+            f"{family} noise as for half of the real images, without a control; --noise_protocol "
+            "converged measures how much noise it fits in the end."
+        )
+    if accuracy is None:
+        return (
+            f"Every training on {family} noise diverged, which is no evidence of a small noise "
+            "fit; try a smaller model.learning_rate or --noise_protocol converged."
+        )
+    above = _above(accuracy, chance)
+    if _excess(accuracy, chance) >= FITTED:
+        return (
+            f"The network memorises {family} noise: {above}{_controls(noise, ', beside')}; "
+            "try a larger model.noise_weight or another model.space in the search."
+        )
+    test, classes = card.get("test_accuracy"), card.get("num_classes")
+    if test is not None and classes and _excess(test, 1 / classes) < 2 * NEAR:
+        return (
+            f"The network learns neither its data ({100 * test:.1f} % of the test images) nor "
+            f"{family} noise ({above}), which proves nothing; train longer: trainer.max_epochs."
+        )
+    if noise.get("real_reached") is False:
+        return (
+            f"The network fits {family} noise only to {above}, but the same trainings do not fit "
+            "real images either, which proves nothing; try more --noise_epochs."
+        )
+    if noise.get("control_reached") is False:
+        return (
+            f"The network fits {family} noise only to {above}, but no control fits it either"
+            f"{_controls(noise, ':')}, which proves nothing; try more --noise_epochs."
+        )
+    if not noise.get("control_reached"):
+        return (
+            f"The network fits {family} noise to {above}, but no control was trained beside it, "
+            "and a standard network may be as low; use --noise_protocol converged."
+        )
+    if _excess(accuracy, chance) < NEAR:
+        return (
+            f"The network does not memorise {family} noise: {above}{_controls(noise, ', where')}; "
+            "measure another family: --noise_family "
+            f"{'random_labels' if family == 'random_pixels' else 'random_pixels'}."
+        )
+    return (
+        f"The network memorises a part of {family} noise: {above}{_controls(noise, ', where')}; "
+        "try a larger model.noise_weight in the search."
+    )
+
+
+def _search_verdict(card: Mapping[str, Any]) -> str:
+    alone = "train.py measures the cell itself, on data and on noise."
+    chance, twin = card.get("noise_chance"), card.get("twin_noise_accuracy")
+    best = card.get("cell_noise_accuracy")
+    if not card.get("noise_weight"):
+        return f"This search had no penalty (λ = 0): it is the control of one with λ > 0; {alone}"
+    accuracy, who = (twin, "The twin") if best is None else (best, "The chosen cell, alone,")
+    if chance is None or accuracy is None:
+        return f"The penalty measured no accuracy on noise; {alone}"
+    above = (
+        f"{who} fits {card['noise_family']} noise to {_above(accuracy, chance)}, without a control"
+    )
+    if _excess(accuracy, chance) < NEAR:
+        return f"{above}: so far nothing is memorised, or nothing was trained long enough; {alone}"
+    if _excess(accuracy, chance) < FITTED:
+        return f"{above}: a part is memorised; try a larger model.noise_weight; {alone}"
+    return f"{above}: all is memorised; try a larger model.noise_weight or another model.space."
+
+
+def _excess(accuracy: float, chance: float) -> float:
+    """Return how far an accuracy is on the way from the best constant answer to 1."""
+    return (accuracy - chance) / (1 - chance) if chance < 1 else 0.0
+
+
+def _above(accuracy: float, chance: float) -> str:
+    points = 100 * (accuracy - chance)
+    side = "above" if points >= 0 else "below"
+    return (
+        f"{100 * accuracy:.1f} %, {abs(points):.1f} points {side} the best constant answer "
+        f"({100 * chance:.1f} %)"
+    )
+
+
+def _controls(noise: Mapping[str, Any], before: str) -> str:
+    """Return the best control with its noise accuracy after these words; nothing without one."""
+    found = {k: v for k, v in noise.get("controls", {}).items() if v is not None and v == v}
+    if not found:
+        return ""
+    name = max(found, key=lambda key: found[key])
+    verb = "fits" if before.endswith("where") else "with"
+    return f"{before} the control {name} {verb} {100 * found[name]:.1f} %"
 
 
 def _text(figure: CardFigure, card: Mapping[str, Any]) -> str:

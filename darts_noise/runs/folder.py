@@ -1,20 +1,27 @@
 """The folder of a run, ``runs/<kind>/<name>/``; ``runs/<kind>/latest`` beside it; its lock."""
 
+import hashlib
 import json
 import os
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 from typing import IO, Any
 
 import yaml
 
 from darts_noise.atomic import write_text
 from darts_noise.errors import SettingError
-from darts_noise.space.shown import shown
+from darts_noise.space.json_file import read_json
+from darts_noise.space.shown import printable, shown
 
 CONFIG = "config.yaml"
 """All settings of a run."""
+PLUGINS = "plugins.json"
+"""Path and SHA-256 of each plugin of a run. Only messages read it; it never makes a file run."""
 FINAL = ("card.json", "card.md")
 """The files that a run writes last."""
 UNFINISHED = "noise_check"
@@ -131,6 +138,43 @@ def read_run_config(run: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise SettingError(str(path), f"expected the config of a run, got {shown(config)}")
     return config
+
+
+def note_plugins(run: Path, files: Iterable[str]) -> None:
+    """Write down the path and the SHA-256 of the plugins of a run; nothing where there are none."""
+    noted = [{"path": str(Path(file).resolve()), "sha256": _digest(file)} for file in files]
+    if noted:
+        write_text(run / PLUGINS, json.dumps(noted, indent=1) + "\n")
+
+
+def lacking_plugins(run: Path, given: Iterable[str]) -> str | None:
+    """Say which plugins a run was made with that are not among the given files.
+
+    The record of the run may come from somebody else, so nothing here runs or opens its files.
+
+    Args:
+        run: folder of a run.
+        given: the plugins of this command.
+
+    Returns:
+        One line that says what to add to the command; None where nothing is missing.
+    """
+    noted: list[tuple[str, str]] = []
+    with suppress(ValueError, KeyError, TypeError):  # no such file, or a damaged one
+        noted = [(str(each["path"]), str(each["sha256"])) for each in read_json(run / PLUGINS)]
+    digests = {Path(file).name: _digest(file) for file in given}
+    lacking = [(path, digest) for path, digest in noted if digest not in digests.values()]
+    if not lacking:
+        return None
+    changed = [path for path, _ in lacking if Path(path).name in digests]
+    if changed:
+        return f"{run} was made with another content of {printable(', '.join(changed))}"
+    options = printable(" ".join(f"--plugins {quote(path)}" for path, _ in lacking))
+    return f"{run} was made with {options}: add that if you trust the file, because its code runs"
+
+
+def _digest(file: str) -> str:
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
 class RunLock:

@@ -39,7 +39,15 @@ from darts_noise.report.tracking import (
     log_tables,
     start_tracking,
 )
-from darts_noise.runs.folder import CONFIG, RunLock, create_run, find_run, write_config
+from darts_noise.runs.folder import (
+    CONFIG,
+    RunLock,
+    create_run,
+    find_run,
+    lacking_plugins,
+    note_plugins,
+    write_config,
+)
 from darts_noise.runs.settings import RunConfig, TrainerConfig
 from darts_noise.runs.stops import Stops
 from darts_noise.runs.trainer import make_trainer
@@ -168,6 +176,7 @@ class Run:
             if not resumes:
                 folder.mkdir()
                 write_config(self.path, stated)
+                note_plugins(self.path, config.plugins)
                 self.lock.take()
             self.wandb, message = start_tracking(
                 self.path,
@@ -177,8 +186,10 @@ class Run:
                 config=stated,
             )
             self.console.print(f"{kind}: {self.path}\n{message}")
-        if notice is not None:
-            self.console.print(notice)
+        lacking = lacking_plugins(self.path, config.plugins)
+        for line in (notice, lacking):
+            if line is not None:
+                self.console.print(line)
         ours = [self.table] if self.wandb is None else [self.table, self.wandb]
         self.trainer.loggers = [*self.trainer.loggers, *ours]
 
@@ -320,7 +331,7 @@ def stated_settings(
         data: a `DataConfig`.
         more: further keys.
     """
-    own = {k: v for k, v in fields_of(run).items() if k not in ("resume", "trust")}
+    own = {k: v for k, v in fields_of(run).items() if k not in ("resume", "trust", "plugins")}
     groups = {"trainer": trainer, "model": model, "data": data}
     stated = {"seed": seed, **own, **more, **{k: fields_of(c) for k, c in groups.items()}}
     values: dict[str, Any] = plain(stated)

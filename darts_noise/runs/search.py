@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 from torch import Tensor
 
 from darts_noise.atomic import write_text
+from darts_noise.data.images import LabelledImages
 from darts_noise.data.module import ImageDataModule
 from darts_noise.noise.families import describe_noise
 from darts_noise.report.alpha_history import (
@@ -245,6 +247,7 @@ def search_card(
         "noise_penalty": config.penalty if config.noise_weight else None,
         "noise_family": family if config.noise_weight else None,
         "noise_samples": config.noise_samples,
+        "noise_chance": noise_chance(module.noise_set),
         "noise_fingerprint": module.noise_fingerprint,
         "validation_accuracy": figures.get("val/accuracy"),
         "twin_noise_accuracy": None if module.twin is None else figures.get("noise/accuracy"),
@@ -257,6 +260,11 @@ def search_card(
         "genotype": str(session.path / "genotype.json"),
         **session.origin(config.seed),
     }
+
+
+def noise_chance(noise: LabelledImages | None) -> float | None:
+    """Return the accuracy of the best constant answer to a noise set; None without one."""
+    return None if noise is None else int(torch.bincount(noise.labels).max()) / len(noise)
 
 
 def _cell_figures(best: Candidate) -> dict[str, float]:

@@ -38,6 +38,8 @@ class RunConfig:
         wandb_project: project in Weights & Biases.
         trust: packages, separated by commas, whose classes a config file may name, besides
             Lightning's.
+        plugins: Python files that ran first, to register operations, spaces and so on. The run
+            notes their paths and contents.
 
     Raises:
         SettingError: a name that is no plain file name, or no such mode.
@@ -49,6 +51,7 @@ class RunConfig:
     wandb: str = "auto"
     wandb_project: str = "darts_noise"
     trust: str | None = None
+    plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.name is not None and (not is_plain(self.name) or self.name == "latest"):
@@ -71,11 +74,12 @@ class TrainerConfig:
         num_nodes: machines.
         precision: 32-true, bf16-mixed or (on CUDA) 16-mixed; null for 32-true.
         max_epochs: passes over the training images; null for 50 of a search, 600 of a training.
+        max_steps: end after so many search steps or optimiser steps of a training; -1 for no limit.
         enable_progress_bar: false shows no progress.
         sync_batchnorm: compute the statistics of batch norms over the batches of all devices.
 
     Raises:
-        SettingError: no epoch or no training batch.
+        SettingError: no epoch, no step or no training batch.
     """
 
     accelerator: Any = "auto"
@@ -123,6 +127,8 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         if self.max_epochs is not None and self.max_epochs < 1:
             raise SettingError("max_epochs", f"expected 1 or more, got {self.max_epochs}")
+        if self.max_steps < 1 and self.max_steps != -1:
+            raise SettingError("max_steps", f"expected 1 or more, or -1, got {self.max_steps}")
         if self.limit_train_batches == 0:
             raise SettingError("limit_train_batches", "expected more than 0, got 0")
 

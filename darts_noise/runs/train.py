@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ from darts_noise.train.module import TrainModule
 from darts_noise.train.noise_fit import default_samples, noise_fit, require_samples
 from darts_noise.train.noise_record import NoiseFit
 from darts_noise.train.run_file import RunFile
-from darts_noise.train.settings import NoiseConfig, NoiseGrid, TrainConfig
+from darts_noise.train.settings import NoiseConfig, NoiseFamily, NoiseGrid, TrainConfig
 
 EPOCHS = 600
 """Passes over the training images where nothing is said, as in DARTS (arXiv:1806.09055)."""
@@ -83,10 +84,12 @@ class TrainResult:
 
     Attributes:
         net: the trained network.
-        noise: how well the same cell was trained to fit noise, or None where that was not asked.
+        noise: how well the same cell was trained to fit noise, or None where that was not asked;
+            of several families, the first.
         card: the figures of ``card.json``; empty in all processes but the first.
         path: the run's folder.
         bundle: the folder of the trained network for `load_pretrained`, or None.
+        other_noise: the same measurement of every further family.
     """
 
     net: Network
@@ -94,6 +97,7 @@ class TrainResult:
     card: dict[str, Any]
     path: Path
     bundle: Path | None = None
+    other_noise: tuple[NoiseFit, ...] = ()
 
 
 def train(
@@ -113,7 +117,8 @@ def train(
             a search.
         data: the images.
         config: the network and its recipe.
-        noise: how noise fit is measured afterwards; ``NoiseConfig(check=False)`` leaves that out.
+        noise: how noise fit is measured afterwards, by default on the family of the search that
+            found the cell; ``NoiseConfig(check=False)`` leaves that out.
         trainer: Lightning's Trainer: devices, precision, epochs (600 by default).
         run: where the files go, how the run is tracked, and which stopped run goes on.
         console: where progress is shown; None for standard output.
@@ -134,11 +139,17 @@ def train(
         genotype = genotype if isinstance(genotype, Genotype) else load_genotype(genotype)
     except ValueError as error:
         raise SettingError("model.genotype", error) from None
+    families = measured_families(noise, genotype)
+    noise = replace(noise, family=families[0] if len(families) == 1 else families)
     with quiet_lightning():
         with within("noise_"):
-            require_noise(noise.family)
+            for family in families:
+                require_noise(family)
         data.setup()
-        check = NoiseCheck(noise, data, config, trainer) if noise.check else None
+        checks = [
+            NoiseCheck(family, noise, data, config, trainer, number)
+            for number, family in enumerate(families if noise.check else (), 1)
+        ]
         module = _module(genotype, data, config)
         session = Run(
             "train",
@@ -153,7 +164,7 @@ def train(
             size = data.image_shape[1:]
             session.console.print(f"no auxiliary head: images of {size} pixels are too small")
         with session.open():
-            return _run(session, module, genotype, cell, check)
+            return _run(session, module, genotype, cell, checks)
 
 
 @dataclass(frozen=True)
@@ -224,7 +235,7 @@ def _run(
     module: TrainModule,
     genotype: Genotype,
     cell: Genotype | str | Path,
-    check: "NoiseCheck | None",
+    checks: Sequence["NoiseCheck"],
 ) -> TrainResult:
     """The training, the test, the noise check and everything that is written."""
     run, data = session.path, session.data
@@ -242,18 +253,22 @@ def _run(
     if session.is_first:
         save_figure(draw_curves(run / "metrics.csv", data.num_classes), run / "curves")
         card = train_card(module, session, origin, test, noise_rows(None, NoiseGrid(), False))
-        if check is not None:  # whatever happens to the check, the result of the training is there
+        if checks:  # whatever happens to them, the result of the training is there
             pending = f"not finished; it goes on with train.py --resume {run.name}"
             clean = {**card, UNFINISHED: pending}
             _bundle(session, module, clean)
             write_card(run, clean)
-    noise = None if check is None else check.measure(session, module)
+    measured = [check.measure(session, module) for check in checks]
+    noise, others = next(iter(measured), None), tuple(measured[1:])
     if not session.is_first:
-        return TrainResult(module.net, noise, {}, run)
+        return TrainResult(module.net, noise, {}, run, other_noise=others)
     _log_noise_curve(session, noise)
     unfit = noise is not None and math.isnan(noise.accuracy)
-    grid = NoiseGrid() if check is None else check.config.grid
-    card |= noise_rows(noise, grid, unfit) | session.origin(module.config.seed)
+    grid = checks[0].config.grid if checks else NoiseGrid()
+    card |= noise_rows(noise, grid, unfit)
+    if others:
+        card["other_noise"] = [noise_rows(o, grid, math.isnan(o.accuracy)) for o in others]
+    card |= session.origin(module.config.seed)
     card = without_diverged(card, ["noise_accuracy"] if unfit else [])
     bundle = _bundle(session, module, card)
     files = ["genotype.json", "checkpoints/best.ckpt", "card.json", "card.md", "config.yaml"]
@@ -262,7 +277,7 @@ def _run(
         {name: run / f"{name}.png" for name in ("cells", "curves")},
         (f"model-{run.name}", "model", [run / name for name in files]),
     )
-    return TrainResult(module.net, noise, card, run, bundle)
+    return TrainResult(module.net, noise, card, run, bundle, others)
 
 
 def _bundle(session: Run, module: TrainModule, card: dict[str, Any]) -> Path:
@@ -311,6 +326,17 @@ def cell_name(cell: str) -> str:
     """
     path = Path(cell).resolve()  # `latest` is a link
     return path.parent.name if path.name == "genotype.json" else path.name
+
+
+def measured_families(noise: NoiseConfig, genotype: Genotype) -> list[NoiseFamily]:
+    """Return the noise sets to measure: the stated ones, else that of the cell's search.
+
+    >>> measured_families(NoiseConfig(), load_genotype("darts_v2"))
+    ['uniform']
+    """
+    if isinstance(noise.family, list):
+        return noise.family
+    return [noise.family or genotype.meta.get("noise_family") or "uniform"]
 
 
 def _log_noise_curve(session: Run, noise: NoiseFit | None) -> None:
@@ -404,10 +430,12 @@ class NoiseCheck:
     anything.
 
     Args:
+        family: one noise set.
         config: the measurement.
         data: the images of the training, set up.
         recipe: the training's own.
         trainer: the training's.
+        number: of this check among those of the run, from 1.
 
     Raises:
         SettingError: a setting that cannot be.
@@ -415,12 +443,19 @@ class NoiseCheck:
 
     def __init__(
         self,
+        family: NoiseFamily,
         config: NoiseConfig,
         data: ImageDataModule,
         recipe: TrainConfig,
         trainer: TrainerConfig,
+        number: int = 1,
     ) -> None:
-        self.config, self.data = config, data
+        self.family, self.config, self.data = family, config, data
+        beside = "" if number == 1 else f"_{number}"
+        self.files = {
+            "runs": NOISE_RUNS.replace(".", f"{beside}."),
+            "epochs": f"{NOISE_EPOCHS}{beside}",
+        }
         self.root = root_of_others(data.name, data.config.root)
         self.trainer = {key: getattr(trainer, key) for key in SHARED}
         self.lengths = _shortened(trainer)
@@ -445,11 +480,11 @@ class NoiseCheck:
         Raises:
             Interrupted: a signal.
         """
-        runs, config = session.path / NOISE_RUNS, self.config
+        runs, config = session.path / self.files["runs"], self.config
         own: dict[str, Any]
         if config.protocol == "quick":
             progress = session.progress("noise", PROGRESS)
-            own = {"callbacks": progress, "path": session.path / NOISE_EPOCHS}
+            own = {"callbacks": progress, "path": session.path / self.files["epochs"]}
             self.trainer |= self.lengths
         else:
             # Where they exist, the run goes on.
@@ -467,7 +502,7 @@ class NoiseCheck:
                 module.net.genotype,
                 self.data.train,
                 protocol=config.protocol,
-                family=config.family,
+                family=self.family,
                 samples=self.samples,
                 root=self.root,
                 epochs=self.epochs,
@@ -492,9 +527,9 @@ class NoiseCheck:
     def _samples(self, seed: int) -> int:
         config, images = self.config, self.data.train
         if config.samples is None:
-            return default_samples(config.protocol, config.family, images, self.root)
+            return default_samples(config.protocol, self.family, images, self.root)
         require_samples(config.protocol, config.samples, images)
-        make_noise(config.family, config.samples, images, seed, self.root)
+        make_noise(self.family, config.samples, images, seed, self.root)
         return config.samples
 
     def _controls(self, recipe: TrainConfig) -> dict[str, NetworkLike] | None:

@@ -377,7 +377,10 @@ class SearchModule(PlainModule[SearchConfig]):
     ) -> None:
         assign(parameters, values, clip)
         self.finite.guard(optimiser.optimizer)
-        optimiser.step()
+        # Lightning counts the steps of its wrapper in `global_step` and `max_steps`. Only w makes
+        # one step per search step, so only w steps through the wrapper.
+        is_counted = optimiser is self._optimisers()[1]
+        (optimiser if is_counted else optimiser.optimizer).step()
         optimiser.zero_grad(set_to_none=True)
 
     def _optimisers(self) -> list[LightningOptimizer]:
@@ -395,6 +398,13 @@ class SearchModule(PlainModule[SearchConfig]):
             )
 
     def on_train_start(self) -> None:
+        warmup = self.config.warmup_epochs * int(self.trainer.num_training_batches)
+        if 0 <= self.trainer.max_steps <= warmup:
+            raise SettingError(
+                "trainer.max_steps",
+                f"expected more than {warmup}, the search steps of model.warmup_epochs "
+                f"({self.config.warmup_epochs}), in which α is fixed; got {self.trainer.max_steps}",
+            )
         self._start_variants()  # on_train_epoch_start is not called if a run resumes in an epoch
 
     def on_train_epoch_start(self) -> None:

@@ -17,7 +17,9 @@ from darts_noise.configured import require_seed
 from darts_noise.errors import SettingError, unknown
 
 NoiseFamily = dict[str, Any] | str
-"""A noise family's name, or several families with a weight each."""
+"""A noise family's name, or several families with a weight each: one noise set."""
+NoiseFamilies = list[NoiseFamily] | NoiseFamily | None
+"""One noise set or a list of them; None: the family of the search that found the cell."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +236,8 @@ class NoiseConfig:
     Args:
         check: also train the cell on noise.
         family: noise family; see darts_noise.list_noise(). Several families with a weight each:
-            {uniform: 2, random_pixels: 1}.
+            {uniform: 2, random_pixels: 1}. A list, [uniform, random_labels]: each is measured.
+            null: the family of the search that found the cell, or uniform.
         protocol: quick (one training with the recipe of the clean run), converged or selectivity
             (grids of trainings).
         samples: images in the noise set. null: the number of real images (quick) or 1000 (grids).
@@ -250,7 +253,7 @@ class NoiseConfig:
     """
 
     check: bool = True
-    family: NoiseFamily = "uniform"
+    family: NoiseFamilies = None
     protocol: str = "quick"
     samples: int | None = None
     epochs: int | None = None
@@ -264,6 +267,10 @@ class NoiseConfig:
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise SettingError(key, f"expected 1 or more, got {value}")
+        if isinstance(self.family, list) and not self.family:
+            raise SettingError("family", "expected a noise family or more, got []")
+        if isinstance(self.family, list) and len(self.family) > 1 and self.runs is not None:
+            raise SettingError("runs", "expected none with several families")
         unused = PROTOCOLS[self.protocol].unused
         stated = {"controls": self.controls is not None, "grid": self.grid != NoiseGrid()}
         for key, is_stated in stated.items():

@@ -1,19 +1,25 @@
 """``search`` and ``train``: what ``--help`` shows, plugins, and which run or cell is taken."""
 
+import hashlib
+import json
 import os
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, SMALL_SEARCH, refused, search, train
+from conftest import ROOT, SMALL_SEARCH, SMALL_TRAIN, refused, search, train
 
 import darts_noise as dn
 from darts_noise.cli import commands
 from darts_noise.cli.commands import SEARCH, TRAIN
 from darts_noise.cli.configs import read_config
 from darts_noise.cli.parser import WIDTH
+from darts_noise.cli.program import main
+from darts_noise.runs.folder import lacking_plugins, note_plugins
 from darts_noise.runs.run import Interrupted, Run
-from darts_noise.space.operations import list_operations
+from darts_noise.space import spaces
+from darts_noise.space.operations import list_operations, registry
 from darts_noise.space.spaces import list_spaces
 
 
@@ -150,6 +156,72 @@ def test_the_command_to_go_on_names_the_run_and_every_plugin(tmp_path, capsys, m
 
 
 @pytest.fixture
+def plugged(tmp_path, no_drawings, capsys):
+    """A search with the space of a plugin, in an interpreter that no longer knows the plugin."""
+    file, runs = tmp_path / "my own.py", tmp_path / "runs"
+    file.write_text(PLUGIN.replace("plugin", "noted"))
+    argv = [f"--plugins={file}", *SMALL_SEARCH, "--model.space=noted_space", f"--runs={runs}"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+        patch.setattr(spaces, "_SPACES", dict(spaces._SPACES))
+        search([*argv, "--name=s", "--wandb=off"])
+    # The next command names the plugin.
+    assert f"next: python train.py --plugins '{file}' --runs " in capsys.readouterr().out
+    return runs / "search" / "s", file
+
+
+def test_a_run_notes_its_plugins_and_says_which_are_lacking(plugged, tmp_path, capsys, monkeypatch):
+    """Nothing but the command line makes one run, whatever the run's folder names."""
+    run, file = plugged
+    noted = json.loads((run / "plugins.json").read_text())
+    assert noted == [{"path": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}]
+    (run / "card.json").rename(run / "card.old")
+    small = [*SMALL_TRAIN, f"--runs={run.parent.parent}", "--wandb=off"]
+    commands_without = {
+        "train": small,
+        "search": [f"--config={run / 'config.yaml'}", "--name=again"],
+        "search --resume": ["--resume", str(run)],
+        "report": [str(run), f"--output={tmp_path / 'page.html'}"],
+    }
+    for name, argv in commands_without.items():
+        words = [*name.split(), *argv]
+        error = refused(main, words, capsys)
+        assert f"--plugins '{file}'" in error, name
+        assert "noted_" in error, name
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+    monkeypatch.setattr(spaces, "_SPACES", dict(spaces._SPACES))
+    (run / "card.old").rename(run / "card.json")
+    main(["report", str(run), f"--output={tmp_path / 'page.html'}", f"--plugins={file}"])
+    assert "noted_conv" in (tmp_path / "page.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[", "[3]", '{"path": 3}', '[{"path": "a.py"}]', '["x"]', "null"],
+)
+def test_a_damaged_note_of_plugins_is_no_matter(text, tmp_path):
+    (tmp_path / "plugins.json").write_text(text)
+    assert lacking_plugins(tmp_path, []) is None
+
+
+def test_a_note_of_plugins_is_compared_by_content_and_prints_nothing_strange(tmp_path):
+    file = tmp_path / "a.py"
+    file.write_text("x = 1\n")
+    note_plugins(tmp_path, [str(file)])
+    moved = tmp_path / "b" / "c.py"
+    moved.parent.mkdir()
+    moved.write_text("x = 1\n")
+    assert lacking_plugins(tmp_path, [str(moved)]) is None
+    file.write_text("x = 2\n")
+    assert "another content" in str(lacking_plugins(tmp_path, [str(file)]))
+    strange = [{"path": "\x1b[2J\n; rm -r .", "sha256": ""}]
+    (tmp_path / "plugins.json").write_text(json.dumps(strange))
+    told = str(lacking_plugins(tmp_path, []))
+    assert told.isprintable()
+    assert "'" in told  # quoted for a shell
+
+
+@pytest.fixture
 def begun(tmp_path: Path) -> Path:
     """Runs that were begun in this order: search/a, search/b, train/c."""
     for age, name in enumerate(["search/a", "search/b", "train/c"]):
@@ -222,28 +294,66 @@ def searched(root: Path, **config) -> None:
     (run / "config.yaml").write_text(yaml.safe_dump(config))
 
 
-def test_a_training_takes_over_the_data_of_the_newest_search(tmp_path, capsys):
+NAMED = {
+    "the newest": [],
+    "a name": ["--model.genotype=old"],
+    "a folder": ["--model.genotype={root}/search/old"],
+    "a file": ["--model.genotype={root}/search/old/genotype.json"],
+}
+
+
+@pytest.mark.parametrize("named", NAMED)
+def test_a_training_takes_over_the_data_of_the_search_of_its_cell(named, tmp_path, capsys):
     """With the config that is shipped for them, else with that for digits and the search's stem."""
+
+    def config_of(runs):
+        argv = [word.format(root=runs) for word in NAMED[named]]
+        return printed(train, *argv, f"--runs={runs}", capsys=capsys)
+
     root = '/home/josé/"mine"\\x'
     data, model = {"name": "mnist", "root": root, "grey": True}, {"stem": "cifar"}
     searched(tmp_path / "a", data=data, model=model)
-    config = printed(train, f"--runs={tmp_path / 'a'}", capsys=capsys)
+    config = config_of(tmp_path / "a")
     assert {key: config["data"][key] for key in data} == data
     shipped = read_config(ROOT / "configs" / "train" / "mnist.yaml")
     assert {key: config["model"][key] for key in shipped["model"]} == shipped["model"]
-    data, model = {"name": "image_folder", "root": "x", "test_fraction": 0.2}, {"stem": "cifar"}
-    searched(tmp_path / "b", data=data, model={**model, "stem_stride": 2})
-    config = printed(train, f"--runs={tmp_path / 'b'}", capsys=capsys)
+    data = {"name": "image_folder", "root": "x", "test_fraction": 0.2, "flip": False}
+    own = {"batch_size": 7, "validation_fraction": 0.4, "seed": 3, "train_samples": 9}
+    searched(tmp_path / "b", data={**data, **own}, model={"stem": "cifar", "stem_stride": 2})
+    config = config_of(tmp_path / "b")
     assert {key: config["data"][key] for key in data} == data
+    assert {key for key in own if config["data"][key] == own[key]} == set()
     assert (config["model"]["stem"], config["model"]["stem_stride"]) == ("cifar", 2)
     shipped = read_config(ROOT / "configs" / "train" / "small.yaml")
     assert config["trainer"]["max_epochs"] == shipped["trainer"]["max_epochs"]
 
 
+def test_a_search_hands_on_all_that_says_what_its_images_are():
+    """A new setting of the data is handed on, unless it is listed as one of the training."""
+    assert set(commands.OF_A_TRAINING) <= {field.name for field in fields(dn.DataConfig)}
+    assert "root" not in commands.OF_A_TRAINING
+
+
+def test_a_cell_that_lies_alone_is_not_trained_on_other_data_unasked(tmp_path, capsys):
+    """Its search's config is not there, so the data have to be named."""
+    meta = {"dataset": "image_folder"}
+    file = tmp_path / "cell.json"
+    replace(dn.load_genotype("darts_v1"), meta=meta).to_json(file)
+    argv = [f"--model.genotype={file}", f"--runs={tmp_path}"]
+    error = refused(train, argv, capsys)
+    assert [word for word in ("data.name", "image_folder", str(file)) if word not in error] == []
+    for more in (["--data.name=mnist"], ["--config=mnist"]):
+        assert printed(train, *argv, *more, capsys=capsys)["data"]["name"] == "mnist"
+    replace(dn.load_genotype("darts_v1"), meta={"dataset": "digits"}).to_json(file)
+    assert printed(train, *argv, capsys=capsys)["data"]["name"] == "digits"
+
+
 @pytest.mark.parametrize("argv", [["--data.name=digits"], ["--config=digits"]])
-def test_data_that_are_named_count(argv, tmp_path, capsys):
+@pytest.mark.parametrize("named", [[], ["--model.genotype=old"]])
+def test_data_that_are_named_count(argv, named, tmp_path, capsys):
     searched(tmp_path, data={"name": "mnist"}, model={})
-    assert printed(train, *argv, f"--runs={tmp_path}", capsys=capsys)["data"]["name"] == "digits"
+    config = printed(train, *argv, *named, f"--runs={tmp_path}", capsys=capsys)
+    assert config["data"]["name"] == "digits"
 
 
 @pytest.mark.parametrize("text", ["data: 3\n", "a: [", "{}"])

@@ -1,15 +1,18 @@
 """Another data set as what must not be learnt: its form, its labels, and where it is looked for."""
 
+import re
+
 import pytest
 import torch
+import yaml
 from numbered_images import coloured, numbered
 from torchvision.io import write_png
 
 from darts_noise.data.conversion import recolour, resize
-from darts_noise.data.datasets import load_dataset
+from darts_noise.data.datasets import list_datasets, load_dataset, register_dataset
 from darts_noise.data.file_images import FileImages
 from darts_noise.data.images import LabelledImages
-from darts_noise.noise.datasets import largest_noise
+from darts_noise.noise.datasets import SHARING_A_ROOT, largest_noise, root_of_others
 from darts_noise.noise.families import fingerprint, make_noise
 
 CLASSES = tuple(f"class {c}" for c in range(12))
@@ -165,7 +168,9 @@ def test_a_data_set_with_fewer_images_bounds_the_measurement(digits, tmp_path):
     assert largest_noise({"dataset:digits": 3, "uniform": 1}, 2000, real) == 1917
     assert largest_noise({"dataset:digits": 1438, "uniform": 8562}, 20_000, real) == 10_003
     make_noise({"dataset:digits": 3, "uniform": 1}, 1917, real)
-    with pytest.raises(ValueError, match="'dataset:digits' has 1438 images, got 1439"):
+    with pytest.raises(
+        ValueError, match=r"samples: expected at most 1438 .*'dataset:digits'.* 1439"
+    ):
         make_noise({"dataset:digits": 3, "uniform": 1}, 1918, real)
 
 
@@ -204,3 +209,37 @@ def test_the_root_is_the_runs_unless_the_family_has_its_own(tmp_path, monkeypatc
         with pytest.raises(ValueError, match="not here"):
             largest_noise(family, 5, numbered(), root="runs_root")
     assert asked == ["runs_root", "runs_root", "mine", "mine"]
+
+
+def test_images_of_the_users_own_do_not_share_their_root(monkeypatch):
+    """Those of a folder, or of a data set that a plugin registers."""
+    assert {"image_folder", *SHARING_A_ROOT} <= {*list_datasets()}
+
+    def faces(root, image_size, grey): ...
+
+    monkeypatch.setattr("darts_noise.data.datasets._LOADERS", {})
+    register_dataset(faces)
+    roots = [root_of_others(name, "/data/x") for name in ("mnist", "image_folder", "faces")]
+    assert roots == ["/data/x", "data", "data"]
+
+
+def test_what_to_write_is_told_and_can_be_written(monkeypatch, digits):
+    """The setting that a message proposes, between quotation marks, makes the set."""
+    few = like(1, 8, 8, classes=4)
+    with pytest.raises(ValueError, match="labels: random") as refused:
+        make_noise("dataset:digits", 20, few)
+    proposed = re.findall(r"'(\{.*\})'", str(refused.value))[0]
+    assert make_noise(yaml.safe_load(proposed), 20, few).num_classes == 4
+    asked = []
+
+    def load(name, root):
+        asked.append(root)
+        raise ValueError("not here")
+
+    monkeypatch.setattr("darts_noise.noise.datasets.load_dataset", load)
+    with pytest.raises(ValueError, match=r"not here.*root: FOLDER") as refused:
+        make_noise("dataset:mnist", 20, few)
+    proposed = re.findall(r"'(\{.*\})'", str(refused.value))[0]
+    with pytest.raises(ValueError, match="not here"):
+        make_noise(yaml.safe_load(proposed.replace("FOLDER", "/my")), 20, few)
+    assert asked == ["data", "/my"]

@@ -20,6 +20,7 @@ from darts_noise.report.card import (
     describe_hardware,
     markdown,
     row,
+    verdict,
     versions,
     without_diverged,
     write_card,
@@ -185,3 +186,108 @@ def test_hardware_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert describe_hardware(torch.device("cpu")).endswith(" cores)")
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
     assert describe_hardware(torch.device("cuda", 1)) == "GPU 1"
+
+
+def noise(**more: Any) -> dict[str, Any]:
+    """A record of the noise check: resnet18 fits all, the best constant answer is 11 %."""
+    usual = {"protocol": "converged", "family": "uniform", "chance": 0.11}
+    return {**usual, "controls": {"resnet18": 1.0}, "control_reached": True, **more}
+
+
+TRAINED = {"kind": "train", "num_classes": 10, "test_accuracy": 0.98}
+SEARCHED = {"kind": "search", "noise_weight": 1.0, "noise_family": "uniform", "noise_chance": 0.2}
+QUICK: dict[str, Any] = {"protocol": "quick", "controls": {}, "control_reached": None}
+VERDICTS = {
+    "memorised": (
+        {**TRAINED, "noise": noise(), "noise_accuracy": 1.0},
+        ["memorises uniform", "100.0 %, 89.0 points above", "(11.0 %)", "resnet18", "noise_weight"],
+    ),
+    "memorised, which needs no control": (
+        {**TRAINED, "noise": noise(**QUICK), "noise_accuracy": 0.97},
+        ["memorises uniform", "97.0 %, 86.0 points above", "model.space"],
+    ),
+    "a part": (
+        {**TRAINED, "noise": noise(), "noise_accuracy": 0.5},
+        ["a part", "39.0 points above", "control resnet18 fits 100.0 %", "noise_weight"],
+    ),
+    "nothing": (
+        {**TRAINED, "noise": noise(family="random_pixels"), "noise_accuracy": 0.105},
+        ["does not memorise", "0.5 points below", "resnet18", "--noise_family random_labels"],
+    ),
+    "no control": (
+        {**TRAINED, "noise": noise(**QUICK), "noise_accuracy": 0.12},
+        ["1.0 points above", "no control", "--noise_protocol converged"],
+    ),
+    "a control that is too weak": (
+        {
+            **TRAINED,
+            "noise": noise(controls={"a": 0.2, "b": 0.4, "c": None}, control_reached=False),
+            "noise_accuracy": 0.12,
+        },
+        ["1.0 points above", "control b with 40.0 %", "proves nothing", "--noise_epochs"],
+    ),
+    "real images are not fitted either": (
+        {**TRAINED, "noise": noise(real_reached=False), "noise_accuracy": 0.12},
+        ["real images", "proves nothing", "--noise_epochs"],
+    ),
+    "learns nothing": (
+        {**TRAINED, "test_accuracy": 0.15, "noise": noise(), "noise_accuracy": 0.12},
+        ["neither", "15.0 %", "trainer.max_epochs"],
+    ),
+    "not measured": ({**TRAINED, "noise": None, "noise_accuracy": None}, ["--noise_check"]),
+    "diverged": (
+        {**TRAINED, "noise": noise(), "noise_accuracy": None},
+        ["diverged", "no evidence", "learning_rate"],
+    ),
+    "selectivity": (
+        {
+            **TRAINED,
+            "noise": noise(protocol="selectivity", selectivity=43.0, shown_selectivity="> 43"),
+            "noise_accuracy": None,
+        },
+        ["> 43 times", "without a control", "--noise_protocol converged"],
+    ),
+    "selectivity without a bound": (
+        {**TRAINED, "noise": noise(protocol="selectivity", selectivity=None)},
+        ["half of the real images", "--noise_epochs"],
+    ),
+    "search, λ = 0": ({**SEARCHED, "noise_weight": 0.0}, ["λ = 0", "train.py"]),
+    "search without a twin": ({**SEARCHED, "twin_noise_accuracy": None}, ["train.py"]),
+    "search at chance": (
+        {**SEARCHED, "twin_noise_accuracy": 0.21},
+        ["twin", "21.0 %, 1.0 points above", "(20.0 %)", "without a control", "train.py"],
+    ),
+    "search, a part": (
+        {**SEARCHED, "twin_noise_accuracy": 0.6},
+        ["twin", "40.0 points above", "a part", "noise_weight"],
+    ),
+    "search, all": (
+        {**SEARCHED, "twin_noise_accuracy": 0.21, "cell_noise_accuracy": 1.0},
+        ["chosen cell", "80.0 points above", "all is memorised", "model.space"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", VERDICTS)
+def test_the_verdict_says_what_the_figures_mean_against_what_and_what_to_try(case: str) -> None:
+    card, words = VERDICTS[case]
+    said = verdict(card)
+    assert [word for word in words if word not in said] == [], said
+    assert said.endswith(".")
+    assert "\n" not in said
+    assert said.isprintable()
+
+
+def test_each_further_family_has_its_row() -> None:
+    others = [
+        {"noise_accuracy": 0.5, "noise": noise(family="blur"), "positive_control": "resnet18 1 %"},
+        {"noise_accuracy": None, "noise": noise(), "positive_control": None},
+    ]
+    card = {**CARD, "other_noise": others}
+    text = markdown(card)
+    title = TITLES["noise_accuracy"]
+    assert (
+        f"| {title}, blur | 50.00 %, best constant answer 11.00 %, control resnet18 1 % |" in text
+    )
+    assert f"| {title}, uniform | diverged, best constant answer 11.00 % |" in text
+    assert f"| {title}, blur 50.00 % |" in row(card)

@@ -1,6 +1,7 @@
 """Noise in a search and after a training: families, protocols, interruption, what is refused."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -43,6 +44,34 @@ def run_of(tmp_path, name, *options):
 def without_times(record):
     runs = [{**run, "seconds": 0} for run in record["runs"]]
     return json.loads(json.dumps({**record, "seconds": 0, "runs": runs}))
+
+
+def test_each_named_family_has_its_row_and_the_default_is_that_of_the_search(tmp_path):
+    """With a file of its own, so that a stopped run goes on with each."""
+    cell = tmp_path / "cell.json"
+    meta = {"noise_family": "shuffled_pixels", "dataset": "digits"}
+    replace(dn.load_genotype("darts_v1"), meta=meta).to_json(cell)
+    _, card = run_of(tmp_path, "a", f"--model.genotype={cell}", "--noise_samples=20")
+    assert card["noise"]["family"] == "shuffled_pixels"
+    assert "other_noise" not in card
+    families = "--noise_family=[uniform, {random_labels: 1}]"
+    run, card = run_of(tmp_path, "b", families, *CONVERGED)
+    assert card["noise"]["family"] == "uniform"
+    assert [other["noise"]["family"] for other in card["other_noise"]] == ["random_labels"]
+    shown = (run / "card.md").read_text("utf-8")
+    assert "| Training-noise accuracy, random_labels | " in shown
+    kept = [(run / name).read_text() for name in ("noise_runs.json", "noise_runs_2.json")]
+    found = [noise["fingerprint"] for noise in (card["noise"], card["other_noise"][0]["noise"])]
+    assert [digest in text for text in kept for digest in found] == [True, False, False, True]
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["noise_family"] == ["uniform", {"random_labels": 1}]
+
+
+def test_a_file_of_noise_runs_is_of_one_family():
+    with pytest.raises(dn.SettingError, match="runs: "):
+        dn.NoiseConfig(family=["uniform", "blur"], protocol="converged", runs="noise_runs.json")
+    with pytest.raises(dn.SettingError, match="family: "):
+        dn.NoiseConfig(family=[])
 
 
 def test_converged_is_what_the_function_measures_and_the_card_says_all_of_it(tmp_path, capsys):

@@ -72,6 +72,27 @@ def test_each_update_changes_its_own_group_and_leaves_no_gradient(digits):
     assert watch.leftovers == []
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"noise_weight": 0.0}, {"twin_steps": 3}, {"warmup_epochs": 1, "hypergradient": "exact"}],
+)
+def test_max_steps_counts_the_steps_of_the_search(settings, digits):
+    module = dn.SearchModule(**{**TINY, "noise_samples": 32, **settings})
+    run = trainer(9, batches=2, max_steps=5)
+    run.fit(module, datamodule=digits())
+    assert (module.search_step, run.global_step) == (5, 5)
+
+
+def test_max_steps_within_the_warm_up_is_refused(digits):
+    """α would not have moved, so the cell would say nothing."""
+    module = dn.SearchModule(**TINY, noise_samples=32, warmup_epochs=2)
+    with pytest.raises(dn.SettingError) as refused:
+        trainer(9, batches=2, max_steps=4).fit(module, datamodule=digits())
+    assert refused.value.key == "trainer.max_steps"
+    trainer(9, batches=2, max_steps=5).fit(module, datamodule=digits())
+    assert module.search_step == 5
+
+
 def test_no_optimiser_shares_a_parameter_and_alpha_has_its_own(digits):
     module, run = searched(digits())
     groups = [{id(p) for g in o.param_groups for p in g["params"]} for o in run.optimizers]

@@ -293,7 +293,8 @@ def measured(network: Any = linear, **console: Any) -> str:
 
 
 def test_without_a_terminal_each_training_on_noise_is_a_line() -> None:
-    first, second = measured().splitlines()
+    first, second, *real = measured().splitlines()
+    assert all(" on real, " in line for line in real)
     assert first.startswith("noise fit, network on noise, 1/2, sgd 0.01, seed 0: ")
     assert " %, 2 epochs, " in first
     assert "2/2, sgd 0.1" in second
@@ -310,7 +311,7 @@ def test_on_a_terminal_a_bar_names_the_training_and_is_gone_afterwards() -> None
     assert text.rstrip().endswith("\x1b[2K")  # the line is cleared
 
 
-@pytest.mark.parametrize(("shown", "lines"), [(None, 0), (False, 0), (True, 2)])
+@pytest.mark.parametrize(("shown", "lines"), [(None, 0), (False, 0), (True, 4)])
 def test_by_default_a_pipe_is_left_alone(
     capfd: pytest.CaptureFixture[str], shown: bool | None, lines: int
 ) -> None:
