@@ -430,6 +430,10 @@ def _cell(named: str | None, runs: str, configs: Sequence[Path]) -> str:
     Raises:
         UsageError: there is neither.
     """
+    from darts_noise.space.genotype_text import has_genotype
+
+    if named is not None and has_genotype(named):
+        return named
     if named is not None:
         return _beside_config(named, configs) or _by_name(named, runs) or named
     newest = newest_run(runs, "search")

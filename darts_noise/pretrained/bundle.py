@@ -20,9 +20,10 @@ from darts_noise.nets.body import Body, FeatureNetwork
 from darts_noise.nets.network import Network, create_model
 from darts_noise.pretrained.config import BundleConfig, BundleImages, network_form
 from darts_noise.pretrained.model_card import model_card
-from darts_noise.pretrained.shipped import SHIPPED, list_pretrained
+from darts_noise.pretrained.shipped import list_pretrained
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.json_file import read_json, shown_path
+from darts_noise.space.published import BUNDLES
 from darts_noise.space.shown import shortened, shown
 
 CONFIG = "config.json"
@@ -188,7 +189,7 @@ def pretrained_config(source: str | Path) -> BundleConfig:
 
 def _find(source: str | Path) -> Path:
     if str(source) in list_pretrained():
-        return SHIPPED / source
+        return BUNDLES / source
     folder = Path(source)
     if folder.is_dir():
         for place in (folder, folder / OF_A_RUN):

@@ -43,6 +43,7 @@ from darts_noise.runs.settings import RunConfig, TrainerConfig
 from darts_noise.runs.stops import interruptible
 from darts_noise.runs.trainer import figures_of, silent_trainer
 from darts_noise.space.genotype import Genotype
+from darts_noise.space.genotype_text import has_genotype
 from darts_noise.space.json_file import read_json
 from darts_noise.space.published import list_genotypes, load_genotype
 from darts_noise.train.control_networks import CONTROL_NETWORKS
@@ -132,6 +133,8 @@ def train(
         genotype = genotype if isinstance(genotype, Genotype) else load_genotype(genotype)
     except ValueError as error:
         raise SettingError("model.genotype", error) from None
+    if has_genotype(str(cell)):  # a text, which is no name for the card
+        cell = genotype
     with quiet_lightning():
         with within("noise_"):
             require_noise(noise.family)
