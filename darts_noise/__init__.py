@@ -29,6 +29,7 @@ MODULES = {
     "NoiseFitMetric": "metrics",
     "NoiseGrid": "train.settings",
     "NoiseRun": "train.noise_record",
+    "Prediction": "pretrained.predict",
     "RunConfig": "runs.settings",
     "SearchConfig": "search.settings",
     "SearchModule": "search.module",
@@ -60,6 +61,7 @@ MODULES = {
     "noise_fit": "train.noise_fit",
     "noise_fit_penalty": "noise.penalties.penalty",
     "objective": "search.hypergradients",
+    "predict": "pretrained.predict",
     "pretrained_config": "pretrained.bundle",
     "register_dataset": "data.datasets",
     "register_noise": "noise.families",
@@ -101,6 +103,8 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test compares the t
     from darts_noise.pretrained.bundle import save_pretrained as save_pretrained
     from darts_noise.pretrained.config import BundleConfig as BundleConfig
     from darts_noise.pretrained.config import BundleImages as BundleImages
+    from darts_noise.pretrained.predict import Prediction as Prediction
+    from darts_noise.pretrained.predict import predict as predict
     from darts_noise.pretrained.shipped import list_pretrained as list_pretrained
     from darts_noise.runs.run import Interrupted as Interrupted
     from darts_noise.runs.search import SearchResult as SearchResult

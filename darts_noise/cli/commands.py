@@ -1,6 +1,8 @@
 """The commands: each parses its arguments, calls a function and prints the result."""
 
 import argparse
+import csv
+import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -227,6 +229,42 @@ def bundle(argv: Sequence[str]) -> None:
     print(bundle_run(given.run, given.folder))
 
 
+def predict(argv: Sequence[str]) -> None:
+    """``darts-noise predict``: the class of image files."""
+    parser = _Arguments("predict", "Print the class of each image and its probability.")
+    parser.add_argument(
+        "run", help="folder of a training run or of a bundle, or the name of a shipped network"
+    )
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image file of any size")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="JSON with the probability of each class")
+    form.add_argument("--csv", action="store_true", help="lines of image,class,probability")
+    given = parser.parse_args(argv)
+
+    from darts_noise.pretrained.predict import predict as predicting
+
+    ready()
+    found = predicting(given.run, given.images)
+    if given.json:
+        rows = [
+            {
+                "image": str(one.image),
+                "class": one.label,
+                "probability": one.probability,
+                "probabilities": dict(one.probabilities),
+            }
+            for one in found
+        ]
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+    elif given.csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(["image", "class", "probability"])
+        writer.writerows([one.image, one.label, f"{one.probability:.6f}"] for one in found)
+    else:
+        for one in found:
+            print(f"{one.image}: {one.label} ({100 * one.probability:.1f} %)")
+
+
 def study(argv: Sequence[str]) -> None:
     """``darts-noise study``: many runs compared."""
     words = ["--table=true" if word == "--table" else word for word in argv]
@@ -400,6 +438,8 @@ def _handed_on(stated: Mapping[str, Any]) -> Mapping[str, Any]:
     is shipped for that data set or, where there is none, from the one for digits with the search's
     stem.
     """
+    if stated.get("model.init") is not None:
+        return _of_a_trained_network(stated)
     default = _shipped("train/digits")
     if "model.genotype" in stated or "data.name" in stated:
         return default
@@ -422,6 +462,35 @@ def _handed_on(stated: Mapping[str, Any]) -> Mapping[str, Any]:
         carried = {key: found[key] for key in keys if found.get(key) is not None}
         config = {**config, group: {**config.get(group, {}), **carried}}
     return config
+
+
+def _of_a_trained_network(stated: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the config of a training that starts from a trained network: its cell and its size.
+
+    If the options state no data, they are those on which the network was trained.
+    """
+    from darts_noise.pretrained.bundle import find_bundle, pretrained_config
+
+    source = stated["model.init"]
+    try:
+        folder = find_bundle(source)
+        trained = pretrained_config(folder)
+    except ValueError as error:
+        raise SettingError("model.init", error) from None
+    run = read_run_config(Path(source)) if (Path(source) / CONFIG).is_file() else {}
+    data = dict(run.get("data") or {})
+    if "data.name" in stated or not data:
+        name = stated.get("data.name", trained.images and trained.images.name)
+        if name is None:
+            raise SettingError("data.name", f"expected the data to train on; {source} states none")
+        data = {"name": name, "grey": trained.model["in_channels"] == 1}
+        if trained.images is not None and len({*trained.images.image_size}) == 1:
+            data["image_size"] = trained.images.image_size[0]
+    known = data["name"] in list_configs("train")
+    config = _shipped(f"train/{data['name']}" if known else "train/digits")
+    form = {key: trained.model[key] for key in ("channels", "num_cells", "stem", "stem_stride")}
+    model = {**config["model"], **form, "parameters": None, "genotype": str(folder.resolve())}
+    return {**config, "model": model, "data": {**config["data"], **data}}
 
 
 def _cell(named: str | None, runs: str, configs: Sequence[Path]) -> str:
@@ -503,4 +572,5 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "study": study,
     "report": report,
     "bundle": bundle,
+    "predict": predict,
 }

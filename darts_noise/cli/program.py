@@ -18,6 +18,7 @@ COMMANDS = {
     "study": "searches, seeds and controls in one go, with a table",
     "report": "runs as one HTML page",
     "bundle": "the network of a training run as a folder for dn.load_pretrained",
+    "predict": "the class of image files, by a trained network",
 }
 
 
