@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if name in ("-h", "--help"):
         print(usage())
         return
-    if name == "--version":
+    if "--version" in (name, *rest[:1]):
         from importlib.metadata import version
 
         print(f"{COMMAND} {version('darts_noise')}")

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 import darts_noise as dn
 from darts_noise.data.file_images import FileImages
-from darts_noise.pretrained.bundle import CARD, CONFIG, GENOTYPE, WEIGHTS
+from darts_noise.pretrained.bundle import CARD, CONFIG, GENOTYPE, WEIGHTS, start_from
 
 IMAGES = dn.BundleImages("shapes", (9, 12), (0.5,), (0.25,), ("square", "circle", "triangle"))
 MACRO = {"normalisation": "layer", "pooling": "average_2", "width": 0.5}
@@ -241,3 +241,14 @@ def test_images_on_the_wrong_scale_are_noticed(bundle, recwarn):
     IMAGES.normalisation((255 * images).byte())
     IMAGES.normalisation(torch.zeros(1, 1, 9, 12))
     assert not recwarn.list
+
+
+def test_a_network_starts_from_the_weights_of_a_bundle(bundle):
+    """All but the head of other classes and the auxiliary head, which is not in the bundle."""
+    net = dn.create_model(CELL, **{**FORM, "num_classes": 5}, auxiliary=True)
+    own = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    start_from(net, bundle)
+    saved = load_file(bundle / WEIGHTS)
+    for name, tensor in net.state_dict().items():
+        is_new = name.startswith(("classifier.", "auxiliary."))
+        assert torch.equal(tensor, (own if is_new else saved)[name]), name
