@@ -21,14 +21,18 @@ MODULES = {
     "FeatureNetwork": "nets.body",
     "Genotype": "space.genotype",
     "ImageDataModule": "data.module",
+    "ImageDataset": "data.images",
     "InnerStep": "search.hypergradients",
     "Interrupted": "runs.run",
+    "LabelledImages": "data.images",
     "Network": "nets.network",
     "NoiseConfig": "train.settings",
     "NoiseFit": "train.noise_record",
     "NoiseFitMetric": "metrics",
     "NoiseGrid": "train.settings",
     "NoiseRun": "train.noise_record",
+    "Penalty": "noise.penalties.penalty",
+    "Prediction": "pretrained.predict",
     "RunConfig": "runs.settings",
     "SearchConfig": "search.settings",
     "SearchModule": "search.module",
@@ -43,6 +47,7 @@ MODULES = {
     "TrainModule": "train.module",
     "TrainResult": "runs.train",
     "TrainerConfig": "runs.settings",
+    "Variant": "search.variants.variant",
     "create_model": "nets.network",
     "hypergradient": "search.hypergradients",
     "list_datasets": "data.datasets",
@@ -60,6 +65,7 @@ MODULES = {
     "noise_fit": "train.noise_fit",
     "noise_fit_penalty": "noise.penalties.penalty",
     "objective": "search.hypergradients",
+    "predict": "pretrained.predict",
     "pretrained_config": "pretrained.bundle",
     "register_dataset": "data.datasets",
     "register_noise": "noise.families",
@@ -77,9 +83,12 @@ MODULES = {
 __all__ = list(MODULES)
 
 if TYPE_CHECKING:  # a type checker cannot read the table; a test compares the two
+    __version__: str
     from darts_noise.data.datasets import list_datasets as list_datasets
     from darts_noise.data.datasets import load_dataset as load_dataset
     from darts_noise.data.datasets import register_dataset as register_dataset
+    from darts_noise.data.images import ImageDataset as ImageDataset
+    from darts_noise.data.images import LabelledImages as LabelledImages
     from darts_noise.data.module import ImageDataModule as ImageDataModule
     from darts_noise.data.settings import DataConfig as DataConfig
     from darts_noise.errors import SettingError as SettingError
@@ -93,6 +102,7 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test compares the t
     from darts_noise.noise.families import list_noise as list_noise
     from darts_noise.noise.families import make_noise as make_noise
     from darts_noise.noise.families import register_noise as register_noise
+    from darts_noise.noise.penalties.penalty import Penalty as Penalty
     from darts_noise.noise.penalties.penalty import list_penalties as list_penalties
     from darts_noise.noise.penalties.penalty import noise_fit_penalty as noise_fit_penalty
     from darts_noise.noise.penalties.penalty import register_penalty as register_penalty
@@ -101,6 +111,8 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test compares the t
     from darts_noise.pretrained.bundle import save_pretrained as save_pretrained
     from darts_noise.pretrained.config import BundleConfig as BundleConfig
     from darts_noise.pretrained.config import BundleImages as BundleImages
+    from darts_noise.pretrained.predict import Prediction as Prediction
+    from darts_noise.pretrained.predict import predict as predict
     from darts_noise.pretrained.shipped import list_pretrained as list_pretrained
     from darts_noise.runs.run import Interrupted as Interrupted
     from darts_noise.runs.search import SearchResult as SearchResult
@@ -115,6 +127,7 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test compares the t
     from darts_noise.search.hypergradients import objective as objective
     from darts_noise.search.module import SearchModule as SearchModule
     from darts_noise.search.settings import SearchConfig as SearchConfig
+    from darts_noise.search.variants.variant import Variant as Variant
     from darts_noise.search.variants.variant import list_variants as list_variants
     from darts_noise.search.variants.variant import register_variant as register_variant
     from darts_noise.space.genotype import Genotype as Genotype
@@ -143,6 +156,10 @@ else:
         del globals()[_folder]
 
     def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("darts_noise")
         if name not in MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         globals()[name] = getattr(import_module(f"{__name__}.{MODULES[name]}"), name)
@@ -150,4 +167,4 @@ else:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *MODULES})
+    return sorted({*globals(), *MODULES, "__version__"})

@@ -55,10 +55,12 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> ValueError:
     >>> unknown("data set", "mnits", ["mnist", "digits"])
     ValueError("unknown data set 'mnits': did you mean 'mnist'? (valid: digits, mnist)")
     """
-    names = sorted(valid)
-    nearest = difflib.get_close_matches(name, names, n=1)
-    listed = ", ".join(names) or "none"
-    hint = f"did you mean {nearest[0]!r}? (valid: {listed})" if nearest else f"valid: {listed}"
+    names = {candidate.lower(): candidate for candidate in sorted(valid)}
+    nearest = difflib.get_close_matches(name.lower(), names, n=1)
+    listed = ", ".join(sorted(names.values())) or "none"
+    hint = f"valid: {listed}"
+    if nearest:
+        hint = f"did you mean {names[nearest[0]]!r}? ({hint})"
     return ValueError(f"unknown {kind} {name!r}: {hint}")
 
 

@@ -14,7 +14,7 @@ import darts_noise as dn
 from darts_noise.cli.commands import SEARCH
 from darts_noise.cli.configs import merge_configs, read_config
 from darts_noise.cli.parser import Parser
-from darts_noise.pretrained.shipped import SHIPPED
+from darts_noise.space.published import BUNDLES
 from darts_noise.train.noise_record import NoiseRun
 from darts_noise.train.run_file import FORMAT, RunFile
 
@@ -48,7 +48,7 @@ READERS = {
         read_genotype,
         [json.dumps(dn.load_genotype(name).to_dict()).encode() for name in dn.list_genotypes()],
     ),
-    "config.json": (read_bundle, [(SHIPPED / "digits" / "config.json").read_bytes()]),
+    "config.json": (read_bundle, [(BUNDLES / "digits" / "config.json").read_bytes()]),
     "config.yaml": (read_configs, [path.read_bytes() for path in CONFIGS]),
     "noise_runs.json": (read_runs, [json.dumps(RUNS).encode()]),
 }

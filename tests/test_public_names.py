@@ -17,6 +17,17 @@ def test_every_name_is_there():
     assert {*dn.__all__} <= set(dir(dn))
 
 
+def test_the_version_is_that_of_the_project():
+    assert f'version = "{dn.__version__}"' in (ROOT / "pyproject.toml").read_text()
+    assert "__version__" in dir(dn)
+
+
+def test_the_reference_documents_every_name():
+    text = (ROOT / "docs" / "api.md").read_text("utf-8")
+    lacking = [n for n, m in dn.MODULES.items() if f"::: darts_noise.{m}.{n}\n" not in text]
+    assert lacking == []
+
+
 def test_a_type_checker_sees_the_same_names():
     tree = ast.parse(Path(dn.__file__).read_text("utf-8"))
     seen = {

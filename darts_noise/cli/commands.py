@@ -1,6 +1,8 @@
 """The commands: each parses its arguments, calls a function and prints the result."""
 
 import argparse
+import csv
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -252,6 +254,42 @@ def bundle(argv: Sequence[str]) -> None:
         print(bundle_run(given.run, given.folder))
 
 
+def predict(argv: Sequence[str]) -> None:
+    """``darts-noise predict``: the class of image files."""
+    parser = _Arguments("predict", "Print the class of each image and its probability.")
+    parser.add_argument(
+        "run", help="folder of a training run or of a bundle, or the name of a shipped network"
+    )
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image file of any size")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="JSON with the probability of each class")
+    form.add_argument("--csv", action="store_true", help="lines of image,class,probability")
+    given = parser.parse_args(argv)
+
+    from darts_noise.pretrained.predict import predict as predicting
+
+    ready()
+    found = predicting(given.run, given.images)
+    if given.json:
+        rows = [
+            {
+                "image": str(one.image),
+                "class": one.label,
+                "probability": one.probability,
+                "probabilities": dict(one.probabilities),
+            }
+            for one in found
+        ]
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+    elif given.csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(["image", "class", "probability"])
+        writer.writerows([one.image, one.label, f"{one.probability:.6f}"] for one in found)
+    else:
+        for one in found:
+            print(f"{one.image}: {one.label} ({100 * one.probability:.1f} %)")
+
+
 def study(argv: Sequence[str]) -> None:
     """``darts-noise study``: many runs compared."""
     words = ["--table=true" if word == "--table" else word for word in argv]
@@ -440,6 +478,8 @@ def _handed_on(stated: Mapping[str, Any]) -> Mapping[str, Any]:
         SettingError: the config of the search is damaged, or a genotype lies alone and was found
             on other data than digits.
     """
+    if stated.get("model.init") is not None:
+        return _of_a_trained_network(stated)
     default = _shipped("train/digits")
     cell = _cell_file(stated.get("model.genotype"), stated.get("runs", "runs"))
     if "data.name" in stated or cell is None:
@@ -489,13 +529,43 @@ def _cell_file(named: str | None, runs: str) -> Path | None:
     if named is None:
         newest = newest_run(runs, "search")
         return None if newest is None else newest / "genotype.json"
+    from darts_noise.space.genotype_text import has_genotype
     from darts_noise.space.published import list_genotypes
 
-    path = Path(_by_name(named, runs) or named)
-    if named.lower() in list_genotypes():
+    if named.lower() in list_genotypes() or has_genotype(named):
         return None
+    path = Path(_by_name(named, runs) or named)
     file = path / "genotype.json" if path.is_dir() else path
     return file if file.is_file() else None
+
+
+def _of_a_trained_network(stated: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the config of a training that starts from a trained network: its cell and its size.
+
+    If the options state no data, they are those on which the network was trained.
+    """
+    from darts_noise.pretrained.bundle import find_bundle, pretrained_config
+
+    source = stated["model.init"]
+    try:
+        folder = find_bundle(source)
+        trained = pretrained_config(folder)
+    except ValueError as error:
+        raise SettingError("model.init", error) from None
+    run = read_run_config(Path(source)) if (Path(source) / CONFIG).is_file() else {}
+    data = dict(run.get("data") or {})
+    if "data.name" in stated or not data:
+        name = stated.get("data.name", trained.images and trained.images.name)
+        if name is None:
+            raise SettingError("data.name", f"expected the data to train on; {source} states none")
+        data = {"name": name, "grey": trained.model["in_channels"] == 1}
+        if trained.images is not None and len({*trained.images.image_size}) == 1:
+            data["image_size"] = trained.images.image_size[0]
+    known = data["name"] in list_configs("train")
+    config = _shipped(f"train/{data['name']}" if known else "train/digits")
+    form = {key: trained.model[key] for key in ("channels", "num_cells", "stem", "stem_stride")}
+    model = {**config["model"], **form, "parameters": None, "genotype": str(folder.resolve())}
+    return {**config, "model": model, "data": {**config["data"], **data}}
 
 
 def _cell(named: str | None, runs: str, configs: Sequence[Path]) -> str:
@@ -504,6 +574,10 @@ def _cell(named: str | None, runs: str, configs: Sequence[Path]) -> str:
     Raises:
         UsageError: there is neither.
     """
+    from darts_noise.space.genotype_text import has_genotype
+
+    if named is not None and has_genotype(named):
+        return named
     if named is not None:
         return _beside_config(named, configs) or _by_name(named, runs) or named
     newest = newest_run(runs, "search")
@@ -606,4 +680,5 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "study": study,
     "report": report,
     "bundle": bundle,
+    "predict": predict,
 }

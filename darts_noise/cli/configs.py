@@ -6,6 +6,7 @@ its package is trusted. Shipped configs lie in ``darts_noise/configs`` (in a che
 ``configs`` at its top) and are named without folder and suffix: ``mnist``, ``variants/gdas``.
 """
 
+import difflib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -54,6 +55,8 @@ def find_config(named: str, kind: str) -> Path:
             return path
     valid = list_configs(kind)
     problem = f"expected a YAML file or one of {', '.join(valid)}, got {named!r}"
+    if close := difflib.get_close_matches(named.lower(), valid, 1):
+        problem += f": did you mean {close[0]!r}?"
     raise SettingError("config", problem)
 
 

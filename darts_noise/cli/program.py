@@ -19,6 +19,7 @@ COMMANDS = {
     "study": "searches, seeds and controls in one go, with a table",
     "report": "runs as one HTML page",
     "bundle": "the network of a training run as a folder for dn.load_pretrained",
+    "predict": "the class of image files, by a trained network",
 }
 
 
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if name in ("-h", "--help"):
         print(usage())
         return
-    if name == "--version":
+    if "--version" in (name, *rest[:1]):
         from importlib.metadata import version
 
         print(f"{COMMAND} {version('darts_noise')}")

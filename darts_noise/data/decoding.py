@@ -125,17 +125,24 @@ def _decode(file: str | Path, shape: tuple[int, int], grey: bool, crop: Crop) ->
     """Decode one file: uint8 (1 or 3, H, W)."""
     with _opened(file) as image:
         ImageOps.exif_transpose(image, in_place=True)
-        converted: Image.Image = image
-        if converted.mode in _SIXTEEN_BITS:
-            converted = _eight_bits(converted)
-        if converted.mode == "P":  # Pillow warns about a palette with transparency
-            converted = converted.convert("RGBA")
-        converted = converted.convert("L" if grey else "RGB")
-        whole = (0, 0, converted.height, converted.width)
-        box = crop(converted.height, converted.width)
-        if box != whole or box[2:] != shape:
-            converted = tvf.resized_crop(converted, *box, size=list(shape), antialias=True)
-        return np.asarray(converted).reshape(*shape, -1).transpose(2, 0, 1)
+        return pixels_of(image, shape, grey, crop)
+
+
+def pixels_of(
+    image: Image.Image, shape: tuple[int, int], grey: bool, crop: Crop
+) -> NDArray[np.uint8]:
+    """Convert an image in memory, scaled to `shape`: uint8 (1 or 3, H, W)."""
+    converted = image
+    if converted.mode in _SIXTEEN_BITS:
+        converted = _eight_bits(converted)
+    if converted.mode == "P":  # Pillow warns about a palette with transparency
+        converted = converted.convert("RGBA")
+    converted = converted.convert("L" if grey else "RGB")
+    whole = (0, 0, converted.height, converted.width)
+    box = crop(converted.height, converted.width)
+    if box != whole or box[2:] != shape:
+        converted = tvf.resized_crop(converted, *box, size=list(shape), antialias=True)
+    return np.asarray(converted).reshape(*shape, -1).transpose(2, 0, 1)
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -7,22 +7,25 @@ card that model hubs show.
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from darts_noise.atomic import replacing, write_text
-from darts_noise.errors import unknown
+from darts_noise.errors import SettingError, unknown
 from darts_noise.nets.body import Body, FeatureNetwork
+from darts_noise.nets.integers import require_integers
 from darts_noise.nets.network import Network, create_model
 from darts_noise.pretrained.config import BundleConfig, BundleImages, network_form
 from darts_noise.pretrained.model_card import model_card
-from darts_noise.pretrained.shipped import SHIPPED, list_pretrained
+from darts_noise.pretrained.shipped import list_pretrained
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.json_file import read_json, shown_path
+from darts_noise.space.published import BUNDLES
 from darts_noise.space.shown import shortened, shown
 
 CONFIG = "config.json"
@@ -99,7 +102,11 @@ def _require_free(folder: Path) -> None:
 
 @overload
 def load_pretrained(
-    source: str | Path, *, features_only: Literal[False] = ..., out_indices: None = ...
+    source: str | Path,
+    *,
+    num_classes: int | None = ...,
+    features_only: Literal[False] = ...,
+    out_indices: None = ...,
 ) -> Network: ...
 
 
@@ -112,17 +119,21 @@ def load_pretrained(
 def load_pretrained(
     source: str | Path,
     *,
+    num_classes: int | None = None,
     features_only: bool = False,
     out_indices: Sequence[int] | None = None,
 ) -> Network | FeatureNetwork:
     """Load a trained network on the CPU, in eval mode.
 
-    For other classes, call ``reset_classifier`` on the network. The files are read as data: no code
-    in them is run. The weights must match their checksum in the config.
+    The files are read as data: no code in them is run. The weights must match their checksum in the
+    config. The network warns once if its first images look as if they were not normalised; see
+    `BundleImages`.
 
     Args:
         source: the name of a shipped network (see `list_pretrained`), the folder of a bundle, or
             the folder of a training run.
+        num_classes: for fine-tuning: another number replaces the last layer by a new one with
+            random weights. 0: no last layer. None (default): the classes of the training.
         features_only, out_indices: as for `create_model`.
 
     Raises:
@@ -136,7 +147,9 @@ def load_pretrained(
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    folder = _find(source)
+    if features_only and num_classes is not None:
+        raise SettingError("num_classes", "expected none with features_only, which has no head")
+    folder = find_bundle(source)
     config = pretrained_config(folder)
     weights = _sealed(folder, WEIGHTS, config)
     _sealed(folder, GENOTYPE, config)
@@ -162,7 +175,60 @@ def load_pretrained(
         raise ValueError(f"{path}: {error}") from None
     net.load_state_dict({name: tensors[name] for name in net.state_dict()})
     assert isinstance(net, Network | FeatureNetwork)
+    if isinstance(net, Network) and num_classes not in (None, net.num_classes):
+        require_integers(num_classes=num_classes)
+        net.reset_classifier(num_classes)
+    net.register_forward_pre_hook(_look_once)
     return net.eval()
+
+
+LARGEST_NORMALISED = 50.0
+"""Normalised pixels are above this only if the standard deviation is below 0.02."""
+
+
+def _look_once(net: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Warn if the first images of a network are on the scale from 0 to 255."""
+    if torch.compiler.is_compiling() or "has_looked" in vars(net):
+        return
+    images = inputs[0] if inputs else None
+    if not isinstance(images, Tensor) or images.is_meta or not images.numel():
+        return
+    vars(net)["has_looked"] = True
+    if float(images.detach().amax()) > LARGEST_NORMALISED:
+        warnings.warn(
+            "images: expected normalised images, got values above "
+            f"{LARGEST_NORMALISED:g}; call pretrained_config(...).images.normalisation first",
+            stacklevel=4,
+        )
+
+
+def start_from(net: Network, source: str | Path) -> None:
+    """Copy the weights of a trained network into a network with the same cell and size.
+
+    The last layer keeps its own weights if the number of classes differs. An auxiliary head keeps
+    its own weights too.
+
+    Args:
+        net: the network. It is changed.
+        source: as for `load_pretrained`.
+
+    Raises:
+        ValueError: the trained network does not exist, or its cell or its size differs.
+    """
+    trained = load_pretrained(source)
+    if trained.genotype != net.genotype:
+        raise ValueError(
+            f"expected the cell of {shown(str(source))}, got another; leave model.genotype out"
+        )
+    for key, value in trained.arguments.items():
+        if net.arguments[key] != value:
+            raise ValueError(
+                f"expected {key} {value} as in {shown(str(source))}, got {net.arguments[key]}"
+            )
+    weights = trained.state_dict()
+    if trained.num_classes != net.num_classes:
+        weights = {k: v for k, v in weights.items() if not k.startswith("classifier.")}
+    net.load_state_dict(weights, strict=False)
 
 
 def pretrained_config(source: str | Path) -> BundleConfig:
@@ -178,7 +244,7 @@ def pretrained_config(source: str | Path) -> BundleConfig:
     >>> images.image_size, len(images.classes)
     ((8, 8), 10)
     """
-    path = _find(source) / CONFIG
+    path = find_bundle(source) / CONFIG
     data = read_json(path)
     try:
         return BundleConfig.from_dict(data, SEALED)
@@ -186,9 +252,10 @@ def pretrained_config(source: str | Path) -> BundleConfig:
         raise ValueError(f"{shown_path(path)}: {error}") from None
 
 
-def _find(source: str | Path) -> Path:
+def find_bundle(source: str | Path) -> Path:
+    """Return the folder of a bundle; see `load_pretrained` for `source` and the errors."""
     if str(source) in list_pretrained():
-        return SHIPPED / source
+        return BUNDLES / source
     folder = Path(source)
     if folder.is_dir():
         for place in (folder, folder / OF_A_RUN):

@@ -4,14 +4,19 @@ It is read as data. Every field is checked; an invalid field raises a ``ValueErr
 """
 
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
+import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 
 from darts_noise.data.crops import central_box
+from darts_noise.data.decoding import pixels_of
 from darts_noise.data.images import Normalisation
 from darts_noise.nets.network import Network
 from darts_noise.nets.stems import STEMS
@@ -83,8 +88,50 @@ class BundleImages:
 
     @property
     def normalisation(self) -> Normalisation:
-        """The map from images (B, C, H, W), with values from 0 to 255, to inputs of the network."""
-        return Normalisation(self.mean, self.std)
+        """The map from images (B, C, H, W), with values from 0 to 255, to inputs of the network.
+
+        It warns if floating-point images have no value above 1.
+        """
+        return _CheckedNormalisation(self.mean, self.std)
+
+    def transform(self, image: Image.Image) -> Tensor:
+        """Prepare an image for the network as the training prepared its test images.
+
+        The image is rotated by its EXIF orientation, converted to the network's channels, cropped
+        to the largest central part with the proportions of `image_size`, scaled to `image_size` and
+        normalised. Use it as the ``transform`` of a data set of torchvision.
+
+        Args:
+            image: a Pillow image of any size, of 8 bits per channel or of 16 bits in grey.
+
+        Returns:
+            float32 (C, H, W).
+
+        Raises:
+            ValueError: the image is not a Pillow image.
+        """
+        if not isinstance(image, Image.Image):
+            raise ValueError(
+                f"image: expected a PIL image, got {type(image).__name__}; for tensors "
+                "(B, C, H, W) with values from 0 to 255, use normalisation"
+            )
+        crop = partial(central_box, self.image_size, self.crop_pct)
+        upright = ImageOps.exif_transpose(image)
+        pixels = pixels_of(upright, self.image_size, len(self.mean) == 1, crop)
+        return self.normalisation(torch.from_numpy(pixels.copy())[None])[0]
+
+
+class _CheckedNormalisation(Normalisation):
+    def __call__(self, images: Tensor) -> Tensor:
+        if images.is_floating_point() and not torch.compiler.is_compiling() and images.numel():
+            highest = float(images.amax())
+            if 0 < highest <= 1:
+                warnings.warn(
+                    f"images: expected values from 0 to 255, got at most {highest:.3g}; if they "
+                    "are on the scale from 0 to 1, multiply them by 255",
+                    stacklevel=2,
+                )
+        return super().__call__(images)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,6 @@
 """List the bundles in the package: one folder per bundle in ``darts_noise/bundles``."""
 
-from pathlib import Path
-
-SHIPPED = Path(__file__).resolve().parents[1] / "bundles"
+from darts_noise.space.published import BUNDLES
 
 
 def list_pretrained() -> list[str]:
@@ -11,4 +9,4 @@ def list_pretrained() -> list[str]:
     >>> "digits" in list_pretrained()
     True
     """
-    return sorted(file.parent.name for file in SHIPPED.glob("*/config.json"))
+    return sorted(file.parent.name for file in BUNDLES.glob("*/config.json"))

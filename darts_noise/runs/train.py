@@ -21,7 +21,7 @@ from darts_noise.nets.network import Network
 from darts_noise.nets.synchronised import SynchronisedNorms
 from darts_noise.noise.datasets import root_of_others
 from darts_noise.noise.families import make_noise, require_noise
-from darts_noise.pretrained.bundle import OF_A_RUN, save_pretrained
+from darts_noise.pretrained.bundle import OF_A_RUN, save_pretrained, start_from
 from darts_noise.pretrained.config import BundleImages
 from darts_noise.report.card import (
     count_multiply_adds,
@@ -46,6 +46,7 @@ from darts_noise.runs.settings import RunConfig, TrainerConfig
 from darts_noise.runs.stops import interruptible
 from darts_noise.runs.trainer import figures_of, silent_trainer
 from darts_noise.space.genotype import Genotype
+from darts_noise.space.genotype_text import has_genotype
 from darts_noise.space.json_file import read_json
 from darts_noise.space.published import list_genotypes, load_genotype
 from darts_noise.train.control_networks import CONTROL_NETWORKS
@@ -141,6 +142,8 @@ def train(
         raise SettingError("model.genotype", error) from None
     families = measured_families(noise, genotype)
     noise = replace(noise, family=families[0] if len(families) == 1 else families)
+    if has_genotype(str(cell)):  # a text, which is no name for the card
+        cell = genotype
     with quiet_lightning():
         with within("noise_"):
             for family in families:
@@ -150,7 +153,9 @@ def train(
             NoiseCheck(family, noise, data, config, trainer, number)
             for number, family in enumerate(families if noise.check else (), 1)
         ]
-        module = _module(genotype, data, config)
+        module = _module(
+            genotype, data, config if run.resume is None else replace(config, init=None)
+        )
         session = Run(
             "train",
             data,
@@ -226,7 +231,13 @@ def _module(network: Genotype | Factory, data: ImageDataModule, config: TrainCon
     form = (data.num_classes, data.in_channels)
     if isinstance(network, Genotype):
         module.leave_out_head(network, data.image_shape)
-        return module.build(network, *form)
+        module.build(network, *form)
+        if config.init is not None:
+            try:
+                start_from(module.net, config.init)
+            except ValueError as error:
+                raise SettingError("model.init", error) from None
+        return module
     return module.use(network(*form), *form)
 
 
@@ -305,7 +316,10 @@ def _stated(
     keys = ("check", "family", "protocol", "samples", "epochs", "controls", "runs")
     more: dict[str, Any] = {f"noise_{key}": getattr(noise, key) for key in keys}
     more["noise_grid"] = vars(noise.grid)
-    config = replace(config, genotype=named)
+    init = config.init
+    if init is not None and Path(init).exists():
+        init = str(Path(init).resolve())
+    config = replace(config, genotype=named, init=init)
     return stated_settings(config.seed, run, trainer, config, data.config, **more)
 
 
@@ -508,7 +522,7 @@ class NoiseCheck:
                 epochs=self.epochs,
                 batch_size=self.data.config.batch_size,
                 seed=module.config.seed,
-                recipe=replace(module.config, genotype=None),
+                recipe=replace(module.config, genotype=None, init=None),
                 trainer=self.trainer,
                 **own,
             )

@@ -14,6 +14,7 @@ from typing import Any
 
 from darts_noise.atomic import write_text
 from darts_noise.errors import SettingError
+from darts_noise.space.genotype_text import genotype_text, parse_genotype
 from darts_noise.space.json_file import MAX_BYTES, read_json, shown_path
 from darts_noise.space.macro import MACRO, Value, check_macro
 from darts_noise.space.operations import get_operation
@@ -137,6 +138,41 @@ class Genotype:
             return cls.from_dict(data)
         except ValueError as error:
             raise ValueError(f"{shown_path(path)}: {error}") from None
+
+    def to_text(self, style: str = "flat") -> str:
+        """Write the cells as papers and logs print them. `from_text` reads the text.
+
+        Args:
+            style: ``flat`` (default): ``Genotype(normal=[('sep_conv_3x3', 0), ...], ...)`` as in
+                the code of DARTS, with two edges per node. ``nested``: one list per node.
+                ``triples``: (operation, predecessor, node), with nodes counted from 2.
+                ``nas_bench_201``: ``|nor_conv_3x3~0|+...``.
+
+        Raises:
+            ValueError: the style is unknown, or it cannot express this genotype. No style can
+                express macro choices; use `to_json`.
+
+        >>> from darts_noise import load_genotype
+        >>> load_genotype("darts_v2").to_text()[:57]
+        "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1)"
+        """
+        if self.macro:
+            raise ValueError("expected no macro choices, which a text cannot express; use to_json")
+        cells = {"normal": self.normal, "reduce": self.reduce}
+        concats = {"normal": self.normal_concat, "reduce": self.reduce_concat}
+        return genotype_text(cells, concats, style)
+
+    @classmethod
+    def from_text(cls, text: str) -> "Genotype":
+        """Read the last genotype in a text that a paper or a log prints. No code is run.
+
+        The cell of NAS-Bench-201 (``|nor_conv_3x3~0|+...``) becomes both cells: its input is the
+        output of the last cell, and its output is its last node.
+
+        Raises:
+            ValueError: there is no genotype in the text, or it is invalid.
+        """
+        return cls(**parse_genotype(text))
 
 
 def format_json(data: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Read untrusted JSON files, with a limit on the size and errors of one line."""
+"""Read untrusted JSON and text files, with a limit on the size and errors of one line."""
 
 import json
 from pathlib import Path
@@ -9,27 +9,39 @@ from darts_noise.space.shown import LONGEST, shown
 MAX_BYTES = 1 << 20
 
 
+def read_text(path: Path) -> str:
+    """Read a text file of at most `MAX_BYTES` bytes.
+
+    Raises:
+        ValueError: the file is missing, too large or not UTF-8 text. The message names the file.
+    """
+    try:
+        # Do not trust the size in the file system: for a device it is 0.
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) <= MAX_BYTES:
+            return content.decode("utf-8")
+        reason = f"expected at most {MAX_BYTES} bytes"
+    except OSError as error:
+        reason = error.strerror or shown(error)
+    except UnicodeDecodeError:
+        reason = "not UTF-8 text"
+    raise ValueError(f"{shown_path(path)}: {reason}")
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file of at most `MAX_BYTES` bytes.
 
     Raises:
         ValueError: the file is missing, too large or not JSON. The message names the file.
     """
+    text = read_text(path)
     try:
-        # Do not trust the size in the file system: for a device it is 0.
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise ValueError(f"expected at most {MAX_BYTES} bytes")
-        return json.loads(content.decode("utf-8"))
-    except OSError as error:
-        reason = error.strerror or shown(error)
+        return json.loads(text)
     except RecursionError:
         reason = "nested too deeply"
     except json.JSONDecodeError as error:
         reason = f"not JSON (line {error.lineno}: {error.msg})"
-    except UnicodeDecodeError:
-        reason = "not UTF-8 text"
     except ValueError as error:
         long = "integer string conversion" in str(error)
         reason = "an integer of too many digits" if long else str(error)

@@ -22,8 +22,8 @@ from darts_noise.train.noise_record import NoiseRun
 
 FIGURES = {
     "train/loss": "loss",
-    "noise/loss": "noise loss",
     "val/accuracy": "val acc",
+    "noise/loss": "noise loss",
     "noise/penalty": "penalty",
     "train/accuracy": "acc",
     "noise/accuracy": "noise acc",
@@ -32,6 +32,8 @@ FIGURES = {
 
 REFRESH = 0.25  # seconds between two readings of the figures, which may wait for a GPU
 LEAST_BAR, MOST_BAR = 6, 40  # columns
+BEFORE_BAR = 2
+"""Number of figures that are more important than the bar: the loss and the accuracy."""
 
 
 class RunProgress(pl.callbacks.ProgressBar):
@@ -209,7 +211,8 @@ class NoiseProgress:
 class _Line:
     """The line that moves on a terminal; on any other console nothing is seen of it.
 
-    Where a terminal is narrow, the last figures are left out first, then the bar, then the words.
+    If the terminal is narrow, the last figures are left out first, then the bar, then the first two
+    figures, then the words.
 
     Attributes:
         moves: whether it is seen.
@@ -258,7 +261,7 @@ class _Line:
         def spare() -> int:
             return width - len(" ".join([*words, times]))
 
-        while len(words) > count + 1 and spare() <= LEAST_BAR:
+        while len(words) > count + BEFORE_BAR and spare() <= LEAST_BAR:
             words.pop()
         while len(words) > 1 and spare() < 0:
             words.pop()

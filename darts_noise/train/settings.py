@@ -29,6 +29,9 @@ class TrainConfig:
     Args:
         genotype: the cell: a published name, a .json file or a run directory. train.py also accepts
             the name of a search. null: the newest search.
+        init: start from the weights of this trained network: a training run, a bundle or the name
+            of a shipped network. The classifier is new if the number of classes differs. null:
+            random weights.
         channels: channels of a state before the first reduction.
         parameters: target number of parameters, without the auxiliary head; sets the channels to
             the nearest match. null: use ``channels``.
@@ -58,6 +61,7 @@ class TrainConfig:
     """
 
     genotype: str | None = None
+    init: str | None = None
     channels: int = 36
     parameters: int | None = None
     num_cells: int = 20

@@ -385,3 +385,9 @@ def test_the_cell_is_a_published_one_a_searchs_or_the_newest(tmp_path, monkeypat
         with pytest.raises(SystemExit):
             train([*argv, "--config=digits", f"--runs={tmp_path}"])
     assert taken == [old, old, "darts_v1", "DARTS_V2", old, "gone.json"]
+
+
+def test_a_genotype_may_be_given_as_text(tmp_path):
+    """It is longer than a file's name may be."""
+    text = dn.load_genotype("gdas").to_text()
+    assert dn.load_genotype(commands._cell(text, str(tmp_path), [])) == dn.load_genotype("gdas")

@@ -275,3 +275,9 @@ def test_the_parser_takes_the_commands_of_a_sweep(path, monkeypatch):
         weights.add(given.settings(dn.SearchConfig, "model.").noise_weight)
         assert given.values["data.name"] == path.stem
     assert weights == set(map(float, ends(sweep["parameters"]["model.noise_weight"])))
+
+
+@pytest.mark.parametrize(("slip", "name"), [("mnits", "mnist"), ("variants/gads", "variants/gdas")])
+def test_a_misspelt_config_suggests_the_nearest(slip, name):
+    with pytest.raises(SettingError, match=f"did you mean '{name}'"):
+        find_config(slip, "search")

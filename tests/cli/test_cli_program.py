@@ -66,10 +66,11 @@ def test_its_help_names_every_command_and_its_version_is_that_of_the_project(cap
     printed = capsys.readouterr().out
     named = [line.split()[0] for line in printed.splitlines() if line.startswith("  ")]
     assert named == list(COMMANDS) == list(commands.COMMANDS)
-    main(["--version"])
-    assert f'version = "{capsys.readouterr().out.split()[1]}"' in (
-        ROOT / "pyproject.toml"
-    ).read_text("utf-8")
+    for argv in (["--version"], ["search", "--version"]):
+        main(argv)
+        assert f'version = "{capsys.readouterr().out.split()[1]}"' in (
+            ROOT / "pyproject.toml"
+        ).read_text("utf-8")
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,15 @@ import hashlib
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import ExifTags, Image
 from safetensors.torch import load_file, save_file
 
 import darts_noise as dn
-from darts_noise.pretrained.bundle import CARD, CONFIG, GENOTYPE, WEIGHTS
+from darts_noise.data.file_images import FileImages
+from darts_noise.pretrained.bundle import CARD, CONFIG, GENOTYPE, WEIGHTS, start_from
 from darts_noise.runs.train import trained_images
 
 IMAGES = dn.BundleImages("shapes", (9, 12), (0.5,), (0.25,), ("square", "circle", "triangle"))
@@ -214,3 +217,56 @@ def test_an_unknown_name_is_answered_with_the_known_ones(tmp_path):
         dn.load_pretrained("digist")
     with pytest.raises(ValueError, match=r"no config.json in this folder or in its bundle"):
         dn.load_pretrained(tmp_path)
+
+
+def test_other_classes_get_a_new_last_layer_and_the_same_maps(bundle):
+    net, other = dn.load_pretrained(bundle), dn.load_pretrained(bundle, num_classes=7)
+    x = torch.randn(2, 1, 21, 30)
+    torch.testing.assert_close(other.forward_features(x), net.forward_features(x))
+    assert other(x).shape == (2, 7)
+    assert dn.load_pretrained(bundle, num_classes=0)(x).shape == (2, net.num_features)
+    same = dn.load_pretrained(bundle, num_classes=3)
+    assert torch.equal(same.classifier.weight, net.classifier.weight)
+    with pytest.raises(dn.SettingError, match="num_classes: expected none with features_only"):
+        dn.load_pretrained(bundle, num_classes=7, features_only=True)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_image_is_prepared_as_the_training_prepared_its_files(tmp_path, turned):
+    """Also one in colour, of other proportions, and turned by its camera."""
+    pixels = np.random.default_rng(0).integers(256, size=(40, 70, 3), dtype=np.uint8)
+    image, exif = Image.fromarray(pixels), Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6 if turned else 1
+    image.save(tmp_path / "a.png", exif=exif)
+    read = FileImages([tmp_path / "a.png"], (1, 9, 12))[torch.tensor([0])]
+    with Image.open(tmp_path / "a.png") as opened:
+        prepared = IMAGES.transform(opened)
+    torch.testing.assert_close(prepared, IMAGES.normalisation(read)[0])
+    with pytest.raises(ValueError, match=r"expected a PIL image, got Tensor; .* normalisation"):
+        IMAGES.transform(torch.zeros(1, 9, 12))
+
+
+def test_images_on_the_wrong_scale_are_noticed(bundle, recwarn):
+    images = torch.rand(2, 1, 9, 12)
+    with pytest.warns(UserWarning, match="expected values from 0 to 255, got at most"):
+        IMAGES.normalisation(images)
+    with pytest.warns(UserWarning, match="expected normalised images, got values above"):
+        dn.load_pretrained(bundle)(255 * images)
+    recwarn.clear()
+    net = dn.load_pretrained(bundle)
+    net(IMAGES.normalisation(255 * images))
+    net(255 * images)  # only the first images are looked at
+    IMAGES.normalisation((255 * images).byte())
+    IMAGES.normalisation(torch.zeros(1, 1, 9, 12))
+    assert not recwarn.list
+
+
+def test_a_network_starts_from_the_weights_of_a_bundle(bundle):
+    """All but the head of other classes and the auxiliary head, which is not in the bundle."""
+    net = dn.create_model(CELL, **{**FORM, "num_classes": 5}, auxiliary=True)
+    own = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    start_from(net, bundle)
+    saved = load_file(bundle / WEIGHTS)
+    for name, tensor in net.state_dict().items():
+        is_new = name.startswith(("classifier.", "auxiliary."))
+        assert torch.equal(tensor, (own if is_new else saved)[name]), name

@@ -291,3 +291,32 @@ def test_one_seed_is_one_result_with_any_reading_threads_and_with_or_without_wan
         train([*SMALL_TRAIN, *own, "--model.auxiliary_weight=0", "--noise_samples=16"])
         results.append([found(root / kind / "a") for kind in ("search", "train")])
     assert results[0] == results[1]
+
+
+def test_a_training_starts_from_the_weights_of_another(small_runs, tmp_path, no_drawings):
+    """Its cell, its size and its data are those of the other; the options need not repeat them."""
+    few = ["--data.train_samples=80", "--data.batch_size=20", "--trainer.max_epochs=1"]
+    still = ["--model.learning_rate=1e-12", "--model.weight_decay=0", "--trainer.accelerator=cpu"]
+    train([*few, *still, *OWN, f"--model.init={small_runs.train}", f"--runs={tmp_path}"])
+    first, again = (
+        dn.load_pretrained(small_runs.train),
+        dn.load_pretrained(tmp_path / "train" / "t"),
+    )
+    assert again.genotype == first.genotype
+    for (name, p), q in zip(first.named_parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(p, q, msg=name)
+    stated = yaml.safe_load((tmp_path / "train" / "t" / "config.yaml").read_text())
+    assert stated["model"]["init"] == str(small_runs.train.resolve())
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--model.init=digist"], "model.init: unknown trained network 'digist': did you mean"),
+        (["--model.init=digits", "--model.channels=7"], "expected channels 16 as in 'digits'"),
+        (["--model.init=digits", "--model.genotype=gdas"], "expected the cell of 'digits'"),
+        (["--init=digits"], "did you mean '--model.init'"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_in_one_line(argv, message, tmp_path, capsys):
+    assert message in refused(train, [*SMALL_TRAIN[:4], *OWN, *argv, f"--runs={tmp_path}"], capsys)

@@ -145,3 +145,30 @@ def test_what_is_none_of_these(tmp_path):
         assert message in str(error.value)
         assert str(error.value).isprintable()
         assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [
+        ("DARTS_V2", "darts_v2"),
+        ("DARTS", "darts_v2"),
+        ("PDARTS", "p_darts"),
+        ("P-DARTS", "p_darts"),
+        ("PC_DARTS", "pc_darts_cifar"),
+        ("PC_DARTS_image", "pc_darts_imagenet"),
+        ("GDAS_V1", "gdas"),
+        ("NASNet-A", "nasnet"),
+    ],
+)
+def test_the_names_that_authors_write_are_found(alias, name):
+    assert load_genotype(alias).meta["name"] == name
+
+
+def test_a_name_with_a_slip_suggests_the_nearest():
+    with pytest.raises(ValueError, match="did you mean 'darts_v2'"):
+        load_genotype("DARTS_V3")
+
+
+def test_the_name_of_a_trained_network_points_to_its_loader():
+    with pytest.raises(ValueError, match=r"call load_pretrained\('mnist'\)"):
+        load_genotype("mnist")

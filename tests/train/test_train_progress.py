@@ -319,3 +319,20 @@ def test_by_default_a_pipe_is_left_alone(
     out, err = capfd.readouterr()
     assert out == ""
     assert len(err.splitlines()) == lines
+
+
+@pytest.mark.parametrize(
+    ("words", "metrics"),
+    [
+        (("search epoch 12/50", "step 123/391"), FIGURES),
+        (("train epoch 120/600", "step 123/391"), ["train/loss", "val/accuracy", "train/accuracy"]),
+        (("train epoch 120/600", "step 123/391"), ["train/loss", "train/accuracy"]),
+    ],
+)
+def test_80_columns_hold_the_accuracy_of_a_long_run(words, metrics):
+    console = terminal(80)
+    line = progress._Line(Console(quiet=True))
+    line._began -= 754
+    line.show(words, 12.5, 50, figure_texts(dict.fromkeys(metrics, 0.912)), 3754.0)
+    console.print(line)
+    assert re.search(r"loss 0.912 (val )?acc 0.912 .*left$", frames(written(console))[-1])
