@@ -103,7 +103,7 @@ def test_weights_of_a_wrapped_network(tmp_path, prefix):
     module = saved(tmp_path / "a.ckpt").eval()
     images = torch.rand(2, 1, 8, 8)
     weights = {f"{prefix}{name}": w for name, w in module.net.state_dict().items()}
-    net = dn.create_model(module.net.genotype, num_classes=10, **module.net.form)
+    net = dn.create_model(module.net.genotype, num_classes=10, **module.net.arguments)
     net.load_state_dict(weights)
     assert all(name.startswith(prefix) for name in weights)  # the caller's own stay
     torch.testing.assert_close(net.eval()(images), module(images))
