@@ -143,7 +143,7 @@ def _fail(error: Exception) -> NoReturn:
     What every process finds wrong is told by the first. The others leave without a failure, at
     which a launcher would kill the first before it has put its files away.
     """
-    if type(error).__name__ == "SharedError":
+    if type(error).__name__ == "CollectiveError":
         from darts_noise.distributed.collectives import process_rank
 
         if process_rank() > 0:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from darts_noise.compat import BatchNorm
 from darts_noise.errors import SettingError, unknown
 from darts_noise.nets.input_filter import mixed_input_filter
-from darts_noise.nets.macro import mix_norms, pooling_candidates, stem_pooling, weighing
+from darts_noise.nets.macro_layers import mix_norms, pooling_candidates, stem_pooling, weighing
 from darts_noise.nets.mixed.earlier_weights import rename_earlier
 from darts_noise.nets.mixed.stacked import Level, StackedCell, module_list
 from darts_noise.nets.mixed.textbook import MixedCell

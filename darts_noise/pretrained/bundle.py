@@ -18,7 +18,7 @@ from darts_noise.atomic import replacing, write_text
 from darts_noise.errors import unknown
 from darts_noise.nets.body import Body, FeatureNetwork
 from darts_noise.nets.network import Network, create_model
-from darts_noise.pretrained.config import BundleConfig, BundleImages, network_form
+from darts_noise.pretrained.config import BundleConfig, BundleImages, network_arguments
 from darts_noise.pretrained.model_card import model_card
 from darts_noise.pretrained.shipped import SHIPPED, list_pretrained
 from darts_noise.space.genotype import Genotype
@@ -76,7 +76,7 @@ def save_pretrained(
     with replacing(folder / WEIGHTS) as file:
         file.write(save(weights, metadata={"format": "pt"}))
     digests = {name: _digest((folder / name).read_bytes()) for name in SEALED}
-    config = BundleConfig(network_form(net), images, digests)
+    config = BundleConfig(network_arguments(net), images, digests)
     content = json.dumps(config.to_dict(), indent=1)
     BundleConfig.from_dict(json.loads(content), SEALED)  # fail now if the config is not readable
     write_text(folder / CARD, model_card(config, net.genotype, card or {}))
@@ -146,17 +146,17 @@ def load_pretrained(
         tensors = load(weights)
     except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a safetensors file ({shown(str(error))})") from None
-    form: dict[str, Any] = dict(config.model)
+    arguments: dict[str, Any] = dict(config.model)
     try:
         # First on the meta device, which uses no memory: a config may state a network that is much
         # larger than the weights in the file.
         with torch.device("meta"):
-            _require_same(create_model(genotype, **form), tensors)
+            _require_same(create_model(genotype, **arguments), tensors)
         with torch.random.fork_rng(devices=[]):
             net: Body = (
-                create_model(genotype, **form, features_only=True, out_indices=out_indices)
+                create_model(genotype, **arguments, features_only=True, out_indices=out_indices)
                 if features_only
-                else create_model(genotype, **form, out_indices=None)
+                else create_model(genotype, **arguments, out_indices=None)
             )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None

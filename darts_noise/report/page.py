@@ -204,20 +204,20 @@ def _study_part(study: StudyFolder, anchor: str) -> dict[str, Any]:
 
 
 def _blocks(markdown: str) -> Iterator[tuple[str, Any]]:
-    """Yield (tag, content) of the few forms of Markdown that a study writes."""
+    """Yield (tag, content) of the few kinds of Markdown that a study writes."""
     heading = "Results"
-    for form, group in groupby(markdown.replace("**", "").splitlines(), lambda line: line[:1]):
+    for mark, group in groupby(markdown.replace("**", "").splitlines(), lambda line: line[:1]):
         lines = list(group)
-        if form == "|":
+        if mark == "|":
             head, _, *rows = ([c.strip() for c in line.strip("|").split("|")] for line in lines)
             yield "table", Table(heading, head, [row for row in rows if row], numbers=True)
-        elif form == "#":
+        elif mark == "#":
             if lines[-1].startswith("## "):
                 heading = lines[-1].lstrip("# ")
                 yield "h3", [heading]
-        elif form == "-":
+        elif mark == "-":
             yield "ul", [line[1:].strip() for line in lines]
-        elif form:
+        elif mark:
             yield "p", lines
 
 

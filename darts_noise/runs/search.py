@@ -47,7 +47,7 @@ from darts_noise.runs.stops import interruptible
 from darts_noise.runs.trainer import figures_of, silent_trainer
 from darts_noise.search.architecture import Architecture
 from darts_noise.search.candidate import Candidate, read_candidates, write_candidates
-from darts_noise.search.candidates import choose
+from darts_noise.search.final_cell import choose
 from darts_noise.search.module import SearchModule
 from darts_noise.search.settings import SearchConfig
 from darts_noise.space.genotype import Genotype, format_json

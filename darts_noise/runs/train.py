@@ -62,7 +62,7 @@ NOISE_FIGURE = "noise/accuracy"
 """Of the training on noise, whose epochs are not the steps of the run."""
 PROGRESS = {"train/loss": "loss", "val/accuracy": "noise acc"}
 """What the quick check's progress shows: it is validated on the noise itself."""
-SHARED = (
+FROM_CLEAN_RUN = (
     "accelerator",
     "devices",
     "num_nodes",
@@ -223,11 +223,11 @@ def _module(network: Genotype | Factory, data: ImageDataModule, config: TrainCon
     """Return the module of a training, seeded and built for data that are set up."""
     pl.seed_everything(config.seed, workers=True, verbose=False)
     module = TrainModule(config)
-    form = (data.num_classes, data.in_channels)
+    sizes = (data.num_classes, data.in_channels)
     if isinstance(network, Genotype):
         module.leave_out_head(network, data.image_shape)
-        return module.build(network, *form)
-    return module.use(network(*form), *form)
+        return module.build(network, *sizes)
+    return module.use(network(*sizes), *sizes)
 
 
 def _run(
@@ -457,7 +457,7 @@ class NoiseCheck:
             "epochs": f"{NOISE_EPOCHS}{beside}",
         }
         self.root = root_of_others(data.name, data.config.root)
-        self.trainer = {key: getattr(trainer, key) for key in SHARED}
+        self.trainer = {key: getattr(trainer, key) for key in FROM_CLEAN_RUN}
         self.lengths = _shortened(trainer)
         if trainer.sync_batchnorm:
             self.trainer["plugins"] = [SynchronisedNorms()]

@@ -9,7 +9,7 @@ from torch import nn
 
 import darts_noise as dn
 from darts_noise.nets.input_filter import MixedInputFilter, input_filter
-from darts_noise.nets.macro import SIGNAL, MixedNorm, Shift, stem_pooling
+from darts_noise.nets.macro_layers import SIGNAL, MixedNorm, Shift, stem_pooling
 from darts_noise.space.macro import MACRO
 from darts_noise.space.spaces import Space
 

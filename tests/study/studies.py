@@ -91,7 +91,7 @@ def written(folder: Path, **changes) -> Path:
 
 
 class MadeUp:
-    """In place of a `Worker`: what it would find, made up at once of what is asked for."""
+    """A replacement of `SeedRuns` that makes up its results without training."""
 
     made: list[str] = []  # noqa: RUF012
 
@@ -118,7 +118,7 @@ class MadeUp:
 
 def made_up(monkeypatch) -> list[str]:
     """From here on studies make up what they find, and draw nothing; what they have made."""
-    monkeypatch.setattr(run, "Worker", MadeUp)
+    monkeypatch.setattr(run, "SeedRuns", MadeUp)
     monkeypatch.setattr(results_module, "_draw", lambda *a: None)
     MadeUp.made = []
     return MadeUp.made

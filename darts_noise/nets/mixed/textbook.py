@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from darts_noise.nets.cell import preprocessing
-from darts_noise.nets.macro import mix_norms, mixed_width
+from darts_noise.nets.macro_layers import mix_norms, mixed_width
 from darts_noise.nets.plan import CellPlan
 from darts_noise.space.operations import get_operation
 from darts_noise.space.spaces import Space
