@@ -91,7 +91,7 @@ def test_a_search_that_is_stopped_while_it_measures_ends_as_the_unbroken_one(
         with pytest.raises(SystemExit) as ended:
             search([*SMALL, f"--runs={tmp_path}", "--name=broken"])
     assert ended.value.code == 130
-    assert "to go on: " in capsys.readouterr().out
+    assert "to resume: " in capsys.readouterr().out
     run = tmp_path / "search" / "broken"
     assert not (run / "card.json").exists()
     if damaged:

@@ -265,6 +265,6 @@ def test_ctrl_c_in_a_process_of_its_own_leaves_what_was_found(tmp_path):
     assert process.returncode == 130, output
     assert "Traceback" not in output
     assert f"interrupted; what was found so far is in {run}" in output
-    assert f"to go on: python search.py --resume {run}" in output
+    assert f"to resume: python search.py --resume {run}" in output
     for file in ("genotype.json", "alpha.json", "cells.png", "metrics.csv"):
         assert (run / file).stat().st_size > 0

@@ -216,7 +216,9 @@ def test_a_given_cell_stays_what_it_is(study, tmp_path):
     study(**changes).run()
     study(**{**changes, "cells": {"mine": [str(file), "darts_v2"]}})
     CELLS[1].to_json(file)
-    with pytest.raises(dn.SettingError, match=r"^cells\.mine\.0\.\w+.*: 'small' was started with \["):
+    with pytest.raises(
+        dn.SettingError, match=r"^cells\.mine\.0\.\w+.*: 'small' was started with \["
+    ):
         study(**changes)
 
 
