@@ -134,8 +134,7 @@ class NoiseRuns:
     def _together(
         self, task: TrainingSet, name: str, settings: Sequence[tuple[int, GridPoint]]
     ) -> list[NoiseRun]:
-        """Return the trainings with these settings. Each process runs one that is not in the
-        file."""
+        """Return the trainings with these settings. Each process runs one that the file lacks."""
         keys = {run_key(name, task.name, point): (number, point) for number, point in settings}
         missing = [key for key in keys if key not in self.file]
         mine: NoiseRun | None = None
