@@ -123,8 +123,7 @@ class SuperNet(nn.Module):
     def _features(
         self, path: int, states: tuple[Tensor, Tensor], arranged: Mapping[str, Any]
     ) -> Tensor:
-        """Return the features (B, channels) of the stem's states after one pooling and its
-        cells."""
+        """Return the features (B, channels) of the stem's states after a pooling and its cells."""
         first, second = (self.poolings[path](state) for state in states)
         depth = len(self.plans)
         own = list(self.cells)[path * depth : (path + 1) * depth]
@@ -182,8 +181,7 @@ class SuperNet(nn.Module):
 
 
 def _mixed(features: list[Tensor], weights: Tensor | None) -> Tensor:
-    """Return Σ_k weight_k · features_k, (B, channels), for weights (1, candidates) or None for
-    one."""
+    """Return Σ_k weight_k · features_k, (B, channels). Weights: (1, candidates), None for one."""
     if weights is None:
         return features[0]
     return torch.einsum("k,kbc->bc", weights[0], torch.stack(features))

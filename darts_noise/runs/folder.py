@@ -1,5 +1,4 @@
-"""The folder of a run, ``runs/<kind>/<name>/``, the link ``latest`` beside it, and the run's
-lock."""
+"""The folder ``runs/<kind>/<name>/`` of a run, the link ``latest`` beside it, and its lock."""
 
 import hashlib
 import json

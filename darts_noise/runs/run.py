@@ -357,6 +357,5 @@ def with_epochs(trainer: TrainerConfig, default: int) -> TrainerConfig:
 
 
 def cell_artifact(name: str, genotype: Path) -> tuple[str, str, list[Path]]:
-    """Return name, type and file of a cell as a W&B artifact: a search makes it, a training uses
-    it."""
+    """Return name, type and file of the W&B artifact that a search makes and a training uses."""
     return f"cell-{name}", "cell", [genotype]

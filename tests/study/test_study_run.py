@@ -127,7 +127,7 @@ def test_the_command_says_how_a_stopped_study_goes_on(tmp_path, monkeypatch, cap
             main(arguments)
     assert stop.value.code == 143
     said = capsys.readouterr().out
-    assert "interrupted; what was found so far is in" in said
+    assert "interrupted; the results so far are in" in said
     assert "to resume: the same command" in said
     for option in ([], ["--table"]):
         main([*arguments, *option])
