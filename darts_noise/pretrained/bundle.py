@@ -92,7 +92,7 @@ def _require_free(folder: Path) -> None:
     lost = sorted(names & {GENOTYPE, WEIGHTS, CONFIG, CARD})
     if lost and not (names <= set(SEALED) or set(SEALED) <= names):
         raise ValueError(
-            f"{shown_path(folder)}: expected a new folder or that of a bundle, got one with "
+            f"{shown_path(folder)}: expected a new folder or a bundle, got a folder with "
             f"another {lost[0]}"
         )
 
@@ -207,7 +207,7 @@ def _sealed(folder: Path, name: str, config: BundleConfig) -> bytes:
     except OSError as error:
         raise ValueError(f"{shown_path(path)}: {error.strerror or shown(error)}") from None
     if _digest(content) != config.sha256[name]:
-        raise ValueError(f"{shown_path(path)}: damaged, its checksum is not that of {CONFIG}")
+        raise ValueError(f"{shown_path(path)}: damaged, its checksum differs from {CONFIG}")
     return content
 
 
@@ -216,7 +216,8 @@ def _digest(content: bytes) -> str:
 
 
 def _require_same(net: Network, tensors: Mapping[str, Tensor]) -> None:
-    """Raise ``ValueError`` for the first tensor that is missing, unknown or has another form."""
+    """Raise ``ValueError`` for the first tensor that is missing, unknown or has another shape or
+    type."""
     wanted = net.state_dict()
     for name in sorted({*wanted, *tensors}):
         places = [_described(side.get(name)) for side in (wanted, tensors)]

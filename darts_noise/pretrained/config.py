@@ -83,7 +83,7 @@ class BundleImages:
 
     @property
     def normalisation(self) -> Normalisation:
-        """The map from images (B, C, H, W), with values from 0 to 255, to inputs of the network."""
+        """The normalisation of images (B, C, H, W) from 0 to 255 for the network."""
         return Normalisation(self.mean, self.std)
 
 
