@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or refused, whatever happens to the disk, the file or the program."""
+"""Checkpoints are complete or refused, whatever happens to the disk, the file or the program."""
 
 import errno
 import os

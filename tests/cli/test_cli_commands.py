@@ -1,4 +1,4 @@
-"""``search`` and ``train``: what ``--help`` shows, plugins, and which run or cell is taken."""
+"""``search`` and ``train``: defaults in ``--help``, plugins, and the run or cell that they use."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Averages and batch norm of two processes against those of all values in one."""
+"""Averages and batch norm of two processes equal those of one process with all values."""
 
 from pathlib import Path
 from typing import NoReturn

@@ -1,4 +1,4 @@
-"""Macro choices in networks: what a discrete one is built of, and what α weighs in the supernet."""
+"""Macro choices in networks: the layers of a discrete network, and the weights in the supernet."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Bundles: what is saved is what is loaded, and what a file says is checked before it is used."""
+"""Bundles: a saved bundle loads unchanged, and every file is checked before use."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The card of a bundle, read by the library that model hubs read it with."""
+"""The card of a bundle, read by the library of the model hubs."""
 
 import runpy
 

@@ -1,4 +1,4 @@
-"""``search.py --model.candidates``: what is measured at the end, written, and gone on with."""
+"""``search.py --model.candidates``: the measurements at the end, their file, and the resume."""
 
 import io
 import json

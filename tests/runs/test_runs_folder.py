@@ -1,4 +1,4 @@
-"""A run's folder: its name, which one is the newest, and the lock that one process has."""
+"""A run's folder: its name, the newest run, and the lock of one process."""
 
 import os
 import signal

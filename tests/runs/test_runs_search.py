@@ -1,4 +1,4 @@
-"""A search from its settings to its card: as a command and as a function, which find the same."""
+"""A search from its settings to its card: the command and the function find the same."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Which cells α proposes, and which of them is taken."""
+"""The cells that α proposes, and the choice among them."""
 
 import json
 import math

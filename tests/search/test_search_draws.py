@@ -1,4 +1,4 @@
-"""Each consumer of random numbers has its own: switching one off changes nobody else's."""
+"""Each consumer of random numbers has its own: switching one off changes no other."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""The property that each variant's paper claims, and that each one searches to a valid genotype."""
+"""Each variant has the property that its paper claims, and finds a valid genotype."""
 
 import pytest
 import pytorch_lightning as pl

@@ -1,4 +1,4 @@
-"""Studies of seconds on digits, which the tests of the study share."""
+"""Studies of a few seconds on digits, for the tests of the study."""
 
 import json
 from pathlib import Path

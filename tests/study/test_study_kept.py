@@ -1,4 +1,4 @@
-"""A study goes on from its results and records, and no start loses what another has measured."""
+"""A study continues from its results and records, and no start loses earlier results."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""A study that is stopped goes on, and ends as one that was not; several workers share it."""
+"""A stopped study continues and equals an unbroken one; several workers share it."""
 
 import json
 import os

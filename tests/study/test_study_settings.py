@@ -1,4 +1,4 @@
-"""What the settings of a study may be: the same answer to a file, an option and a call."""
+"""Valid settings of a study: the same answer to a file, an option and a call."""
 
 import json
 import re
