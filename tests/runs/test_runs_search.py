@@ -230,7 +230,7 @@ def test_a_taken_name_leaves_what_is_there(tmp_path, capsys):
     taken.mkdir(parents=True)
     (taken / "genotype.json").write_text("precious")
     error = refused(search, [*SMALL_SEARCH, "--name=mine", f"--runs={tmp_path}"], capsys)
-    assert "choose another --name" in error
+    assert "use another --name" in error
     assert [p.name for p in taken.iterdir()] == ["genotype.json"]
 
 
