@@ -203,7 +203,7 @@ class Sample:
         _require(some, "settings", "expected noise_weight or another setting, got none")
         for key, values in self.settings.items():
             good = bool(values) if isinstance(values, list) else _is_range(values)
-            expected = "expected a list of values, or low and high, with log only for a low above 0"
+            expected = "expected a list of values, or low, high and perhaps log (for a low above 0)"
             _require(good, f"settings.{key}", f"{expected}, got {values}")
 
 

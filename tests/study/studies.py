@@ -34,6 +34,7 @@ SMALL = {
         "epochs": 2,
         "sgd_rates": [0.01],
         "adam_rates": [0.01],
+        "scales": [1.0],
         "seeds": 1,
     },
 }
