@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
-from darts_noise.distributed.collectives import SharedError, true_everywhere
+from darts_noise.distributed.collectives import CollectiveError, true_everywhere
 
 READ_EVERY = 60
 """Checks between two reads of the results from CUDA: 20 steps of a search with a twin."""
@@ -26,7 +26,7 @@ Term = tuple[str, Sequence[Tensor]]
 """An input of an update: a name for messages, and tensors on one device."""
 
 
-class NotFiniteError(SharedError):
+class NotFiniteError(CollectiveError):
     """An error for a diverged training.
 
     The message states what is not finite, the step, the learning rate and what to try.

@@ -14,7 +14,8 @@ import darts_noise as dn
 
 
 class PyramidBackbone(nn.Module):
-    """Maps images (B, 3, H, W) to a named map (B, out_channels, ⌈H/s⌉, ⌈W/s⌉) for each stride s."""
+    """A map from images (B, 3, H, W) to (B, out_channels, ⌈H/s⌉, ⌈W/s⌉) by name, for each stride
+    s."""
 
     def __init__(self, genotype: str, out_channels: int, **form: int) -> None:
         super().__init__()
@@ -29,13 +30,13 @@ class PyramidBackbone(nn.Module):
 
 
 def detector(genotype: str, num_classes: int, side: int = 800, **form: int) -> FasterRCNN:
-    """A detector of ``num_classes - 1`` kinds of objects; class 0 is the background."""
+    """Return a detector of ``num_classes - 1`` kinds of objects. Class 0 is the background."""
     backbone = PyramidBackbone(genotype, out_channels=64, **form)
     return FasterRCNN(backbone, num_classes, min_size=side, max_size=side)
 
 
 def main(genotype: str = "darts_v2") -> dict[str, Tensor]:
-    """Takes one training step on made-up boxes and returns the losses."""
+    """Make one training step on random boxes, and return the losses."""
     torch.manual_seed(0)
     model = detector(genotype, num_classes=3, side=64, channels=8, num_cells=5)
     images = [torch.rand(3, 64, 64), torch.rand(3, 48, 64)]

@@ -17,18 +17,18 @@ BATCH = ({0: Dim("batch")},)
 
 
 def exported(net: nn.Module, image: Tensor) -> ExportedProgram:
-    """Exports the graph of a network in eval mode.
+    """Export the graph of a network in eval mode.
 
     Args:
         net: the network.
         image: (C, H, W); the graph takes images of this size only.
     """
-    # A batch of one would be taken for a constant.
+    # A batch size of 1 would become a constant.
     return torch.export.export(net.eval(), (image.expand(2, *image.shape),), dynamic_shapes=BATCH)
 
 
 def to_onnx(net: nn.Module, image: Tensor, path: Path) -> None:
-    """Writes a network as ONNX, with the input ``images`` and the output ``logits``."""
+    """Write a network as ONNX, with the input ``images`` and the output ``logits``."""
     program = torch.onnx.export(
         exported(net, image), input_names=["images"], output_names=["logits"], verbose=False
     )
@@ -37,7 +37,7 @@ def to_onnx(net: nn.Module, image: Tensor, path: Path) -> None:
 
 
 def main(genotype: str = "darts_v2") -> float:
-    """Returns the largest difference between the logits of PyTorch and of ONNX Runtime."""
+    """Return the largest difference between the logits of PyTorch and of ONNX Runtime."""
     import onnxruntime
 
     torch.manual_seed(0)

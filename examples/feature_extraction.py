@@ -12,7 +12,7 @@ import darts_noise as dn
 
 
 def main(genotype: str = "darts_v2") -> dict[str, Tensor]:
-    """Returns the maps of one random image, by stride, and its logits."""
+    """Return the maps of one random image, by stride, and its logits."""
     net = dn.create_model(genotype, channels=8, num_cells=5, stem="small").eval()
     nodes = {module: f"stride {stride}" for _, stride, module in net.feature_info}
     extractor = create_feature_extractor(net, {**nodes, "classifier": "logits"})

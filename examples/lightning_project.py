@@ -14,7 +14,7 @@ import darts_noise as dn
 
 
 class Classifier(pl.LightningModule):
-    """Maps grey images (B, 1, H, W) to logits (B, 2)."""
+    """A map from grey images (B, 1, H, W) to logits (B, 2)."""
 
     def __init__(self, genotype: str) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Classifier(pl.LightningModule):
 
 
 def stripes(count: int) -> TensorDataset:
-    """Images of horizontal (class 0) and vertical (class 1) stripes."""
+    """Return images of horizontal (class 0) and vertical (class 1) stripes."""
     labels = torch.arange(count) % 2
     lying = (torch.arange(8) % 2).float()[:, None].expand(8, 8)
     images = torch.stack([lying.T if label else lying for label in labels])[:, None]
@@ -46,7 +46,7 @@ def stripes(count: int) -> TensorDataset:
 
 
 def main(genotype: str = "darts_v2") -> float:
-    """Trains for five epochs and returns the loss of the last step."""
+    """Train for five epochs, and return the loss of the last step."""
     pl.seed_everything(0, verbose=False)
     trainer = pl.Trainer(
         max_epochs=5,

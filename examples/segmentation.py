@@ -12,7 +12,7 @@ import darts_noise as dn
 
 
 class Segmenter(nn.Module):
-    """Maps images (B, 3, H, W) to logits (B, num_classes, H, W)."""
+    """A map from images (B, 3, H, W) to logits (B, num_classes, H, W)."""
 
     def __init__(self, genotype: str, num_classes: int, **form: int | str) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Segmenter(nn.Module):
 
 
 def main(genotype: str = "darts_v2", steps: int = 10) -> list[float]:
-    """Learns which half of an image is bright, and returns the loss before each step."""
+    """Learn which half of an image is bright, and return the loss before each step."""
     torch.manual_seed(0)
     net = Segmenter(genotype, num_classes=2, channels=4, num_cells=3, stem="small")
     mask = torch.zeros(4, 20, 28, dtype=torch.long)

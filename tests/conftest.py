@@ -1,4 +1,4 @@
-"""What every test shares: one thread, no network services, both devices, small data."""
+"""Fixtures for all tests: one thread, no network services, both devices, small data."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Files that are replaced whole, on disks that are full and in folders that refuse them."""
+"""Files are replaced in one step, also on full disks and in folders without permission."""
 
 import errno
 import os

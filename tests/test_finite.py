@@ -1,4 +1,4 @@
-"""What is not finite is named, with step and rate; a GPU's answers are read together."""
+"""Messages name what is not finite, the step and the rate; checks on a GPU are read together."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""A checkpoint that somebody made is read as data: what it would run is refused in one line."""
+"""A checkpoint from somebody else is read as data: code in it is refused in one line."""
 
 import os
 import sys

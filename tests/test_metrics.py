@@ -1,4 +1,4 @@
-"""The noise-fit metric: its formula, however the samples come in batches and processes."""
+"""The noise-fit metric equals its formula, for any batches and processes."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The wheel: all that an installed package needs, nothing else, and its command runs from it."""
+"""The wheel has all that an installed package needs, nothing else, and its command runs."""
 
 import importlib.metadata
 import os

@@ -1,4 +1,4 @@
-"""The names of the package, which are imported with the first one that is used."""
+"""The public names of the package, which are imported at their first use."""
 
 import ast
 import subprocess

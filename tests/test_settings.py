@@ -1,4 +1,4 @@
-"""The dataclasses of settings: what each documents, accepts and refuses, without heavy imports."""
+"""The settings dataclasses: their documentation, bounds and errors, without heavy imports."""
 
 import inspect
 import pickle

@@ -1,4 +1,4 @@
-"""The tables of README and docs are those of the files in docs/results."""
+"""The tables of README and docs equal the files in docs/results."""
 
 import doctest
 import json

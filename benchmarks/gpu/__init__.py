@@ -1,4 +1,4 @@
-"""Every question that only a GPU can answer, in one command of eight minutes.
+"""All measurements that need a GPU, in one command of eight minutes.
 
     python -m benchmarks.gpu.pack --cifar10 cifar10-jpeg.tar.xz  # before, on a machine with network
     python -m benchmarks.gpu                                     # on the machine with the GPU

@@ -1,4 +1,4 @@
-"""Runs the parts one after the other and keeps one JSON file; see the package's docstring."""
+"""Run the parts one after the other, and write one JSON file; see the package's docstring."""
 
 import argparse
 import importlib
@@ -18,19 +18,19 @@ from benchmarks.gpu.pack import FOLDER, SITE, unpack
 from darts_noise.atomic import write_text
 
 PARTS = {"tests": 120, "step": 180, "training": 90, "search": 45, "sameness": 45, "noise": 30}
-"""The order of the parts, and how they share the time: seconds, of 8.5 minutes in all."""
+"""The parts in their order, with their seconds out of 8.5 minutes."""
 ROOT = Path(__file__).resolve().parents[2]
 TAIL = 2000
-"""Characters that are kept of what a part printed before it failed."""
+"""Number of characters to keep of the output of a failed part."""
 
 Command = Callable[[str, float, Path], Sequence[str]]
-"""(part, seconds that it may take, file for its figures) → the command that runs it."""
+"""(part, largest number of seconds, file for its figures) → the command that runs it."""
 
 
 def run(
     parts: dict[str, float], command: Command, out: Path, about: dict[str, Any]
 ) -> dict[str, Any]:
-    """Run every part in a process of its own, and rewrite the JSON file as figures come in.
+    """Run every part in its own process, and rewrite the JSON file when new figures arrive.
 
     Args:
         parts: the name of each part and the seconds that it may take.
@@ -60,7 +60,7 @@ def run(
 def _follow(
     command: Sequence[str], limit: float, file: Path, row: dict[str, Any], write: Callable[[], None]
 ) -> None:
-    """Wait for one part; its figures go into ``row`` each time that it has noted some."""
+    """Wait for one part, and copy its figures into ``row`` each time that it has new ones."""
     started, seen = time.monotonic(), 0
     log = file.with_suffix(".log")
     with log.open("wb") as output:
@@ -95,7 +95,7 @@ def _wait(process: subprocess.Popen[bytes]) -> int | None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the process and all that it has started."""
+    """End the process and all processes that it has started."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -107,7 +107,7 @@ def _line(name: str, row: dict[str, Any]) -> str:
 
 
 def _card(device: str) -> str:
-    """The GPU's name, as ``nvidia-smi`` has it."""
+    """Return the name of the GPU from ``nvidia-smi``."""
     if device == "cpu":
         return "cpu"
     query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
@@ -119,7 +119,7 @@ def _card(device: str) -> str:
 
 
 def _measure(args: argparse.Namespace) -> None:
-    """One part, in this process."""
+    """Run one part in this process."""
     from benchmarks.gpu.task import Task
 
     task = Task(args.device, args.tiny, args.limit, args.file)

@@ -21,7 +21,7 @@ RATES = {"sgd_rates": (0.1,), "adam_rates": (3e-3,), "seeds": 1}
 
 
 def measure(task: Task) -> None:
-    """Note each training's seconds and what it fitted."""
+    """Record the seconds and the fit of each training."""
     samples, epochs = (64, 2) if task.tiny else (1000, 100)
     images = LabelledImages(
         torch.randint(256, (samples, 1, 28, 28), dtype=torch.uint8),

@@ -1,4 +1,4 @@
-"""Collects what the GPU's machine, which has no network, may lack: wheels, and CIFAR-10 (JPEG).
+"""Collect wheels and CIFAR-10 (JPEG) for a GPU machine without a network.
 
     python -m benchmarks.gpu.pack [--cifar10 ARCHIVE] [--also PACKAGE ...]
 
@@ -19,9 +19,10 @@ FOLDER = Path(__file__).resolve().parents[2] / ".gpu"
 WHEELS, SITE, DATA = FOLDER / "wheels", FOLDER / "site", FOLDER / "data"
 ARCHIVE = FOLDER / "cifar10-jpeg.tar.xz"
 LIMIT = 64 << 20
-"""Bytes that all of it may have."""
+"""Largest total size in bytes."""
 PACKAGES = ("wandb", "jsonargparse[signatures]>=4.49")
-"""Together with what they need. PyTorch, torchvision and Lightning are on the machine."""
+"""Packages to collect with their dependencies. PyTorch, torchvision and Lightning are on the
+machine."""
 TARGET = ["--only-binary=:all:", "--python-version=3.12", "--implementation=cp"]
 TARGET += [
     f"--platform={tag}_x86_64"
@@ -30,7 +31,7 @@ TARGET += [
 
 
 def pack(packages: list[str], archive: Path | None) -> int:
-    """Fill the folder anew; the bytes that it holds."""
+    """Fill the folder again, and return its size in bytes."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     WHEELS.mkdir(parents=True)
     pip = [sys.executable, "-m", "pip", "download", "--quiet", f"--dest={WHEELS}", *TARGET]

@@ -1,4 +1,4 @@
-"""Whether a run repeats: twice the same, stopped and resumed, and NCCL with one process.
+"""Check that runs repeat: two equal runs, a resumed run, and NCCL with one process.
 
 Small searches on digits by ``search.py`` itself with ``--trainer.deterministic true``; two are the
 same if α and the figures of every epoch are equal to the last bit.
@@ -37,7 +37,7 @@ SMALL = (
 
 
 class StopAfter(pl.Callback):
-    """Stops a search as a Ctrl-C does, in the midst of an epoch.
+    """A callback that stops a search within an epoch, like a Ctrl-C.
 
     Args:
         steps: of the search.
@@ -52,7 +52,7 @@ class StopAfter(pl.Callback):
 
 
 def measure(task: Task) -> None:
-    """Note which of the runs are the same."""
+    """Record which of the runs are equal."""
     answers: dict[str, Any] = {}
 
     def ask(name: str, question: Callable[[], bool]) -> None:
@@ -77,7 +77,7 @@ def measure(task: Task) -> None:
 
 
 def _search(runs: Path, name: str, *options: str) -> tuple[Any, Any]:
-    """α and the figures that a search leaves."""
+    """Return α and the figures of a search."""
     _call([*options, f"--runs={runs}", f"--name={name}"])
     return _left(runs / "search" / name)
 
@@ -93,7 +93,7 @@ def _resumed(runs: Path, *options: str) -> tuple[Any, Any]:
 
 
 def _start_joined(runs: Path, *options: str) -> subprocess.Popen[str]:
-    """A search by torchrun with one process, beside the others."""
+    """Start a search by torchrun with one process, while other runs continue."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command = [*launcher, "--nproc_per_node=1", "search.py", *options, "--trainer.strategy=ddp"]
     command += [f"--runs={runs}", "--name=joined"]
@@ -109,7 +109,7 @@ def _finished(process: subprocess.Popen[str], runs: Path) -> tuple[Any, Any]:
 
 
 def _call(argv: list[str]) -> int:
-    """The exit status of ``search.py``, run in this process."""
+    """Run ``search.py`` in this process, and return its exit status."""
     from darts_noise.cli.program import main
 
     printed = io.StringIO()

@@ -30,7 +30,7 @@ WARM_UP = 2
 
 
 class Watch(pl.Callback):
-    """Times the steps, and ends the training when its time is over."""
+    """A callback that times the steps, and ends the training at its time limit."""
 
     def __init__(self, allowed: float, most: int) -> None:
         self.allowed, self.most = allowed, most
@@ -47,7 +47,7 @@ class Watch(pl.Callback):
 
 
 def measure(task: Task) -> None:
-    """Note the steps per second of each search."""
+    """Record the steps per second of each search."""
     quiet()
     data, which = _data(task)
     sizes = {"channels": 4, "num_cells": 3, "nodes": 1} if task.tiny else {}
@@ -94,7 +94,7 @@ def _data(task: Task) -> tuple[dn.ImageDataModule, str]:
 
     @dn.register_dataset
     def random_cifar10(*_: Any) -> ImageDataset:
-        """Random images of CIFAR-10's shape."""
+        """Return random images with the shape of CIFAR-10."""
         return ImageDataset("random_cifar10", random_images(50_000), random_images(100), flip=True)
 
     return dn.ImageDataModule("random_cifar10", crop_padding=4, **settings), "random images"

@@ -1,4 +1,4 @@
-"""One search step in every form: supernet × precision × eager, CUDA graph, compiled.
+"""Measure one search step in each mode: supernet × precision × eager, CUDA graph, compiled.
 
 A plain step updates α (first order, Adam) on a validation batch and w (SGD, clipped) on a training
 batch. A noise-aware step also runs the twin on a noise batch, which gives both v and α a gradient.
@@ -36,7 +36,7 @@ COMPILED = (
     ("shared", "float32"),
     ("textbook", "float32"),
 )
-"""What is compiled, the most wanted first."""
+"""The modes to compile, the most important first."""
 TOLERANCE = {"float32": 1e-3, "tf32": 5e-2, "bf16": 2e-1}
 """Largest relative error of a gradient, ‖g − g'‖ / ‖g'‖, that counts as equal."""
 ROUNDS, CLIP = 20, 5.0
@@ -57,7 +57,7 @@ TINY = Sizes(channels=4, cells=3, nodes=1, batch=4, side=8)
 
 
 class Step:
-    """Networks, optimisers and fixed batches of one side.
+    """Networks, optimisers and fixed batches of one mode.
 
     Args:
         side: one of `SIDES`.
@@ -116,7 +116,7 @@ class Step:
                 self._update(optimiser, net, found, CLIP)
 
     def gradients(self) -> list[list[Tensor]]:
-        """The gradients of a step with respect to α, w and, if there is a twin, v; no update."""
+        """Return the gradients with respect to α, w and, if there is a twin, v. Make no update."""
         with self._precision():
             alpha, *twin = self._alpha_gradients()
             return [alpha, self._weight_gradients(), *twin]
@@ -151,7 +151,8 @@ class Step:
         torch.backends.cuda.matmul.allow_tf32 = self.precision == "tf32"
         torch.backends.cudnn.allow_tf32 = self.precision == "tf32"
         if self.precision == "bf16":
-            # A cached cast would be made once, before the capture of a graph, and grow stale.
+            # A cached cast would be computed once, before the capture of a graph, and become
+            # outdated.
             return torch.autocast(self.device, torch.bfloat16, cache_enabled=False)
         return nullcontext()
 
@@ -170,7 +171,7 @@ class Step:
         optimiser.zero_grad(set_to_none=True)
 
     def in_textbook_order(self, found: list[list[Tensor]]) -> list[Tensor]:
-        """One vector for α, w and v each; those of w and v by the textbook's parameters."""
+        """Return one vector each for α, w and v, in the order of the textbook's parameters."""
         vectors = [_flat(found[0])]
         for net, values in zip(self.nets, found[1:], strict=True):
             holder = copy.deepcopy(net)
@@ -186,14 +187,14 @@ def _flat(tensors: Iterator[Tensor] | Sequence[Tensor]) -> Tensor:
 
 
 class Reference:
-    """The textbook's gradients in float64, and how far another form's are from them."""
+    """The textbook's gradients in float64, and the errors of other modes."""
 
     def __init__(self, sizes: Sizes, device: str) -> None:
         self.sizes, self.device = sizes, device
         self._found: dict[int, list[Tensor]] = {}
 
     def error(self, step: Step, found: list[list[Tensor]]) -> dict[str, float]:
-        """‖g − g'‖ / ‖g'‖ for α, w and v."""
+        """Return ‖g − g'‖ / ‖g'‖ for α, w and v."""
         count = len(step.nets)
         if count not in self._found:
             exact = Step(
@@ -212,7 +213,7 @@ def _rounded(value: Tensor | float) -> float:
 
 
 def measure(task: Task) -> None:
-    """Note errors, seconds, memory, launches and the share of the floor of each form."""
+    """Record errors, seconds, memory, launches and the share of the floor of each mode."""
     sizes = TINY if task.tiny else Sizes()
     reference = Reference(sizes, task.device)
     rows: dict[str, Any] = {}
@@ -260,7 +261,7 @@ def _compiled(
     rows: dict[str, Any],
     task: Task,
 ) -> None:
-    """Compile one form, and let it take turns with the eager shared supernet."""
+    """Compile one mode, and time it in turns with the eager shared supernet."""
     name = f"{side}, {precision}, compiled"
     rows[name] = {"status": "compiling"}
     task.note()
@@ -279,14 +280,15 @@ def _compiled(
 
 
 def _described(step: Step, reference: Reference) -> dict[str, Any]:
-    """What is known of a form besides its time."""
+    """Return the description of a mode, without its time."""
     found = {"error": reference.error(step, step.gradients())}
     step()  # optimisers make their state
     return {**found, "launches": _launches(step), "peak_mib": _peak(step)}
 
 
 def _launches(step: Step) -> int | None:
-    """Kernels of one step on a GPU; elsewhere tensor operations that are no views."""
+    """Return the number of kernels of one step on a GPU, or of tensor operations on a CPU, without
+    views."""
     if step.device != "cuda":
         with Launches() as counted:
             step()
@@ -299,7 +301,7 @@ def _launches(step: Step) -> int | None:
 
 
 def _peak(step: Step) -> int | None:
-    """Memory in MiB that one step takes on a GPU beyond what was held before it."""
+    """Return the memory in MiB that one step adds on a GPU."""
     if step.device != "cuda":
         return None
     torch.cuda.synchronize()
@@ -316,7 +318,7 @@ def _take_turns(
     task: Task,
     least: float = 0.0,
 ) -> None:
-    """Time `ROUNDS` rounds in which every form makes a step, or what the time allows."""
+    """Time up to `ROUNDS` rounds in which every mode makes a step, within the time limit."""
     times: dict[str, list[float]] = {name: [] for name in forms}
     rounds = 3 if task.tiny else ROUNDS
     for _ in range(rounds + 1):
@@ -339,7 +341,7 @@ def _take_turns(
 
 
 def _floor(sizes: Sizes, device: str, precision: str) -> dict[str, float]:
-    """Seconds of a plain step at the speed of large matrix products and copies."""
+    """Return the seconds of a plain step at the speed of large matrix products and copies."""
     step = Step("shared", sizes, device, precision)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         step.nets[0](step.train[0], step.arch())

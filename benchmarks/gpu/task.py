@@ -1,4 +1,4 @@
-"""What each part is given: the device, the time that is left, and a place for its figures."""
+"""The arguments of each part: the device, the remaining time, and a file for its figures."""
 
 import json
 import time
@@ -15,7 +15,7 @@ from darts_noise.atomic import write_text
 
 @dataclass
 class Task:
-    """One part of the measurements, in a process of its own.
+    """One part of the measurements, in its own process.
 
     Attributes:
         device: ``cuda`` or ``cpu``.
@@ -32,38 +32,38 @@ class Task:
     started: float = field(default_factory=time.monotonic)
 
     def note(self, **figures: Any) -> None:
-        """Add figures to the part's result; they are on disk when this returns."""
+        """Add figures to the part's result, and write them to disk."""
         self.figures |= figures
         write_text(self.file, json.dumps(self.figures))
 
     @property
     def left(self) -> float:
-        """Seconds until the limit."""
+        """Return the seconds until the limit."""
         return self.started + self.limit - time.monotonic()
 
     @property
     def cifar10(self) -> Path | None:
-        """The folder of CIFAR-10 as JPEG files, or None where the images were not packed."""
+        """Return the folder of CIFAR-10 as JPEG files, or None if the images were not packed."""
         folder = DATA / "cifar10-jpeg"
         return folder if folder.is_dir() else None
 
 
 def now() -> float:
-    """Seconds on the wall clock, once the GPU has finished its work."""
+    """Return the seconds on the wall clock, after the GPU has finished its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def seconds(function: Callable[[], object]) -> float:
-    """Wall time of one call."""
+    """Return the wall time of one call."""
     started = now()
     function()
     return now() - started
 
 
 class Graphed:
-    """A function captured as one CUDA graph; a call replays it.
+    """A function that is captured as one CUDA graph. A call replays it.
 
     Args:
         function: works on the same tensors at every call and reads nothing back from the device.

@@ -1,4 +1,4 @@
-"""The tests marked ``cuda``, and which of them failed."""
+"""Run the tests marked ``cuda``, and record which of them failed."""
 
 import re
 import subprocess
@@ -13,11 +13,11 @@ from darts_noise.report.card import describe_hardware, versions
 
 OUTCOME = re.compile(r"^(tests/\S+::.+?) (PASSED|FAILED|ERROR|SKIPPED)")
 FOR_A_GPU = re.compile(r"mark\.cuda|def \w+\([^)]*\bdevice\b")
-"""In a file of tests: the mark, or a test of the fixture ``device``, which has the mark."""
+"""Text in a test file: the mark, or a test with the fixture ``device``, which has the mark."""
 
 
 def measure(task: Task) -> None:
-    """Note the hardware, the outcome of each test, and what the failed ones printed."""
+    """Record the hardware, the outcome of each test, and the output of failed tests."""
     task.note(hardware=describe_hardware(torch.device(task.device)), versions=versions())
     files = [str(path) for path in _marked(ROOT / "tests")]
     options = ["-m", "cuda", "--verbose", "--tb=short", "--override-ini=addopts=", "-p", "no:xdist"]
@@ -48,6 +48,6 @@ def measure(task: Task) -> None:
 
 
 def _marked(folder: Path) -> list[Path]:
-    """The test files with a test for a GPU."""
+    """Return the test files with a test for a GPU."""
     files = sorted(folder.rglob("test_*.py"))
     return [path for path in files if FOR_A_GPU.search(path.read_text("utf-8"))]

@@ -30,7 +30,7 @@ ROUNDS, STEPS = 5, 10
 
 
 def measure(task: Task) -> None:
-    """Note the images per second of each side; plain loop and package take turns."""
+    """Record the images per second of both sides, in turns."""
     quiet()
     sizes = (
         {"channels": 4, "cells": 3, "batch": 4}

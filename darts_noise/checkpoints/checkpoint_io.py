@@ -98,8 +98,10 @@ def resumable(folder: Path) -> tuple[Path | None, str | None]:
             with replacing(last) as file:
                 file.write(whole)
         why = "; ".join(reasons) or f"{last} is missing"
-        which = {PREVIOUS: "the checkpoint before it", BEST: "that of the best epoch"}[path.name]
-        return last, f"{why}; going on from {which}"
+        which = {PREVIOUS: "the checkpoint before it", BEST: "the checkpoint of the best epoch"}[
+            path.name
+        ]
+        return last, f"{why}; resuming from {which}"
     if reasons:
         raise ValueError(f"resume: {'; '.join(reasons)}; there is no other checkpoint")
     return None, f"{folder} has no checkpoint yet; starting from the beginning"

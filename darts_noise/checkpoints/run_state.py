@@ -19,7 +19,7 @@ from lightning_fabric.utilities.apply_func import (
 from darts_noise.checkpoints.metric_state import metric_state, set_metric_state
 from darts_noise.checkpoints.random_state import random_state, set_random_state
 from darts_noise.compat import figures_to_be_logged, logged_step
-from darts_noise.distributed.collectives import SharedError, from_every_process
+from darts_noise.distributed.collectives import CollectiveError, from_every_process
 
 Row = dict[str, Any]  # a row of the run's figures: name → value
 
@@ -81,7 +81,7 @@ class RunState(pl.Callback):
         state = checkpoint[KEY]
         processes = state["processes"]
         if len(processes) != trainer.world_size:
-            raise SharedError(
+            raise CollectiveError(
                 f"trainer.devices: expected {len(processes)} processes as in the stopped run, "
                 f"got {trainer.world_size}"
             )

@@ -42,16 +42,16 @@ from darts_noise.space.shown import shown
 from darts_noise.study.settings import DECIDED, GROUPS, StudyConfig
 from darts_noise.train.settings import NoiseConfig, TrainConfig
 
-SEED = Option("seed", int, 0, f"of everything that is random, 0 to {LARGEST_SEED}")
+SEED = Option("seed", int, 0, f"seed of all random numbers, 0 to {LARGEST_SEED}")
 SEEDED = ("model.seed", "data.seed")
 """Keys that ``--seed`` sets."""
 BESIDE_RESUME = ("runs", "wandb", "wandb_project", "trust")
-"""What ``--resume`` may stand beside: places, tracking, and whose classes are made."""
+"""The options that ``--resume`` allows: folders, tracking and trusted packages."""
 OF_A_TRAINING = (
     *("batch_size", "validation_fraction", "train_samples", "seed"),
     *("crop_padding", "cutout", "random_resized_crop", "color_jitter"),
 )
-"""Keys of the data that a training takes from its own config and never from a search."""
+"""Keys of ``data`` that a training takes from its own config, never from the search."""
 MORE = ("Every other argument of Lightning's Trainer is accepted as --trainer.KEY VALUE.",)
 
 
@@ -61,7 +61,7 @@ def _names(cls: type) -> list[str]:
 
 SEARCH = Command(
     "search",
-    "Searches a cell that learns the data and cannot learn noise.",
+    "Search for a cell that learns the data and cannot learn noise.",
     {"": RunConfig, "trainer.": TrainerConfig, "model.": SearchConfig, "data.": DataConfig},
     [SEED],
     dict.fromkeys(set(_names(TrainConfig)) - set(_names(SearchConfig)), "train.py"),
@@ -70,7 +70,7 @@ SEARCH = Command(
 )
 TRAIN = Command(
     "train",
-    "Trains a network of a found or a published cell, on the data and on noise.",
+    "Train a network of a searched or published cell, on the data and on noise.",
     {
         "": RunConfig,
         "noise_": NoiseConfig,
@@ -85,20 +85,20 @@ TRAIN = Command(
 )
 
 SETUPS: Mapping[str, Command] = {"search": SEARCH, "train": TRAIN}
-"""Whose configs a study names, and lays its own keys over."""
+"""The commands whose configs a study can name. The study's own keys override these configs."""
 STUDY = Command(
     "study",
-    "Searches, seeds and controls, each trained and measured alike; resumes and shares.",
+    "Compare searches, seeds and controls, all trained and measured alike. Repeat to resume.",
     {"": StudyConfig},
     [
-        Option("runs", str, "runs", "folder that holds all runs"),
-        Option("root", str | None, None, "folder of the data; null for the configs'"),
-        Option("table", bool, False, "rewrite table and plot from what is there, and end"),
+        Option("runs", str, "runs", "folder of all runs"),
+        Option("root", str | None, None, "folder of the data. null: the folder in the configs"),
+        Option("table", bool, False, "only rewrite the table and the plot from the results so far"),
         *(Option(f"{name}.config", str | None, None, f"config of {name}.py") for name in SETUPS),
     ],
     hidden=DECIDED,
     more=[
-        "Keys of a search and of a training likewise: --search.model.channels 8",
+        "Settings of a search and of a training: --search.model.channels 8",
         "--train.trainer.max_epochs 40. See python search.py --help and python train.py --help.",
     ],
     brief=[f"{name}." for name in SETUPS],
@@ -124,28 +124,28 @@ def run(name: str, argv: Sequence[str]) -> None:
 
 
 def _stopped(stop: KeyboardInterrupt, name: str, argv: Sequence[str]) -> int:
-    """Say how a run that was stopped goes on; the exit status."""
+    """Print how to continue a stopped run, and return the exit status."""
     from darts_noise.runs.run import Interrupted
 
     if not isinstance(stop, Interrupted):
         return 130
-    if stop.status:  # zero in all processes but the first
+    if stop.status:  # zero in all processes except the first
         print("\n".join([str(stop), *stop.hints]))
         if name == "study":
-            print("to go on: the same command")
+            print("to resume: the same command")
         elif stop.run is not None:
             plugins = _plugins_option(split(argv)[0].plugins)
-            print(f"to go on: {called(name)} --resume {quote(str(stop.run))}{plugins}")
+            print(f"to resume: {called(name)} --resume {quote(str(stop.run))}{plugins}")
     return stop.status
 
 
 def _fail(error: Exception) -> NoReturn:
-    """End with one line.
+    """End the program with one line.
 
-    What every process finds wrong is told by the first. The others leave without a failure, at
-    which a launcher would kill the first before it has put its files away.
+    If all processes raise the same error, only the first prints it. The others exit without a
+    failure: otherwise a launcher would kill the first before it has closed its files.
     """
-    if type(error).__name__ == "SharedError":
+    if type(error).__name__ == "CollectiveError":
         from darts_noise.distributed.collectives import process_rank
 
         if process_rank() > 0:
@@ -154,7 +154,7 @@ def _fail(error: Exception) -> NoReturn:
 
 
 def search(argv: Sequence[str]) -> None:
-    """``darts-noise search``: find a cell."""
+    """Run ``darts-noise search``: search for a cell."""
     given = _read(SEARCH, argv, lambda stated: _shipped("search/digits"))
     if given is None:
         return
@@ -184,7 +184,7 @@ def search(argv: Sequence[str]) -> None:
 
 
 def train(argv: Sequence[str]) -> None:
-    """``darts-noise train``: train a network of a cell, on the data and on noise."""
+    """Run ``darts-noise train``: train a network of a cell, on the data and on noise."""
     given = _read(TRAIN, argv, _handed_on)
     if given is None:
         return
@@ -212,7 +212,7 @@ def train(argv: Sequence[str]) -> None:
 
 
 def report(argv: Sequence[str]) -> None:
-    """``darts-noise report``: runs as one HTML page."""
+    """Run ``darts-noise report``: write runs as one HTML page."""
     parser = _Arguments("report", "Write runs as one HTML page that needs no network.")
     parser.add_argument(
         "runs",
@@ -238,7 +238,7 @@ def report(argv: Sequence[str]) -> None:
 
 
 def bundle(argv: Sequence[str]) -> None:
-    """``darts-noise bundle``: the network of a training run as a folder."""
+    """Run ``darts-noise bundle``: write the network of a training run as a folder."""
     parser = _Arguments(
         "bundle", "Write the network of a training run as a bundle for dn.load_pretrained."
     )
@@ -291,11 +291,11 @@ def predict(argv: Sequence[str]) -> None:
 
 
 def study(argv: Sequence[str]) -> None:
-    """``darts-noise study``: many runs compared."""
+    """Run ``darts-noise study``: compare many runs."""
     words = ["--table=true" if word == "--table" else word for word in argv]
     front, rest = split(words if not words or words[0].startswith("-") else ["--config", *words])
     if front.resume is not None:
-        raise UsageError("--resume: expected none with a study; the same command goes on")
+        raise UsageError("--resume: expected none with a study; repeat the same command")
     _run_plugins(front.plugins)
     if len(front.config) != 1 and not front.help:
         raise UsageError(f"expected one config, as in {called()} digits")
@@ -313,7 +313,7 @@ def study(argv: Sequence[str]) -> None:
     config = given.settings(StudyConfig)
     try:
         from darts_noise.study import run as studying
-    except ImportError as error:  # of an extra
+    except ImportError as error:  # the extra ``study`` is not installed
         fail(error)
 
     ready()
@@ -324,10 +324,11 @@ def study(argv: Sequence[str]) -> None:
 
 
 def _study_content(file: Path, stated: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the config of a study, laid over the configs of a search and a training that it names.
+    """Return the config of a study, merged over the search and training configs that it names.
 
     Args:
-        file: from whose folder those are found, else the shipped ones of their names.
+        file: the study's config. The named configs are looked up in its folder, then among the
+            shipped ones.
         stated: the keys that the options state.
     """
     content = read_config(file)
@@ -335,7 +336,7 @@ def _study_content(file: Path, stated: Mapping[str, Any]) -> Mapping[str, Any]:
     for key in DECIDED:
         setup, group, name = key.split(".")
         if name in ((content.get(setup) or {}).get(group) or {}):
-            raise SettingError(key, "expected none, since the study decides it")
+            raise SettingError(key, "expected none, because the study sets it")
     for setup, command in SETUPS.items():
         named = stated.get(f"{setup}.config", (content.get(setup) or {}).get("config"))
         if named is None:
@@ -354,7 +355,7 @@ def _study_content(file: Path, stated: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _found_cells(cells: str | list[str], folder: Path) -> str | list[str]:
-    """Return the same with absolute paths in place of those that are there."""
+    """Return the cells of a study, with absolute paths instead of paths that exist."""
     from darts_noise.space.published import list_genotypes
 
     if not isinstance(cells, str):
@@ -366,7 +367,7 @@ def _found_cells(cells: str | list[str], folder: Path) -> str | list[str]:
 
 
 class _Arguments(argparse.ArgumentParser):
-    """A parser of a few arguments, whose errors are one line."""
+    """A parser of a few arguments that reports errors in one line."""
 
     def __init__(self, command: str, description: str) -> None:
         super().__init__(called(), description=description, allow_abbrev=False)
@@ -375,7 +376,7 @@ class _Arguments(argparse.ArgumentParser):
             action="append",
             default=[],
             metavar="FILE",
-            help="Python file that runs first, as with search.py; may be given several times",
+            help="Python file to run first, as with search.py; may be repeated",
         )
 
     def error(self, message: str) -> NoReturn:
@@ -387,17 +388,18 @@ def _read(
     argv: Sequence[str],
     default: Callable[[Mapping[str, Any]], Mapping[str, Any]],
 ) -> Given | None:
-    """Return what a command line says; None where it only asks for ``--help`` and the like.
+    """Return the settings of a command line, or None after printing ``--help`` or the config.
 
     Args:
-        command: which one.
+        command: the command.
         argv: its arguments.
-        default: the config where none is named, from the keys that the options state.
+        default: returns the config to use without ``--config``, given the keys that the options
+            state.
 
     Raises:
         UsageError: an option that the command does not take.
         SettingError: a config that cannot be read, or no run to resume.
-        SystemExit: 0 where the run to resume has ended.
+        SystemExit: 0 if the run to resume has ended.
     """
     front, rest = split(argv)
     _run_plugins(front.plugins)
@@ -419,7 +421,7 @@ def _read(
 
 
 def _told(parser: Parser, given: Given, front: argparse.Namespace) -> bool:
-    """Print what a command line only asks for; whether it does."""
+    """Print the help or the config if the command line asks for it, and return whether it does."""
     if front.help:
         print(parser.help(given), end="")
     elif front.print_config:
@@ -432,14 +434,14 @@ def _told(parser: Parser, given: Given, front: argparse.Namespace) -> bool:
 def _resumed(
     parser: Parser, front: argparse.Namespace, argv: Sequence[str]
 ) -> tuple[Path, list[str]]:
-    """Return the run that goes on, and the options with which its own config is read."""
+    """Return the run to resume, and the options to parse with its config."""
     stated = parser.stated(argv)
     for key in ["config" for _ in front.config] + list(stated):
         if key not in BESIDE_RESUME:
             allowed = ", ".join(f"--{k}" for k in BESIDE_RESUME)
             raise SettingError(
                 "resume",
-                f"the settings are those of the run; expected only {allowed} beside --resume, "
+                f"a resumed run keeps its settings; expected only {allowed} beside --resume, "
                 f"got --{key}",
             )
     run = find_run(stated.get("runs", "runs"), parser.command.name, front.resume)
@@ -450,8 +452,9 @@ def _resumed(
 
 
 def _trusted(packages: str | None, stated: Mapping[str, Any]) -> list[str]:
-    """Return the packages whose classes may be made: those after ``--trust``, and those of classes
-    that the command line itself names for the Trainer, which is the user's own."""
+    """Return the packages whose classes a config may name.
+
+    They are the packages of ``--trust`` and of the Trainer's classes on the command line itself."""
     own = " ".join(str(stated.get(f"trainer.{key}", "")) for key in OBJECTS)
     return sorted(
         {*(packages or "").split(","), *re.findall(r"([A-Za-z_]\w*)(?:\.\w+)+", own)} - {""}
@@ -463,20 +466,20 @@ def _shipped(named: str) -> dict[str, Any]:
 
 
 def _handed_on(stated: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the config of a training where none is named: all that a search hands on.
+    """Return the config of a training without ``--config``: the settings that a search hands on.
 
-    The search is that of the named cell, or the newest. Its data are handed on as they are, except
-    for the keys `OF_A_TRAINING`. The rest is the config that is shipped for that data set; for own
-    images, it is `small` with the search's stem. If there is none, it is the one for digits with
-    the search's stem. The noise family is not here, because the genotype holds it; plugins are not
-    either, because only the command line may name them.
+    The search is the search of the named cell, or the newest search. Its data are handed on as they
+    are, except for the keys `OF_A_TRAINING`. The other settings come from the shipped config of
+    that data set. For own images they come from `small`, and for any other data from `digits`, both
+    with the stem of the search. The noise family is left out, because the genotype holds it, and so
+    are plugins, because only the command line may name them.
 
     Args:
         stated: the keys that the options state.
 
     Raises:
-        SettingError: the config of the search is damaged, or a genotype lies alone and was found
-            on other data than digits.
+        SettingError: the config of the search is damaged, or a genotype without such a config was
+            found on other data than digits.
     """
     if stated.get("model.init") is not None:
         return _of_a_trained_network(stated)
@@ -512,20 +515,20 @@ def _handed_on(stated: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _require_found_on(dataset: str, cell: Path) -> None:
-    """Raise the error of a genotype without its search's config that was found on other data."""
+    """Raise a `SettingError` if a genotype without the config of its search is of other data."""
     found = None
-    with suppress(ValueError, KeyError, TypeError):  # whoever loads the cell says what is wrong
+    with suppress(ValueError, KeyError, TypeError):  # loading the cell reports what is wrong
         found = read_json(cell)["meta"]["dataset"]
     if isinstance(found, str) and found != dataset:
         raise SettingError(
             "data.name",
             f"{cell} was found on {shown(found)}, and the config of its search is not beside it; "
-            "say what to train on with --data.name or --config",
+            "name the data with --data.name or --config",
         )
 
 
 def _cell_file(named: str | None, runs: str) -> Path | None:
-    """Return the file of the cell that a training takes; None for a published or a missing one."""
+    """Return the file of the training's cell, or None for a published or a missing cell."""
     if named is None:
         newest = newest_run(runs, "search")
         return None if newest is None else newest / "genotype.json"
@@ -569,10 +572,10 @@ def _of_a_trained_network(stated: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _cell(named: str | None, runs: str, configs: Sequence[Path]) -> str:
-    """Return the cell that the user named, or the newest search's.
+    """Return the cell that the user named, or the folder of the newest search.
 
     Raises:
-        UsageError: there is neither.
+        UsageError: no cell is named, and there is no search.
     """
     from darts_noise.space.genotype_text import has_genotype
 
@@ -590,7 +593,7 @@ def _cell(named: str | None, runs: str, configs: Sequence[Path]) -> str:
 
 
 def _by_name(named: str, runs: str) -> str | None:
-    """Return the folder of the search of that name, unless it is a published cell's or a path."""
+    """Return the folder of the search with this name, or None if a cell or a path has the name."""
     from darts_noise.space.published import list_genotypes
 
     if named.lower() in list_genotypes() or Path(named).exists() or Path(named).name != named:
@@ -600,7 +603,7 @@ def _by_name(named: str, runs: str) -> str | None:
 
 
 def _beside_config(named: str, configs: Sequence[Path]) -> str | None:
-    """Return the genotype beside the config that names it, where that run's folder has moved."""
+    """Return the genotype beside the config that names it, if the folder of the run has moved."""
     if Path(named).name != "genotype.json" or Path(named).exists():
         return None
     for file in reversed(configs):
@@ -613,7 +616,7 @@ def _beside_config(named: str, configs: Sequence[Path]) -> str | None:
 
 
 def _runs_option(runs: str) -> str:
-    """Return what a command needs after it to find runs in this folder, for a shell.
+    """Return the option with which a command finds runs in this folder, for a shell.
 
     >>> _runs_option("runs"), _runs_option("/tmp/my runs")
     ('', " --runs '/tmp/my runs'")
@@ -632,8 +635,9 @@ def _plugins_option(files: Sequence[str]) -> str:
 
 @contextmanager
 def _naming_plugins(given: Sequence[str], *runs: str | Path) -> Iterator[None]:
-    """Add to an error inside the context which plugins the runs were made with, if they are not
-    given: a name that only they register is unknown.
+    """Name the missing plugins of the runs in an error inside the context.
+
+    A name that only a plugin registers is unknown without it.
 
     Args:
         given: the plugins of this command.
@@ -655,13 +659,13 @@ def _run_plugins(files: Sequence[str]) -> None:
 
 
 def _run_plugin(file: Path) -> None:
-    """Run a file of the user's, which registers operations, spaces, noise families or penalties.
+    """Run a Python file of the user that registers operations, spaces, noise families or penalties.
 
-    Only the command line can name such a file: a config or a checkpoint, which may be another's,
-    cannot.
+    Only the command line can name such a file. A config or a checkpoint cannot, because it may come
+    from somebody else.
 
     Raises:
-        SettingError: no such file, or what it raises, in one line.
+        SettingError: there is no such file, or it raised an error. The message is one line.
     """
     if file.suffix != ".py" or not file.is_file():
         raise SettingError("plugins", f"expected a file of Python code, got {str(file)!r}")
@@ -670,7 +674,7 @@ def _run_plugin(file: Path) -> None:
     assert spec.loader is not None
     try:
         spec.loader.exec_module(module_from_spec(spec))
-    except Exception as error:  # whatever the user's code raises
+    except Exception as error:  # any error of the user's code
         raise SettingError("plugins", f"{file}: {type(error).__name__}: {error}") from error
 
 

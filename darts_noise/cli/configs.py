@@ -1,9 +1,9 @@
-"""Config files: the one place where a file of settings is read, whatever option names it.
+"""Config files: every file of settings is read here, whatever option names it.
 
-A config is a YAML file of plain values. It never runs code: YAML's tags are refused here, and a
-class that it names for the Trainer is made only by `darts_noise.runs.trainer`, which asks whether
-its package is trusted. Shipped configs lie in ``darts_noise/configs`` (in a checkout, a link to
-``configs`` at its top) and are named without folder and suffix: ``mnist``, ``variants/gdas``.
+A config is a YAML file of plain values. It never runs code: YAML tags are refused here, and only
+`darts_noise.runs.trainer` makes the classes that a config names for the Trainer, if their package
+is trusted. Shipped configs are in ``darts_noise/configs`` (in a checkout a link to ``configs``).
+Their names have no suffix: ``mnist``, ``variants/gdas``.
 """
 
 import difflib
@@ -21,26 +21,26 @@ from darts_noise.space.shown import printable, shortened, shown
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 NAME = re.compile(r"[\w-]+(/[\w-]+)?")
 MERGED = ("model", "data", "trainer", "noise_grid", "model.variants")
-"""Groups of keys, of which a later config replaces single keys; it replaces other values whole."""
+"""Groups of keys. A later config replaces single keys in them, but other values as a whole."""
 OF_A_STUDY = ("search", "train", "converged", "sample")
-"""Likewise; ``search`` and ``train`` hold such groups themselves."""
+"""The same for a study, where ``search`` and ``train`` contain such groups."""
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
 MAX_ALIASES = 20
-"""Of a config. Deeper nesting overflows the C stack of the YAML reader, which ends the process
-without a message. A few dozen aliases of aliases can stand for more values than memory holds."""
+"""Limits of a config. Deeper nesting overflows the C stack of the YAML reader and ends the process
+without a message. A few dozen aliases of aliases can expand to more values than memory holds."""
 WORDS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
-"""Tags of what may stand before a colon."""
+"""Tags that a key may have."""
 TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null")}
 
 
 def find_config(named: str, kind: str) -> Path:
-    """Return the path of a config: a file of the user's or, if there is none, a shipped one.
+    """Return the path of a config: a file of the user or, if there is none, a shipped config.
 
     Args:
         named: a path or a name.
-        kind: whose configs need no folder before their name: ``search``, ``train`` or ``study``.
+        kind: ``search``, ``train`` or ``study``: the names of these configs need no folder.
 
     Raises:
         SettingError: neither a file nor a shipped config has this name.
@@ -61,7 +61,7 @@ def find_config(named: str, kind: str) -> Path:
 
 
 def list_configs(kind: str) -> list[str]:
-    """Return the names of the shipped configs of a kind, and of a search's presets."""
+    """Return the names of the shipped configs of a kind. A search also has presets."""
     presets = ("variants", "penalties") if kind == "search" else ()
     return [path.stem for path in sorted((CONFIGS / kind).glob("*.yaml"))] + [
         f"{folder}/{path.stem}"
@@ -74,8 +74,8 @@ def read_config(path: Path) -> dict[str, Any]:
     """Return the content of a config file.
 
     Raises:
-        SettingError: a file that cannot be read, is no mapping of plain values in YAML, or holds a
-            key twice; its key is the file's name.
+        SettingError: the file cannot be read, is not a YAML mapping of plain values, or has a key
+            twice. The error's key is the name of the file.
     """
     name = str(path)
     text = _text(path)
@@ -90,7 +90,7 @@ def read_config(path: Path) -> dict[str, Any]:
     _refuse_twice(root, name, "", set())
     try:
         content: dict[str, Any] = get_loader("yaml")(text)
-    except ValueError as error:  # a date or a number that is none
+    except ValueError as error:  # an invalid date or number
         raise SettingError(name, f"expected plain values: {shown(str(error))}") from None
     _require_groups(content, name, "")
     return content
@@ -101,7 +101,7 @@ def _is_group(key: str) -> bool:
 
 
 def _require_groups(content: Mapping[str, Any], name: str, place: str) -> None:
-    """Raise the error of the first group that is something else."""
+    """Raise a `SettingError` for the first group that is not a mapping."""
     for part, value in content.items():
         key = f"{place}{part}"
         if not _is_group(key) or value is None:
@@ -157,7 +157,7 @@ def _text(path: Path) -> str:
 
 
 def _require_small(text: str, name: str) -> None:
-    """Refuse what no person has written, and YAML's tags, before anything reads the file whole."""
+    """Refuse YAML tags, deep nesting and many aliases before the file is read as a whole."""
     depth = aliases = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent)
@@ -178,7 +178,7 @@ def _require_small(text: str, name: str) -> None:
 
 
 def _refuse_twice(node: yaml.Node, name: str, place: str, seen: set[int]) -> None:
-    """Raise the error of a key that a mapping has twice, or of one that is no word."""
+    """Raise a `SettingError` for a key that a mapping has twice, or that is not a word."""
     if id(node) in seen or not isinstance(node, yaml.CollectionNode):
         return
     seen.add(id(node))  # an alias may lead back to its own anchor
@@ -196,7 +196,7 @@ def _refuse_twice(node: yaml.Node, name: str, place: str, seen: set[int]) -> Non
             plain = here.isprintable() and shortened(here) == here
             key_name = here if plain else shown(here)
             raise SettingError(
-                name, f"{key_name} is there twice, in lines {lines[here]} and {line}; keep one"
+                name, f"{key_name} appears twice, in lines {lines[here]} and {line}; keep one"
             )
         lines[here] = line
         _refuse_twice(value, name, f"{here}.", seen)

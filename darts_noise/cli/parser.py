@@ -1,9 +1,9 @@
 """The parser of every command: its options are the fields of the settings classes.
 
-Nothing heavy is imported here, so that ``--help`` and a typo are answered at once. jsonargparse
-reads the values by the fields' types; what it lacks is added here: configs that are laid over each
-other, defaults in ``--help`` that this very command would use, and errors of one line that name the
-nearest valid key.
+This module imports neither torch nor Lightning, so ``--help`` and the answer to a typo are fast.
+jsonargparse reads the values by the types of the fields. This module adds what jsonargparse lacks:
+several configs where later ones win, ``--help`` with the defaults of this very command line, and
+errors in one line that name the nearest valid key.
 """
 
 import argparse
@@ -26,22 +26,22 @@ from darts_noise.cli.configs import merge_configs, read_config
 from darts_noise.errors import SettingError, reported, within
 
 WIDTH, MARGIN = 100, 31
-"""Columns of ``--help`` on every terminal, and those of them before the texts."""
+"""Columns of ``--help`` on every terminal, and columns before the texts."""
 
 
 COMMAND_LINE_ONLY = ("resume", "trust", "plugins")
-"""What no file may decide: which run goes on, and whose code runs."""
+"""Settings that no file may state: the run to resume, and whose code may run."""
 T = TypeVar("T")
 
 
 class UsageError(ValueError):
-    """What is wrong with a command line, in one line."""
+    """An error of the command line, in one line."""
 
 
 class Plain:
-    """The type of a value that is read as it stands.
+    """The type of a value that is read as plain YAML.
 
-    It stands in for ``Any``, of whose values jsonargparse imports every class that they name.
+    It replaces ``Any``: jsonargparse would import every class that a value of type ``Any`` names.
     """
 
 
@@ -65,10 +65,10 @@ class Option:
     """One option of a command, which is also a key of its configs.
 
     Attributes:
-        key: ``model.channels``.
-        type: of its values.
-        default: where neither a config nor the command line has it.
-        text: what ``--help`` says of it.
+        key: the key, such as ``model.channels``.
+        type: type of its values.
+        default: the value if neither a config nor the command line states it.
+        text: its text in ``--help``.
         hidden: whether ``--help`` leaves it out.
     """
 
@@ -81,18 +81,17 @@ class Option:
 
 @dataclass(frozen=True)
 class Command:
-    """A command whose settings may come from configs and options.
+    """A command with settings from configs and options.
 
     Attributes:
         name: ``search``, ``train`` or ``study``.
-        description: what it does, in a sentence.
-        groups: what stands before the names of a settings class's fields → the class.
-        options: those that belong to no settings class.
-        elsewhere: names of another command's settings → that command, for the error of a key that
-            this one does not have.
-        hidden: keys that another option sets: no option, though a config may have them.
+        description: its purpose, in a sentence.
+        groups: prefix of the keys → settings class whose fields they are.
+        options: the options that belong to no settings class.
+        elsewhere: names of settings of another command → that command, for error messages.
+        hidden: keys that are no options because another option sets them. A config may have them.
         more: the last lines of ``--help``.
-        brief: what the keys begin with that ``--help`` leaves out.
+        brief: prefixes of the keys that ``--help`` leaves out.
     """
 
     name: str
@@ -115,7 +114,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Given:
-    """What a command line and its configs say.
+    """The settings that a command line and its configs give.
 
     Attributes:
         values: every key of the command → its value.
@@ -142,7 +141,7 @@ class Given:
             return cls(**made)
 
     def nested(self) -> dict[str, Any]:
-        """Return the values that a config may hold, as it holds them."""
+        """Return the values as a nested config, without the values that no file may state."""
         config: dict[str, Any] = {}
         for key, value in self.values.items():
             if key in COMMAND_LINE_ONLY:
@@ -156,7 +155,7 @@ class Given:
 
 
 def options_of(cls: type[Any], group: str) -> Iterator[Option]:
-    """Yield an option for each field of a settings class; nested classes have theirs below."""
+    """Yield an option for each field of a settings class and of the classes nested in it."""
     hints = get_type_hints(cls)
     texts = {
         p.arg_name: p.description or "" for p in docstring_parser.parse(cls.__doc__ or "").params
@@ -168,7 +167,7 @@ def options_of(cls: type[Any], group: str) -> Iterator[Option]:
             continue
         default = f.default if f.default_factory is MISSING else f.default_factory()
         kind, hidden = hints[f.name], f.name not in texts
-        if any(map(is_dataclass, get_args(kind))):  # the class itself checks what is in it
+        if any(map(is_dataclass, get_args(kind))):  # the class checks the content
             kind = dict[str, Any] | None
             default = vars(default) if is_dataclass(default) else default
         yield Option(key, kind, default, " ".join(texts.get(f.name, "").split()), hidden)
@@ -176,13 +175,18 @@ def options_of(cls: type[Any], group: str) -> Iterator[Option]:
 
 FRONT = (
     Option("help", bool, None, "this text"),
-    Option("config", str, None, "YAML file or name of a shipped one; a later one wins key by key"),
+    Option(
+        "config",
+        str,
+        None,
+        "YAML file or name of a shipped config; may be repeated, later ones win key by key",
+    ),
     Option("print_config", bool, None, "print all keys with their values and exit"),
     Option(
         "plugins",
         str,
         None,
-        "Python file that runs first, to register operations, spaces and so on",
+        "Python file to run first, to register operations, spaces and so on",
     ),
 )
 """The options that `split` takes, for ``--help``."""
@@ -194,10 +198,10 @@ class _Front(argparse.ArgumentParser):
 
 
 def split(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Return the options that come before all others, and the rest of the arguments.
+    """Return the options that are read before all others, and the other arguments.
 
-    The first are ``config`` and ``plugins`` (lists), ``resume`` (None where it is not there, empty
-    where it names no run), ``help`` and ``print_config``.
+    The first result has ``config`` and ``plugins`` (lists), ``resume`` (None without the option,
+    empty if it names no run), ``help`` and ``print_config``.
 
     >>> front, rest = split(["-cmnist", "--seed", "1", "--config=gdas"])
     >>> front.config, rest
@@ -213,11 +217,11 @@ def split(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 class Parser:
-    """Reads the command lines of one command.
+    """A parser of the command lines of one command.
 
     Args:
         command: which one.
-        program: how the user called it.
+        program: the command as the user called it.
     """
 
     def __init__(self, command: Command, program: str) -> None:
@@ -238,23 +242,23 @@ class Parser:
         configs: Sequence[Path] = (),
         default: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda stated: {},
     ) -> Given:
-        """Return what the options and the configs say; an option wins over every config.
+        """Return the settings of the options and the configs. An option wins over every config.
 
         Args:
-            argv: the options, without those of `split`.
-            configs: the files; a later one wins key by key.
-            default: the content of the config in their place, where there is none, from the keys
+            argv: the options, without the options of `split`.
+            configs: the config files. A later one wins key by key.
+            default: returns the content of the config to use if `configs` is empty, given the keys
                 that the options state.
 
         Raises:
-            UsageError: a key or a value that the command does not take.
+            UsageError: a key or a value that the command does not accept.
             SettingError: a config that cannot be read.
         """
         stated = self.stated(argv)
         content = merge_configs(map(read_config, configs))
         for key in COMMAND_LINE_ONLY:
             if key in content:
-                raise SettingError(key, "expected on the command line, and not in a config file")
+                raise SettingError(key, "expected on the command line, not in a config file")
         if not configs:
             content = dict(default(stated))
         self._require_known(content, configs)
@@ -267,7 +271,7 @@ class Parser:
         """Return the keys that the options state, with their values.
 
         Raises:
-            UsageError: a key or a value that the command does not take.
+            UsageError: a key or a value that the command does not accept.
         """
         with self._readable():
             found = self._parser.parse_args(list(argv), defaults=False)
@@ -279,7 +283,7 @@ class Parser:
         return stated
 
     def help(self, given: Given) -> str:
-        """Return a line for each option, with the default that this command line leads to."""
+        """Return the text of ``--help``: a line for each option, with its value in this command."""
         groups: dict[str, list[str]] = {}
         front = {option.key: option for option in FRONT}
         for option in {**front, **self.options, **front}.values():
@@ -298,7 +302,7 @@ class Parser:
         return "\n".join([*lines, "", *self.command.more]) + "\n"
 
     def _require_known(self, content: Mapping[str, Any], configs: Sequence[Path]) -> None:
-        """Raise the error of the first key of a config that is none of the command's.
+        """Raise a `UsageError` for the first unknown key of a config.
 
         jsonargparse overlooks an unknown group that is empty.
         """
@@ -317,7 +321,7 @@ class Parser:
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
-        """Turn an error of jsonargparse into one line in this project's words."""
+        """Return an error of jsonargparse as one line in this project's words."""
         try:
             yield
         except ArgumentError as error:
@@ -336,7 +340,7 @@ class Parser:
         return text
 
     def _hint(self, key: str, prefix: str = "") -> str:
-        """Return where a key belongs, or the nearest valid one."""
+        """Return a hint: the command that has this key, or the nearest valid key."""
         if any(valid.startswith(f"{key}.") for valid in self.options):
             return f": expected {prefix}{key}.KEY (--help lists the options)"
         name = key.removeprefix("model.")
@@ -370,7 +374,7 @@ def _without_any(kind: Any) -> Any:
 
 
 def _flat(values: Namespace, options: Mapping[str, Option]) -> Iterator[tuple[str, Any]]:
-    """Yield each key that is there with its value; a nested mapping as a dictionary."""
+    """Yield each given key with its value. A nested mapping is a dictionary."""
     for key in options:
         if key in values:
             value = values[key]

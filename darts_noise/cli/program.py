@@ -1,4 +1,4 @@
-"""The program ``darts-noise COMMAND``, which ``search.py`` and ``train.py`` call as well."""
+"""The program ``darts-noise COMMAND``. ``search.py`` and ``train.py`` call it too."""
 
 import difflib
 import gc
@@ -16,10 +16,10 @@ COMMAND = "darts-noise"
 COMMANDS = {
     "search": "search a cell",
     "train": "train a network of a cell, on the data and on noise",
-    "study": "searches, seeds and controls in one go, with a table",
-    "report": "runs as one HTML page",
-    "bundle": "the network of a training run as a folder for dn.load_pretrained",
-    "predict": "the class of image files, by a trained network",
+    "study": "compare searches, seeds and controls, with a table",
+    "report": "write runs as one HTML page",
+    "bundle": "write the network of a training run for dn.load_pretrained",
+    "predict": "print the class of image files by a trained network",
 }
 
 
@@ -27,11 +27,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run a command.
 
     Args:
-        argv: the command and its arguments; those of the process by default.
+        argv: the command and its arguments. Default: the arguments of the process.
 
     Raises:
-        SystemExit: 2 after one line about what the user can put right, 130 after a Ctrl-C, 143
-            after a SIGTERM, 1 after one line where another process of the same run has ended.
+        SystemExit: 2 after one line about an error of the user, 130 after a Ctrl-C, 143 after a
+            SIGTERM, 1 after one line if another process of the same run has ended.
     """
     name, *rest = (sys.argv[1:] if argv is None else argv) or [""]
     if name in ("-h", "--help"):
@@ -47,14 +47,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         hint = f": did you mean {close[0]!r}?" if close else ""
         expected = f"expected one of {', '.join(COMMANDS)}, got {name!r}{hint}"
         fail(f"{expected} (--help explains them)", COMMAND)
-    # Threads that wait should sleep: on a shared machine, spinning ones slow a small network
+    # Waiting threads should sleep: on a shared machine, spinning threads slow a small network
     # tenfold.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # A Ctrl-C during an import could be taken for a failure of that import.
+    # During an import, a Ctrl-C could look like a failed import.
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
-    gc.disable()  # nothing that is imported is garbage yet, and looking for it takes a second
+    gc.disable()  # imports make no garbage, and collecting it would take a second
     try:
         importlib.import_module("darts_noise.cli.commands").run(name, rest)
     finally:
@@ -62,9 +62,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def ready() -> None:
-    """Say that all imports are made: a Ctrl-C is a `KeyboardInterrupt` from here on.
+    """Mark the end of all imports: from now on a Ctrl-C is a `KeyboardInterrupt`.
 
-    A warning is one line from here on.
+    From now on, a warning is one line.
     """
     gc.enable()
     warnings.formatwarning = _one_line  # type: ignore[assignment]
@@ -73,7 +73,7 @@ def ready() -> None:
 
 
 def _one_line(message: Warning | str, *_: object) -> str:
-    """Format a warning for a user, who does not need the line of code that gave it."""
+    """Return a warning as one line, without the line of code that raised it."""
     return f"warning: {' '.join(str(message).split())}\n"
 
 
@@ -85,11 +85,11 @@ def fail(message: object, program: str | None = None) -> NoReturn:
 
 
 def called(command: str | None = None) -> str:
-    """Return how the user called the program, for its messages.
+    """Return the command as the user called it, for messages.
 
     Args:
-        command: how the user would call this command; None for the present one, as messages name
-            it: ``search.py`` or ``darts-noise search``.
+        command: a command that the user could call. None: the present command, as in ``search.py``
+            or ``darts-noise search``.
     """
     path = Path(sys.argv[0])
     is_module, folder = path.name == "__main__.py", path.parent.name
@@ -102,7 +102,7 @@ def called(command: str | None = None) -> str:
 
 
 def usage() -> str:
-    """Return what ``darts-noise --help`` prints."""
+    """Return the text of ``darts-noise --help``."""
     lines = [f"  {name:<8} {text}" for name, text in COMMANDS.items()]
     return "\n".join(
         [
@@ -110,11 +110,11 @@ def usage() -> str:
             "",
             *lines,
             "",
-            "Cells that learn the data and cannot learn noise; begin with darts-noise search.",
+            "Search for cells that learn the data and cannot learn noise. Start with `search`.",
         ]
     )
 
 
 def _leave(signum: int, frame: FrameType | None) -> None:
-    """End the process at once: before a command runs there is nothing to put away."""
+    """End the process at once: before a command runs there is nothing to close."""
     os._exit(130)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from darts_noise.distributed.collectives import (
-    SharedError,
+    CollectiveError,
     largest_over_processes,
     process_count,
 )
@@ -26,7 +26,7 @@ INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int32}
 Groups = Mapping[str, Sequence[Tensor]]
 
 
-class OutOfStepError(SharedError):
+class OutOfStepError(CollectiveError):
     """An error for processes with different parameters; it names the parameters and the step."""
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 T = TypeVar("T")
 
 
-class SharedError(ValueError):
+class CollectiveError(ValueError):
     """An error that every process raises at the same place, so that one process reports it."""
 
 
@@ -118,7 +118,7 @@ def on_first_process(make: Callable[[], T]) -> T:
 
     Raises:
         Exception: in the first process, the error of `make`.
-        SharedError: in the other processes, with the same message.
+        CollectiveError: in the other processes, with the same message.
     """
     if process_count() == 1:
         return make()
@@ -133,7 +133,7 @@ def on_first_process(make: Callable[[], T]) -> T:
     if failure is not None:
         raise failure
     if made[1] is not None:
-        raise SharedError(made[1])
+        raise CollectiveError(made[1])
     value: T = made[0]
     return value
 

@@ -12,7 +12,7 @@ from darts_noise.errors import SettingError
 from darts_noise.nets.cell import Cell
 from darts_noise.nets.features import Feature, FeatureInfo, chosen_indices
 from darts_noise.nets.input_filter import input_filter
-from darts_noise.nets.macro import (
+from darts_noise.nets.macro_layers import (
     choose_normalisation,
     pooling_stride,
     scaled_channels,

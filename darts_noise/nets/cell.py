@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.ops import stochastic_depth
 
 from darts_noise.nets.integers import require_integers
-from darts_noise.nets.macro import choose_normalisation
+from darts_noise.nets.macro_layers import choose_normalisation
 from darts_noise.nets.plan import CellPlan
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.operations import get_operation

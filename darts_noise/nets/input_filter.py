@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from darts_noise.nets.macro import Weighted
+from darts_noise.nets.macro_layers import Weighted
 from darts_noise.space.macro import Value
 from darts_noise.space.operations.pooling import BlurPool, binomial, mirrored
 from darts_noise.space.spaces import Space

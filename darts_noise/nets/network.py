@@ -14,7 +14,7 @@ from darts_noise.errors import SettingError
 from darts_noise.nets.auxiliary import AuxiliaryHead, smallest_map
 from darts_noise.nets.body import Body, FeatureNetwork
 from darts_noise.nets.integers import require_integers
-from darts_noise.nets.macro import choose_normalisation, pooling_stride
+from darts_noise.nets.macro_layers import choose_normalisation, pooling_stride
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.macro import MACRO, Value
 from darts_noise.space.published import load_genotype

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from darts_noise.compat import BatchNorm
 from darts_noise.errors import SettingError, unknown
 from darts_noise.nets.input_filter import mixed_input_filter
-from darts_noise.nets.macro import mix_norms, pooling_candidates, stem_pooling, weighing
+from darts_noise.nets.macro_layers import mix_norms, pooling_candidates, stem_pooling, weighing
 from darts_noise.nets.mixed.earlier_weights import rename_earlier
 from darts_noise.nets.mixed.stacked import Level, StackedCell, module_list
 from darts_noise.nets.mixed.textbook import MixedCell
@@ -29,22 +29,22 @@ IMPLEMENTATIONS: Mapping[str, type[StackedCell] | type[MixedCell]] = MappingProx
 class SuperNet(nn.Module):
     """The network that the search trains: stem → mixed cells → pool → linear.
 
-    If the space also searches the pooling behind the stem, each pooling has its own mixed cells,
-    and α weighs their features. So the cells see images as large as in the discrete network.
+    If the space also searches the pooling after the stem, each pooling has its own mixed cells, and
+    α weighs their features. So the cells see maps of the same size as in the discrete network.
 
     Args:
         space: the name of a search space, or a `Space`.
         num_classes: size of the last layer.
         in_channels: channels of the images.
         channels: channels of a state before the first reduction.
-        num_cells: cells in all, with reductions at one and two thirds.
+        num_cells: number of cells, with reductions at one and two thirds.
         stem: ``cifar``, ``imagenet`` or ``small``.
-        nodes: nodes of a cell; the space's own number when absent.
-        stem_stride: 1, 2 or 4, of the ``cifar`` or ``small`` stem's convolution.
-        implementation: ``shared`` (fast) or ``textbook``: the same function.
+        nodes: nodes of a cell. None: the number that the space defines.
+        stem_stride: stride of the convolution in the ``cifar`` or ``small`` stem: 1, 2 or 4.
+        implementation: ``shared`` (fast) or ``textbook``. Both compute the same function.
 
     Raises:
-        ValueError: a space, stem or size that does not exist; the message says what does.
+        ValueError: a space, stem or size does not exist. The message lists the valid ones.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class SuperNet(nn.Module):
         for level in (module for module in self.modules() if isinstance(module, Level)):
             level.register_load_state_dict_pre_hook(rename_earlier)  # type: ignore[no-untyped-call]
         self.pool = nn.AdaptiveAvgPool2d(1)
-        if implementation == "shared":  # nothing reads these counts; each costs a launch
+        if implementation == "shared":  # unused; each costs a launch
             for norm in (m for m in self.modules() if isinstance(m, BatchNorm)):
                 norm.num_batches_tracked = None
         self.classifier = nn.Linear(self.plans[-1].channels * self.space.nodes, num_classes)
@@ -101,7 +101,7 @@ class SuperNet(nn.Module):
         Args:
             x: images.
             weights: for ``"normal"`` and ``"reduce"``, (edges, operations), and for each macro
-                choice of the space, (1, candidates); already relaxed (for instance by a softmax).
+                choice of the space, (1, candidates); already relaxed, for instance by a softmax.
 
         Raises:
             ValueError: weights of another shape.
@@ -111,7 +111,7 @@ class SuperNet(nn.Module):
             x = x.contiguous(memory_format=torch.channels_last)
         with weighing(self, weights):
             states = self.stem(self.input_filter(x))
-            # All cells of a kind take the same weights.
+            # All cells of a kind use the same weights.
             arranged: dict[str, Any] = {}
             for plan, cell in zip(self.plans, self.cells, strict=False):
                 if plan.kind not in arranged:
@@ -123,7 +123,7 @@ class SuperNet(nn.Module):
     def _features(
         self, path: int, states: tuple[Tensor, Tensor], arranged: Mapping[str, Any]
     ) -> Tensor:
-        """(B, channels) of the stem's states behind one of the poolings and its cells."""
+        """Return the features (B, channels) of the stem's states after a pooling and its cells."""
         first, second = (self.poolings[path](state) for state in states)
         depth = len(self.plans)
         own = list(self.cells)[path * depth : (path + 1) * depth]
@@ -156,7 +156,8 @@ class SuperNet(nn.Module):
         """Copy the weights and statistics of a textbook supernet with the same arguments.
 
         Raises:
-            ValueError: the other is no textbook supernet, or has other arguments. Nothing changes.
+            ValueError: the other is not a textbook supernet, or has other arguments. Nothing
+                changes.
         """
         for key, value in self._arguments.items():
             if other._arguments[key] != value:
@@ -167,7 +168,7 @@ class SuperNet(nn.Module):
         return self
 
     def _pairs(self, textbook: "SuperNet") -> Iterator[tuple[Tensor, Tensor]]:
-        """Our tensors beside the tensors of a textbook supernet with the same arguments."""
+        """Yield our tensors with the matching tensors of a textbook supernet."""
         if self.implementation == "textbook" or textbook.implementation != "textbook":
             raise ValueError("expected a shared supernet and a textbook one")
         for name in ("stem", "classifier"):
@@ -180,7 +181,7 @@ class SuperNet(nn.Module):
 
 
 def _mixed(features: list[Tensor], weights: Tensor | None) -> Tensor:
-    """Σ_k weight_k · features_k, (B, channels); weights (1, candidates), None for just one."""
+    """Return Σ_k weight_k · features_k, (B, channels). Weights: (1, candidates), None for one."""
     if weights is None:
         return features[0]
     return torch.einsum("k,kbc->bc", weights[0], torch.stack(features))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from darts_noise.distributed.batch_norm import synchronised_batch_norm
 from darts_noise.distributed.collectives import process_count
-from darts_noise.nets.macro import MixedNorm
+from darts_noise.nets.macro_layers import MixedNorm
 from darts_noise.nets.mixed.stacked import EdgeNorm
 
 

@@ -20,7 +20,7 @@ from darts_noise.errors import SettingError, unknown
 from darts_noise.nets.body import Body, FeatureNetwork
 from darts_noise.nets.integers import require_integers
 from darts_noise.nets.network import Network, create_model
-from darts_noise.pretrained.config import BundleConfig, BundleImages, network_form
+from darts_noise.pretrained.config import BundleConfig, BundleImages, network_arguments
 from darts_noise.pretrained.model_card import model_card
 from darts_noise.pretrained.shipped import list_pretrained
 from darts_noise.space.genotype import Genotype
@@ -79,7 +79,7 @@ def save_pretrained(
     with replacing(folder / WEIGHTS) as file:
         file.write(save(weights, metadata={"format": "pt"}))
     digests = {name: _digest((folder / name).read_bytes()) for name in SEALED}
-    config = BundleConfig(network_form(net), images, digests)
+    config = BundleConfig(network_arguments(net), images, digests)
     content = json.dumps(config.to_dict(), indent=1)
     BundleConfig.from_dict(json.loads(content), SEALED)  # fail now if the config is not readable
     write_text(folder / CARD, model_card(config, net.genotype, card or {}))
@@ -95,7 +95,7 @@ def _require_free(folder: Path) -> None:
     lost = sorted(names & {GENOTYPE, WEIGHTS, CONFIG, CARD})
     if lost and not (names <= set(SEALED) or set(SEALED) <= names):
         raise ValueError(
-            f"{shown_path(folder)}: expected a new folder or that of a bundle, got one with "
+            f"{shown_path(folder)}: expected a new folder or a bundle, got a folder with "
             f"another {lost[0]}"
         )
 
@@ -159,17 +159,17 @@ def load_pretrained(
         tensors = load(weights)
     except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a safetensors file ({shown(str(error))})") from None
-    form: dict[str, Any] = dict(config.model)
+    arguments: dict[str, Any] = dict(config.model)
     try:
         # First on the meta device, which uses no memory: a config may state a network that is much
         # larger than the weights in the file.
         with torch.device("meta"):
-            _require_same(create_model(genotype, **form), tensors)
+            _require_same(create_model(genotype, **arguments), tensors)
         with torch.random.fork_rng(devices=[]):
             net: Body = (
-                create_model(genotype, **form, features_only=True, out_indices=out_indices)
+                create_model(genotype, **arguments, features_only=True, out_indices=out_indices)
                 if features_only
-                else create_model(genotype, **form, out_indices=None)
+                else create_model(genotype, **arguments, out_indices=None)
             )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
@@ -274,7 +274,7 @@ def _sealed(folder: Path, name: str, config: BundleConfig) -> bytes:
     except OSError as error:
         raise ValueError(f"{shown_path(path)}: {error.strerror or shown(error)}") from None
     if _digest(content) != config.sha256[name]:
-        raise ValueError(f"{shown_path(path)}: damaged, its checksum is not that of {CONFIG}")
+        raise ValueError(f"{shown_path(path)}: damaged, its checksum differs from {CONFIG}")
     return content
 
 
@@ -283,7 +283,8 @@ def _digest(content: bytes) -> str:
 
 
 def _require_same(net: Network, tensors: Mapping[str, Tensor]) -> None:
-    """Raise ``ValueError`` for the first tensor that is missing, unknown or has another form."""
+    """Raise ``ValueError`` for the first tensor that is missing, unknown or has another shape or
+    type."""
     wanted = net.state_dict()
     for name in sorted({*wanted, *tensors}):
         places = [_described(side.get(name)) for side in (wanted, tensors)]

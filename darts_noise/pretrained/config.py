@@ -195,21 +195,21 @@ class BundleConfig:
         return cls(model, images, digests)
 
 
-def network_form(net: Network) -> dict[str, int | str]:
+def network_arguments(net: Network) -> dict[str, int | str]:
     """Return the arguments of `create_model` that make this network, without the genotype."""
     return {"num_classes": net.num_classes, **net.arguments}
 
 
 def _checked_model(data: object) -> dict[str, int | str]:
-    form = _object(data, "model", (*MOST, "stem"))
+    arguments = _object(data, "model", (*MOST, "stem"))
     for key, most in MOST.items():
         least = 0 if key == "num_classes" else 1
-        _integer(form[key], f"model[{key!r}]", least, most)
-    if not isinstance(form["stem"], str) or form["stem"] not in STEMS:
+        _integer(arguments[key], f"model[{key!r}]", least, most)
+    if not isinstance(arguments["stem"], str) or arguments["stem"] not in STEMS:
         raise ValueError(
-            f"model['stem']: expected one of {', '.join(STEMS)}, got {shown(form['stem'])}"
+            f"model['stem']: expected one of {', '.join(STEMS)}, got {shown(arguments['stem'])}"
         )
-    return form
+    return arguments
 
 
 def _checked_images(data: object) -> BundleImages:

@@ -20,7 +20,7 @@ from darts_noise.pretrained.bundle import (
     pretrained_config,
     save_pretrained,
 )
-from darts_noise.pretrained.config import BundleConfig, network_form
+from darts_noise.pretrained.config import BundleConfig, network_arguments
 
 
 class HubNetwork(  # type: ignore[call-arg]  # of the mixin, whose types are not read
@@ -56,9 +56,9 @@ class HubNetwork(  # type: ignore[call-arg]  # of the mixin, whose types are not
             files = [*SEALED, CONFIG, CARD]
             folder = Path(snapshot_download(model_id, allow_patterns=files, **download))
         loaded = load_pretrained(folder)
-        form: dict[str, Any] = network_form(loaded)
+        arguments: dict[str, Any] = network_arguments(loaded)
         with torch.random.fork_rng(devices=[]):
-            net = cls(loaded.genotype, **form)
+            net = cls(loaded.genotype, **arguments)
         net.load_state_dict(loaded.state_dict())
         net.config = pretrained_config(folder)
         if (folder / CARD).is_file():

@@ -58,11 +58,11 @@ def _title(config: BundleConfig) -> str:
 
 
 def _about(config: BundleConfig, genotype: Genotype) -> str:
-    form = ", ".join(f"{key} {value}" for key, value in config.model.items())
+    arguments = ", ".join(f"{key} {value}" for key, value in config.model.items())
     text = (
         "A network of cells from a differentiable architecture search with `darts_noise`. The "
         "search penalises architectures that can memorise noise.\n\n"
-        f"Arguments of the network: {form}."
+        f"Arguments of the network: {arguments}."
     )
     if genotype.macro:
         choices = ", ".join(f"{key} {value}" for key, value in genotype.macro.items())

@@ -1,4 +1,4 @@
-"""``python -m darts_noise.report RUN...``: the same as ``darts-noise report``."""
+"""Run ``python -m darts_noise.report RUN...``, the same as ``darts-noise report``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""α over a search, as the run's ``history.json`` holds it, and which of its entries a cell has."""
+"""The history of α in a search, its file ``history.json``, and the entries that a cell has."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from darts_noise.space.genotype import Genotype
 
 FORMAT = "darts_noise.alpha_history/1"
 MAX_BYTES = 1 << 26
-DECIMALS = 5  # `alpha.json` holds the last ones in full
+DECIMALS = 5  # `alpha.json` holds the last weights in full
 
 Entry = tuple[int, int]  # row and column of α
 Weights = Mapping[str, Sequence[Sequence[float]]]  # kind → rows, one per edge, of relaxed weights
@@ -20,11 +20,11 @@ Weights = Mapping[str, Sequence[Sequence[float]]]  # kind → rows, one per edge
 
 @dataclass(frozen=True)
 class Moment:
-    """α after an epoch.
+    """α after one epoch.
 
     Attributes:
-        epoch: from 1.
-        genotype: the genotype that α stood for.
+        epoch: number of the epoch, from 1.
+        genotype: the genotype of this α.
         weights: kind of cell or macro choice → rows, one per edge, of relaxed weights.
     """
 
@@ -35,7 +35,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class AlphaHistory:
-    """α over a search.
+    """α after each epoch of a search.
 
     Attributes:
         operations: names of the columns of a cell's α.
@@ -50,15 +50,15 @@ class AlphaHistory:
     moments: tuple[Moment, ...] = ()
 
     def with_moment(self, moment: Moment) -> "AlphaHistory":
-        """Return the history with one more moment in place of those at and after its epoch.
+        """Return the history with one more moment, which replaces moments from its epoch on.
 
-        A run that was stopped goes on from a checkpoint, so its last epochs may come again.
+        A resumed run starts from a checkpoint, so it may repeat its last epochs.
         """
         before = tuple(m for m in self.moments if m.epoch < moment.epoch)
         return replace(self, moments=(*before, moment))
 
     def changes(self) -> list[Moment]:
-        """Return the first moment, and each whose genotype differs from the one before."""
+        """Return the first moment, and each moment with another genotype than the moment before."""
         pairs = zip((None, *self.moments), self.moments, strict=False)
         return [now for was, now in pairs if was is None or was.genotype != now.genotype]
 
@@ -83,10 +83,10 @@ def to_rows(history: AlphaHistory) -> list[dict[str, Any]]:
 
 
 def from_rows(rows: Any) -> AlphaHistory:
-    """Return the history that `to_rows` was given, up to the rounding.
+    """Return the history that `to_rows` wrote, up to rounding.
 
     Raises:
-        ValueError: the values are no such history.
+        ValueError: the values are not a history.
     """
     try:
         head, *moments = rows
@@ -103,16 +103,16 @@ def from_rows(rows: Any) -> AlphaHistory:
 
 
 def write_history(path: Path, history: AlphaHistory) -> None:
-    """Write the file, a line for each epoch, in one step."""
+    """Write the file in one step, with one line per epoch."""
     write_text(path, "[" + ",\n".join(map(json.dumps, to_rows(history))) + "]\n")
 
 
 def read_history(path: Path) -> AlphaHistory:
-    """Return the history that a file holds; it is checked, and no code runs from it.
+    """Read and check the history in a file. The file cannot run code.
 
     Raises:
-        ValueError: not such a file; the message names it.
-        OSError: it cannot be read.
+        ValueError: the file is not a history. The message names it.
+        OSError: the file cannot be read.
     """
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"{path}: expected at most {MAX_BYTES} bytes")
@@ -125,15 +125,15 @@ def read_history(path: Path) -> AlphaHistory:
 def chosen_entries(
     genotype: Genotype, operations: Sequence[str], edges: Sequence[tuple[int, int]]
 ) -> dict[str, list[list[Entry]]]:
-    """Return the entries of α that a genotype consists of: kind → node → pair → (row, column).
+    """Return the entries of α for a genotype: kind → node → pair → (row, column).
 
     Args:
-        genotype: found by a search.
+        genotype: a genotype of the search.
         operations: names of α's columns.
         edges: (predecessor, node) of α's rows.
 
     Raises:
-        ValueError: an operation or an edge that the search did not have.
+        ValueError: the search did not have an operation or an edge.
     """
     row = {tuple(edge): i for i, edge in enumerate(edges)}
     column = {name: i for i, name in enumerate(operations)}
@@ -155,10 +155,10 @@ def strengths(
     operations: Sequence[str],
     edges: Sequence[tuple[int, int]],
 ) -> dict[str, list[list[float]]]:
-    """Return the relaxed weight of each operation of the cells, in the form `draw_cells` takes.
+    """Return the relaxed weight of each operation of the cells, for `draw_cells`.
 
     Raises:
-        ValueError: an operation, an edge or a row that the search did not have.
+        ValueError: the search did not have an operation, an edge or a row.
     """
     try:
         return {

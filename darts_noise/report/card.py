@@ -42,15 +42,15 @@ def plain(value: float) -> str:
 
 @dataclass(frozen=True)
 class CardFigure:
-    """How a person reads one figure of the card.
+    """The title and the format of one figure of the card.
 
     Attributes:
         key: its key in ``card.json``.
         title: its title in ``card.md`` and on the page.
-        number: writes a number as text; other values are written as they are.
-        first: whether it stands on the one line that a command prints at its end.
-        expected: whether the table says "not measured" in place of None; another figure that is
-            None is left out.
+        number: formats a number as text. Other values are written unchanged.
+        first: whether the line that a command prints at its end shows it.
+        expected: whether the table shows None as "not measured". Other figures that are None are
+            left out.
     """
 
     key: str
@@ -99,7 +99,7 @@ FIGURES = (
     CardFigure("precision", "Precision"),
     CardFigure("versions", "Versions"),
 )
-"""Every figure that the table shows, in its order; ``card.json`` may hold more."""
+"""The figures of the table, in its order. ``card.json`` may hold more."""
 
 PACKAGES = ("darts_noise", "torch", "torchvision", "pytorch-lightning")
 
@@ -112,10 +112,10 @@ def count_parameters(net: nn.Module) -> int:
 
 
 def count_multiply_adds(net: nn.Module, image_shape: Sequence[int]) -> int:
-    """Return the multiply-adds of one image (C, H, W) in eval mode: half of torch's count of FLOPs.
+    """Return the multiply-adds for one image (C, H, W) in eval mode: half of torch's FLOP count.
 
-    torch counts convolutions and matrix products; biases, pools, norms and activations are not in
-    it. The network is left as it was.
+    torch counts convolutions and matrix products, but no biases, pools, norms and activations. The
+    network does not change.
     """
     modes = {module: module.training for module in net.modules()}
     parameter = next(net.parameters())
@@ -132,7 +132,7 @@ def count_multiply_adds(net: nn.Module, image_shape: Sequence[int]) -> int:
 
 
 def describe_hardware(device: torch.device) -> str:
-    """Return the GPU's name, or the processor's and the number of cores."""
+    """Return the name of the GPU, or the name of the processor and its number of cores."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     name = platform.processor() or platform.machine()
@@ -144,12 +144,12 @@ def describe_hardware(device: torch.device) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide a result."""
+    """Return the versions of Python and of the packages that affect a result."""
     return {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}}
 
 
 def _version(package: str) -> str:
-    """Return the installed version; in a checkout the one of ``pyproject.toml``."""
+    """Return the installed version or, in a checkout, the version in ``pyproject.toml``."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -164,7 +164,7 @@ def _version(package: str) -> str:
 def write_card(run: Path, card: Mapping[str, Any]) -> None:
     """Write ``card.json`` and ``card.md``, which hold the same figures.
 
-    A number that is not finite (the loss of a run that diverged) becomes null: JSON has no other.
+    A number that is not finite, such as the loss of a run that diverged, becomes null in JSON.
     """
     figures = finite(card)
     write_text(run / "card.json", json.dumps(figures, indent=1, allow_nan=False) + "\n")
@@ -172,15 +172,15 @@ def write_card(run: Path, card: Mapping[str, Any]) -> None:
 
 
 def without_diverged(card: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-    """Return the card of a run whose loss was not finite at the end: these figures mean nothing.
+    """Return the card of a run that diverged, without the figures that then mean nothing.
 
-    They become None, are listed under ``diverged``, and are shown by that word.
+    These figures become None, are listed under ``diverged``, and are shown as "diverged".
     """
     return {**card, **dict.fromkeys(keys), "diverged": list(keys)} if keys else dict(card)
 
 
 def shown_figures(card: Mapping[str, Any]) -> dict[str, str]:
-    """Return the card as a person reads it: title → text, in the order of `FIGURES`."""
+    """Return the card as text for a reader: title → text, in the order of `FIGURES`."""
     diverged = card.get("diverged", ())
     shown: dict[str, str] = {}
     for figure in FIGURES:
@@ -194,7 +194,7 @@ def shown_figures(card: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _other_noise(card: Mapping[str, Any]) -> dict[str, str]:
-    """Return a row for each noise family that was measured after the first."""
+    """Return a row for each further noise family."""
     shown = {}
     for rows in card.get("other_noise", ()):
         accuracy, noise = rows["noise_accuracy"], rows["noise"]
@@ -216,7 +216,7 @@ def markdown(card: Mapping[str, Any]) -> str:
 
 
 def row(card: Mapping[str, Any]) -> str:
-    """Return the figures that a person reads first, on one line."""
+    """Return the main figures on one line."""
     first = (figure for figure in FIGURES if figure.first and figure.key in card)
     shown = [f"{figure.title} {_text(figure, card)}" for figure in first]
     others = [f"{title} {text.partition(',')[0]}" for title, text in _other_noise(card).items()]
@@ -224,12 +224,12 @@ def row(card: Mapping[str, Any]) -> str:
 
 
 NEAR, FITTED = 0.05, 0.9
-"""Shares of the way from the best constant answer to 100 %: below the first noise accuracy counts
-as chance, from the second on as memorised."""
+"""Thresholds, as shares of the way from the best constant answer to 100 %. Below the first, a noise
+accuracy counts as chance. From the second on, it counts as memorised."""
 
 
 def verdict(card: Mapping[str, Any]) -> str:
-    """Return one sentence that says what the figures of a card mean, and what to try.
+    """Return one sentence about the meaning of a card's figures, and what to try next.
 
     >>> import textwrap
     >>> noise = {"protocol": "converged", "family": "uniform", "chance": 0.11,
@@ -326,7 +326,7 @@ def _search_verdict(card: Mapping[str, Any]) -> str:
 
 
 def _excess(accuracy: float, chance: float) -> float:
-    """Return how far an accuracy is on the way from the best constant answer to 1."""
+    """Return the position of an accuracy on the way from the best constant answer (0) to 1."""
     return (accuracy - chance) / (1 - chance) if chance < 1 else 0.0
 
 
@@ -340,7 +340,7 @@ def _above(accuracy: float, chance: float) -> str:
 
 
 def _controls(noise: Mapping[str, Any], before: str) -> str:
-    """Return the best control with its noise accuracy after these words; nothing without one."""
+    """Return these words with the best control and its noise accuracy; nothing without controls."""
     found = {k: v for k, v in noise.get("controls", {}).items() if v is not None and v == v}
     if not found:
         return ""
@@ -369,7 +369,7 @@ def _entry(key: str, value: Any) -> str:
 
 
 def finite(value: Any) -> Any:
-    """Return the same JSON value with null in place of every number that is not finite."""
+    """Return a JSON value with None instead of every number that is not finite."""
     if isinstance(value, Mapping):
         return {key: finite(v) for key, v in value.items()}
     if isinstance(value, list | tuple):

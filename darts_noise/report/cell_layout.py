@@ -1,9 +1,10 @@
-"""Where everything in the drawing of a cell stands: `layout`, pure, in inches.
+"""The layout of the drawing of a cell: a pure function `layout`, in inches.
 
-A node's column is the longest path to it from the inputs. Between two columns of nodes lies a
-column of labels. Each edge gets a place of its own in every column that it passes (its label takes
-one of them), so no edge runs under a node or a label, and no two labels meet. `layered_drawing.py`
-decides which place lies above which. Sizes are the constants below.
+The column of a node is the length of the longest path from the inputs to it. A column of labels
+lies between two columns of nodes. Each edge gets its own place in every column that it crosses, and
+its label takes one of these places. So no edge runs under a node or a label, and labels never
+overlap. `layered_drawing.py` decides the vertical order of the places. The constants below are the
+sizes.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from darts_noise.report.style import text_width
 Cell = Sequence[Sequence[tuple[str, int]]]  # node → its (operation, predecessor) pairs
 Point = tuple[float, float]
 
-COLUMN_WIDTH = 3.4  # inches: one column of a two-column paper; deeper cells grow wider
+COLUMN_WIDTH = 3.4  # inches: one column of a two-column paper; deeper cells are wider
 NODE_TEXT, LABEL_TEXT = 8.0, 7.0  # points
 NODE_HEIGHT, LABEL_HEIGHT, PORT_STEP = 0.24, 0.165, 0.075
 GAP_X, LEAST_GAP_X, MARGIN = 0.12, 0.09, 0.05
@@ -37,13 +38,15 @@ class PlacedNode:
 
 @dataclass(frozen=True)
 class PlacedEdge:
-    """An arrow; a concatenation has no `operation`, `pair` (place among the node's) or `label`."""
+    """An arrow. A concatenation has no `operation`, `pair` (index in its node) or `label`."""
 
     source: int
     target: int
     operation: str | None
     pair: int | None
-    points: tuple[Point, ...]  # from the source's right side to the target's left, x increasing
+    points: tuple[
+        Point, ...
+    ]  # from the right side of the source to the left side of the target, x increasing
     label: Point | None  # centre of the label
 
 
@@ -57,7 +60,7 @@ class CellLayout:
 
 @dataclass
 class _Edge:
-    """An edge before it is placed; `chain` lists its places, rank by rank, its nodes included."""
+    """An edge without a position. `chain` lists its places rank by rank, including its nodes."""
 
     source: int
     target: int
@@ -73,10 +76,10 @@ def layout(cell: Cell, concat: Sequence[int], width: float = COLUMN_WIDTH) -> Ce
     Args:
         cell: for each node its (operation, predecessor) pairs; predecessors 0 and 1 are the inputs.
         concat: the indices that are concatenated to the output.
-        width: inches to fill; the result is wider where the cell needs it.
+        width: width in inches. The result is wider if the cell needs it.
 
     Raises:
-        ValueError: a predecessor or a member of `concat` that does not exist (yet).
+        ValueError: a predecessor or a member of `concat` does not exist, or comes later.
     """
     edges = _edges(cell, concat)
     column = _columns(len(cell), edges)
@@ -98,7 +101,7 @@ def layout(cell: Cell, concat: Sequence[int], width: float = COLUMN_WIDTH) -> Ce
         place.y -= low
 
     rank_width = [max((places[p].width for p in rank), default=0.0) for rank in ranks]
-    rank_width[-2] = 0.0  # nothing but concatenation enters the output: no labels there
+    rank_width[-2] = 0.0  # only concatenations enter the output, without labels
     tight = sum(rank_width) + GAP_X * len(links) + 2 * MARGIN
     width = max(width, tight)
     centre = _centres(rank_width, width - tight, links, places)
@@ -134,7 +137,7 @@ def _edges(cell: Cell, concat: Sequence[int]) -> list[_Edge]:
 
 
 def _columns(nodes: int, edges: Sequence[_Edge]) -> list[int]:
-    """Return the column of each node; the output stands right of all others."""
+    """Return the column of each node. The output is to the right of all others."""
     column = [0, 0]
     for node in range(2, nodes + 2):
         column.append(1 + max((column[e.source] for e in edges if e.target == node), default=0))
@@ -142,7 +145,7 @@ def _columns(nodes: int, edges: Sequence[_Edge]) -> list[int]:
 
 
 def _chain(edges: Sequence[_Edge], column: Sequence[int], places: list[Place]) -> list[list[int]]:
-    """Give every edge its label and passages in `places`; return the ranks.
+    """Add the label and the passages of every edge to `places`, and return the ranks.
 
     Even ranks hold nodes, odd ranks labels.
     """
@@ -151,7 +154,7 @@ def _chain(edges: Sequence[_Edge], column: Sequence[int], places: list[Place]) -
         ranks[2 * c].append(i)
     load = [0] * len(ranks)
     label_rank: dict[int, int] = {}
-    # Short edges have no choice of a rank for their label, so they come first.
+    # Short edges have only one rank for their label, so they come first.
     for i in sorted(range(len(edges)), key=lambda i: _span(edges[i], column)):
         edge = edges[i]
         if edge.operation is not None:
@@ -183,7 +186,7 @@ def _centres(
     links: Sequence[Sequence[Link]],
     places: Sequence[Place],
 ) -> list[float]:
-    """Return the x of each rank; `spare` inches go between ranks where edges are steepest."""
+    """Return the x of each rank. `spare` inches go between the ranks with the steepest edges."""
     steep = [
         max((abs(places[a].y - places[b].y) for a, b, _ in pairs), default=0.0) for pairs in links
     ]
@@ -201,7 +204,7 @@ def _route(
     centre: Sequence[float],
     places: Sequence[Place],
 ) -> list[PlacedEdge]:
-    """Place every edge: from port to port, level across each column that it passes."""
+    """Place every edge from port to port, horizontal across each column that it passes."""
     rank_of = {p: r for r, rank in enumerate(ranks) for p in rank}
     starts, ends = _ports(edges, places, end=0), _ports(edges, places, end=-1)
     placed = []

@@ -2,7 +2,7 @@
 
 Left to right: the two inputs c_{k-2} and c_{k-1}, the intermediate nodes 0, 1, ..., the output c_k.
 An arrow is an operation and carries its name; pale lines are the concatenation. `cell_layout.py`
-decides where everything stands, this file only paints it; colours and lines are in `style.py`.
+decides all positions, and this file draws. Colours and lines are in `style.py`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ from darts_noise.report.style import (
 )
 from darts_noise.space.genotype import Genotype
 
-ARROW = 0.07  # inches, as the legend's
+ARROW = 0.07  # inches, as for the legend
 LEGEND_LINE, LEGEND_GAP = 0.24, 0.1
 MACRO_LINE = 0.18
 NODE_COLOURS = {"input": "#BFE5D2", "node": "#C3DFF3", "output": "#F7E5A8"}
@@ -54,10 +54,10 @@ def draw_cells(
     """Draw the normal cell above the reduction cell.
 
     Args:
-        genotype: what to draw; its macro choices stand above the cells.
+        genotype: the genotype. Its macro choices are written above the cells.
         title: a line above both.
-        strength: for "normal" and "reduce" a weight in [0, 1] for each node's pairs, in the
-            genotype's order; drawn as the width of the lines. A kind may be missing.
+        strength: for "normal" and "reduce" a weight in [0, 1] for each pair of each node, in the
+            order of the genotype: the width of the lines. A kind may be missing.
 
     Raises:
         ValueError: `strength` names another kind, has another shape or leaves [0, 1].
@@ -106,7 +106,8 @@ def draw_cells(
 
 
 def save_cells(genotype: Genotype, path_stem: str | Path, title: str | None = None) -> list[Path]:
-    """Write the drawing of a genotype as `<path_stem>.png` and `<path_stem>.svg`; return both."""
+    """Write the drawing of a genotype as `<path_stem>.png` and `<path_stem>.svg`, and return
+    both."""
     return save_figure(draw_cells(genotype, title), path_stem)
 
 
@@ -138,7 +139,7 @@ def _explain(figure: Figure, legend: Sequence[OperationKind], columns: int) -> N
 
 
 def _lines(choices: Sequence[str], width: float) -> list[str]:
-    """Join the choices with commas, in as few lines as fit a figure of so many inches."""
+    """Join the choices with commas, in as few lines as fit the width in inches."""
     lines: list[str] = []
     for choice in choices:
         longer = f"{lines[-1]}, {choice}" if lines else choice
@@ -150,7 +151,7 @@ def _lines(choices: Sequence[str], width: float) -> list[str]:
 
 
 def _legend_width(names: Sequence[str], columns: int) -> float:
-    """Return a legend's width in inches; matplotlib fills its columns from the left."""
+    """Return the width of a legend in inches. matplotlib fills its columns from the left."""
     long, extra = divmod(len(names), columns)
     total, start = -LEGEND_GAP, 0
     for column in range(columns):
@@ -168,7 +169,8 @@ def _dash(dashes: tuple[float, ...]) -> Literal["solid"] | tuple[float, tuple[fl
 def _paint(
     axes: Axes, plan: CellLayout, kind: str, strength: Sequence[Sequence[float]] | None
 ) -> None:
-    """Paint one cell; the ids `<kind>-node-3`, `<kind>-label-3-0` find the parts in the SVG."""
+    """Draw one cell. The ids `<kind>-node-3` and `<kind>-label-3-0` identify its parts in the
+    SVG."""
     for edge in plan.edges:
         operation = edge.operation
         look = CONCATENATION if operation is None else operation_kind(operation)
@@ -226,11 +228,11 @@ def _write(axes: Axes, at: Point, text: str, size: float) -> None:
 
 
 def _smooth(points: Sequence[Point]) -> Curve:
-    """Return a curve through the points: level at both ends, and never beyond their range in y."""
+    """Return a curve through the points: horizontal at both ends, within their range in y."""
     slopes = [0.0]
     for (xa, ya), (xb, yb), (xc, yc) in zip(points, points[1:], points[2:], strict=False):
         before, after = (yb - ya) / (xb - xa), (yc - yb) / (xc - xb)
-        level = before * after <= 0  # a turning point, or a level piece beside a label
+        level = before * after <= 0  # a turning point, or a horizontal piece beside a label
         slopes.append(0.0 if level else 2 * before * after / (before + after))
     slopes.append(0.0)
     vertices, codes = [points[0]], [int(Curve.MOVETO)]

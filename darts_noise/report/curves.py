@@ -1,8 +1,8 @@
 """The curves of a run, drawn from its ``metrics.csv``: loss, accuracy, penalty, entropy, shares.
 
-A panel is drawn where the figures have something for it. To plot another column, add a line to
-`LINES`; the columns `alpha/entropy_<kind>` and `share/<kind>/<candidate>` are found by their names.
-The operations of a cell are stacked areas, the few candidates of a macro choice are lines.
+A panel is drawn if the file has figures for it. To plot another column, add a line to `LINES`. The
+columns `alpha/entropy_<kind>` and `share/<kind>/<candidate>` are found by their names. The
+operations of a cell are stacked areas, the few candidates of a macro choice are lines.
 """
 
 import math
@@ -26,7 +26,7 @@ from darts_noise.space.macro import MACRO
 PANEL_WIDTH, PANEL_HEIGHT = 2.6, 1.9  # inches
 MOST_IN_A_ROW = 4
 LEGEND_SHARE = 0.45  # of a panel's width
-MOST_BESIDE = 4  # lines whose legend finds room beside them
+MOST_BESIDE = 4  # number of lines whose legend fits beside them
 CHANCE_COLOUR = "#555555"
 
 Look = tuple[str, Any]  # colour; a name of a line style, or (offset, dashes)
@@ -52,7 +52,7 @@ COMPARED = {
     "alpha/entropy_normal": "entropy of α (nats): normal",
     "alpha/entropy_reduce": "entropy of α (nats): reduce",
 }
-"""Column by which runs are compared → title of its panel."""
+"""Column of the comparison of runs → title of its panel."""
 ENTROPY, SHARE = "alpha/entropy_", "share/"
 ENTROPY_TITLE = "entropy of α (nats)"
 OTHER_LOOKS: tuple[Look, ...] = (
@@ -62,17 +62,17 @@ OTHER_LOOKS: tuple[Look, ...] = (
     (OKABE_ITO["purple"], ":"),
     (OKABE_ITO["black"], (0, (6.0, 1.2, 1.2, 1.2, 1.2, 1.2))),
 )
-"""Of lines whose names are not known beforehand: one for each kind of row that α may have."""
+"""Panels of lines with unknown names: one for each kind of row of α."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One of the small multiples.
+    """One panel of the page.
 
     Attributes:
-        title: what is drawn; empty for a panel that is a legend only.
-        draw: fills empty axes.
-        series: what is drawn, by its name in the legend.
+        title: title of the panel. Empty: the panel is only a legend.
+        draw: function that draws into empty axes.
+        series: the lines by their names in the legend.
     """
 
     title: str
@@ -83,15 +83,15 @@ class Panel:
 def draw_curves(
     metrics_csv: Path, num_classes: int | None = None, title: str | None = None
 ) -> Figure:
-    """Draw a run's curves as small multiples that fill the page.
+    """Draw the curves of a run as panels that fill the page.
 
     Args:
-        metrics_csv: the file; any column may be missing and any cell empty.
-        num_classes: C; adds dotted lines where a guess lies: log C (loss) and 1/C (accuracy).
+        metrics_csv: the file. Columns may be missing and cells empty.
+        num_classes: C. Dotted lines show a guess: log C (loss) and 1/C (accuracy).
         title: a line above the panels.
 
     Raises:
-        ValueError: a cell that is not a number, or `num_classes` below 2.
+        ValueError: a cell is not a number, or `num_classes` is below 2.
     """
     if num_classes is not None and num_classes < 2:
         raise ValueError(f"num_classes: expected at least 2, got {num_classes}")
@@ -108,7 +108,7 @@ def draw_curves(
         epochs, waiting = epochs_of(panels), iter(panels)
         outer = figure.add_gridspec(len(rows), 1)
         for row, length in enumerate(rows):
-            # Each row fills the page, however many panels it has.
+            # Each row fills the page, for any number of panels.
             beside = [next(waiting) for _ in range(length)]
             widths = [1.0 if panel.title else LEGEND_SHARE for panel in beside]
             inner = outer[row].subgridspec(1, length, width_ratios=widths)
@@ -118,7 +118,7 @@ def draw_curves(
 
 
 def row_lengths(count: int) -> list[int]:
-    """Return how many panels stand in each row: as even as can be, the fuller rows first.
+    """Return the number of panels in each row: as equal as possible, fuller rows first.
 
     >>> [row_lengths(count) for count in (0, 2, 5, 7, 10)]
     [[1], [2], [3, 2], [4, 3], [4, 3, 3]]
@@ -151,7 +151,7 @@ def make_panels(series: Mapping[str, Series], num_classes: int | None = None) ->
         of_kind = shares.pop(kind)
         panels[f"share: {kind}"] = {c: (of_kind[c], look) for c, look in _looks_of(of_kind).items()}
     found = [_line_panel(title, lines, num_classes) for title, lines in panels.items() if lines]
-    # Kinds of cell with the same operations need one legend between them; it has a panel.
+    # Kinds of cell with the same operations share one legend, which has its own panel.
     kinds = list(shares)
     explained = {k for k, then in pairwise(kinds) if set(shares[k]) != set(shares[then])}
     explained.update(kinds[-1:])
@@ -164,7 +164,7 @@ def make_panels(series: Mapping[str, Series], num_classes: int | None = None) ->
 
 
 def make_comparison(runs: Mapping[str, Mapping[str, Series]]) -> list[Panel]:
-    """Make panels with a line for each run, and one with the legend for all of them.
+    """Make panels with a line for each run, and one panel with the legend.
 
     Args:
         runs: name → its series.
@@ -180,13 +180,13 @@ def make_comparison(runs: Mapping[str, Mapping[str, Series]]) -> list[Panel]:
 
 
 def epochs_of(panels: Sequence[Panel]) -> tuple[float, float]:
-    """Return the first and the last epoch that any of the panels shows."""
+    """Return the first and the last epoch of all panels."""
     epochs = [epoch for p in panels for points in p.series.values() for epoch, _ in points]
     return min(epochs, default=0.0), max(epochs, default=0.0)
 
 
 def draw_panel(axes: Axes, panel: Panel, epochs: tuple[float, float]) -> None:
-    """Fill the axes with a panel that shows these epochs, from the first to the last."""
+    """Draw a panel into the axes, for these first and last epochs."""
     if panel.title:
         axes.set_title(panel.title, weight="bold", loc="left")
         axes.set_xlabel("epoch")
@@ -197,7 +197,7 @@ def draw_panel(axes: Axes, panel: Panel, epochs: tuple[float, float]) -> None:
 
 
 def draw_areas(axes: Axes, shares: Mapping[str, Series]) -> None:
-    """Stack the shares of operations in the order of `looks`; a missing share counts as 0."""
+    """Draw the shares of operations as stacked areas, in the order of `looks`. Missing: 0."""
     look = looks(shares)
     tables = {name: dict(shares[name]) for name in look}
     epochs = sorted({epoch for table in tables.values() for epoch in table})
@@ -205,7 +205,7 @@ def draw_areas(axes: Axes, shares: Mapping[str, Series]) -> None:
         [value if math.isfinite(value := table.get(epoch, 0.0)) else 0.0 for epoch in epochs]
         for table in tables.values()
     ]
-    if len(epochs) == 1:  # an area of no width would not be seen
+    if len(epochs) == 1:  # an area without width would be invisible
         epochs, heights = [epochs[0] - 0.5, epochs[0] + 0.5], [row * 2 for row in heights]
     areas = axes.stackplot(epochs, heights, labels=list(tables), linewidth=0.4, edgecolor="white")
     for area, (colour, hatch) in zip(areas, look.values(), strict=True):
@@ -215,7 +215,7 @@ def draw_areas(axes: Axes, shares: Mapping[str, Series]) -> None:
 
 
 def _looks_of(names: Iterable[str]) -> dict[str, Look]:
-    """Give each name a look of its own, as long as there are any."""
+    """Return a different look for each name, as long as there are looks."""
     count = len(OTHER_LOOKS)
     return {
         name: (OTHER_LOOKS[i % count][0], OTHER_LOOKS[(i + i // count) % count][1])
@@ -231,7 +231,7 @@ def _line_panel(title: str, lines: Lines, classes: int | None = None, legend: bo
 def _draw_lines(axes: Axes, title: str, lines: Lines, classes: int | None, legend: bool) -> None:
     for i, (name, (points, (colour, style))) in enumerate(lines.items()):
         epochs, values = zip(*points, strict=True)
-        marker = "o" if len(values) == 1 else None  # a line of one point would not be seen
+        marker = "o" if len(values) == 1 else None  # a line of one point would be invisible
         axes.plot(
             epochs,
             [value if math.isfinite(value) else math.nan for value in values],
@@ -239,7 +239,7 @@ def _draw_lines(axes: Axes, title: str, lines: Lines, classes: int | None, legen
             color=colour,
             label=name,
             marker=marker,
-            markersize=max(3, 8 - 2.5 * i),  # equal points stand one inside the other
+            markersize=max(3, 8 - 2.5 * i),  # equal points are drawn inside each other
             linewidth=1.2,
             clip_on=marker is None,
         )
@@ -262,7 +262,7 @@ def _draw_lines(axes: Axes, title: str, lines: Lines, classes: int | None, legen
 
 
 def _explain_lines(axes: Axes, look: Mapping[str, Look]) -> None:
-    """Fill an empty panel with the legend."""
+    """Draw the legend into an empty panel."""
     axes.set_axis_off()
     handles = [
         Line2D([], [], color=colour, linestyle=style, linewidth=1.2, label=name)
@@ -272,7 +272,7 @@ def _explain_lines(axes: Axes, look: Mapping[str, Look]) -> None:
 
 
 def _scale(axes: Axes, title: str, values: Sequence[float], classes: int | None) -> None:
-    """Set the range of the values, by what they are, and draw the line of a guess."""
+    """Set the range of the values by their kind, and draw the line of a guess."""
     highest = max(filter(math.isfinite, values), default=0.0)
     chance = None
     if title.endswith("loss"):
@@ -281,12 +281,12 @@ def _scale(axes: Axes, title: str, values: Sequence[float], classes: int | None)
         whole = 100.0 if highest > 1.5 else 1.0  # per cent or a fraction
         axes.set_ylim(-0.03 * whole, 1.03 * whole)
         chance = None if classes is None else whole / classes
-    elif title.startswith(ENTROPY_TITLE):  # from 0, an α that has decided
+    elif title.startswith(ENTROPY_TITLE):  # 0: α has decided
         axes.set_ylim(0.0, 1.08 * max(axes.get_ylim()[1], 0.1))
-    else:  # a share; or a penalty, whose logarithmic form goes beyond 1
+    else:  # a share, or a penalty; the logarithmic penalty exceeds 1
         axes.set_ylim(-0.03 * max(1.0, highest), 1.03 * max(1.0, highest))
     if chance is not None:
-        # Named at its end, where no legend need stand over it.
+        # The name is at the end of the line, so that it needs no legend.
         axes.axhline(chance, color=CHANCE_COLOUR, linestyle=":", linewidth=1.0, zorder=1)
         axes.annotate(
             "chance",

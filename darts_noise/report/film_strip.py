@@ -1,8 +1,8 @@
-"""The film strip of a search: which operation every edge would have kept, epoch by epoch.
+"""The film strip of a search: the operation that the genotype had on every edge, epoch by epoch.
 
-A row is an edge of a kind of cell, or a macro choice; a bar spans the epochs in which the genotype
-had the same there, in the colour and hatch of its operation. Where a row is empty, the genotype
-did without that edge. To change the sizes, change the constants below.
+A row is an edge of a kind of cell, or a macro choice. A bar spans the epochs with the same
+operation, in the colour and hatch of the operation. A row is empty in the epochs in which the
+genotype did not have that edge. The constants below are the sizes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ from darts_noise.report.style import (
     write_title,
 )
 
-WIDTH, LEGEND_WIDTH, LABEL_WIDTH = 7.0, 1.35, 0.75  # inches: of a page's two columns
+WIDTH, LEGEND_WIDTH, LABEL_WIDTH = 7.0, 1.35, 0.75  # inches: the two columns of a page
 ROW_HEIGHT, ABOVE, BELOW = 0.16, 0.24, 0.36
 LEAST_LEGEND_HEIGHT = 1.6
 VALUE_TEXT, PAD = 6.0, 0.05  # points, inches
@@ -38,8 +38,8 @@ def draw_film(history: AlphaHistory, title: str | None = None) -> Figure:
     """Draw how the genotype changed over a search.
 
     Args:
-        history: with at least one moment.
-        title: a line above.
+        history: a history of at least one moment.
+        title: a line above the drawing.
 
     Raises:
         ValueError: there is no moment.
@@ -89,7 +89,7 @@ def _paint(
     look: Mapping[str, tuple[str, str]],
     across: float,
 ) -> None:
-    """Fill axes that are `across` inches wide; a choice that is no operation is written out."""
+    """Draw into axes of `across` inches. Choices that are not operations are written as text."""
     start, end = epochs[0] - 0.5, epochs[-1] + 0.5
     for at, values in enumerate(rows.values()):
         for value, group in groupby(zip(values, epochs, strict=True), lambda pair: pair[0]):

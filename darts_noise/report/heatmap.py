@@ -1,7 +1,7 @@
 """Heat maps of the relaxed architecture weights: one row per edge, one column per operation.
 
-One map per kind of cell, side by side, on one common scale from 0; macro choices stand below. To
-change the size or when the numbers are written into the squares, change the constants below.
+The maps of the kinds of cells are side by side, on a common scale from 0. Macro choices are below
+them. The constants below are the sizes, and decide when numbers are written into the squares.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,17 +18,19 @@ from darts_noise.report.alpha_history import Entry, Weights, chosen_entries, edg
 from darts_noise.report.style import RC, axes_at, text_width, write_title
 from darts_noise.space.genotype import Genotype
 
-COLOUR_MAP = "cividis"  # perceptually uniform, and the same to colour-blind readers
-TARGET_WIDTH = 7.0  # inches: a page's two columns; the squares shrink towards it down to the least
+COLOUR_MAP = "cividis"  # perceptually uniform, also for colour-blind readers
+TARGET_WIDTH = (
+    7.0  # inches: the two columns of a page; squares shrink down to the least size to fit
+)
 SQUARE_WIDTH, LEAST_SQUARE_WIDTH, SQUARE_HEIGHT = 0.36, 0.15, 0.19
 NAME_TEXT, NUMBER_TEXT = 7.0, 5.5  # points
 PAD, BAR_WIDTH, ABOVE = 0.08, 0.1, 0.24
-DARK = 0.5  # share of the scale below which a square is dark, and what is written on it white
+DARK = 0.5  # share of the scale below which a square is dark and its text white
 
 
 @dataclass(frozen=True)
 class _Map:
-    """One map before it is placed; its sizes are in inches."""
+    """One map without a position. Its sizes are in inches."""
 
     title: str
     table: np.ndarray  # (rows, columns)
@@ -53,7 +55,7 @@ class _Map:
         return len(self.rows) * SQUARE_HEIGHT
 
     def room(self, square: float) -> float:
-        """Return the width of the squares; a map of one or two still needs room for its title."""
+        """Return the width of the squares. A small map still needs room for its title."""
         return max(len(self.columns) * square, text_width(self.title, 8.0) * 1.15)
 
 
@@ -66,7 +68,7 @@ def draw_alpha(
     macro: Mapping[str, Sequence[str]] | None = None,
     genotype: Genotype | None = None,
 ) -> Figure:
-    """Draw the weights of each kind of cell side by side, and below them those of macro choices.
+    """Draw the weights of each kind of cell side by side, and the macro choices below them.
 
     Args:
         weights: kind → rows, one per edge, each with one weight per operation.
@@ -74,13 +76,13 @@ def draw_alpha(
         edges: (predecessor, node) of each row: predecessors 0 and 1 are the inputs and 2 is node 0;
             nodes count from 0.
         title: a line above the maps.
-        macro: the kinds that are macro choices, each with the names of its candidates: they have
+        macro: the kinds that are macro choices, each with the names of its candidates. They have
             one row.
-        genotype: whose operations get a frame, such as the one that was read from these weights.
+        genotype: the genotype whose operations get a frame.
 
     Raises:
-        ValueError: nothing to draw, rows of another shape, a weight that is negative or not finite,
-            or a genotype with an operation or an edge that is not there.
+        ValueError: there is nothing to draw, rows have another shape, a weight is negative or not
+            finite, or the genotype has an operation or an edge that the weights lack.
     """
     if not weights:
         raise ValueError("weights: expected at least one kind of cell, got none")
@@ -103,7 +105,7 @@ def draw_alpha(
     bands = [band for band in bands if band]
     highest = max(float(m.table.max()) for band in bands for m in band) or 1.0
 
-    beside = 3 * PAD + BAR_WIDTH + 0.35  # of the colour bar
+    beside = 3 * PAD + BAR_WIDTH + 0.35  # the colour bar
     names_width = max(sum(m.left for m in band) for band in bands)
     count = max(sum(len(m.columns) for m in band) for band in bands)
     square = (TARGET_WIDTH - (names_width + beside)) / count
@@ -148,7 +150,7 @@ def _table(kind: str, rows: Sequence[Sequence[float]], shape: tuple[int, int]) -
 
 def _paint(axes: Axes, drawn: _Map, highest: float) -> QuadMesh:
     height, width = drawn.table.shape
-    mesh = axes.pcolormesh(  # squares that stay vectors, edges painted so that no seam shows
+    mesh = axes.pcolormesh(  # squares as vectors; painted edges hide the seams
         np.arange(width + 1) - 0.5,
         np.arange(height + 1) - 0.5,
         drawn.table,
@@ -183,7 +185,7 @@ def _readable_on(weight: float, highest: float) -> str:
 
 
 def _short(weight: float) -> str:
-    """Return two decimals in the least room: .07, 1.0.
+    """Return a weight as short text with two digits: .07, 1.0.
 
     >>> _short(0.07), _short(0.999)
     ('.07', '1.0')

@@ -1,7 +1,7 @@
-"""A layered drawing [1]: places in ranks, ordered for few crossings, then set to straight edges.
+"""A layered drawing [1]: places in ranks, ordered for few crossings, then moved for straight edges.
 
-The ranks stand from left to right and every link runs from one rank to the next. `arrange` is all
-that a caller needs; it sets each place's y and leaves x alone.
+The ranks run from left to right, and every link connects a rank with the next. Call `arrange`,
+which sets the y of each place and does not change x.
 
 [1] Sugiyama, Tagawa, Toda. Methods for Visual Understanding of Hierarchical System Structures.
     IEEE Transactions on Systems, Man, and Cybernetics 11(2), 1981.
@@ -14,11 +14,13 @@ from itertools import pairwise
 
 GAP_Y = 0.055  # inches between two places of a rank
 ORDER_STARTS, ORDER_SWEEPS, PLACE_SWEEPS = 12, 8, 120
-LARGE = 400  # places; above, one start must do
+LARGE = 400  # places; with more, try only one start
 
 Order = list[list[int]]  # rank → its places from top to bottom
 Link = tuple[int, int, int]  # (left place, right place, weight of a crossing)
-Neighbours = dict[int, tuple[list[int], list[int]]]  # place → those to its left and to its right
+Neighbours = dict[
+    int, tuple[list[int], list[int]]
+]  # place → neighbours to its left and to its right
 
 
 @dataclass
@@ -32,12 +34,12 @@ class Place:
 
 
 def arrange(ranks: Order, links: Sequence[Sequence[Link]], places: Sequence[Place]) -> None:
-    """Set every place's y: of several orders, take the one with the fewest crossings and bends.
+    """Set the y of every place, for the order with the fewest crossings and bends.
 
     Args:
         ranks: the places of each rank; the first rank keeps this order.
         links: between rank r and rank r + 1.
-        places: what the numbers in `ranks` and `links` stand for; only `y` is written.
+        places: the places that the numbers in `ranks` and `links` mean. Only their `y` changes.
     """
     neighbours: Neighbours = {p: ([], []) for rank in ranks for p in rank}
     for rank_links in links:
@@ -80,7 +82,7 @@ def crossings(order: Order, links: Sequence[Sequence[Link]]) -> int:
 
 
 def _sweep(order: Order, neighbours: Neighbours, links: Sequence[Sequence[Link]]) -> Order:
-    """Sort each rank by the mean of its neighbours, to and fro; return the best order met."""
+    """Sort each rank by the mean of its neighbours, forth and back, and return the best order."""
     lowest, kept = crossings(order, links), [list(rank) for rank in order]
     for sweep in range(ORDER_SWEEPS):
         side = sweep % 2
@@ -98,7 +100,7 @@ def _sweep(order: Order, neighbours: Neighbours, links: Sequence[Sequence[Link]]
 
 
 def _exchange(order: Order, links: Sequence[Sequence[Link]]) -> None:
-    """Exchange neighbours in a rank where that lowers the crossings."""
+    """Exchange neighbours in a rank if that reduces the crossings."""
     lowest = crossings(order, links)
     for rank in order[1:]:
         for i in range(len(rank) - 1):
@@ -115,9 +117,9 @@ def _set_heights(
     links: Sequence[Sequence[Link]],
     places: Sequence[Place],
 ) -> float:
-    """Set each y for straight edges, orders and distances kept; return the sum of squared bends.
+    """Set each y for straight edges, keep orders and distances, and return the squared bends.
 
-    Each rank in turn takes the least-squares heights given its neighbours: an isotonic regression.
+    Each rank in turn takes the least-squares heights for its neighbours, by isotonic regression.
     """
 
     def stiffness(a: int, b: int) -> float:
@@ -144,11 +146,11 @@ def _set_heights(
 
 
 def ascending(wishes: Sequence[tuple[float, float]]) -> list[float]:
-    """Return the values that never fall and are nearest to (value, weight) pairs.
+    """Return the non-decreasing values that are nearest to (value, weight) pairs.
 
-    This is isotonic regression by pooling adjacent violators; nearest in the weighted sum of
-    squares. It runs thousands of times on a few values each, for which scikit-learn's, made for
-    large arrays, is slow.
+    This is isotonic regression by pooling adjacent violators, for the weighted sum of squares. It
+    runs thousands of times on a few values each. scikit-learn's function is made for large arrays
+    and is slow for such calls.
 
     >>> ascending([(0.0, 1.0), (3.0, 1.0), (1.0, 3.0)])
     [0.0, 1.5, 1.5]

@@ -1,4 +1,4 @@
-"""``metrics.csv``: every figure that a run logs, one row for each call; written here and read."""
+"""Write and read ``metrics.csv``: all logged figures of a run, one row for each call."""
 
 import csv
 import io
@@ -16,14 +16,13 @@ Series = list[tuple[float, float]]  # (epoch from 1, value), epochs ascending
 
 
 def read_metrics(file: Path) -> dict[str, Series]:
-    """Return column → its (epoch, value) pairs; the last row of an epoch wins.
+    """Return column → its (epoch, value) pairs. The last row of an epoch wins.
 
-    The file counts epochs from 0, as Lightning does; here they count from 1, as a person does.
-    Without a column `epoch` (or where its cell is empty) the row's number stands for it. Empty
-    cells are left out.
+    The file counts epochs from 0, like Lightning; the result counts from 1. A row without an epoch
+    has the number of the row. Empty cells are left out.
 
     Raises:
-        ValueError: no CSV text, or a cell that is not a number; the message names the file.
+        ValueError: the file is not CSV text, or a cell is not a number. The message names the file.
     """
     try:
         with file.open(newline="", encoding="utf-8") as lines:
@@ -34,7 +33,7 @@ def read_metrics(file: Path) -> dict[str, Series]:
     for number, row in enumerate(rows):
         values: dict[str, float] = {}
         for name, cell in row.items():
-            if not name or not cell or not cell.strip():  # also of a line that was cut off
+            if not name or not cell or not cell.strip():  # also from a truncated line
                 continue
             try:
                 values[name] = float(cell)
@@ -49,17 +48,17 @@ def read_metrics(file: Path) -> dict[str, Series]:
 
 
 class MetricsTable(Logger):
-    """The rows of ``metrics.csv``, in memory and on the disk alike, as one of Lightning's loggers.
+    """A logger of Lightning with the rows of ``metrics.csv``, in memory and on disk.
 
-    Lightning's own `CSVLogger` empties the file when a run goes on, and writes it in place.
+    Lightning's own `CSVLogger` empties the file when a run resumes, and does not replace it in one
+    step.
 
     Attributes:
-        rows: all so far; a checkpoint holds them, so that a resumed run can drop those that came
-            after it.
+        rows: all rows so far. A checkpoint holds them, so that a resumed run can drop later rows.
         figures: the latest value of each column.
 
     Args:
-        path: the file; its columns are in alphabetical order.
+        path: the file. Its columns are in alphabetical order.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,14 +77,14 @@ class MetricsTable(Logger):
         return ""
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Write nothing: the settings are in the run's ``config.yaml``."""
+        """Do nothing: the settings are in the run's ``config.yaml``."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Add a row; it is on the disk before this returns.
+        """Add a row and write it to disk.
 
         Raises:
-            OSError: it cannot be written; the error names the file.
+            OSError: the file cannot be written. The error names it.
         """
         row = {**metrics, "step": step}
         self.rows.append(row)
@@ -101,7 +100,7 @@ class MetricsTable(Logger):
 
     @rank_zero_only
     def replace(self, rows: Sequence[Row]) -> None:
-        """Make these the rows, in place of whatever the file holds."""
+        """Replace all rows, also in the file."""
         self.rows, self.figures, self._columns = list(rows), {}, []
         for row in self.rows:
             self.figures |= {name: value for name, value in row.items() if name != "step"}

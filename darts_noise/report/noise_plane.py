@@ -1,11 +1,11 @@
-"""Networks in the plane of test accuracy and noise accuracy: what a penalty buys, and at what cost.
+"""A plot of networks by test accuracy and noise accuracy: the gain and the cost of a penalty.
 
     figure = draw_noise_plane([NetworkPoint("λ = 0", [(0.99, 1.0), (0.98, 0.99)], curve="search"),
                                NetworkPoint("λ = 1", [(0.97, 0.31), (0.98, 0.35)], curve="search"),
                                NetworkPoint("resnet18", [(0.99, 1.0)])], chance=0.112)
     save_figure(figure, "plane")
 
-Down and to the right is better. A network is a star: a dot for each seed, joined to their mean.
+Down and to the right is better. A network is a star: one dot per seed, connected to their mean.
 """
 
 import math
@@ -40,11 +40,11 @@ class NetworkPoint:
     """One network, or one setting of a search, with the accuracies of each of its seeds.
 
     Attributes:
-        name: as it is written beside the point.
-        seeds: (test accuracy, noise accuracy) of each, in [0, 1]. A seed without one of the two, or
-            whose training diverged, has NaN there and is not drawn.
-        curve: the networks of one name are joined through their means, in the order in which they
-            are given, such as by λ; None for a control, which stands alone.
+        name: text beside the point.
+        seeds: (test accuracy, noise accuracy) of each seed, in [0, 1]. NaN: not measured or
+            diverged; such a seed is not drawn.
+        curve: a line connects the means of all networks with the same curve, in the given order,
+            such as the order of λ. None: no line, as for a control.
     """
 
     name: str
@@ -53,18 +53,18 @@ class NetworkPoint:
 
     @property
     def measured(self) -> list[Pair]:
-        """The seeds that have both figures."""
+        """The seeds with both figures."""
         return [seed for seed in self.seeds if all(map(math.isfinite, seed))]
 
     @property
     def mean(self) -> Pair:
-        """Mean over the measured seeds, of which there is at least one."""
+        """Mean over the measured seeds. There must be at least one."""
         test, noise = zip(*self.measured, strict=True)
         return statistics.fmean(test), statistics.fmean(noise)
 
     @property
     def deviation(self) -> Pair | None:
-        """Standard deviation over the measured seeds (n − 1); None for fewer than two."""
+        """Standard deviation over the measured seeds (n − 1). None for fewer than two."""
         if len(self.measured) < 2:
             return None
         test, noise = zip(*self.measured, strict=True)
@@ -88,12 +88,12 @@ def draw_noise_plane(
     """Draw noise accuracy over test accuracy, in per cent.
 
     Args:
-        points: the networks; one without a measured seed is named under the plane.
-        chance: noise accuracy of the best constant answer, in [0, 1]; a dotted line.
-        title: a line above the plane.
+        points: the networks. A network without a measured seed is named below the plot.
+        chance: noise accuracy of the best constant answer, in [0, 1], drawn as a dotted line.
+        title: a line above the plot.
 
     Raises:
-        ValueError: no points, or an accuracy outside [0, 1].
+        ValueError: there are no points, or an accuracy is outside [0, 1].
     """
     if not points:
         raise ValueError("points: expected at least one network, got none")
@@ -136,7 +136,7 @@ def draw_noise_plane(
 def spread(wanted: Sequence[float], gap: float) -> list[float]:
     """Return positions in [0, 1] near the wanted ones, in their order and at least `gap` apart.
 
-    They leave [0, 1] only where so many do not fit into it.
+    They leave [0, 1] only if they do not all fit into it.
 
     >>> spread([0.5, 0.5, 0.1], 0.1)
     [0.5, 0.6, 0.1]
@@ -162,7 +162,7 @@ def _percent(pair: Pair) -> Pair:
 def _draw_chance(axes: Axes, chance: float) -> None:
     """Draw the line of the best constant answer."""
     axes.axhline(100 * chance, color=CHANCE_COLOUR, linestyle=":", linewidth=1.0, zorder=1)
-    # Named below the line, where no network is, unless the line lies on the axis.
+    # The name is below the line, where no network is, unless the line is on the axis.
     below_line = chance > 0.05
     axes.annotate(
         f"chance {100 * chance:.1f} %",
@@ -186,7 +186,7 @@ def _draw_star(axes: Axes, point: NetworkPoint, style: Style) -> None:
     colour, marker = style
     mean = _percent(point.mean)
     control = point.curve is None
-    faint = 0.5 if control else 1.0  # the searches are what the drawing is about
+    faint = 0.5 if control else 1.0  # the searches are the main subject
     for test, noise in map(_percent, point.measured):
         ray = (mean[0], test), (mean[1], noise)
         axes.plot(*ray, color=colour, linewidth=0.6, alpha=faint, zorder=2)
@@ -206,12 +206,12 @@ def _draw_star(axes: Axes, point: NetworkPoint, style: Style) -> None:
 def _write_labels(
     axes: Axes, points: Sequence[NetworkPoint], styles: Sequence[Style], gap: float
 ) -> None:
-    """Write a column of labels right of the plane, each with a thin line to its point."""
+    """Write a column of labels to the right of the plot, each with a thin line to its point."""
     x = 1 + LEADER / PLANE_WIDTH
     top = 1 + 1.2 * gap
     axes.text(x, top, HEADING, transform=axes.transAxes, size=LABEL_TEXT, style="italic")
     low, high = axes.get_ylim()
-    # Of points at one height the right one is named higher, so that their lines do not cross.
+    # If points have the same height, the right one is named higher, so that lines do not cross.
     heights = [
         (100 * noise - low) / (high - low) + 1e-6 * test for test, noise in (p.mean for p in points)
     ]

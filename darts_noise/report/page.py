@@ -1,4 +1,4 @@
-"""Runs and studies as one HTML page that needs no network. `page.html` is how it looks."""
+"""Runs and studies as one HTML page that needs no network. `page.html` is its template."""
 
 import io
 import re
@@ -28,10 +28,10 @@ from darts_noise.search.candidate import Candidate
 from darts_noise.space.genotype import Cell, Genotype
 
 PANEL_SIZE, LEGEND_SIZE = (3.3, 2.1), (1.7, 2.1)  # inches
-PIXELS_PER_INCH = 105.0  # 96 would be the size on paper, which is small to read on a screen
-FALLBACK_FONT = "Verdana"  # as wide as DejaVu Sans, where that is not installed
+PIXELS_PER_INCH = 105.0  # 96 would be the size on paper, too small for a screen
+FALLBACK_FONT = "Verdana"  # as wide as DejaVu Sans, if that is not installed
 MOST_FRAMES = 12
-ABSENT = "-"  # in the comparison, for a figure that a run does not have
+ABSENT = "-"  # in the comparison, for a missing figure
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Drawing:
 
     Attributes:
         svg: the element ``<svg>``.
-        description: what a screen reader says.
+        description: the text for a screen reader.
         caption: the line below it.
     """
 
@@ -51,7 +51,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Table:
-    """A table on the page, whose first column names its rows; `numbers` sets the others right."""
+    """A table on the page. Its first column names the rows. `numbers`: align the others right."""
 
     caption: str
     head: Sequence[str]
@@ -60,14 +60,14 @@ class Table:
 
 
 def make_page(paths: Sequence[Path]) -> str:
-    """Return the report of runs and studies as one HTML document that needs no other file.
+    """Return a report of runs and studies as one HTML document without other files.
 
     Args:
-        paths: directories of runs of ``search.py`` and ``train.py`` and of studies.
+        paths: directories of searches, trainings and studies.
 
     Raises:
-        ValueError: a directory of none of them, or a file in it that is not what it should be.
-        OSError: a file that cannot be read.
+        ValueError: a directory of something else, or with an invalid file.
+        OSError: a file cannot be read.
     """
     runs: dict[str, RunFolder] = {}
     parts: list[dict[str, Any]] = []
@@ -97,7 +97,7 @@ def _template() -> Template:
 
 
 def _run_part(run: RunFolder, anchor: str) -> dict[str, Any]:
-    """Return a run's part of the page; all ids in it begin with the anchor."""
+    """Return the part of a run on the page. All ids in it begin with the anchor."""
     part: dict[str, Any] = {
         "anchor": anchor,
         "title": run.title,
@@ -126,7 +126,7 @@ def _cell(run: RunFolder, genotype: Genotype, anchor: str) -> Drawing:
 
 
 def _alpha(history: AlphaHistory, genotype: Genotype | None, anchor: str) -> dict[str, Any]:
-    """Return what shows α and how it went."""
+    """Return the drawings and tables of α and its history."""
     last = history.moments[-1]
     axes = (history.operations, history.edges)
     heat = draw_alpha(last.weights, *axes, macro=history.macro, genotype=genotype or last.genotype)
@@ -153,8 +153,8 @@ def _alpha(history: AlphaHistory, genotype: Genotype | None, anchor: str) -> dic
         "alpha": _drawing(
             heat,
             f"{anchor}-alpha",
-            "Heat map of α; the table below says it",
-            "Weights of α after the last epoch; frames are what the cell has.",
+            "Heat map of α; the table below has its numbers",
+            "Weights of α after the last epoch. Frames mark the operations of the cell.",
         ),
         "weights": weights,
         "film": _drawing(draw_film(history), f"{anchor}-film", describe_film(history)),
@@ -175,11 +175,11 @@ def _candidates(found: Sequence[Candidate]) -> Table:
         for place, candidate in enumerate(found, start=1)
     ]
     head = ("Place", "Validation accuracy", "Noise accuracy", "Objective", "Cell")
-    return Table("Cells that α proposed, as measured; the first was taken", head, rows)
+    return Table("Measured cells that α proposed; the first was chosen", head, rows)
 
 
 def _comparison(runs: Mapping[str, RunFolder]) -> dict[str, Any]:
-    """Return a column of figures and a line in every curve for each run."""
+    """Return the comparison: for each run a column of figures and a line in every curve."""
     names = distinct([run.title for run in runs.values()])
     cards = [shown_figures(run.card) for run in runs.values()]
     rows = [
@@ -204,20 +204,20 @@ def _study_part(study: StudyFolder, anchor: str) -> dict[str, Any]:
 
 
 def _blocks(markdown: str) -> Iterator[tuple[str, Any]]:
-    """Yield (tag, content) of the few forms of Markdown that a study writes."""
+    """Yield (tag, content) of the few kinds of Markdown that a study writes."""
     heading = "Results"
-    for form, group in groupby(markdown.replace("**", "").splitlines(), lambda line: line[:1]):
+    for mark, group in groupby(markdown.replace("**", "").splitlines(), lambda line: line[:1]):
         lines = list(group)
-        if form == "|":
+        if mark == "|":
             head, _, *rows = ([c.strip() for c in line.strip("|").split("|")] for line in lines)
             yield "table", Table(heading, head, [row for row in rows if row], numbers=True)
-        elif form == "#":
+        elif mark == "#":
             if lines[-1].startswith("## "):
                 heading = lines[-1].lstrip("# ")
                 yield "h3", [heading]
-        elif form == "-":
+        elif mark == "-":
             yield "ul", [line[1:].strip() for line in lines]
-        elif form:
+        elif mark:
             yield "p", lines
 
 
@@ -236,7 +236,7 @@ def _panels(panels: Sequence[Panel], anchor: str) -> list[Drawing]:
 def _drawing(figure: Figure, name: str, description: str, caption: str = "") -> Drawing:
     """Return a figure as SVG that never grows beyond its natural size.
 
-    `name` is unlike all others on the page: the ids inside begin with it.
+    `name` is unique on the page: the ids inside begin with it.
     """
     file = io.StringIO()
     with matplotlib.rc_context(RC):
@@ -276,7 +276,7 @@ def _describe_cell(cell: Cell) -> str:
 
 
 def describe_film(history: AlphaHistory) -> str:
-    """Return in words when the genotype changed."""
+    """Return a text about the epochs in which the genotype changed."""
     changes = [str(moment.epoch) for moment in history.changes()[1:]]
     kept = f"The operation kept on each edge over {len(history.moments)} epochs"
     if not changes:
@@ -286,7 +286,7 @@ def describe_film(history: AlphaHistory) -> str:
 
 
 def describe_lines(title: str, lines: Mapping[str, Series]) -> str:
-    """Return in words where each line begins and ends.
+    """Return a text about the start and the end of each line.
 
     >>> describe_lines("loss", {"train": [(1, 2.3), (2, 1.5), (3, 0.5)]})
     'loss by epoch; train from 2.3 (epoch 1) to 0.5 (epoch 3)'
@@ -301,7 +301,7 @@ def describe_lines(title: str, lines: Mapping[str, Series]) -> str:
 
 
 def evenly(count: int, most: int) -> list[int]:
-    """Return at most so many of the first `count` numbers, evenly, with the first and the last.
+    """Return at most `most` of the first `count` numbers, evenly spaced, with both ends.
 
     >>> evenly(3, 12), evenly(10, 4)
     ([0, 1, 2], [0, 3, 6, 9])
@@ -312,7 +312,7 @@ def evenly(count: int, most: int) -> list[int]:
 
 
 def distinct(titles: Sequence[str]) -> list[str]:
-    """Return titles of which no two are alike: those that come again are numbered.
+    """Return unique titles: repeated ones get a number.
 
     >>> distinct(["a", "b", "a"])
     ['a', 'b', 'a (2)']

@@ -1,4 +1,4 @@
-"""What a run or a study has left in its directory, read as data and checked."""
+"""Read and check the files in the directory of a run or a study."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,14 @@ MAX_BYTES = 1 << 24
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run of ``search.py`` or ``train.py``; what it has not written yet is empty or None.
+    """The files of a search or a training. Files that do not exist yet are empty or None.
 
     Attributes:
-        path: its directory.
+        path: the directory.
         card: the result card.
-        genotype: the cell that it found or trained.
-        history: α after every epoch; of a search.
-        candidates: the cells among which a search chose, the best first.
+        genotype: the cell that was found or trained.
+        history: α after every epoch of a search.
+        candidates: the measured candidates of a search, the best first.
         series: column of ``metrics.csv`` → its points.
     """
 
@@ -36,19 +36,19 @@ class RunFolder:
 
     @property
     def title(self) -> str:
-        """What the page calls it, such as ``search digits-1``."""
+        """The title on the page, such as ``search digits-1``."""
         return f"{self.card.get('kind') or self.path.parent.name} {self.path.name}"
 
     @property
     def num_classes(self) -> int | None:
-        """C; None for a run without a card."""
+        """C, or None without a card."""
         found = self.card.get("num_classes")
         return found if type(found) is int and found > 1 else None
 
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """A study: its tables as Markdown, and its plane of test and noise accuracy as PNG."""
+    """The tables of a study as Markdown, and its plot of test and noise accuracy as PNG."""
 
     title: str
     table: str
@@ -59,10 +59,10 @@ def read_run(path: Path) -> RunFolder:
     """Return the run in a directory.
 
     Raises:
-        ValueError: no directory of a run, or a file in it that is not what it should be.
+        ValueError: the directory is not a run, or has an invalid file.
         OSError: a file that cannot be read.
     """
-    path = path.resolve()  # `latest` is a link, and the run has a name of its own
+    path = path.resolve()  # `latest` is a link to the run's own name
     card, cell, metrics = path / "card.json", path / "genotype.json", path / "metrics.csv"
     history, candidates = path / "history.json", path / "candidates.json"
     if not (card.is_file() or cell.is_file() or metrics.is_file()):
@@ -78,10 +78,10 @@ def read_run(path: Path) -> RunFolder:
 
 
 def read_study(path: Path) -> StudyFolder | None:
-    """Return the study in a directory; None for a directory of anything else.
+    """Return the study in a directory, or None if the directory is not a study.
 
     Raises:
-        ValueError: a file that is too large to be one of a study.
+        ValueError: a file is too large to be a file of a study.
         OSError: a file that cannot be read.
     """
     table, plane = path / "table.md", path / "plane.png"

@@ -1,9 +1,8 @@
-"""How every figure of a report looks, and how it is written to the disk.
+"""The style of every figure of a report, and the function that saves figures.
 
-To change the colours, the fonts or the line of a kind of operation, change the tables here; the
-drawings take them from this file only. Colours are those of Okabe and Ito (Color Universal Design,
-2008), which stay apart for colour-blind readers. For print in grey, each kind of operation also has
-its own line, and in areas each operation of a kind its own hatch.
+All drawings take colours, fonts and lines from the tables here. The colours are from Okabe and Ito
+(Color Universal Design, 2008); colour-blind readers can distinguish them. For grey prints, each
+kind of operation also has its own line style and, in areas, each operation of a kind its own hatch.
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,9 +31,9 @@ OKABE_ITO = {
     "black": "#000000",
 }
 PNG_DPI = 200
-# Set while a figure is built and while it is saved, so that a caller's own matplotlib settings
-# neither change a figure nor are changed by one.
-# `Any`: matplotlib 3.11 types the keys as a long list of literals, earlier ones as `str`.
+# Set while a figure is built and saved, so that the figure and the caller's matplotlib settings do
+# not affect each other. `Any`: matplotlib 3.11 types the keys as a long list of literals, earlier
+# ones as `str`.
 RC: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -61,7 +60,7 @@ class OperationKind(NamedTuple):
 
     name: str
     colour: str
-    dashes: tuple[float, ...]  # on, off, on, off ...; empty is a solid line
+    dashes: tuple[float, ...]  # on, off, on, off ...; empty: a solid line
 
 
 OPERATION_KINDS: dict[Kind, OperationKind] = {
@@ -71,15 +70,15 @@ OPERATION_KINDS: dict[Kind, OperationKind] = {
     "skip": OperationKind("skip", OKABE_ITO["purple"], (1.2, 1.4)),
     "none": OperationKind("none", "#444444", (2.6, 1.4)),
 }
-"""The registry's kinds of operations, in the order of legends and stacks."""
+"""The kinds of operations in the registry, in the order of legends and stacks."""
 CONCATENATION = OperationKind("concat", "#B4B4B4", ())
-OTHER = OperationKind("other", "#A0A0A0", ())  # such as an operation from another's file
-HATCHES = ("", "////", "..", "xxxx", "----", "oo", "\\\\\\\\", "++++")  # dots cost space in an SVG
+OTHER = OperationKind("other", "#A0A0A0", ())  # such as an operation from a plugin
+HATCHES = ("", "////", "..", "xxxx", "----", "oo", "\\\\\\\\", "++++")  # dots need space in an SVG
 LEGEND_ROWS = 13
 
 
 def operation_kind(operation: str) -> OperationKind:
-    """Return how the kind of an operation is drawn; ``ValueError`` for an unregistered name.
+    """Return the style of an operation's kind. Raise ``ValueError`` for an unknown name.
 
     >>> operation_kind("sep_conv_3x3").name, operation_kind("dil_conv_5x5").name
     ('convolution', 'dilated convolution')
@@ -90,7 +89,7 @@ def operation_kind(operation: str) -> OperationKind:
 def looks(operations: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Return operation → its colour and hatch, ordered by kind and then by name.
 
-    The order of the names given does not matter: drawings of the same operations look the same.
+    The order of the arguments has no effect, so drawings of the same operations look the same.
     """
     known = list_operations()
     names = {n: operation_kind(n) if n in known else OTHER for n in sorted(set(operations))}
@@ -102,7 +101,7 @@ def looks(operations: Iterable[str]) -> dict[str, tuple[str, str]]:
 
 
 def explain_operations(axes: Axes, look: Mapping[str, tuple[str, str]]) -> None:
-    """Fill an empty panel with the legend of `looks`, from top to bottom as they are stacked."""
+    """Draw the legend of `looks` into an empty panel, from top to bottom as in the stack."""
     axes.set_axis_off()
     patches = [
         Patch(facecolor=colour, hatch=hatch, edgecolor="white", linewidth=0.4, label=name)
@@ -120,14 +119,14 @@ def explain_operations(axes: Axes, look: Mapping[str, tuple[str, str]]) -> None:
 
 
 def write_title(figure: Figure, title: str | None) -> None:
-    """Write a title at the top of a figure that is laid out in inches."""
+    """Write a title at the top of a figure with a layout in inches."""
     if title:
         top = 1 - 0.06 / figure.get_figheight()
         figure.text(0.5, top, title, ha="center", va="top", size=9.0, weight="bold")
 
 
 def axes_at(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    """Add axes at a place that is given in inches."""
+    """Add axes at a place in inches."""
     wide, tall = figure.get_size_inches()
     return figure.add_axes((left / wide, bottom / tall, width / wide, height / tall))
 
@@ -143,13 +142,15 @@ def text_width(text: str, size: float) -> float:
 def save_figure(figure: Figure, stem: str | Path, svg: bool = True) -> list[Path]:
     """Write `<stem>.png` (200 dpi) and, if `svg`, `<stem>.svg`; return the paths.
 
-    The same figure gives the same bytes. Text stays text in the SVG. A file takes its name
-    only when it is whole. Missing folders are made.
+    The same figure gives the same bytes. Text stays text in the SVG. Each file is written in one
+    step. Missing folders are created.
     """
     stem = Path(stem)
     written = []
     for suffix in ("png", "svg") if svg else ("png",):
-        target = stem.with_name(f"{stem.name}.{suffix}")  # with_suffix would cut "run-0.5" short
+        target = stem.with_name(
+            f"{stem.name}.{suffix}"
+        )  # with_suffix would cut off ".5" in "run-0.5"
         metadata = {"Date": None} if suffix == "svg" else None
         with replacing(target) as file, matplotlib.rc_context(RC):
             figure.savefig(file, format=suffix, dpi=PNG_DPI, metadata=metadata)

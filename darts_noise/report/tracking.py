@@ -1,8 +1,7 @@
-"""Weights & Biases: where a run is tracked, without a prompt and without a crash.
+"""Tracking with Weights & Biases, without prompts and crashes.
 
-Tracking is never worth a run: whatever W&B raises is caught here and told in one line.
-
-W&B is imported where it is used: neither ``--help`` nor ``--wandb off`` need wait for it.
+Tracking never ends a run: this module catches every error of W&B and reports it in one line. W&B is
+imported only when it is used, so ``--help`` and ``--wandb off`` do not wait for it.
 """
 
 import os
@@ -21,7 +20,7 @@ from darts_noise.wandb_key import has_key
 Table = tuple[Sequence[str], Iterable[Sequence[Any]]]  # names of the columns, rows
 MODES = ("auto", "online", "offline", "off")
 ALIASES = {"run": "online", "shared": "online", "dryrun": "offline", "disabled": "off"}
-"""What W&B also accepts in WANDB_MODE → the same in our words."""
+"""Other values of WANDB_MODE that W&B accepts → our names."""
 
 
 def require_mode(mode: str) -> None:
@@ -31,12 +30,12 @@ def require_mode(mode: str) -> None:
 
 
 def resolve_mode(mode: str) -> tuple[str, str]:
-    """Return ``online``, ``offline`` or ``off`` for what the user asked, and why, in one line.
+    """Return ``online``, ``offline`` or ``off`` for the user's mode, and the reason in one line.
 
-    The environment's ``WANDB_MODE`` decides where the user leaves it at ``auto``.
+    With ``auto``, the environment variable ``WANDB_MODE`` decides.
 
     Raises:
-        ValueError: a mode that does not exist.
+        ValueError: the mode does not exist.
     """
     require_mode(mode)
     asked = mode
@@ -55,18 +54,18 @@ def resolve_mode(mode: str) -> tuple[str, str]:
 def start_tracking(
     run: Path, *, kind: str, mode: str, project: str, config: Mapping[str, Any]
 ) -> tuple[WandbLogger | None, str]:
-    """Return a logger whose W&B run has begun, or None; and one line that says what happened.
+    """Return a logger with a started W&B run, or None, and a message of one line.
 
     Args:
-        run: the run's directory; W&B writes to ``wandb/`` in it. A second call for the same one
-            continues its W&B run.
-        kind: ``search`` or ``train``, W&B's job type.
+        run: the run's directory. W&B writes to ``wandb/`` in it. A second call with the same
+            directory continues the W&B run.
+        kind: ``search`` or ``train``, the job type in W&B.
         mode: see `resolve_mode`.
         project: the W&B project.
         config: the resolved configuration.
 
     Raises:
-        ValueError: a mode that does not exist. Nothing that W&B itself does wrong is raised.
+        ValueError: the mode does not exist. Errors of W&B itself are never raised.
     """
     mode, why = resolve_mode(mode)
     if mode == "off":
@@ -77,7 +76,7 @@ def start_tracking(
             return _logger(run, kind, attempt, project, config), "; ".join(
                 [*failures, "tracked offline"] if failures else [why]
             )
-        except Exception as error:  # W&B's own, the system's, its validator's: no matter which
+        except Exception as error:  # any error, of W&B or of the system
             failures.append(f"W&B: {attempt} failed ({_reason(error)})")
     return None, "; ".join([*failures, "not tracked"])
 
@@ -88,7 +87,7 @@ def _logger(
     import wandb
 
     quiet = wandb.Settings(console="off", silent=True, init_timeout=30)
-    wandb.setup(quiet)  # before Lightning passes on settings that W&B warns about
+    wandb.setup(quiet)  # before Lightning passes settings that W&B warns about
     kept = run / "wandb" / "run_id"
     logger = WandbLogger(
         project=project,
@@ -97,35 +96,36 @@ def _logger(
         save_dir=str(run),
         job_type=kind,
         config=dict(config),
-        # Not WandbLogger's own `offline`, which changes the environment of the process.
+        # WandbLogger's own `offline` would change the environment of the process.
         mode=mode,
         settings=quiet,
     )
-    _ = logger.experiment  # begins the run
+    _ = logger.experiment  # starts the run
     if logger.version is not None:  # on the first process
         write_text(kept, logger.version)
     return logger
 
 
 def set_axis(logger: WandbLogger | None, axis: str, figures: Iterable[str]) -> None:
-    """Draw these figures over another one, such as the steps of a search, in the W&B workspace.
+    """Draw these figures over another figure in the W&B workspace, such as the steps of a search.
 
-    Its sections are the parts of the figures' names before the first ``/``.
+    The sections of the workspace are the parts of the names before the first ``/``.
     """
 
     def send(logger: WandbLogger) -> None:
         logger.experiment.define_metric(axis)
         for name in figures:
-            # By its own name: a pattern would contend with Lightning's, which is for all figures.
+            # Each by its own name: a pattern would conflict with Lightning's pattern for all
+            # figures.
             logger.experiment.define_metric(name, step_metric=axis)
 
     _send(logger, "the axis", send)
 
 
 def log_images(logger: WandbLogger | None, images: Mapping[str, Path]) -> None:
-    """Show those of the PNG files that exist in the W&B run, as ``drawings/<name>``.
+    """Show the existing PNG files in the W&B run, as ``drawings/<name>``.
 
-    Drawings of a name that comes again get a slider.
+    Repeated drawings with the same name get a slider.
     """
 
     def send(logger: WandbLogger) -> None:
@@ -150,12 +150,12 @@ def log_tables(logger: WandbLogger | None, tables: Mapping[str, Table]) -> None:
 
 
 def log_summary(logger: WandbLogger | None, figures: Mapping[str, Any]) -> None:
-    """Set the figures by which W&B lists and sorts its runs."""
+    """Set the figures that W&B lists and sorts runs by."""
     _send(logger, "summary", lambda logger: logger.experiment.summary.update(dict(figures)))
 
 
 def log_artifact(logger: WandbLogger | None, name: str, kind: str, files: Sequence[Path]) -> None:
-    """Attach those of the files that exist as one artifact, which the run has made."""
+    """Attach the existing files as one artifact that the run has made."""
 
     def send(logger: WandbLogger) -> None:
         logger.experiment.log_artifact(_artifact(name, kind, files))
@@ -164,10 +164,10 @@ def log_artifact(logger: WandbLogger | None, name: str, kind: str, files: Sequen
 
 
 def use_artifact(logger: WandbLogger | None, name: str, kind: str, files: Sequence[Path]) -> None:
-    """Say that the run has begun from an artifact: the one of this name with these very files.
+    """Record that the run uses an artifact with this name and exactly these files.
 
-    W&B knows artifacts by their content, so this is the one that an earlier run has made. It keeps
-    what was used only online.
+    W&B identifies artifacts by their content, so this is the artifact of an earlier run. W&B
+    records the use only online.
     """
 
     def send(logger: WandbLogger) -> None:
@@ -178,7 +178,7 @@ def use_artifact(logger: WandbLogger | None, name: str, kind: str, files: Sequen
 
 
 def finish(logger: WandbLogger | None) -> None:
-    """End the W&B run, so that all of it is on disk or uploaded."""
+    """End the W&B run after everything is on disk or uploaded."""
     _send(logger, "the end of the run", lambda logger: logger.experiment.finish())
 
 
@@ -186,7 +186,7 @@ def finish(logger: WandbLogger | None) -> None:
 def _send(logger: WandbLogger | None, what: str, send: Callable[[WandbLogger], object]) -> None:
     """Send something to W&B, if there is a logger and this is the first process.
 
-    What W&B raises becomes a warning of one line.
+    An error of W&B becomes a warning of one line.
     """
     if logger is None:
         return
@@ -207,6 +207,6 @@ def _artifact(name: str, kind: str, files: Sequence[Path]) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """Return what an error says, in one short line."""
+    """Return the message of an error in one short line."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 120 else f"{text[:119]}…"

@@ -1,4 +1,4 @@
-"""The folder of a run, ``runs/<kind>/<name>/``; ``runs/<kind>/latest`` beside it; its lock."""
+"""The folder ``runs/<kind>/<name>/`` of a run, the link ``latest`` beside it, and its lock."""
 
 import hashlib
 import json
@@ -21,25 +21,25 @@ from darts_noise.space.shown import printable, shown
 CONFIG = "config.yaml"
 """All settings of a run."""
 PLUGINS = "plugins.json"
-"""Path and SHA-256 of each plugin of a run. Only messages read it; it never makes a file run."""
+"""Path and SHA-256 of each plugin of a run. Only messages use it. It never runs a file."""
 FINAL = ("card.json", "card.md")
 """The files that a run writes last."""
 UNFINISHED = "noise_check"
-"""Key of a card that says that a training is over and its noise check is not."""
+"""Key of a card whose training has ended, but not its noise check."""
 
 
 def create_run(root: str | Path, kind: str, name: str | None, dataset: str) -> Path:
     """Make the folder of a new run.
 
     Args:
-        root: folder that holds all runs.
+        root: folder of all runs.
         kind: ``search`` or ``train``.
-        name: of the run, a plain file name; None for the data set and the time of day.
-        dataset: for that name.
+        name: name of the run, a plain file name. None: the data set and the time of day.
+        dataset: name of the data set.
 
     Raises:
-        SettingError: a name that is taken, or a folder that cannot be written to. What an earlier
-            run has left is never touched.
+        SettingError: the name is taken, or the folder cannot be written to. Files of an earlier run
+            are never changed.
     """
     folder = Path(root) / kind
     if name is None:
@@ -52,14 +52,14 @@ def create_run(root: str | Path, kind: str, name: str | None, dataset: str) -> P
     try:
         run.mkdir(parents=True)
     except FileExistsError:
-        raise SettingError("name", f"{run} exists already; choose another --name") from None
+        raise SettingError("name", f"{run} exists already; use another --name") from None
     except OSError as error:
         raise SettingError("runs", f"cannot write to {folder}: {error.strerror}") from None
     return run
 
 
 def point_latest(run: Path) -> None:
-    """Point ``latest`` beside the run at it, in one step; for a run that has its cell."""
+    """Point the link ``latest`` at a run, in one step. Call this once the run has a cell."""
     link = run.parent / "latest"
     new = run.parent / f".latest.{os.getpid()}"
     new.unlink(missing_ok=True)
@@ -68,7 +68,7 @@ def point_latest(run: Path) -> None:
 
 
 def newest_run(root: str | Path, kind: str) -> Path | None:
-    """Return the run that ``latest`` points at; without one, the last with a ``genotype.json``."""
+    """Return the run that ``latest`` points at. Without it: the newest with a ``genotype.json``."""
     folder = Path(root) / kind
     link = folder / "latest"
     if (link / "genotype.json").is_file():
@@ -78,12 +78,10 @@ def newest_run(root: str | Path, kind: str) -> Path | None:
 
 
 def find_run(root: str | Path, kind: str, named: str) -> Path:
-    """Return the folder of a run that is to go on.
+    """Return the folder of a run to resume.
 
-    Args:
-        root: folder that holds all runs.
-        kind: ``search`` or ``train``.
-        named: a name or a folder; empty for the newest.
+    Args: root: folder of all runs. kind: ``search`` or ``train``. named: a name or a folder. Empty:
+    the newest run.
 
     Raises:
         SettingError: there is no such run.
@@ -108,7 +106,7 @@ def find_run(root: str | Path, kind: str, named: str) -> Path:
 
 
 def has_ended(run: Path) -> bool:
-    """Return whether a run has written its card, with everything that belongs to it."""
+    """Return whether a run has written its card and all other files."""
     if not all((run / name).is_file() for name in FINAL):
         return False
     try:
@@ -118,7 +116,7 @@ def has_ended(run: Path) -> bool:
 
 
 def write_config(run: Path, config: dict[str, Any]) -> None:
-    """Write ``config.yaml``, from which the same command can be given again."""
+    """Write ``config.yaml``, with which the same command can be repeated."""
     write_text(run / CONFIG, yaml.safe_dump(config, sort_keys=False))
 
 
@@ -126,7 +124,7 @@ def read_run_config(run: Path) -> dict[str, Any]:
     """Return the content of a run's ``config.yaml``.
 
     Raises:
-        SettingError: it cannot be read, or is no mapping.
+        SettingError: the file cannot be read, or is not a mapping.
     """
     path = run / CONFIG
     try:
@@ -141,23 +139,23 @@ def read_run_config(run: Path) -> dict[str, Any]:
 
 
 def note_plugins(run: Path, files: Iterable[str]) -> None:
-    """Write down the path and the SHA-256 of the plugins of a run; nothing where there are none."""
+    """Record the path and the SHA-256 of each plugin of a run. Without plugins, write no file."""
     noted = [{"path": str(Path(file).resolve()), "sha256": _digest(file)} for file in files]
     if noted:
         write_text(run / PLUGINS, json.dumps(noted, indent=1) + "\n")
 
 
 def lacking_plugins(run: Path, given: Iterable[str]) -> str | None:
-    """Say which plugins a run was made with that are not among the given files.
+    """Return a message about plugins of a run that are not among the given files.
 
-    The record of the run may come from somebody else, so nothing here runs or opens its files.
+    The record may come from somebody else, so this function neither runs nor opens its files.
 
     Args:
         run: folder of a run.
         given: the plugins of this command.
 
     Returns:
-        One line that says what to add to the command; None where nothing is missing.
+        One line that says what to add to the command. None: no plugin is missing.
     """
     noted: list[tuple[str, str]] = []
     with suppress(ValueError, KeyError, TypeError):  # no such file, or a damaged one
@@ -178,11 +176,11 @@ def _digest(file: str) -> str:
 
 
 class RunLock:
-    """Held by one process of a run from `take` to `release`, and no longer than it lives.
+    """A lock that one process of a run holds from `take` to `release`, or until it ends.
 
-    Two processes that go on with one run would write over each other's checkpoints. The lock is the
-    system's own, on a file that every run has: a program that is killed leaves nothing behind that
-    a person would have to remove. On Windows and on file systems without locks, none is taken.
+    Two processes that resume the same run would overwrite each other's checkpoints. The lock is a
+    lock of the operating system on a file that every run has, so a killed program leaves no lock
+    behind. There is no lock on Windows and on file systems without locks.
 
     Args:
         run: folder of the run.
@@ -193,7 +191,7 @@ class RunLock:
         self._held: IO[bytes] | None = None
 
     def take(self) -> None:
-        """Take the lock, without waiting for it.
+        """Take the lock without waiting.
 
         Raises:
             SettingError: another process has it.
@@ -201,14 +199,14 @@ class RunLock:
         """
         if sys.platform == "win32":
             return
-        import fcntl  # there is none on Windows
+        import fcntl  # not on Windows
 
         held = (self.run / CONFIG).open("r+b")
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             held.close()
-            problem = f"another process is at work on {self.run}; stop it or wait for its end"
+            problem = f"another process is working on {self.run}; stop it or wait until it ends"
             raise SettingError("resume", problem) from None
         except OSError:  # a file system without locks
             held.close()
@@ -216,7 +214,7 @@ class RunLock:
         self._held = held
 
     def release(self) -> None:
-        """Give the lock back; nothing where it is not held."""
+        """Release the lock. Do nothing if it is not held."""
         if self._held is not None:
             self._held.close()
             self._held = None

@@ -1,4 +1,4 @@
-"""One run: its folder, its Trainer, its checkpoints and loggers, from the start to the card."""
+"""A run: its folder, Trainer, checkpoints and loggers, from the start to the card."""
 
 import logging
 import warnings
@@ -55,22 +55,22 @@ from darts_noise.train.progress import FIGURES, RunProgress
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal has stopped a run, which can go on.
+    """The stop of a run by a signal. The run can be resumed.
 
     Attributes:
         run: the run's folder, or None where nothing was written.
-        status: the exit status of a program that was stopped so, as a shell gives it: 130 or 143.
-        hints: lines that say what else is left.
+        status: the exit status for this signal, as in a shell: 130 or 143.
+        hints: further lines for the user.
     """
 
     def __init__(self, run: Path | None, status: int, *hints: str) -> None:
-        super().__init__(f"interrupted; what was found so far is in {run}")
+        super().__init__(f"interrupted; the results so far are in {run}")
         self.run, self.status, self.hints = run, status, hints
 
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Within it Lightning says what a user must know, and nothing about devices and workers."""
+    """Inside the context, hide Lightning's messages about devices and workers."""
     names = ("pytorch_lightning", "lightning", "lightning.pytorch", "lightning_fabric")
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
@@ -78,7 +78,7 @@ def quiet_lightning() -> Iterator[None]:
         for message in (
             ".*does not have many workers.*",
             ".*LeafSpec.*",
-            ".*AMP with fp16 is not supported on CPU.*",  # refused by us, in one line
+            ".*AMP with fp16 is not supported on CPU.*",  # we refuse this with one line
             ".*Checkpoint directory .* exists and is not empty.*",
             ".*Experiment logs directory .* exists and is not empty.*",
             ".*lr_scheduler.step.*before.*optimizer.step.*",
@@ -96,29 +96,29 @@ def quiet_lightning() -> Iterator[None]:
 
 
 class Run:
-    """Makes a run's folder and Trainer, and closes it however it ends.
+    """A run with its folder and Trainer, which is closed however it ends.
 
-    Of several processes the first alone writes and speaks.
+    With several processes, only the first one writes files and prints.
 
     Attributes:
         path: the run's folder.
         is_first: whether this is the first process.
         trainer: Lightning's Trainer with the loggers, checkpoints and progress of this project.
-        console: where everything that a person reads is printed.
+        console: the console for all output to the user.
 
     Args:
         kind: ``search`` or ``train``.
         data: the images, set up.
-        settings: all of the run's, by key, for its ``config.yaml`` and for W&B. A function of the
-            run's folder.
-        trainer: the Trainer's arguments.
-        config: where the run's files go, and how it is tracked.
-        callbacks: added to the Trainer; a function of the run's folder.
-        monitor: the figure by which ``best.ckpt`` is kept; None keeps the last only.
-        console: where a person reads; None for standard output.
+        settings: a function of the run's folder that returns all settings by key, for
+            ``config.yaml`` and W&B.
+        trainer: arguments of the Trainer.
+        config: the folder and the tracking of the run.
+        callbacks: a function of the run's folder that returns further callbacks of the Trainer.
+        monitor: the figure that decides ``best.ckpt``. None: keep only ``last.ckpt``.
+        console: the console for output to the user. None: standard output.
 
     Raises:
-        SettingError: devices or batches that do not suit, or a run that cannot be begun or go on.
+        SettingError: unsuitable devices or batches, or a run that cannot be started or resumed.
     """
 
     def __init__(
@@ -135,8 +135,7 @@ class Run:
         self.kind, self.data, self.config, self.settings = kind, data, config, trainer
         trusted = (config.trust or "").split(",")
         first = make_trainer(trainer, trusted)
-        # Opens the streams once, so that batches that do not suit the data or the processes are
-        # refused here.
+        # Open the streams once, to refuse batches that do not suit the data or the processes.
         data.trainer = first
         data.train_stream()
         start_processes(first)
@@ -194,10 +193,10 @@ class Run:
         self.trainer.loggers = [*self.trainer.loggers, *ours]
 
     def progress(self, title: str, figures: Mapping[str, str] = FIGURES) -> list[RunProgress]:
-        """Return what shows how far a training is; nothing without ``enable_progress_bar``.
+        """Return the callback that shows progress, or none without ``enable_progress_bar``.
 
         Args:
-            title: what the line begins with.
+            title: first word of the line.
             figures: metric → heading.
         """
         if self.settings.enable_progress_bar is False:
@@ -211,7 +210,7 @@ class Run:
         return create_run(config.runs, self.kind, config.name, self.data.name)
 
     def _checkpoint(self) -> tuple[Path | None, str | None]:
-        """Return the one to go on from, and what is to be said about it; nobody else may go on."""
+        """Return the checkpoint to resume from and a message about it, and lock the run."""
         if self.config.resume is None:
             return None, None
         self.lock.take()
@@ -221,33 +220,32 @@ class Run:
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        """Within it signals stop the run as `Interrupted`; whatever happens, the run is closed.
+        """Inside the context, signals stop the run as `Interrupted`. At the end, the run is closed.
 
-        An error that the user can put right, such as a full disk, gets a note that says where the
-        files are.
+        An error that the user can solve, such as a full disk, gets a note with the run's folder.
         """
         try:
             with self.stops:
                 yield
         except (OSError, ValueError) as error:
             finish(self.wandb)
-            error.add_note(f"what was found so far is in {self.path}")
+            error.add_note(f"the results so far are in {self.path}")
             raise
         finally:
             self.lock.release()
 
     def fit(self, module: pl.LightningModule) -> None:
-        """Train, or go on to.
+        """Train, or resume the training.
 
         Raises:
-            Interrupted: a signal; what was found is on disk.
-            SettingError: a setting that the Trainer does not take with these data.
+            Interrupted: a signal. The results so far are on disk.
+            SettingError: a setting that the Trainer does not accept for these data.
         """
         try:
             self.trainer.fit(
                 module, datamodule=self.data, ckpt_path=self.checkpoint, weights_only=True
             )
-        except (SIGTERMException, SystemExit):  # the second is how Lightning answers a Ctrl-C
+        except (SIGTERMException, SystemExit):  # Lightning turns a Ctrl-C into SystemExit
             self.interrupted()
         except MisconfigurationException as error:
             raise SettingError("trainer", " ".join(str(error).split())) from None
@@ -267,7 +265,7 @@ class Run:
     def test(self, module: pl.LightningModule) -> dict[str, float]:
         """Return the figures of the module's weights on the test images.
 
-        Empty where ``trainer.limit_test_batches`` leaves no batch.
+        They are empty if ``trainer.limit_test_batches`` leaves no batch.
 
         Raises:
             Interrupted: a signal.
@@ -284,7 +282,7 @@ class Run:
         raise Interrupted(self.path, self.stops.status if self.is_first else 0, *hints) from None
 
     def origin(self, seed: int) -> dict[str, Any]:
-        """Return the part of a card that says how, where and when it was made."""
+        """Return the part of a card with the seed, time, hardware and versions."""
         return {
             "seed": seed,
             "wall_time_s": round(self.state.seconds, 1),
@@ -300,13 +298,13 @@ class Run:
         artifact: tuple[str, str, list[Path]],
         tables: Mapping[str, Table] | None = None,
     ) -> None:
-        """Write the card, give everything to W&B and end its run.
+        """Write the card, upload everything to W&B and end the W&B run.
 
         Args:
             card: the result card.
             images: name → PNG file.
-            artifact: name, type and files of what the run has made.
-            tables: name → the names of the columns, and rows; the card is one more.
+            artifact: name, type and files of the W&B artifact.
+            tables: name → column names and rows. The card becomes another table.
         """
         write_card(self.path, card)
         log_images(self.wandb, images)
@@ -321,12 +319,12 @@ class Run:
 def stated_settings(
     seed: int, run: RunConfig, trainer: TrainerConfig, model: Any, data: Any, **more: Any
 ) -> dict[str, Any]:
-    """Return all settings of a run by key, as its ``config.yaml`` holds them.
+    """Return all settings of a run by key, as in its ``config.yaml``.
 
     Args:
-        seed: of the run.
-        run: without what is said on the command line alone.
-        trainer: objects among its values are named by their class.
+        seed: seed of the run.
+        run: its settings, except those that only the command line may state.
+        trainer: its settings. Objects are named by their class.
         model: a `SearchConfig` or a `TrainConfig`.
         data: a `DataConfig`.
         more: further keys.
@@ -339,7 +337,7 @@ def stated_settings(
 
 
 def plain(value: Any) -> Any:
-    """Return a value as YAML and JSON hold it; settings become their fields by name."""
+    """Return a value as plain YAML or JSON. Settings become mappings of their fields."""
     if is_dataclass(value) and not isinstance(value, type):
         value = fields_of(value)
     if isinstance(value, Mapping):
@@ -354,10 +352,10 @@ def plain(value: Any) -> Any:
 
 
 def with_epochs(trainer: TrainerConfig, default: int) -> TrainerConfig:
-    """Return the Trainer's arguments with a length."""
+    """Return the Trainer's arguments, with `epochs` if they state no length."""
     return trainer if trainer.max_epochs is not None else replace(trainer, max_epochs=default)
 
 
 def cell_artifact(name: str, genotype: Path) -> tuple[str, str, list[Path]]:
-    """Return name, type and file of a cell in W&B: what a search makes and a training uses."""
+    """Return name, type and file of the W&B artifact that a search makes and a training uses."""
     return f"cell-{name}", "cell", [genotype]

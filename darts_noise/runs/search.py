@@ -1,4 +1,4 @@
-"""A search from its settings to its card: `search`, and what it writes."""
+"""Run a search from its settings to its card, and write its files."""
 
 import time
 from collections.abc import Sequence
@@ -47,33 +47,33 @@ from darts_noise.runs.stops import interruptible
 from darts_noise.runs.trainer import figures_of, silent_trainer
 from darts_noise.search.architecture import Architecture
 from darts_noise.search.candidate import Candidate, read_candidates, write_candidates
-from darts_noise.search.candidates import choose
+from darts_noise.search.final_cell import choose
 from darts_noise.search.module import SearchModule
 from darts_noise.search.settings import SearchConfig
 from darts_noise.space.genotype import Genotype, format_json
 
 EPOCHS = 50
-"""Passes over the training images where nothing is said, as in DARTS (arXiv:1806.09055)."""
+"""Default number of passes over the training images, as in DARTS (arXiv:1806.09055)."""
 HISTORY = "history.json"
 CANDIDATES = "candidates.json"
 SPLITS = ("train", "val", "noise")
 STEPS = "search/step"
-"""The figure that counts the steps of the search, over which W&B draws all others."""
-REDRAWN = 60.0  # seconds between two drawings of a search that goes on
+"""The figure that counts the steps of the search. W&B draws all other figures over it."""
+REDRAWN = 60.0  # seconds between two drawings of a running search
 DRAWINGS = ("cells", "alpha", "film", "curves")
-"""The drawings that a search leaves, each as PNG and SVG."""
+"""The drawings of a search, each as PNG and SVG."""
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search has found.
+    """The result of a search.
 
     Attributes:
         genotype: the discrete cells.
-        alpha: the raw architecture weights, by their names.
-        card: the figures of ``card.json``; empty in all processes but the first.
+        alpha: the architecture weights before the relaxation, by name.
+        card: the figures of ``card.json``. Empty in all processes except the first.
         path: the run's folder.
-        stopped_because: why a search variant has ended the search early, or None.
+        stopped_because: why a search variant ended the search early, or None.
     """
 
     genotype: Genotype
@@ -91,19 +91,19 @@ def search(
     run: RunConfig | None = None,
     console: Console | None = None,
 ) -> SearchResult:
-    """Search a cell, and leave it in ``runs/search/<name>``.
+    """Search for a cell, and write it to ``runs/search/<name>``.
 
     Args:
         data: the images.
         config: what the search chooses from, and how.
-        trainer: Lightning's Trainer: devices, precision, epochs (50 by default).
-        run: where the files go, how the run is tracked, and which stopped run goes on.
-        console: where progress is shown; None for standard output.
+        trainer: Lightning's Trainer: devices, precision, epochs (default: 50).
+        run: the folder, the tracking, and the stopped run to resume.
+        console: where to show progress. None: standard output.
 
     Raises:
-        SettingError: a setting that cannot be; its key says which.
-        ValueError: data that cannot be used, or a search that has diverged.
-        Interrupted: a signal; the run can go on.
+        SettingError: an invalid setting. Its key names the setting.
+        ValueError: unusable data, or a search that diverged.
+        Interrupted: a signal stopped the run. It can be resumed.
 
     >>> import darts_noise as dn
     >>> found = dn.search(dn.ImageDataModule("digits"), dn.SearchConfig())  # doctest: +SKIP
@@ -143,7 +143,7 @@ def search(
 def find_cell(
     data: ImageDataModule, config: SearchConfig, trainer: TrainerConfig
 ) -> tuple[Genotype, dict[str, float]]:
-    """Search a cell and leave no files; `search` finds the same one.
+    """Search for a cell without writing files. `search` finds the same cell.
 
     Args:
         data: the images.
@@ -178,10 +178,10 @@ def _module(config: SearchConfig, data: ImageDataModule) -> SearchModule:
 
 
 def _choose(module: SearchModule, session: Run) -> Candidate:
-    """Measure the cells that α proposes, write the figures, and take and return the best."""
+    """Measure the cells that α proposes, write the figures, and return the best cell."""
     console, count = session.console, module.config.candidates
     file, known = session.path / CANDIDATES, []
-    with suppress(ValueError):  # of a run that was stopped; a damaged file costs only time
+    with suppress(ValueError):  # from a stopped run; a damaged file costs only time
         known = read_candidates(file)
     console.print(f"measuring up to {count} cells that α proposes")
 
@@ -202,14 +202,14 @@ def _choose(module: SearchModule, session: Run) -> Candidate:
 
 
 def figure_names(module: SearchModule) -> list[str]:
-    """The figures that a search logs, as far as they are drawn over its steps."""
+    """Return the names of the logged figures that are drawn over the steps of the search."""
     of_splits = [f"{split}/{name}" for split in SPLITS for name in ("loss", "accuracy")]
     rates = [f"lr/{name}" for name in ("alpha", "weights", "twin")]
     return [*of_splits, "noise/penalty", "noise/lag", *module.arch.figures(), *rates]
 
 
 def weights_tables(arch: Architecture) -> dict[str, Table]:
-    """The relaxed weights as tables: an edge in each row, an operation in each column."""
+    """Return the relaxed weights as tables, with one row per edge and one column per operation."""
     choices = {name: tuple(map(str, values)) for name, values in arch.space.macro}
     tables: dict[str, Table] = {}
     for kind, weights in arch.expected().items():
@@ -224,10 +224,10 @@ def weights_tables(arch: Architecture) -> dict[str, Table]:
 def search_card(
     module: SearchModule, session: Run, best: Candidate | None = None
 ) -> dict[str, Any]:
-    """Return what the search says of itself.
+    """Return the card of a search.
 
-    Its figures are the supernet's; the found cell's own come from its training, and `best`, where
-    candidates were measured, has them on the images of the search.
+    Its figures are figures of the supernet. If candidates were measured, `best` adds the figures of
+    the chosen cell alone.
     """
     data = session.data
     config = module.config
@@ -263,7 +263,7 @@ def search_card(
 
 
 def noise_chance(noise: LabelledImages | None) -> float | None:
-    """Return the accuracy of the best constant answer to a noise set; None without one."""
+    """Return the accuracy of the best constant answer on the noise set, or None without one."""
     return None if noise is None else int(torch.bincount(noise.labels).max()) / len(noise)
 
 
@@ -276,10 +276,11 @@ def _cell_figures(best: Candidate) -> dict[str, float]:
 
 
 class SearchOutputs(pl.Callback):
-    """Writes what has been found: the cell and α after every epoch, the drawings at the end.
+    """A callback that writes the cell and α after every epoch, and the drawings at the end.
 
     Attributes:
-        history: α so far. A checkpoint holds it too, so that nothing depends on the file.
+        history: the history of α. A checkpoint holds it too, so a resumed run does not need the
+            file.
     """
 
     def __init__(self, run: Path) -> None:
@@ -310,7 +311,7 @@ class SearchOutputs(pl.Callback):
         assert isinstance(pl_module, SearchModule)
         if trainer.is_global_zero:
             self.write(pl_module)
-            if self.history is not None:  # also where a resumed run had no epoch left to make
+            if self.history is not None:  # also if a resumed run had no epoch left
                 write_history(self.run / HISTORY, self.history)
             self.draw(pl_module)
 
@@ -323,7 +324,7 @@ class SearchOutputs(pl.Callback):
             self.draw(pl_module)
 
     def write(self, module: SearchModule) -> None:
-        """``genotype.json``, and ``alpha.json`` with the raw α and their relaxed weights."""
+        """Write ``genotype.json``, and ``alpha.json`` with α and the relaxed weights."""
         cell = self.run / "genotype.json"
         first = not cell.exists()
         module.genotype().to_json(cell)
@@ -340,7 +341,7 @@ class SearchOutputs(pl.Callback):
         write_text(self.run / "alpha.json", format_json(alpha))
 
     def remember(self, module: SearchModule) -> None:
-        """Adds the epoch that has ended to ``history.json``."""
+        """Add the finished epoch to ``history.json``."""
         space = module.arch.space
         history = self.history or AlphaHistory(
             operations=space.operations,
@@ -353,7 +354,7 @@ class SearchOutputs(pl.Callback):
         write_history(self.run / HISTORY, self.history)
 
     def draw(self, module: SearchModule) -> None:
-        """The drawings of what there is so far."""
+        """Write the drawings of the search so far."""
         space, genotype = module.arch.space, module.genotype()
         weights = {k: w.tolist() for k, w in module.arch.expected().items()}
         macro = {name: [str(value) for value in values] for name, values in space.macro}

@@ -1,4 +1,4 @@
-"""The settings of a run and of Lightning's Trainer. Nothing heavy is imported here."""
+"""The settings of a run and of Lightning's Trainer, in a module that imports neither."""
 
 import re
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from darts_noise.errors import SettingError, unknown
 from darts_noise.search.settings import SearchConfig
 
 PLAIN = "at most 100 letters, digits, '.', '_' and '-', the first a letter or a digit"
-"""What `is_plain` asks for, in words."""
+"""The rule of `is_plain`, in words."""
 WANDB_MODES = ("auto", "online", "offline", "off")
 OBJECTS = ("accelerator", "callbacks", "logger", "plugins", "profiler", "strategy")
-"""Arguments of the Trainer whose values may be objects."""
+"""Arguments of the Trainer that may be objects."""
 
 
 def is_plain(name: str) -> bool:
-    """Whether a file or a folder may have that name: one part of a path, of plain characters.
+    """Return whether a name is valid for a file or folder: one part of a path, of plain characters.
 
     >>> is_plain("mnist-1"), is_plain("../mnist")
     (True, False)
@@ -27,22 +27,23 @@ def is_plain(name: str) -> bool:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Where a run's files go, and how it is tracked.
+    """The folder and the tracking of a run.
 
     Args:
-        name: of the run; null for the data set and the time of day.
-        resume: name or folder of a stopped run that goes on; an empty text for the newest, null to
-            begin a new run.
-        runs: folder that holds all runs.
-        wandb: Weights & Biases: auto (online with a key, else offline), online, offline or off.
+        name: name of the run. null: the data set and the time of day.
+        resume: name or folder of a stopped run to resume. Empty: the newest run. null: start a new
+            run.
+        runs: folder of all runs.
+        wandb: Weights & Biases: auto (online with a key, otherwise offline), online, offline or
+            off.
         wandb_project: project in Weights & Biases.
-        trust: packages, separated by commas, whose classes a config file may name, besides
-            Lightning's.
+        trust: packages whose classes a config file may name, separated by commas. Lightning is
+            always trusted.
         plugins: Python files that ran first, to register operations, spaces and so on. The run
             notes their paths and contents.
 
     Raises:
-        SettingError: a name that is no plain file name, or no such mode.
+        SettingError: the name is not a plain file name, or the mode does not exist.
     """
 
     name: str | None = None
@@ -62,24 +63,25 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """Arguments of Lightning's Trainer. All are accepted; these are the ones that matter here.
+    """Arguments of Lightning's Trainer. All are accepted; the most useful ones are described here.
 
-    Values that are objects of Lightning (callbacks, loggers, plugins) may be given as such or, in a
-    config file, as ``class_path`` and ``init_args``.
+    Callbacks, loggers and plugins may be objects or, in a config file, ``class_path`` and
+    ``init_args``.
 
     Args:
         accelerator: cpu, gpu or auto.
         strategy: how several devices work together: auto or ddp.
-        devices: how many devices, or which.
-        num_nodes: machines.
-        precision: 32-true, bf16-mixed or (on CUDA) 16-mixed; null for 32-true.
-        max_epochs: passes over the training images; null for 50 of a search, 600 of a training.
-        max_steps: end after so many search steps or optimiser steps of a training; -1 for no limit.
-        enable_progress_bar: false shows no progress.
+        devices: number of devices, or a list of them.
+        num_nodes: number of machines.
+        precision: 32-true, bf16-mixed or (on CUDA) 16-mixed. null: 32-true.
+        max_epochs: passes over the training images. null: 50 in a search, 600 in a training.
+        max_steps: largest number of search steps, or of optimiser steps in a training. -1: no
+            limit.
+        enable_progress_bar: show progress.
         sync_batchnorm: compute the statistics of batch norms over the batches of all devices.
 
     Raises:
-        SettingError: no epoch, no step or no training batch.
+        SettingError: less than one epoch, step or training batch.
     """
 
     accelerator: Any = "auto"
@@ -134,8 +136,8 @@ class TrainerConfig:
 
 
 def check_trainer(config: SearchConfig, trainer: TrainerConfig) -> None:
-    """Raise the error of the first setting that Lightning takes and a search cannot follow."""
-    # The small steps of α are lost where α itself is held in half precision.
+    """Raise a `SettingError` for the first setting that a search does not support."""
+    # In half precision, the small steps of α would be rounded away.
     if str(trainer.precision) in ("16", "16-mixed", "16-true", "bf16-true"):
         raise SettingError("trainer.precision", "the search runs in 32-true or bf16-mixed")
     if trainer.gradient_clip_val:
@@ -145,7 +147,7 @@ def check_trainer(config: SearchConfig, trainer: TrainerConfig) -> None:
     if trainer.accumulate_grad_batches != 1:
         raise SettingError(
             "trainer.accumulate_grad_batches",
-            "expected 1, since a search takes a step each batch; got "
+            "expected 1, because a search makes a step for each batch; got "
             f"{trainer.accumulate_grad_batches}. Larger batches are data.batch_size",
         )
     if trainer.max_epochs is not None and trainer.max_epochs <= config.warmup_epochs:

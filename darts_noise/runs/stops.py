@@ -1,12 +1,11 @@
-"""How a run answers the signals that ask it to stop: a checkpoint after the step, then the end.
+"""Stop a run after a signal: finish the step, save a checkpoint, end.
 
-In the midst of a training the signals go the way of SIGTERM in Lightning: the step under way is
-finished (with the validation, where that has begun), then the training ends with a
-`SIGTERMException`. Everywhere else nothing is under way that a checkpoint could keep, and the
-program ends at once. A second Ctrl-C does not wait for the step.
+During a training, every signal works like SIGTERM in Lightning: the current step (or validation) is
+finished, then the training ends with a `SIGTERMException`. At any other time there is nothing to
+save, and the program ends at once. A second Ctrl-C does not wait for the step.
 
-Of several processes any may be asked: after each step they tell each other, so that all of them
-end at the same one. Lightning's own handler would tell the others from in between their steps.
+With several processes, any of them may get the signal. They exchange it after each step, so all end
+at the same step. Lightning's own handler would interrupt the others between their steps.
 """
 
 import os
@@ -28,7 +27,7 @@ from darts_noise.distributed.collectives import largest_over_processes, process_
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Within it a Ctrl-C is a `KeyboardInterrupt`, which Lightning turns into an exit."""
+    """Inside the context, turn Lightning's exit after a Ctrl-C into a `KeyboardInterrupt`."""
     try:
         yield
     except SystemExit:
@@ -36,10 +35,10 @@ def interruptible() -> Iterator[None]:
 
 
 class Interrupts:
-    """Within it Ctrl-C and SIGTERM are a `KeyboardInterrupt`, where one does no harm.
+    """A context in which Ctrl-C and SIGTERM raise a `KeyboardInterrupt`, but only inside `allowed`.
 
-    Elsewhere they wait: an exception while Optuna starts its thread of heartbeats would leave that
-    thread running, and the program with it. A second one does not wait.
+    Outside `allowed` they wait: an exception while Optuna starts its heartbeat thread would leave
+    that thread, and so the program, running. A second signal does not wait.
 
     Attributes:
         received: the first signal.
@@ -51,7 +50,7 @@ class Interrupts:
         self._handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "Interrupts":
-        if threading.current_thread() is threading.main_thread():  # which alone may ask for them
+        if threading.current_thread() is threading.main_thread():  # only it can set handlers
             both = (signal.SIGINT, signal.SIGTERM)
             self._handlers = {number: signal.signal(number, self._answer) for number in both}
         return self
@@ -62,7 +61,7 @@ class Interrupts:
 
     @contextmanager
     def allowed(self) -> Iterator[None]:
-        """Within it a signal does not wait, and one that has waited is answered."""
+        """Inside the context, a signal does not wait. A waiting signal is raised at its start."""
         try:
             self._allowed = True
             if self.received is not None:
@@ -78,16 +77,16 @@ class Interrupts:
 
 
 class Stops(pl.Callback):
-    """Handles the signals as long as its block lasts, and saves the checkpoint of a stop.
+    """A context that handles the signals, and saves a checkpoint after a stop.
 
-    SIGUSR1, by which SLURM announces the end of a job (``sbatch --signal=SIGUSR1@90``), counts in
-    such a job only.
+    SIGUSR1, with which SLURM announces the end of a job (``sbatch --signal=SIGUSR1@90``), is
+    handled only in a SLURM job.
 
     Attributes:
-        received: the first signal, to this or another process.
+        received: the first signal to any of the processes.
 
     Args:
-        checkpoint: where to save.
+        checkpoint: path of the checkpoint.
     """
 
     def __init__(self, checkpoint: Path) -> None:
@@ -98,7 +97,7 @@ class Stops(pl.Callback):
 
     @property
     def status(self) -> int:
-        """The exit status of a program that was stopped, as a shell gives it: 130 or 143."""
+        """The exit status after the signal, as in a shell: 130 or 143."""
         return 128 + (self.received or signal.SIGINT)
 
     def __enter__(self) -> "Stops":
@@ -121,7 +120,7 @@ class Stops(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._training = True
         if process_count() > 1 and self._handlers:
-            signal.signal(signal.SIGTERM, self._answer)  # in place of Lightning's
+            signal.signal(signal.SIGTERM, self._answer)  # instead of Lightning's handlers
 
     def on_train_batch_end(
         self,
@@ -152,7 +151,7 @@ class Stops(pl.Callback):
         first, self._asked = not self._asked, True
         self.received = self.received or signal.Signals(number)
         if self._training and first:
-            # A SIGTERM has gone through Lightning's own handler before it came here.
+            # Lightning's own handler has already seen a SIGTERM.
             if number != signal.SIGTERM and process_count() == 1:
                 signal.raise_signal(signal.SIGTERM)
         elif number == signal.SIGINT:

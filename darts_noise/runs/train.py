@@ -1,4 +1,4 @@
-"""A training from its settings to its card: `train`, with the noise check that follows it."""
+"""Run a training and its noise check from the settings to the card."""
 
 import json
 import math
@@ -58,12 +58,12 @@ from darts_noise.train.run_file import RunFile
 from darts_noise.train.settings import NoiseConfig, NoiseFamily, NoiseGrid, TrainConfig
 
 EPOCHS = 600
-"""Passes over the training images where nothing is said, as in DARTS (arXiv:1806.09055)."""
+"""Default number of passes over the training images, as in DARTS (arXiv:1806.09055)."""
 NOISE_FIGURE = "noise/accuracy"
-"""Of the training on noise, whose epochs are not the steps of the run."""
+"""A figure of the training on noise. Its epochs are not steps of the run."""
 PROGRESS = {"train/loss": "loss", "val/accuracy": "noise acc"}
-"""What the quick check's progress shows: it is validated on the noise itself."""
-SHARED = (
+"""Figures in the progress of the quick check, which is validated on the noise itself."""
+FROM_CLEAN_RUN = (
     "accelerator",
     "devices",
     "num_nodes",
@@ -76,21 +76,20 @@ SHARED = (
 """Arguments of the Trainer that the quick check takes from the clean run."""
 NOISE_RUNS = "noise_runs.json"
 NOISE_EPOCHS = "noise_epochs"
-"""Folder of the quick check's last epoch while it lasts."""
+"""Folder of the last epoch of an unfinished quick check."""
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training leaves.
+    """The result of a training.
 
     Attributes:
         net: the trained network.
-        noise: how well the same cell was trained to fit noise, or None where that was not asked;
-            of several families, the first.
-        card: the figures of ``card.json``; empty in all processes but the first.
+        noise: how well the same cell fits noise, for the first family. None: not measured.
+        card: the figures of ``card.json``. Empty in all processes except the first.
         path: the run's folder.
         bundle: the folder of the trained network for `load_pretrained`, or None.
-        other_noise: the same measurement of every further family.
+        other_noise: the same measurement for each further family.
     """
 
     net: Network
@@ -111,23 +110,23 @@ def train(
     run: RunConfig | None = None,
     console: Console | None = None,
 ) -> TrainResult:
-    """Train a network of a cell, train the cell on noise, and leave both in ``runs/train/<name>``.
+    """Train a network of a cell on data and on noise, and write ``runs/train/<name>``.
 
     Args:
         genotype: the cell: a `Genotype`, a published name, a path to a ``.json``, or the folder of
             a search.
         data: the images.
         config: the network and its recipe.
-        noise: how noise fit is measured afterwards, by default on the family of the search that
-            found the cell; ``NoiseConfig(check=False)`` leaves that out.
-        trainer: Lightning's Trainer: devices, precision, epochs (600 by default).
-        run: where the files go, how the run is tracked, and which stopped run goes on.
-        console: where progress is shown; None for standard output.
+        noise: the measurement of noise fit after the training. Default: with the noise family of
+            the search that found the cell. ``NoiseConfig(check=False)``: no measurement.
+        trainer: Lightning's Trainer: devices, precision, epochs (default: 600).
+        run: the folder, the tracking, and the stopped run to resume.
+        console: where to show progress. None: standard output.
 
     Raises:
-        SettingError: a setting that cannot be; its key says which.
-        ValueError: data that cannot be used, or a training that has diverged.
-        Interrupted: a signal; the run can go on.
+        SettingError: an invalid setting. Its key names the setting.
+        ValueError: unusable data, or a training that diverged.
+        Interrupted: a signal stopped the run. It can be resumed.
 
     >>> import darts_noise as dn
     >>> dn.train("darts_v2", dn.ImageDataModule("digits"), dn.TrainConfig())  # doctest: +SKIP
@@ -174,15 +173,15 @@ def train(
 
 @dataclass(frozen=True)
 class Trained:
-    """A network that was trained and left no files.
+    """A trained network without files.
 
     Attributes:
-        module: whose ``net`` is the network.
+        module: the module. Its ``net`` is the network.
         data: the images.
-        trainer: that trained it.
-        figures: of the last epoch; of the last whole one where the training diverged.
-        epochs: that were made.
-        diverged: a loss or a gradient was not finite, where the training ended.
+        trainer: the Trainer that trained it.
+        figures: figures of the last epoch, or of the last complete epoch if the training diverged.
+        epochs: number of epochs.
+        diverged: whether the training ended because a loss or a gradient was not finite.
     """
 
     module: TrainModule
@@ -201,7 +200,7 @@ class Trained:
 def train_network(
     network: Genotype | Factory, data: ImageDataModule, config: TrainConfig, trainer: TrainerConfig
 ) -> Trained:
-    """Train a network and leave no files; `train` trains the same one of a cell.
+    """Train a network without writing files. For a cell, `train` trains the same network.
 
     Args:
         network: a cell, or a function (num_classes, in_channels) → module.
@@ -210,7 +209,7 @@ def train_network(
         trainer: Lightning's Trainer.
 
     Raises:
-        ValueError: as for `train`, but for a training that has diverged.
+        ValueError: as for `train`, except for a training that diverged.
         KeyboardInterrupt: a Ctrl-C.
     """
     with quiet_lightning(), interruptible():
@@ -228,17 +227,17 @@ def _module(network: Genotype | Factory, data: ImageDataModule, config: TrainCon
     """Return the module of a training, seeded and built for data that are set up."""
     pl.seed_everything(config.seed, workers=True, verbose=False)
     module = TrainModule(config)
-    form = (data.num_classes, data.in_channels)
+    sizes = (data.num_classes, data.in_channels)
     if isinstance(network, Genotype):
         module.leave_out_head(network, data.image_shape)
-        module.build(network, *form)
+        module.build(network, *sizes)
         if config.init is not None:
             try:
                 start_from(module.net, config.init)
             except ValueError as error:
                 raise SettingError("model.init", error) from None
         return module
-    return module.use(network(*form), *form)
+    return module.use(network(*sizes), *sizes)
 
 
 def _run(
@@ -248,7 +247,7 @@ def _run(
     cell: Genotype | str | Path,
     checks: Sequence["NoiseCheck"],
 ) -> TrainResult:
-    """The training, the test, the noise check and everything that is written."""
+    """Train, test, measure noise fit, and write all files."""
     run, data = session.path, session.data
     if session.is_first:
         origin = _origin(run, cell)
@@ -264,8 +263,8 @@ def _run(
     if session.is_first:
         save_figure(draw_curves(run / "metrics.csv", data.num_classes), run / "curves")
         card = train_card(module, session, origin, test, noise_rows(None, NoiseGrid(), False))
-        if checks:  # whatever happens to them, the result of the training is there
-            pending = f"not finished; it goes on with train.py --resume {run.name}"
+        if checks:  # write the result of the training before the checks
+            pending = f"not finished; resume it with train.py --resume {run.name}"
             clean = {**card, UNFINISHED: pending}
             _bundle(session, module, clean)
             write_card(run, clean)
@@ -306,10 +305,10 @@ def _stated(
     trainer: TrainerConfig,
     run: RunConfig,
 ) -> dict[str, Any]:
-    """All settings of the run, with the cell that it trains in place of where it was found.
+    """Return all settings of the run, with the run's own copy of the cell.
 
-    A published name stays. Anything else may hold another cell tomorrow, so the run's own copy is
-    named, from the root: the config is read in whatever folder the user is in.
+    A published name stays. Any other path may hold another cell later. The path of the copy is
+    absolute, because the config may be read from any folder.
     """
     published = isinstance(cell, str) and cell.lower() in list_genotypes()
     named = str(cell) if published else str((path / "genotype.json").resolve())
@@ -324,7 +323,7 @@ def _stated(
 
 
 def _origin(run: Path, cell: Genotype | str | Path) -> str:
-    """Return where the cell came from when the run began; a resumed run no longer knows."""
+    """Return the origin of the cell at the start of the run, also if the run is resumed."""
     kept = run / "origin.json"
     if not kept.is_file():
         origin = "a Genotype" if isinstance(cell, Genotype) else str(cell)
@@ -333,7 +332,7 @@ def _origin(run: Path, cell: Genotype | str | Path) -> str:
 
 
 def cell_name(cell: str) -> str:
-    """Return what W&B calls the cell: its published name, or the run that found it.
+    """Return the name of the cell in W&B: its published name, or the run that found it.
 
     >>> cell_name("darts_v2"), cell_name("runs/search/a"), cell_name("runs/search/a/genotype.json")
     ('darts_v2', 'a', 'a')
@@ -343,7 +342,7 @@ def cell_name(cell: str) -> str:
 
 
 def measured_families(noise: NoiseConfig, genotype: Genotype) -> list[NoiseFamily]:
-    """Return the noise sets to measure: the stated ones, else that of the cell's search.
+    """Return the noise families to measure. Default: the family of the cell's search.
 
     >>> measured_families(NoiseConfig(), load_genotype("darts_v2"))
     ['uniform']
@@ -354,7 +353,7 @@ def measured_families(noise: NoiseConfig, genotype: Genotype) -> list[NoiseFamil
 
 
 def _log_noise_curve(session: Run, noise: NoiseFit | None) -> None:
-    """Log the accuracy on noise after each epoch, where there is one, among the run's figures."""
+    """Log the accuracy on noise after each epoch, if the protocol records it."""
     for epoch, accuracy in enumerate(noise.curve if noise is not None else ()):
         for logger in session.trainer.loggers:
             logger.log_metrics({"epoch": epoch, NOISE_FIGURE: accuracy})
@@ -367,13 +366,13 @@ def train_card(
     test: dict[str, float],
     noise: dict[str, Any],
 ) -> dict[str, Any]:
-    """Return the row that a paper would print.
+    """Return the card of a training: the row that a paper would print.
 
     Args:
-        module: trained.
-        session: of the run.
+        module: the trained module.
+        session: the run.
         cell: the name of the cell, or where it was found.
-        test: the test figures; empty where there are none.
+        test: the test figures. Empty without a test.
         noise: the rows of the noise check.
     """
     data, genotype, config = session.data, module.net.genotype, module.config
@@ -401,7 +400,7 @@ def train_card(
 
 
 def trained_images(data: ImageDataModule) -> BundleImages:
-    """Return what a bundle says of the images that a network was trained on."""
+    """Return a bundle's description of the training images."""
     height, width = data.image_shape[1:]
     return BundleImages(
         data.name,
@@ -417,14 +416,15 @@ def bundle_run(run: Path, folder: Path) -> Path:
     """Write the network of a training run, at the end of its training, as a bundle.
 
     Args:
-        run: the folder that `train` left; the data must be where they were.
-        folder: of the bundle.
+        run: the folder of the run. The data must still be in their place.
+        folder: folder of the bundle.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: no training run, or data that are not there; the message names the file.
+        ValueError: the folder is not a training run, or the data are missing. The message names the
+            file.
         OSError: the folder cannot be written to.
     """
     card = read_json(run / "card.json")
@@ -440,19 +440,18 @@ def bundle_run(run: Path, folder: Path) -> Path:
 class NoiseCheck:
     """The measurement of noise fit that follows a training.
 
-    Made before the training, so that what is wrong with it is said before much time has gone into
-    anything.
+    It is made before the training, so that its errors appear before the long work.
 
     Args:
         family: one noise set.
         config: the measurement.
         data: the images of the training, set up.
-        recipe: the training's own.
-        trainer: the training's.
-        number: of this check among those of the run, from 1.
+        recipe: settings of the training.
+        trainer: Trainer settings of the training.
+        number: number of this check among the checks of the run, from 1.
 
     Raises:
-        SettingError: a setting that cannot be.
+        SettingError: an invalid setting.
     """
 
     def __init__(
@@ -471,7 +470,7 @@ class NoiseCheck:
             "epochs": f"{NOISE_EPOCHS}{beside}",
         }
         self.root = root_of_others(data.name, data.config.root)
-        self.trainer = {key: getattr(trainer, key) for key in SHARED}
+        self.trainer = {key: getattr(trainer, key) for key in FROM_CLEAN_RUN}
         self.lengths = _shortened(trainer)
         if trainer.sync_batchnorm:
             self.trainer["plugins"] = [SynchronisedNorms()]
@@ -488,8 +487,8 @@ class NoiseCheck:
         """Train the cell of a trained module on noise, from scratch.
 
         Args:
-            session: of the run.
-            module: its cell and its recipe.
+            session: the run.
+            module: the module, for its cell and its recipe.
 
         Raises:
             Interrupted: a signal.
@@ -501,7 +500,7 @@ class NoiseCheck:
             own = {"callbacks": progress, "path": session.path / self.files["epochs"]}
             self.trainer |= self.lengths
         else:
-            # Where they exist, the run goes on.
+            # If these files exist, the measurement continues from them.
             if config.runs is not None and session.is_first and not runs.exists():
                 shutil.copyfile(config.runs, runs)
             own = {"grid": config.grid, "path": runs, "progress": session.console}
@@ -529,12 +528,12 @@ class NoiseCheck:
         except (ValueError, RuntimeError, MisconfigurationException) as error:
             problem = " ".join(str(error).split())
             if isinstance(error, SettingError) and error.key == "path":
-                problem = error.problem  # it names the file, which an earlier start has left
+                problem = error.problem  # the message names the file of an earlier start
             raise ValueError(
                 f"noise check: {problem}; the card and the bundle of the training are written, "
                 f"and train.py --resume {session.path.name} repeats the check"
             ) from error
-        except (KeyboardInterrupt, SystemExit):  # the second is how Lightning leaves
+        except (KeyboardInterrupt, SystemExit):  # Lightning turns a Ctrl-C into SystemExit
             hint = f"noise so far, also for another run: --noise_runs {runs}"
             session.interrupted(*([hint] if runs.exists() else []))
 
@@ -547,7 +546,7 @@ class NoiseCheck:
         return config.samples
 
     def _controls(self, recipe: TrainConfig) -> dict[str, NetworkLike] | None:
-        """The networks of these names, for images like the data's."""
+        """Return the networks with these names, for images of this data."""
         if self.config.controls is None:
             return None
         controls: dict[str, NetworkLike] = {}
@@ -573,7 +572,7 @@ class NoiseCheck:
 
 
 def _shortened(trainer: TrainerConfig) -> dict[str, Any]:
-    """Return the arguments of the Trainer that shorten a training, where they are set.
+    """Return the stated arguments of the Trainer that shorten a training.
 
     >>> _shortened(TrainerConfig(limit_train_batches=5, max_time="00:01:00:00"))
     {'limit_train_batches': 5, 'max_time': '00:01:00:00'}
@@ -581,7 +580,7 @@ def _shortened(trainer: TrainerConfig) -> dict[str, Any]:
     {'limit_train_batches': 1}
     """
     found = {
-        # The check reads the whole noise set, so these two limit nothing but the training.
+        # The check reads the whole noise set, so these two limit only the training.
         "limit_train_batches": int(trainer.fast_dev_run)
         or trainer.overfit_batches
         or trainer.limit_train_batches,
@@ -593,12 +592,12 @@ def _shortened(trainer: TrainerConfig) -> dict[str, Any]:
 
 
 def noise_rows(noise: NoiseFit | None, grid: NoiseGrid, diverged: bool) -> dict[str, Any]:
-    """The rows of the card.
+    """Return the noise rows of a card.
 
     Args:
-        noise: the record; None where nothing was measured.
-        grid: its trainings, but for the protocol ``quick``.
-        diverged: no accuracy of it means anything.
+        noise: the record. None: not measured.
+        grid: its trainings. The protocol ``quick`` has none.
+        diverged: whether the measurement diverged. Its accuracies then mean nothing.
     """
     if noise is None:
         return dict.fromkeys(("noise_accuracy", "noise_protocol", "noise", "positive_control"))
@@ -606,7 +605,7 @@ def noise_rows(noise: NoiseFit | None, grid: NoiseGrid, diverged: bool) -> dict[
     if diverged:
         record |= {"accuracy": None, "accuracy_largest": None}
     rows = {
-        # With selectivity a run ends at half of the noise.
+        # With selectivity a run ends when half of the noise is fitted.
         "noise_accuracy": None if noise.protocol == "selectivity" else record["accuracy"],
         "noise_protocol": _describe(noise),
         "noise": record,
@@ -632,7 +631,7 @@ def _describe(noise: NoiseFit) -> str:
 
 
 def _describe_real(noise: NoiseFit) -> str:
-    """Return what the same trainings come to on real images.
+    """Return a text about the same trainings on real images.
 
     >>> _describe_real(NoiseFit("converged", "uniform", 0.2, 0.2, 0.1, 1000, 9, 0, "", 1.0,
     ...                         real_accuracy=0.954, real_samples=1000))

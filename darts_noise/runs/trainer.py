@@ -1,8 +1,8 @@
-"""Lightning's Trainer from settings; the one place where a class that a config names is made.
+"""Make Lightning's Trainer from settings. Only this module makes classes that a config names.
 
-Making a class of any name runs code. So only classes of Lightning and of this project are made, and
-those of packages that the user has named: on the command line, after ``--trust``, or as
-`RunConfig.trust`.
+Making a class of any name can run any code. So only classes of trusted packages are made:
+Lightning, this project, and the packages that the user names on the command line, after ``--trust``
+or as `RunConfig.trust`.
 """
 
 import importlib.util
@@ -24,7 +24,7 @@ from darts_noise.space.shown import shown
 
 PACKAGES = frozenset({"darts_noise", "lightning", "lightning_fabric", "pytorch_lightning"})
 AS_IT_STANDS = "as_it_stands"
-"""A mode of jsonargparse's parser that reads no YAML in a text, where a class could hide."""
+"""A mode of jsonargparse's parser that does not read text as YAML. A class could hide there."""
 set_loader(AS_IT_STANDS, lambda text: text, json_superset=False)
 
 
@@ -39,21 +39,21 @@ def make_trainer(
     """Return the Trainer of a config.
 
     Args:
-        config: its arguments.
+        config: the arguments of the Trainer.
         trusted: packages whose classes the config may name, besides `PACKAGES`.
-        callbacks: added to the config's.
-        plugins: likewise.
-        replaced: arguments in place of the config's.
+        callbacks: further callbacks.
+        plugins: further plugins.
+        replaced: arguments that replace arguments of the config.
 
     Raises:
-        SettingError: arguments that the Trainer does not take, such as absent devices, or a class
-            of a package that is not trusted.
+        SettingError: arguments that the Trainer does not accept, such as missing devices, or a
+            class of a package that is not trusted.
     """
     stated = {f.name: getattr(config, f.name) for f in fields(config)}
     _require_trusted(stated, PACKAGES.union(trusted))
     made = _instantiated(stated) | replaced
     if made.get("logger") in (None, True):
-        made["logger"] = False  # a run adds its own; a logger that is named stays
+        made["logger"] = False  # a run adds its own loggers; named loggers stay
     for key, more in (("callbacks", callbacks), ("plugins", plugins)):
         own = made.get(key) or []
         made[key] = [*(own if isinstance(own, list) else [own]), *more]
@@ -70,7 +70,7 @@ def make_trainer(
 
 
 def silent_trainer(config: TrainerConfig) -> pl.Trainer:
-    """Return a Trainer that shows and writes nothing; see `make_trainer`."""
+    """Return a Trainer that prints and writes nothing; see `make_trainer`."""
     return make_trainer(
         config,
         logger=False,
@@ -81,12 +81,12 @@ def silent_trainer(config: TrainerConfig) -> pl.Trainer:
 
 
 def figures_of(trainer: pl.Trainer) -> dict[str, float]:
-    """Return the figures of the last epoch; of the last whole one where the training diverged."""
+    """Return the figures of the last epoch, or of the last complete epoch after divergence."""
     return {key: float(value) for key, value in trainer.callback_metrics.items()}
 
 
 def _instantiated(stated: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments with the classes that they name made into objects."""
+    """Return the arguments, with objects of the classes that they name."""
     parser = ArgumentParser(exit_on_error=False, parser_mode=AS_IT_STANDS)
     parser.add_class_arguments(pl.Trainer, "trainer", instantiate=False, sub_configs=False)
     try:
@@ -98,18 +98,18 @@ def _instantiated(stated: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _copied(value: Any) -> Any:
-    """Return a value with its dictionaries and lists copied, which jsonargparse writes to."""
+    """Return a value with copied dictionaries and lists, because jsonargparse changes them."""
     if isinstance(value, dict):
         return {name: _copied(item) for name, item in value.items()}
     return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
 def _require_trusted(stated: Mapping[str, Any], packages: Collection[str]) -> None:
-    """Raise the error of the first class or function of a package that may not be named.
+    """Raise a `SettingError` for the first class or function of a package that is not trusted.
 
-    What counts is where it is defined: ``pytorch_lightning.x.os.system`` is of ``os``. A class
-    among the arguments of another is refused, whatever its package: jsonargparse makes those of any
-    kind, and to make some of Lightning's runs what their arguments say.
+    The package that defines it counts: ``pytorch_lightning.x.os.system`` belongs to ``os``. A class
+    in the arguments of another class is always refused: jsonargparse makes classes of any kind
+    there, and some classes of Lightning run code that their arguments name.
     """
     for key in OBJECTS:
         for text, nested in _names(stated[key]):
@@ -129,10 +129,10 @@ def _require_trusted(stated: Mapping[str, Any], packages: Collection[str]) -> No
 def _names(
     value: Any, nested: bool = False, above: frozenset[int] = frozenset()
 ) -> Iterator[tuple[str, bool]]:
-    """Yield every string below a value, and whether it names a class below another's."""
+    """Yield every string in a value, and whether it names a class in a class's arguments."""
     if isinstance(value, str):
         yield value, False
-    elif isinstance(value, dict | list) and id(value) not in above:  # an alias may lead back up
+    elif isinstance(value, dict | list) and id(value) not in above:  # an alias may form a loop
         items = value.items() if isinstance(value, dict) else ((None, item) for item in value)
         for name, item in items:
             if nested and name == "class_path":
@@ -141,9 +141,9 @@ def _names(
 
 
 def _package(text: str, packages: Collection[str]) -> str | None:
-    """Return the package that defines what a dotted name stands for; None where it is no name.
+    """Return the package that defines the object of a dotted name, or None if it is not a name.
 
-    Nothing is imported but of packages that are trusted.
+    Only trusted packages are imported.
     """
     root, *rest = text.split(".")
     known = root in sys.modules or (root.isidentifier() and importlib.util.find_spec(root))

@@ -13,8 +13,10 @@ INITIAL_DEVIATION = 1e-3
 
 
 class Architecture(nn.Module):
-    """The architecture weights α: for each kind of cell, one row per edge and one column per
-    operation; for each macro choice, one row.
+    """The architecture weights α.
+
+    Each kind of cell has one row per edge and one column per operation. Each macro choice has one
+    row.
 
     Attributes:
         normal: α of the normal cells, (edges, operations).

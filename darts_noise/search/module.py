@@ -9,7 +9,7 @@ One step makes three updates:
 w' and v' are the weights after the next step, or w and v themselves (first order). α, w and v have
 one optimiser each, and the update of one leaves no gradient in the others. P is one of
 `darts_noise.noise.penalties`. A penalty that measures w itself needs no twin, so there is no v. The
-search makes no update from a loss or a gradient that is not finite; see `darts_noise.finite`.
+search skips an update if the loss or a gradient is not finite; see `darts_noise.finite`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,8 +39,14 @@ from darts_noise.noise.datasets import root_of_others
 from darts_noise.noise.families import fingerprint, make_noise, require_noise
 from darts_noise.noise.penalties.penalty import make_penalty, penalty_name
 from darts_noise.search.architecture import Architecture
+from darts_noise.search.construction import (
+    life_of_twin,
+    make_optimisers,
+    make_supernet,
+    make_twin,
+    restart_twin,
+)
 from darts_noise.search.curvature import curvature_in_alpha
-from darts_noise.search.facing import FacingNoise
 from darts_noise.search.gradients import (
     Pass,
     assign,
@@ -56,13 +62,7 @@ from darts_noise.search.hypergradients import (
     require_method,
 )
 from darts_noise.search.lag import LAG_STEPS, twin_lag
-from darts_noise.search.networks import (
-    life_of_twin,
-    make_optimisers,
-    make_supernet,
-    make_twin,
-    restart_twin,
-)
+from darts_noise.search.penalty_gradient import SupernetOnNoise
 from darts_noise.search.settings import SearchConfig, require_no_twin_settings
 from darts_noise.search.symptoms import Symptoms
 from darts_noise.search.variants.variant import Weights, make_variants
@@ -183,7 +183,7 @@ class SearchModule(PlainModule[SearchConfig]):
         self.validation_stream = data.validation_stream(shuffle=True)
 
     def genotype(self) -> Genotype:
-        """Return `chosen` if the final cell has been chosen, else the cells for the current α.
+        """Return `chosen` if the final cell has been chosen, otherwise the cells for the current α.
 
         The genotype's ``meta`` holds the data set, the epoch and the main settings.
         """
@@ -274,7 +274,7 @@ class SearchModule(PlainModule[SearchConfig]):
         alphas = list(self.arch.parameters())
         terms: list[Term] = [("α", alphas), ("L_val, the loss of w on validation", [real.loss])]
         if self.noise_set is not None:
-            facing = FacingNoise(
+            on_noise = SupernetOnNoise(
                 self.net if self.twin is None else self.twin,
                 self.arch,
                 self._noise_batch(),
@@ -284,7 +284,7 @@ class SearchModule(PlainModule[SearchConfig]):
                 *of_twin,
             )
             with self._drawing(Stream.ALPHA_STEP):  # the same sampled α as for L_val
-                noise, done = self.penalty.gradient(facing)
+                noise, done = self.penalty.gradient(on_noise)
             values = [r + c.noise_weight * n for r, n in zip(values, noise.gradients, strict=True)]
             self.mean_penalty.update(noise.loss)
             terms.append(("P, the penalty", [noise.loss]))
@@ -506,9 +506,9 @@ class SearchModule(PlainModule[SearchConfig]):
         if "positions" not in checkpoint:
             raise ValueError("the checkpoint is not of a search")
         if not hasattr(self, "arch"):
-            form = checkpoint.get("form") or form_of_weights(checkpoint["state_dict"])
-            self.dataset_name = form["dataset"]
-            self._build_networks(form["num_classes"], form["in_channels"])
+            data = checkpoint.get("form") or sizes_of_weights(checkpoint["state_dict"])
+            self.dataset_name = data["dataset"]
+            self._build_networks(data["num_classes"], data["in_channels"])
             self.noise_fingerprint = checkpoint["noise"]
         else:
             require_same_noise(checkpoint["noise"], self.noise_fingerprint)
@@ -529,10 +529,10 @@ def require_same_noise(expected: str | None, found: str | None) -> None:
         )
 
 
-def form_of_weights(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return the form of a search, read from the supernet's weights.
+def sizes_of_weights(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the ``form`` of a checkpoint of a search, read from the weights of its supernet.
 
-    Older checkpoints do not store the form.
+    Older checkpoints do not store it.
     """
     stem = next(w for name, w in state.items() if name.startswith("net.stem.") and w.ndim == 4)
     return {

@@ -48,7 +48,7 @@ class SearchConfig:
             again. 0: never.
         candidates: discrete cells that are trained at the end; the search returns the cell with the
             smallest F = L_val + λ·P. 1: take the strongest operations of α and train nothing. P is
-            the penalty above if it is a function of the noise loss, else the penalty ``twin``.
+            ``penalty`` if that is a function of the noise loss, otherwise the penalty ``twin``.
         candidate_epochs: epochs for which each candidate is trained on the data.
         candidate_parameters: number of parameters of a candidate's network; sets its width. null:
             the width is ``channels``.
@@ -124,13 +124,13 @@ class SearchConfig:
 
     @property
     def rate_of_twin(self) -> float:
-        """The twin's learning rate at the start: ``twin_learning_rate``, else ``learning_rate``."""
+        """The twin's learning rate at the start."""
         own = self.twin_learning_rate
         return self.learning_rate if own is None else own
 
     @property
     def optimiser_of_twin(self) -> str:
-        """The twin's optimiser: ``twin_optimiser``, else ``optimiser``."""
+        """The twin's optimiser."""
         return self.optimiser if self.twin_optimiser is None else self.twin_optimiser
 
     def _check_rates(self) -> None:

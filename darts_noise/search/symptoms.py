@@ -10,7 +10,7 @@ After each epoch in which α was updated:
 At the end of the search:
 
 - α has hardly moved: the entropy of its relaxed weights is within 2 % of its start.
-- The penalty never rose: the twin never began to learn, in however few epochs.
+- The penalty never rose: the twin never began to learn. This check holds for any number of epochs.
 """
 
 import math
@@ -83,8 +83,8 @@ class Symptoms:
             self._look_at_twin()
         if self._weights is not None and (share := mean_entropy(self._weights)) > UNDECIDED:
             self._warn(
-                f"α has hardly moved (its entropy is {share:.1%} of that at the start), so the "
-                "cell is close to a random one: try more trainer.max_epochs, a smaller "
+                f"α has hardly moved (its entropy is {share:.1%} of the entropy at the start), so "
+                "the cell is close to a random one: try more trainer.max_epochs, a smaller "
                 "data.batch_size or a larger model.alpha_learning_rate"
             )
 

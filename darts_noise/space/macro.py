@@ -2,7 +2,7 @@
 
 A choice that a genotype does not state has its DARTS value: batch norm, no input filter, no pooling
 after the stem, the full width. To add a choice, add an entry to `MACRO` and implement it in
-`nets/macro.py` or in a new file in that folder.
+`nets/macro_layers.py` or in a new file in that folder.
 """
 
 from collections.abc import Mapping

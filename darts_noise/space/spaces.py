@@ -42,7 +42,9 @@ class Space:
         for operation in self.operations:
             get_operation(operation)
         if len(set(self.operations)) != len(self.operations):
-            raise ValueError(f"space {self.name!r}: an operation stands twice: {self.operations}")
+            raise ValueError(
+                f"space {self.name!r}: an operation is listed twice: {self.operations}"
+            )
         if not set(self.operations) - {"none"}:
             raise ValueError(f"space {self.name!r}: expected an operation besides 'none'")
         for name, value, highest in [

@@ -1,4 +1,4 @@
-"""A whole comparison in one command: searches, seeds and controls, each trained and measured alike.
+"""A study: searches, seeds and controls, all trained and measured alike, in one command.
 
 python -m darts_noise.study configs/study/digits.yaml
 """

@@ -1,4 +1,4 @@
-"""The cells that nobody searched: drawn at random, with as many parameters, of skips alone."""
+"""Control cells that no search finds: random cells, also of a given size, and the all-skip cell."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,19 +11,19 @@ from darts_noise.space.genotype import Cell, Genotype
 from darts_noise.space.spaces import Space
 
 TOLERANCE = 0.05
-"""By which the parameters of a matched cell may differ."""
+"""Largest relative difference between the parameters of a matched cell and the target."""
 DRAWS = 1000
 WIDEST = 4
-"""A matched cell has at most so many times the channels of the network that it is matched to."""
+"""A matched cell has at most this many times the channels of the network that it matches."""
 
 
 def random_cell(space: Space, seed: int, draw: int = 0) -> Genotype:
-    """A cell that the search could have found: operations, predecessors, macro choices uniform.
+    """Return a random cell of a space: uniform operations, predecessors and macro choices.
 
     Args:
-        space: ``none`` is no operation of a discrete cell.
-        seed: of the cell.
-        draw: which of the cells of this seed.
+        space: the search space. The cell never contains ``none``.
+        seed: seed of the cell.
+        draw: number of the cell among the cells of this seed.
     """
     source = generator(seed, Stream.RANDOM_CELL, draw)
 
@@ -49,20 +49,20 @@ def random_cell(space: Space, seed: int, draw: int = 0) -> Genotype:
 def matched_cell(
     space: Space, seed: int, target: int, count: Callable[[Genotype, int], int], channels: int
 ) -> tuple[Genotype, int]:
-    """A random cell that has, at some width, as many parameters as another network.
+    """Return a random cell and channels that give about the target number of parameters.
 
     Args:
-        space: of the cell.
-        seed: of the cell.
-        target: the parameters that are to be matched within 5 %.
-        count: (cell, channels) → parameters of its network.
-        channels: of the other network; at most four times as many are tried.
+        space: the search space.
+        seed: seed of the cell.
+        target: the number of parameters. The cell's network is within 5 % of it.
+        count: (cell, channels) → number of parameters of its network.
+        channels: channels of the matched network. At most four times as many are tried.
 
     Returns:
         The cell and its channels.
 
     Raises:
-        ValueError: none of a thousand cells has such a width.
+        ValueError: none of a thousand cells has the target at any width.
     """
     for draw in range(1, DRAWS + 1):  # draw 0 is the random cell of this seed
         cell = random_cell(space, seed, draw)
@@ -76,7 +76,7 @@ def matched_cell(
 
 
 def all_skip_cell(nodes: int) -> Genotype:
-    """Cells of skip connections alone, with DARTS's macro choices."""
+    """Return cells that have only skip connections, with the macro choices of DARTS."""
     cell = tuple((("skip_connect", 0), ("skip_connect", 1)) for _ in range(nodes))
     concat = tuple(range(2, 2 + nodes))
     return Genotype(cell, concat, cell, concat)

@@ -1,7 +1,7 @@
-"""What a study keeps to and goes on from: settings that are fixed once begun, results, records.
+"""The settings that a started study cannot change, and the records from which it continues.
 
-What decides the results stands in ``results.json``, and all that was found in ``records/``: a
-study whose database is lost goes on from them, and so does another's that is copied.
+``results.json`` holds these settings, ``records/`` the results. A study continues from these files
+if its database is lost, or if they were copied from another study.
 """
 
 import json
@@ -19,17 +19,17 @@ from darts_noise.study.units import PROTOCOLS, compared_networks
 
 NEEDED = {"cell": {"genotype", "model"}, "test": {"test_accuracy", "diverged", "parameters"}}
 OF_NOISE = {"accuracy", "accuracy_largest", "chance"}
-"""What a study itself reads of a cell, a training and a noise fit."""
+"""Keys that the record of a cell, of a training and of a noise fit must have."""
 BEFORE = {"converged.scales": [1.0]}
-"""What older studies did where they state nothing and the default has changed since."""
+"""Former defaults of settings that the files of older studies do not state."""
 DEFAULT = "the default"
-"""Stands for a value that is not there."""
+"""Text for a value that a study does not state."""
 
 
 def fixed_settings(config: StudyConfig) -> dict[str, Any]:
-    """Return whatever decides a result on file, as JSON values by key.
+    """Return the settings that decide the results, as JSON values by key.
 
-    Seeds, noise weights, families, controls and cells may be added or left out between two starts.
+    Seeds, noise weights, families, controls and cells may be added or removed between two starts.
     """
     fixed: dict[str, Any] = {
         "search": config.search,
@@ -50,18 +50,19 @@ def fixed_settings(config: StudyConfig) -> dict[str, Any]:
             fixed[f"cells.{network.title}.{seed}"] = {**genotype, "meta": None}
     values: dict[str, Any] = plain(fixed)
     for setup in ("search", "train"):
-        del values[setup]["data"]["root"]  # where the data lie decides nothing
+        del values[setup]["data"]["root"]  # the folder of the data does not affect results
     return values
 
 
 def require_same(name: str, kept: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise the error of the first key in which two starts of a study differ.
+    """Raise a `SettingError` for the first setting that differs between two starts of a study.
 
     Args:
-        name: of the study.
-        kept: what `fixed_settings` gave before; empty for a study that begins. Older studies leave
-            out what has its default.
-        now: what it gives. What only one of the two has, such as a control, is no difference.
+        name: name of the study.
+        kept: the earlier result of `fixed_settings`. Empty for a new study. Older studies leave out
+            settings with their default value.
+        now: the present result of `fixed_settings`. A key that only one of the two has, such as a
+            control, is no difference.
     """
     both = kept.keys() & now.keys()
     defaults = _flat(fixed_settings(StudyConfig()))
@@ -73,11 +74,11 @@ def require_same(name: str, kept: Mapping[str, Any], now: Mapping[str, Any]) -> 
         )
         if was != is_:
             was, is_ = (v if v == DEFAULT else json.dumps(v) for v in (was, is_))
-            raise SettingError(key, f"{name!r} was begun with {was}, got {is_}; take another name")
+            raise SettingError(key, f"{name!r} was started with {was}, got {is_}; use another name")
 
 
 def _flat(settings: Mapping[str, Any], place: str = "") -> dict[str, Any]:
-    """Return all values by dotted keys."""
+    """Return the values of nested mappings by dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         if isinstance(value, Mapping):
@@ -88,19 +89,18 @@ def _flat(settings: Mapping[str, Any], place: str = "") -> dict[str, Any]:
 
 
 def written_settings(folder: Path) -> dict[str, Any]:
-    """Return the settings that the results in a study's folder were made with.
-
-    Empty without results.
+    """Return the settings of the results in a study's folder. Empty if there are no results.
 
     Raises:
-        ValueError: results that are none, or records without results; the message names the file.
+        ValueError: the file is not a results file, or there are records without it. The message
+            names the file.
     """
     file = folder / "results.json"
     if not file.is_file():
         if any((folder / "records").glob("*.json")):
             raise ValueError(
-                f"{shown_path(file)}: expected beside records/, since it says with what settings "
-                "they were made; copy it there or take another name"
+                f"{shown_path(file)}: expected beside records/, because it holds the settings of "
+                "the records; copy it there or use another name"
             )
         return {}
     results = read_json(file)
@@ -111,10 +111,10 @@ def written_settings(folder: Path) -> dict[str, Any]:
 
 
 def written(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield what the records in a study's folder have, each with the key of its unit.
+    """Yield the results in a study's folder, each with the key of its unit.
 
     Raises:
-        ValueError: a record that is none; the message names the file.
+        ValueError: a file is not a record. The message names it.
     """
     for file in sorted((folder / "records").glob("*-seed*.json")):
         record = read_json(file)

@@ -1,8 +1,8 @@
-"""The units of a study as Optuna trials, which several workers share.
+"""The queue of a study: its units are Optuna trials that several workers share.
 
-The storage is a database: SQLite in the study's folder, or any that a URL names. Optuna gives each
-trial to one worker and fails the trials of a worker that gives no sign of life. What was found is
-an attribute of the trial. A second Optuna study holds the proposals, which its sampler makes.
+The storage is a database: SQLite in the study's folder, or the database of a URL. Optuna gives each
+trial to one worker. If a worker sends no heartbeat, Optuna marks its trials as failed. The result
+of a unit is an attribute of its trial. A second Optuna study holds the proposals of its sampler.
 """
 
 import warnings
@@ -29,26 +29,26 @@ Record = dict[str, Any]
 UNIT, FOUND, NUMBER, PROPOSED = "unit", "found", "number", "proposal"
 """Attributes of a trial."""
 ACCURACIES = ("test_accuracy", "accuracy", "validation_accuracy")
-"""What a unit is told by, in a record."""
+"""Keys of the accuracy that is shown for a unit, in its record."""
 JUDGED = ("validation_accuracy", "noise_accuracy")
-"""Of a proposal: what the sampler is told, the first to rise and the second to fall."""
+"""The figures that judge a proposal: the sampler maximises the first and minimises the second."""
 LOCK_TIMEOUT = 60
 """Seconds that a worker waits while others write to an SQLite file."""
 UNREACHABLE = (sqlalchemy.exc.SQLAlchemyError, StorageInternalError)
 
 
 class _LetGoError(Exception):
-    """Ends a trial whose unit is still to be made."""
+    """The end of a trial whose unit is not finished, so that it is released."""
 
 
 class Queue:
-    """Hands out units and keeps what came of them.
+    """A queue that gives units to workers and keeps their results.
 
     Args:
-        url: of the database.
-        name: of the study.
-        heartbeat: seconds between a worker's signs of life.
-        seed: of the sampler of proposals.
+        url: URL of the database.
+        name: name of the study.
+        heartbeat: seconds between two heartbeats of a worker.
+        seed: seed of the sampler of proposals.
     """
 
     def __init__(self, url: str, name: str, heartbeat: int, seed: int) -> None:
@@ -69,7 +69,7 @@ class Queue:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the study was begun with; empty before."""
+        """The fixed settings of the study. Empty before the first result."""
         return dict(self.units.user_attrs.get("settings", {}))
 
     @settings.setter
@@ -77,31 +77,31 @@ class Queue:
         self.units.set_user_attr("settings", dict(settings))
 
     def release_dead(self) -> None:
-        """Let go of the units of workers that have given no sign of life for two heartbeats."""
+        """Release the units of workers that have sent no heartbeat for two intervals."""
         fail_stale_trials(self.units)
 
     def found(self) -> dict[str, Record]:
-        """Return what was found, by the keys of the units that are finished."""
+        """Return the results of the finished units, by the keys of the units."""
         attributes = [trial.user_attrs for trial in self.units.get_trials(deepcopy=False)]
         return {found[UNIT]: found[FOUND] for found in attributes if FOUND in found}
 
     def work(self, unit: Unit, make: Callable[[], Record]) -> bool:
-        """Make a unit, unless another worker has it or had it.
+        """Do a unit, unless another worker has it or has finished it.
 
         Args:
-            unit: that may be free.
-            make: returns what is found. Whatever it raises lets go of the unit.
+            unit: the unit.
+            make: does the unit and returns the result. If it raises an error, the unit is released.
 
         Returns:
-            Whether it was this worker's. What `make` finds after the unit was given to another
-            worker is left out.
+            Whether this worker had the unit. The result is dropped if the unit was given to another
+            worker in the meantime.
         """
         ours: list[int] = []
         failed: list[ValueError] = []
 
         def objective(trial: Trial) -> float:
-            # Two workers may have added a trial each, of which the first is the unit's. Or the one
-            # that waited is of another unit, and its worker will add it again.
+            # Two workers may have added a trial each; only the first one counts. Or the waiting
+            # trial belongs to another unit, and the worker of that unit will add it again.
             first = self._first(unit)
             if first is None or first.number != trial.number:
                 raise _LetGoError
@@ -122,7 +122,7 @@ class Queue:
                 return False
             try:
                 self.units.optimize(objective, n_trials=1, catch=(_LetGoError,))
-            except (ValueError, UpdateFinishedTrialError):  # the trial was failed meanwhile
+            except (ValueError, UpdateFinishedTrialError):  # failed meanwhile
                 if not ours or self.units.trials[ours[0]].state != TrialState.FAIL:
                     raise
         if failed:
@@ -130,14 +130,14 @@ class Queue:
         return True
 
     def _first(self, unit: Unit) -> FrozenTrial | None:
-        """Return the trial that is the unit's: the first that nobody has let go of."""
+        """Return the trial of a unit: the first one that has not failed, or None."""
         for trial in self.units.get_trials(deepcopy=False):
             if trial.user_attrs.get(UNIT) == unit.key and trial.state != TrialState.FAIL:
                 return trial
         return None
 
     def restore(self, unit: str, found: Record) -> None:
-        """Take in what was found elsewhere."""
+        """Add a finished unit from a file."""
         trial = optuna.trial.create_trial(
             value=accuracy_of(found) or 0.0, user_attrs={UNIT: unit, FOUND: found}
         )
@@ -149,10 +149,11 @@ class Queue:
         return {found[NUMBER]: found[PROPOSED] for found in attributes if PROPOSED in found}
 
     def propose(self, number: int, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the proposal of a number by key, the same each time; `Sample` has the settings."""
+        """Return the proposal with this number: the values of `Sample.settings` by key."""
         if known := self.proposed().get(number):
             return known
-        # One sampler for each, so that a proposal follows from what is on file and its number.
+        # A new sampler for each proposal, so that it depends only on its number and the results so
+        # far.
         self.proposals.sampler = optuna.samplers.TPESampler(seed=derive_seed(self.seed, number))
         trial = self.proposals.ask()
         proposal = {key: _suggest(trial, key, values) for key, values in settings.items()}
@@ -161,12 +162,12 @@ class Queue:
         return proposal
 
     def judge(self, proposals: list[Record]) -> None:
-        """Tell the sampler what came of its proposals, and mark those that no other one beats."""
+        """Report the figures of proposals to the sampler, and mark the Pareto-optimal proposals."""
         for trial in self.proposals.trials:
             for proposal in proposals:
                 if trial.user_attrs.get(NUMBER) == proposal["number"]:
                     accuracy, noise = (proposal[key] for key in JUDGED)
-                    # A training that diverged has the worst there is.
+                    # A training that diverged counts as the worst value.
                     values = [accuracy or 0.0, 1.0 if noise is None else noise]
                     self.proposals.tell(trial.number, values, skip_if_finished=True)
         best = {trial.user_attrs[NUMBER] for trial in self.proposals.best_trials}
@@ -176,7 +177,7 @@ class Queue:
 
 
 def accuracy_of(found: Record) -> float | None:
-    """Return the accuracy that a unit is told by, where it has one."""
+    """Return the accuracy that is shown for a unit, or None."""
     return next((found[key] for key in ACCURACIES if found.get(key) is not None), None)
 
 
@@ -190,7 +191,7 @@ def _suggest(trial: Trial, key: str, values: list[Any] | Mapping[str, Any]) -> A
 
 
 class _Storage(RDBStorage):
-    """A database that may be out of reach for a moment, which ends no signs of life."""
+    """A database whose short outages do not stop the heartbeats."""
 
     def record_heartbeat(self, trial_id: int) -> None:
         with suppress(*UNREACHABLE):
@@ -202,8 +203,8 @@ def _open(url: str, heartbeat: int) -> RDBStorage:
         return _Storage(url, {"pool_pre_ping": True}, heartbeat_interval=heartbeat)
     connect = {"connect_args": {"timeout": LOCK_TIMEOUT}}
     storage = _Storage(url, connect, heartbeat_interval=heartbeat)
-    # SQLite does not lock what a transaction reads, and so two workers that read at the same time
-    # that a trial waits would both take it. A transaction that begins with the lock excludes it.
+    # SQLite does not lock the rows that a transaction reads. Two workers that read a waiting trial
+    # at the same time would both take it. So each transaction begins by taking the lock.
     sqlalchemy.event.listen(storage.engine, "connect", _leave_transactions_to_us)
     sqlalchemy.event.listen(storage.engine, "begin", _begin_with_lock)
     storage.engine.dispose()

@@ -1,7 +1,4 @@
-"""The results of a study: records of each network and seed, their means, the table, the plot.
-
-All of them are made anew from what is known at the time.
-"""
+"""The results of a study: records of each network and seed, their means, the table, the plot."""
 
 import json
 import math
@@ -28,16 +25,16 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What is known of a study.
+    """The results of a study so far.
 
     Attributes:
-        networks: of each network mean, deviation and n of every figure, and the figures of each
-            seed.
-        positive_control: by noise family, what the positive control fits, and whether that is
-            enough.
-        proposals: of the sampler, as far as they are measured.
-        table: all of it as Markdown.
-        path: the folder of the study, whose files docs/study.md lists.
+        networks: for each network the mean, deviation and n of every figure, and the figures of
+            each seed.
+        positive_control: by noise family, the noise accuracy of the positive control, and whether
+            it is high enough.
+        proposals: the measured proposals of the sampler.
+        table: all results as Markdown.
+        path: the folder of the study. docs/study.md lists its files.
     """
 
     networks: list[Record]
@@ -57,11 +54,11 @@ def write_results(
     """Write the results of a study into its folder.
 
     Args:
-        folder: of the study.
-        config: of the study.
-        found: what is known, by the keys of the units.
-        proposals: those that are measured.
-        about: the command and the settings, as the file states them.
+        folder: folder of the study.
+        config: settings of the study.
+        found: the results so far, by the keys of the units.
+        proposals: the measured proposals.
+        about: the command and the settings, for the file.
     """
     records = records_of(config, found)
     for record in records:
@@ -94,7 +91,7 @@ def _json(value: Mapping[str, Any]) -> str:
 
 
 def fits_of(config: StudyConfig) -> dict[str, str]:
-    """Return what the table shows of the noise fits: figure → heading."""
+    """Return the columns of the table for the noise fits: figure → heading."""
     names = [describe_noise(family) for family in config.families]
     shown = {f"converged/{name}": f"{name} noise" for name in names}
     if config.quick is not None:
@@ -103,7 +100,7 @@ def fits_of(config: StudyConfig) -> dict[str, str]:
 
 
 def records_of(config: StudyConfig, found: Mapping[str, Record]) -> list[Record]:
-    """Return a record of all that is known of each network and seed, where anything is."""
+    """Return one record for each network and seed that has results."""
     rank = {describe_noise(family): i for i, family in enumerate(config.families)}
     records = []
     for network in compared_networks(config):
@@ -122,7 +119,7 @@ def records_of(config: StudyConfig, found: Mapping[str, Record]) -> list[Record]
 
 
 def figures_of(record: Record, fits: Iterable[str]) -> Record:
-    """Return the numbers that are compared; None for a training that diverged."""
+    """Return the figures of a record for the comparison. A training that diverged has None."""
     figures: Record = {"seed": record["seed"]}
     if test := record["test"]:
         figures["parameters"] = test["parameters"]
@@ -135,7 +132,7 @@ def figures_of(record: Record, fits: Iterable[str]) -> Record:
 
 
 def summary_of(network: Compared, records: Iterable[Record], fits: Collection[str]) -> Record:
-    """Return mean, deviation and n of every figure of a network, and those of every seed."""
+    """Return mean, deviation and n of every figure of a network, and the figures of each seed."""
     own = [record for record in records if record["network"] == network.key]
     seeds = [figures_of(record, fits) for record in own]
     names = dict.fromkeys(name for seed in seeds for name in seed if name != "seed")
@@ -149,7 +146,7 @@ def summary_of(network: Compared, records: Iterable[Record], fits: Collection[st
 
 
 def mean_and_deviation(values: Sequence[float | None]) -> Record:
-    """Over the values that there are; the deviation is the sample's, None for fewer than two.
+    """Return mean, sample standard deviation and number of the values, without None.
 
     >>> mean_and_deviation([0.25, None, 0.75])
     {'mean': 0.5, 'sd': 0.3535533905932738, 'n': 2}
@@ -163,8 +160,7 @@ def mean_and_deviation(values: Sequence[float | None]) -> Record:
 
 
 def positive_control(config: StudyConfig, records: Iterable[Record]) -> Record:
-    """Return by family the positive control's noise accuracy of each seed, and whether all of them
-    reach 99 %."""
+    """Return, by family, the control's noise accuracy of each seed and whether all reach 99 %."""
     of_control = [record for record in records if record["network"] == POSITIVE_CONTROL]
     control: Record = {}
     for family in map(describe_noise, config.families):
@@ -182,7 +178,7 @@ def positive_control(config: StudyConfig, records: Iterable[Record]) -> Record:
 def proposals_of(
     config: StudyConfig, found: Mapping[str, Record], proposed: Mapping[int, Record]
 ) -> list[Record]:
-    """Return the proposals that are measured; None is the figure of a training that diverged."""
+    """Return the measured proposals. The figure of a training that diverged is None."""
     proposals: list[Record] = []
     for number in range(config.sample.trials):
         noise = found.get(f"sample/{number}/converged/{describe_noise(config.noise_family)}")
@@ -207,11 +203,11 @@ def proposals_of(
 
 
 def table(config: StudyConfig, found: Record) -> str:
-    """Return a row per network with the mean ± deviation of every figure, and the proposals.
+    """Return the results as Markdown: one row per network with mean ± deviation, and the proposals.
 
     Args:
-        config: of the study.
-        found: the fields of `StudyResult`.
+        config: settings of the study.
+        found: fields of `StudyResult`, by name.
     """
     lines = [f"# {config.name}", ""]
     if found["networks"]:
@@ -221,8 +217,8 @@ def table(config: StudyConfig, found: Record) -> str:
             "",
             "Accuracies in per cent, mean ± standard deviation over the seeds. Noise accuracy: the "
             f"largest of {len(how.grid())} trainings from scratch on {how.samples:,} fixed images, "
-            f"at most {how.epochs} epochs; each seed has a set of its own. Quick: one training "
-            "with the recipe and the epochs of that on the data.",
+            f"at most {how.epochs} epochs; each seed has another set. Quick: one training on noise "
+            "with the recipe and the epochs of the training on the data.",
             "",
         ]
         control = found["positive_control"]
@@ -254,9 +250,7 @@ def _networks(config: StudyConfig, networks: list[Record]) -> list[str]:
 
 def _control(family: str, control: Record | None) -> str:
     if control is None:
-        return (
-            f"- {family}: no positive control yet, and so a low accuracy on it says nothing so far"
-        )
+        return f"- {family}: no positive control yet, so a low accuracy on it proves nothing yet"
     seeds = ", ".join(map(_per_cent, control["seeds"].values()))
     line = f"- {family}: the positive control {control['network']} fits {seeds}"
     if control["reached"]:
@@ -288,7 +282,7 @@ def _per_cent(value: float | None) -> str:
 
 
 def mean_of_seeds(figure: Mapping[str, Any] | None, seeds: int) -> str:
-    """Return a figure of a network in per cent, with its n where that is not all of the seeds.
+    """Return a figure of a network in per cent, with its n if it is not the number of seeds.
 
     >>> mean_of_seeds({"mean": 0.98123, "sd": 0.001, "n": 3}, 3)
     '98.12 ± 0.10'
@@ -308,7 +302,7 @@ def mean_of_seeds(figure: Mapping[str, Any] | None, seeds: int) -> str:
 
 
 def _draw(folder: Path, config: StudyConfig, networks: list[Record], records: list[Record]) -> None:
-    """Draw those networks that have a test accuracy; the searches along λ."""
+    """Draw the networks that have a test accuracy, and connect the searches in the order of λ."""
     family = describe_noise(config.noise_family)
     axes = ("test_accuracy", f"converged/{family}")
     tested = [summary for summary in networks if "test_accuracy" in summary]

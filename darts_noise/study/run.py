@@ -1,4 +1,4 @@
-"""A study from its settings to its table: `study`, which any number of workers may run at once."""
+"""Run a study from its settings to its table. Several workers may run the same study at once."""
 
 import signal
 import time
@@ -26,11 +26,11 @@ from darts_noise.study.queue import UNREACHABLE, Queue, Record, accuracy_of
 from darts_noise.study.results import StudyResult, proposals_of, write_results
 from darts_noise.study.settings import DECIDED, StudyConfig
 from darts_noise.study.units import PROPOSAL, Unit, searched, units_of
-from darts_noise.study.work import Worker
+from darts_noise.study.work import SeedRuns
 from darts_noise.train.progress import readable_duration
 
 POLL = 5.0
-"""Seconds between two looks for a unit that is ready, while other workers have the rest."""
+"""Seconds between two checks for a unit that is ready, while other workers have the rest."""
 
 
 def study(
@@ -40,21 +40,21 @@ def study(
     command: str = "dn.study",
     console: Console | None = None,
 ) -> StudyResult:
-    """Search, train and measure all that a study compares, and leave it in ``runs/study/<name>``.
+    """Do all searches, trainings and measurements of a study, and write ``runs/study/<name>``.
 
-    Begun again, it goes on; begun several times at once, the workers share its units.
+    A second call continues the study. Calls at the same time share its units.
 
     Args:
-        config: what is compared, and how.
-        runs: folder that holds all runs.
-        command: by which the results say that they were made.
-        console: where progress is shown; None for standard output.
+        config: the settings.
+        runs: folder of all runs.
+        command: the command that the results file names.
+        console: where to show progress. None: standard output.
 
     Raises:
-        SettingError: a setting that cannot be, or that is not as the study was begun with; its key
-            says which.
-        ValueError: data that cannot be used, or units that could not be made.
-        Interrupted: a signal; the same call goes on.
+        SettingError: an invalid setting, or a fixed setting that differs from the start of the
+            study. Its key names the setting.
+        ValueError: unusable data, or units that failed.
+        Interrupted: a signal stopped the study. The same call continues it.
 
     >>> import darts_noise as dn
     >>> found = dn.study(dn.StudyConfig(noise_weights=[0, 1], seeds=2))  # doctest: +SKIP
@@ -70,18 +70,18 @@ def study(
         status = 128 + (begun.interrupts.received or signal.SIGINT)
         raise Interrupted(begun.folder, status) from None
     except UNREACHABLE as error:
-        raise SettingError("storage", f"{error}; the same command goes on") from None
+        raise SettingError("storage", f"{error}; the same command continues") from None
 
 
 def tabulate(
     config: StudyConfig, *, runs: str | Path = "runs", command: str = "dn.study"
 ) -> StudyResult:
-    """Write table, plot and results of a study from what is there; see `study`."""
+    """Write the table, plot and results of a study from the results so far; see `study`."""
     return Study(config, runs, command).write()
 
 
 def check_names(config: StudyConfig) -> None:
-    """Raise the error of the first noise family or cell that does not exist."""
+    """Raise a `SettingError` for the first noise family or cell that does not exist."""
     names: list[str] = []
     for family in config.families:
         with _named("unseen_families" if names else "noise_family"):
@@ -96,8 +96,7 @@ def check_names(config: StudyConfig) -> None:
 
 
 def check_data(config: StudyConfig) -> None:
-    """Raise the error of data, noise or Trainer that cannot be used, before the first unit needs
-    them."""
+    """Raise an error before the first unit if data, noise or a Trainer cannot be used."""
     setup, weight = config.search, max(config.noise_weights, default=1.0)
     model = replace(setup.model, noise_weight=weight, noise_family=config.noise_family)
     with within("search"):
@@ -119,7 +118,7 @@ def check_data(config: StudyConfig) -> None:
 
 @contextmanager
 def _named(key: str) -> Iterator[None]:
-    """Within it an error is about this key."""
+    """Turn a ``ValueError`` inside the context into a `SettingError` of this key."""
     try:
         yield
     except ValueError as error:
@@ -127,7 +126,7 @@ def _named(key: str) -> Iterator[None]:
 
 
 class Study:
-    """A study in its folder, and one of its workers; see `study`."""
+    """One worker of a study, with the folder and the queue of the study; see `study`."""
 
     def __init__(
         self,
@@ -152,7 +151,7 @@ class Study:
         before = of_queue or written_settings(self.folder)
         require_same(self.name, before, self.fixed)
         if before:
-            # The records of another study, or of a start that knew more networks or families.
+            # Records of a copied study, or of a start with more networks or families.
             known = self.queue.found()
             for key, found in written(self.folder):
                 if key not in known:
@@ -166,10 +165,10 @@ class Study:
         write_config(self.folder, stated)
 
     def run(self) -> None:
-        """Work until every unit is finished, here or by other workers.
+        """Work until this worker or others have finished every unit.
 
         Raises:
-            ValueError: some units could not be made; all that did not need them are finished.
+            ValueError: some units failed. All units that do not need them are finished.
         """
         torch.set_num_threads(self.config.threads)
         waiting = False
@@ -193,7 +192,9 @@ class Study:
         if left:
             self.write()
             reasons = "; ".join(f"{key}: {reason}" for key, reason in self.failed.items())
-            raise ValueError(f"{len(left)} of {len(self.units)} units are not made: {reasons}")
+            raise ValueError(
+                f"{len(left)} of {len(self.units)} units failed or need a failed one: {reasons}"
+            )
 
     def write(self) -> StudyResult:
         """Write the table, the plot and the files of the records from the storage."""
@@ -204,7 +205,7 @@ class Study:
         return write_results(self.folder, self.config, found, proposals, about)
 
     def _work_on(self, unit: Unit, done: int) -> bool:
-        """Make a unit; False where another worker has it."""
+        """Do a unit and return True, or return False if another worker has it."""
         try:
             is_ours = self.queue.work(unit, lambda: self._make(unit, done))
         except ValueError as error:
@@ -216,42 +217,42 @@ class Study:
         return is_ours
 
     def _make(self, unit: Unit, done: int) -> Record:
-        """Return what is found."""
-        worker = self._worker(unit)
+        """Return the result of a unit."""
+        seed_runs = self._runs_of(unit)
         needed = self.queue.found()[unit.needs] if unit.needs else None
         place = f"[{done + 1}/{len(self.units)}] {time.strftime('%H:%M')}"
         self.console.print(f"{place} {unit} ... ", end="")
         started = time.perf_counter()
         with self.interrupts.allowed():
             if unit.part == "cell":
-                found = worker.cell(needed)
+                found = seed_runs.cell(needed)
             elif unit.family is not None:
                 file = f"{unit.key.replace('/', '-')}.json"
-                found = worker.noise(needed, unit.family, unit.part, file)
+                found = seed_runs.noise(needed, unit.family, unit.part, file)
             else:
-                found = worker.training(needed, Trained.test if unit.part == "test" else None)
+                found = seed_runs.training(needed, Trained.test if unit.part == "test" else None)
         accuracy = accuracy_of(found)
         shown = "" if accuracy is None else f"{100 * accuracy:.2f} % in "
         self.console.print(f"{shown}{readable_duration(time.perf_counter() - started)}")
-        # From the first part on the settings are fixed; one that was wrong can be put right.
+        # The first result fixes the settings. Until then, a wrong setting can be corrected.
         self.queue.settings = {**self.queue.settings, **self.fixed}
         return found
 
-    def _worker(self, unit: Unit) -> Worker:
-        """Return what makes a unit; of a proposal, with the settings that are proposed."""
+    def _runs_of(self, unit: Unit) -> SeedRuns:
+        """Return the runs of a unit. For a proposal they have the proposed settings."""
         folder, sample = self.folder / "noise_runs", self.config.sample
         if unit.network.control != PROPOSAL:
-            return Worker(self.config, unit.network, unit.seed, folder)
+            return SeedRuns(self.config, unit.network, unit.seed, folder)
         proposal = self.queue.propose(unit.seed, sample.settings)
         self.console.print(", ".join(f"{key} = {value}" for key, value in proposal.items()))
         config = self.config.proposed(proposal)
-        return Worker(config, searched(config.noise_weights[0]), sample.seed, folder)
+        return SeedRuns(config, searched(config.noise_weights[0]), sample.seed, folder)
 
 
 def _possible(left: list[Unit], failed: Mapping[str, str]) -> list[Unit]:
-    """Return those units that have not failed and need none that has."""
+    """Return the units that have not failed and need no failed unit."""
     impossible = set(failed)
-    for unit in left:  # what a unit needs comes before it
+    for unit in left:  # a needed unit comes first
         if unit.needs in impossible:
             impossible.add(unit.key)
     return [unit for unit in left if unit.key not in impossible]

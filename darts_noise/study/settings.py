@@ -1,8 +1,4 @@
-"""The settings of a study. Nothing heavy is imported here.
-
-Bounds are checked when a setting is stated. Noise families and cells, which need their registries,
-are checked when the study begins.
-"""
+"""The settings of a study, in a module that imports neither torch nor Lightning."""
 
 import math
 from collections.abc import Mapping
@@ -36,21 +32,21 @@ CONTROLS: Mapping[str, Mapping[str, Any]] = {
     "pooled_cnn": {},
     "pooled_cnn_wide": {},
 }
-"""Every control, with the fields of `TrainConfig` that it changes."""
+"""The controls by name, with the fields of `TrainConfig` that each changes."""
 BY_HAND = ("pooled_cnn", "pooled_cnn_wide")
 WITHOUT_CELLS = ("resnet18", "alexnet", *BY_HAND)
 OF_A_SEARCH = ("matched", "regularised")
 """Controls that need the searched cell of the same seed."""
 POSITIVE_CONTROL = "resnet18"
 RANDOM_CELLS = 8
-"""Seeds of ``random`` by default; each is another cell."""
+"""Default number of seeds of ``random``. Each seed is another cell."""
 WEIGHT, RANGE, GROUPS = "noise_weight", ("low", "high", "log"), ("data", "model", "trainer")
-"""Of the proposals: the key of λ, what a range has, and where all other keys are."""
+"""For proposals: the key of λ, the keys of a range, and the groups of all other keys."""
 DECIDED = (
     *("search.model.noise_weight", "search.model.noise_family", "search.model.seed"),
     *("search.data.seed", "train.data.seed", "train.model.seed", "train.model.genotype"),
 )
-"""Keys of a search and of a training whose values are the study's."""
+"""Keys of a search and of a training that the study itself sets."""
 
 
 def _require(holds: bool, key: str, problem: str) -> None:
@@ -59,7 +55,7 @@ def _require(holds: bool, key: str, problem: str) -> None:
 
 
 def _require_least(config: Any, **least: int) -> None:
-    """Raise the error of the first number that is smaller than it may be."""
+    """Raise a `SettingError` for the first number below its minimum."""
     for key, lowest in least.items():
         value = getattr(config, key)
         _require(value is None or value >= lowest, key, f"expected {lowest} or more, got {value}")
@@ -71,11 +67,11 @@ def _require_plain(key: str, name: str) -> None:
 
 @dataclass(frozen=True)
 class SearchSetup:
-    """The settings of every search of a study, which decides the seeds, λ and the noise family.
+    """The settings of every search of a study. The study sets the seeds, λ and the noise family.
 
     Args:
         data: the images.
-        model: what the search chooses from, and how.
+        model: the search.
         trainer: Lightning's Trainer.
     """
 
@@ -89,7 +85,7 @@ class SearchSetup:
 
 @dataclass(frozen=True)
 class TrainSetup:
-    """The settings of every training of a study, which decides the seeds and the cell.
+    """The settings of every training of a study. The study sets the seeds and the cell.
 
     Args:
         data: the images.
@@ -103,19 +99,23 @@ class TrainSetup:
 
     def __post_init__(self) -> None:
         limit = self.trainer.limit_test_batches
-        _require(limit != 0, "trainer.limit_test_batches", "expected some, since a study tests")
+        _require(
+            limit != 0,
+            "trainer.limit_test_batches",
+            "expected more than 0 batches, because a study tests",
+        )
 
 
 @dataclass(frozen=True)
 class Control:
-    """What a control has of its own.
+    """The settings of one control.
 
     Args:
-        seeds: how many. null: as many as the searches have, but 8 random cells.
-        test: also train it on the data. false measures its noise fit alone, which needs a network
+        seeds: number of seeds. null: 8 for random, otherwise the number of the searches.
+        test: also train it on the data. false: measure only its noise fit; allowed for a network
             without cells.
         model: fields of `TrainConfig` that differ from the study's training.
-        stem_stride: of resnet18.
+        stem_stride: stride of the stem of resnet18.
     """
 
     seeds: int | None = None
@@ -133,13 +133,13 @@ class Converged:
 
     Args:
         samples: N of the noise set.
-        epochs: passes over it, at most.
+        epochs: largest number of passes over the noise set.
         batch_size: images in a batch.
         sgd_rates: learning rates of SGD.
         adam_rates: learning rates of Adam.
-        seeds: trainings with each.
-        gradient_clip: largest norm of a gradient; 0 for none.
-        enough: accuracy after which no further training is made.
+        seeds: number of seeds for each combination.
+        gradient_clip: largest norm of the gradient. 0: no clipping.
+        enough: stop after a training with this accuracy.
         scales: factors on the initial weights.
     """
 
@@ -168,7 +168,7 @@ class Quick:
     """The ``quick`` measurement: the recipe and the epochs of the training on the data.
 
     Args:
-        samples: N of the noise set. null: as many as there are images to train on.
+        samples: images in the noise set. null: the number of training images.
     """
 
     samples: int | None = None
@@ -179,15 +179,15 @@ class Quick:
 
 @dataclass(frozen=True)
 class Sample:
-    """Settings that Optuna's sampler proposes, judged by validation accuracy and noise accuracy.
+    """Settings that Optuna proposes, judged by their validation accuracy and noise accuracy.
 
     Args:
-        trials: how many proposals; 0 for none.
-        settings: noise_weight, search.<group>.<key> or train.<group>.<key>, each with a list of
-            values or with low, high and perhaps log.
-        validation_fraction: share of the training images that judge a proposal; the test images
-            never do.
-        seed: of the sampler, the searches and the trainings.
+        trials: number of proposals. 0: none.
+        settings: noise_weight, search.<group>.<key> or train.<group>.<key>. Each has a list of
+            values, or low, high and optionally log.
+        validation_fraction: share of the training images that judge a proposal. Test images are
+            never used for this.
+        seed: seed of the sampler, the searches and the trainings.
     """
 
     trials: int = 0
@@ -203,7 +203,7 @@ class Sample:
         _require(some, "settings", "expected noise_weight or another setting, got none")
         for key, values in self.settings.items():
             good = bool(values) if isinstance(values, list) else _is_range(values)
-            expected = "expected a list of values, or low, high and perhaps log with a low above 0"
+            expected = "expected a list of values, or low, high and perhaps log (for a low above 0)"
             _require(good, f"settings.{key}", f"{expected}, got {values}")
 
 
@@ -217,30 +217,32 @@ def _is_range(values: object) -> bool:
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """The whole of a study.
+    """The settings of a study.
 
     Args:
         search: the settings of every search.
         train: the settings of every training on the data.
-        name: of the study's folder. null: that of the file or, without one, of the data set.
-        noise_weights: λ of the searches; 0 is the control.
-        parameters: of every network of cells, each of which gets the channels that come nearest;
-            null for the channels of its training.
-        seeds: each network has the seeds 0 to this number less one.
-        noise_family: what the searches are against, and what is measured first.
-        unseen_families: what is measured too, of which no search knew.
-        controls: by name, with what is their own.
-        cells: by name, cells that are compared too, such as one found on other data: a published
-            name, a .json or a run directory, or a list with one for each seed.
-        converged: how the noise fit is measured.
-        quick: the quick measurement as well, on noise_family; null for none.
-        sample: proposals of settings, after everything else.
-        threads: of each worker.
-        storage: URL of a database that workers on several machines share; null for a file.
-        heartbeat: seconds between signs of life; without two, a worker's unit goes to another.
+        name: name of the study's folder. null: the name of the config file, or of the data set.
+        noise_weights: values of λ for the searches. 0 is the control.
+        parameters: target number of parameters of every network of cells; sets its channels to the
+            nearest match. null: use train.model.channels.
+        seeds: number of seeds of each network, counted from 0.
+        noise_family: noise family of the searches. Its noise fit is measured first.
+        unseen_families: further noise families to measure. No search uses them.
+        controls: the controls by name, with their own settings.
+        cells: further cells to compare, by name: a published name, a .json file or a run directory,
+            or a list with one for each seed.
+        converged: settings of the noise measurement.
+        quick: also measure noise_family with the protocol quick. null: do not.
+        sample: settings that a sampler proposes, after everything else.
+        threads: CPU threads of each worker.
+        storage: URL of a database that workers on several machines share. null: a file in the
+            study's folder.
+        heartbeat: seconds between two heartbeats of a worker. If it misses two, another worker gets
+            its unit.
 
     Raises:
-        SettingError: a value out of range, an unknown control, or settings that do not suit each
+        SettingError: a value out of range, an unknown control, or settings that contradict each
             other.
     """
 
@@ -270,13 +272,13 @@ class StudyConfig:
         good = good and len(set(weights)) == len(weights)
         _require(good, "noise_weights", f"expected distinct numbers from 0, got {weights}")
         own = self.parameters is not None or self.train.model.parameters is None
-        _require(own, "train.model.parameters", "expected it as a key of the study itself")
+        _require(own, "train.model.parameters", "expected as a key of the study itself")
         for name, cells in self.cells.items():
             _require_plain("cells", name)
             expected = "expected a cell, or a list with one for each seed"
             _require(bool(cells), f"cells.{name}", expected)
         quick: object = self.quick
-        if isinstance(quick, Mapping):  # as a file has it; the controls likewise
+        if isinstance(quick, Mapping):  # from a file; the controls likewise
             with within("quick"):
                 object.__setattr__(self, "quick", changed(Quick(), quick))
         controls = {name: self._control(name, own) for name, own in self.controls.items()}
@@ -287,7 +289,7 @@ class StudyConfig:
                     self.proposed({key: value})
 
     def _control(self, name: str, own: Control | Mapping[str, Any] | None) -> Control:
-        """Return a control with all that its training has in place of the study's."""
+        """Return a control with all settings that differ from the study's trainings."""
         if name not in CONTROLS:
             raise SettingError("controls", unknown("control", name, CONTROLS))
         with within("controls"), within(name):
@@ -297,7 +299,7 @@ class StudyConfig:
                 changed(self.train.model, control.model)
         seeds, weights = control.seeds or 0, self.noise_weights
         for holds, key, expected in (
-            (control.test or name in WITHOUT_CELLS, ".test", "true, since it is made of cells"),
+            (control.test or name in WITHOUT_CELLS, ".test", "true, because it is made of cells"),
             (
                 name not in OF_A_SEARCH or seeds <= self.seeds,
                 ".seeds",
@@ -311,17 +313,17 @@ class StudyConfig:
 
     @property
     def families(self) -> tuple[NoiseFamily, ...]:
-        """All that are measured, that of the searches first."""
+        """All measured families, the family of the searches first."""
         return (self.noise_family, *self.unseen_families)
 
     def proposed(self, proposal: Mapping[str, Any]) -> "StudyConfig":
-        """Return a study of a proposal alone, which holds out images to judge it.
+        """Return the study of one proposal. It holds out validation images to judge the proposal.
 
         Args:
             proposal: key → value, as in `Sample.settings`.
 
         Raises:
-            SettingError: no such key, or a value that it cannot have.
+            SettingError: no such key, or an invalid value.
         """
         sample, train = self.sample, self.train
         data = replace(train.data, validation_fraction=sample.validation_fraction)

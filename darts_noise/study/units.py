@@ -1,7 +1,7 @@
-"""What a study consists of: the networks that it compares, and its units of work.
+"""The networks that a study compares, and its units of work.
 
-A unit is what a worker takes and makes at one go: the cell of a network and seed, its training on
-the data, or one fit of noise.
+A unit is the work that one worker does at a time, for one network and seed: find the cell, train on
+the data, or measure the fit to one noise family.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,9 +21,9 @@ from darts_noise.train.settings import NoiseFamily
 
 Part = Literal["cell", "test", "validation", "converged", "quick"]
 PROTOCOLS: tuple[Part, ...] = ("converged", "quick")
-"""Parts that are noise fits."""
+"""The parts that measure noise fit."""
 GIVEN, PROPOSAL = "given", "proposal"
-"""In place of a control's name: a cell that the config names; a search with proposed settings."""
+"""Instead of a control's name: a cell that the config names, or a search with proposed settings."""
 TITLES = {
     "random": "random cells",
     "matched": "random cells, as many parameters as",
@@ -38,17 +38,17 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Compared:
-    """A network, or a way to get one, that is compared over its seeds.
+    """A network, or a way to find one, that a study compares over its seeds.
 
     Attributes:
         key: its name in files.
         title: its name for a reader.
-        seeds: how many; of proposals, how many there are.
-        noise_weight: λ of the search that it is from, or whose cell it takes or matches; None for
-            a network that has nothing of a search.
-        control: the name of the control, `GIVEN` or `PROPOSAL`; None for a searched cell.
-        own: the settings of a control.
-        sources: of a given cell, where that of each seed is.
+        seeds: number of seeds, or of proposals.
+        noise_weight: λ of the search that finds the cell, or whose cell is used or matched. None:
+            the network does not depend on a search.
+        control: the name of the control, `GIVEN` or `PROPOSAL`. None for a searched cell.
+        own: the control's own settings.
+        sources: for a given cell, the genotype of each seed.
     """
 
     key: str
@@ -61,17 +61,17 @@ class Compared:
 
     @property
     def has_cell(self) -> bool:
-        """Whether it is made of cells."""
+        """Whether the network is made of cells."""
         return self.control not in WITHOUT_CELLS
 
 
 def searched(noise_weight: float, seeds: int = 1) -> Compared:
-    """Return the cells that are searched with this λ."""
+    """Return the network of the cells that are searched with this λ."""
     return Compared(f"lambda_{noise_weight:g}", f"λ = {noise_weight:g}", seeds, noise_weight)
 
 
 def compared_networks(config: StudyConfig) -> list[Compared]:
-    """Return all networks: found cells, λ = 0, those by hand, the other controls, given cells."""
+    """Return all networks: searched cells, λ = 0, networks by hand, other controls, given cells."""
     weights = sorted(config.noise_weights, key=lambda weight: weight == 0)
     controls = [network for name in config.controls for network in _control(config, name)]
     controls.sort(key=lambda network: network.control not in BY_HAND)
@@ -97,13 +97,13 @@ def _control(config: StudyConfig, name: str) -> Iterator[Compared]:
 
 @dataclass(frozen=True)
 class Unit:
-    """One piece of work.
+    """One unit of work.
 
     Attributes:
-        network: what is measured.
-        seed: of the network, its training and its noise set; of a proposal, its number.
-        part: the cell, the training with a test or without, or the protocol of a noise fit.
-        family: of the noise.
+        network: the network.
+        seed: seed of the network, its training and its noise set, or the number of a proposal.
+        part: the cell, the training with a test or a validation, or the protocol of a noise fit.
+        family: the noise family of a noise fit.
     """
 
     network: Compared
@@ -113,13 +113,13 @@ class Unit:
 
     @property
     def key(self) -> str:
-        """What it is called in the storage."""
+        """The name of the unit in the storage."""
         key = f"{self.network.key}/{self.seed}/{self.part}"
         return key if self.family is None else f"{key}/{describe_noise(self.family)}"
 
     @property
     def needs(self) -> str | None:
-        """The unit whose cell this one needs: of the same network, or of another."""
+        """The key of the unit whose cell this unit needs, or None."""
         network = self.network
         if self.part != "cell":
             return f"{network.key}/{self.seed}/cell" if network.has_cell else None
@@ -128,7 +128,7 @@ class Unit:
         return f"{searched(network.noise_weight).key}/{self.seed}/cell"
 
     def __str__(self) -> str:
-        """What is being done, for a reader."""
+        """Return a description of the work, for a reader."""
         is_search = self.network.control in (None, PROPOSAL)
         what = ("search" if is_search else "cell") if self.part == "cell" else "training"
         if self.family is not None:
@@ -138,10 +138,10 @@ class Unit:
 
 
 def units_of(config: StudyConfig) -> list[Unit]:
-    """Return all units, in the order in which one worker would make them.
+    """Return all units, in the order in which one worker would do them.
 
-    First what the claim rests on: found cells and networks by hand, all that is measured of them
-    but the quick fit of those that no penalty has seen. Then the other controls.
+    The evidence for the claim comes first: searched cells and networks by hand, except the quick
+    fits of networks without a penalty. The other controls follow.
     """
     family = config.noise_family
     networks = compared_networks(config)
@@ -181,7 +181,7 @@ def units_of(config: StudyConfig) -> list[Unit]:
 
 
 def _by_seed(networks: Iterable[Compared]) -> list[tuple[int, Compared]]:
-    """Seed by seed, so that a study that is stopped has some of everything."""
+    """Return (seed, network) by seed, so that a stopped study has results of every network."""
     networks = list(networks)
     most = max((network.seeds for network in networks), default=0)
     return [(seed, n) for seed in range(most) for n in networks if seed < n.seeds]

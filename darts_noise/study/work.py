@@ -1,6 +1,6 @@
-"""The parts of a unit: the cell, the training on the data, the noise fit.
+"""The work of a unit: find a cell, train it on the data, or measure its noise fit.
 
-Each is a function of the settings and the seed alone, and returns JSON values.
+Each result depends only on the settings and the seed, and consists of JSON values.
 """
 
 import time
@@ -42,25 +42,25 @@ FIGURES = {
     "twin_noise_accuracy": "noise/accuracy",
     "penalty": "noise/penalty",
 }
-"""What is kept of a search."""
+"""The figures of a search that a record keeps."""
 DEVICE = ("accelerator", "devices", "precision")
 RECIPE = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
-SHARED = {"converged": DEVICE, "quick": (*DEVICE, *RECIPE)}
-"""Arguments of the Trainer that a noise fit has in common with the training on the data."""
+FROM_TRAINING = {"converged": DEVICE, "quick": (*DEVICE, *RECIPE)}
+"""Arguments of the Trainer that a noise fit takes from the training on the data."""
 
 
-class Worker:
-    """Makes what is to be known of one network and seed; unfinished noise fits are in a folder."""
+class SeedRuns:
+    """The runs of one network and seed. Unfinished noise fits continue from files in `folder`."""
 
     def __init__(self, config: StudyConfig, network: Compared, seed: int, folder: Path) -> None:
         self.config, self.network, self.seed, self.folder = config, network, seed, folder
         self.trainer = with_epochs(config.train.trainer, EPOCHS)
 
     def cell(self, origin: Record | None) -> Record:
-        """Return the cell, the fields of `TrainConfig` that it decides, and figures of a search.
+        """Return the cell, the fields of `TrainConfig` that it sets, and the figures of its search.
 
         Args:
-            origin: the same of the network whose cell this one takes or matches.
+            origin: the same record of the network whose cell is used or matched.
         """
         started, network = time.perf_counter(), self.network
         model: dict[str, Any] = {}
@@ -78,7 +78,7 @@ class Worker:
         else:
             genotype, figures = self._search()
         if self.config.parameters is not None and network.control != "matched":
-            model["channels"] = channels_for(genotype, self.config.parameters, **self._form())
+            model["channels"] = channels_for(genotype, self.config.parameters, **self._arguments())
         return {
             "genotype": genotype.to_dict(),
             "model": model,
@@ -89,7 +89,7 @@ class Worker:
     def training(
         self, cell: Record | None, judge: Callable[[Trained], Mapping[str, float]] | None = None
     ) -> Record:
-        """Train the network on the data; `judge` returns further figures of what was trained."""
+        """Train the network on the data. `judge` returns further figures of the trained network."""
         started = time.perf_counter()
         data, config = self._settings(cell)
         trained = train_network(self._made_of(cell), data, config, self.trainer)
@@ -109,13 +109,13 @@ class Worker:
         }
 
     def noise(self, cell: Record | None, family: NoiseFamily, protocol: str, file: str) -> Record:
-        """Measure how far the network can be trained to fit noise; see `darts_noise.NoiseFit`.
+        """Measure how well the network can be trained to fit noise; see `darts_noise.NoiseFit`.
 
         Args:
-            cell: of a network of cells.
-            family: of the noise.
-            protocol: ``converged``, whose finished trainings are in a file, or ``quick``.
-            file: its name.
+            cell: the record of the cell. None for a network without cells.
+            family: the noise family.
+            protocol: ``converged`` or ``quick``.
+            file: name of the file of finished trainings (``converged``).
         """
         data, recipe = self._settings(cell)
         data.setup()
@@ -150,7 +150,7 @@ class Worker:
                 seed=self.seed,
                 root=root_of_others(data.name, data.config.root),
                 recipe=recipe,
-                trainer={key: getattr(self.trainer, key) for key in SHARED[protocol]},
+                trainer={key: getattr(self.trainer, key) for key in FROM_TRAINING[protocol]},
                 **own,
             ).to_dict()
 
@@ -168,20 +168,20 @@ class Worker:
         return get_space(config.space, config.nodes).narrowed(config.macro or {})
 
     def _match(self, genotype: Genotype, origin: Record) -> tuple[Genotype, int]:
-        form = self._form()
+        arguments = self._arguments()
 
         def count(cell: Genotype, channels: int) -> int:
-            return count_parameters(create_model(cell, **form, channels=channels))
+            return count_parameters(create_model(cell, **arguments, channels=channels))
 
         channels = self._settings(origin)[1].channels
         return matched_cell(self._space(), self.seed, count(genotype, channels), count, channels)
 
-    def _form(self) -> dict[str, Any]:
-        """Return what `create_model` makes networks of cells with, besides the channels."""
+    def _arguments(self) -> dict[str, Any]:
+        """Return the arguments of `create_model` for a network of a cell, without the channels."""
         data, config = self._settings(None)
         data.setup()
-        form = {key: getattr(config, key) for key in ("num_cells", "stem", "stem_stride")}
-        return {**form, "num_classes": data.num_classes, "in_channels": data.in_channels}
+        chosen = {key: getattr(config, key) for key in ("num_cells", "stem", "stem_stride")}
+        return {**chosen, "num_classes": data.num_classes, "in_channels": data.in_channels}
 
     def _settings(self, cell: Record | None) -> tuple[ImageDataModule, TrainConfig]:
         """Return the data and the recipe of the network's training."""

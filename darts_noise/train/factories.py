@@ -95,7 +95,8 @@ def suited_network(
 ) -> nn.Module:
     """Return a module after a check that it maps images (B, C, H, W) to logits (B, num_classes).
 
-    The module is for inspection, not for training. The state of torch's generator does not change.
+    Use the module to count or to inspect, not to train. The state of torch's generator does not
+    change.
 
     Args:
         name: name of the network, for messages.

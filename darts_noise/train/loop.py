@@ -1,7 +1,7 @@
 """Train a network from scratch on a fixed set of images, outside Lightning.
 
-Candidates and the protocols ``converged`` and ``selectivity`` use this loop: they make many short
-trainings and look at the network between two steps.
+Candidates and the protocols ``converged`` and ``selectivity`` use this loop: they run many short
+trainings and evaluate the network between two steps.
 """
 
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def each_tenth(steps: int, per_epoch: int) -> bool:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained.
+    """The settings of a training from scratch.
 
     Attributes:
         optimiser: ``sgd`` or ``adam``.

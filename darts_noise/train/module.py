@@ -1,10 +1,11 @@
 """Training of a discrete network, on real data or on noise, as a LightningModule.
 
 The default recipe is the recipe of DARTS (arXiv:1806.09055, appendix A): SGD with a cosine schedule
-to zero, scheduled drop path and an auxiliary head. Its recipe for ImageNet adds label smoothing and
-a learning rate that each epoch multiplies by a factor. All other options are off by default. The
-Trainer sets the number of epochs, gradient clipping, gradient accumulation and precision. The
-module makes no update from a loss or a gradient that is not finite; see `darts_noise.finite`.
+to zero, scheduled drop path and an auxiliary head. The recipe of DARTS for ImageNet adds label
+smoothing and multiplies the learning rate by a factor after each epoch. All other options are off
+by default. The Trainer sets the number of epochs, gradient clipping, gradient accumulation and
+precision. The module skips an update if the loss or a gradient is not finite; see
+`darts_noise.finite`.
 """
 
 from collections.abc import Callable, Sequence
@@ -95,7 +96,7 @@ class TrainModule(PlainModule[TrainConfig]):
         return self.use(net, num_classes, in_channels)
 
     def leave_out_head(self, genotype: Genotype, shape: tuple[int, int, int]) -> None:
-        """Set ``auxiliary_weight`` to 0 if images (C, H, W) are too small for that head."""
+        """Set ``auxiliary_weight`` to 0 if images (C, H, W) are too small for the head."""
         c = self.config
         if not auxiliary_fits(shape[1:], c.stem, c.stem_stride, genotype.choice("pooling")):
             self.configure(replace(c, auxiliary_weight=0.0))
@@ -148,8 +149,8 @@ class TrainModule(PlainModule[TrainConfig]):
         if not hasattr(self, "net"):
             if "network" not in checkpoint:
                 raise ValueError(
-                    "the checkpoint is of a network that was handed to TrainModule.use; hand it "
-                    "over again and load the weights"
+                    "the network of this checkpoint was passed to TrainModule.use; call use again "
+                    "before you load the checkpoint"
                 )
             network = dict(checkpoint["network"])
             self.build(Genotype.from_dict(network.pop("genotype")), **network)
@@ -239,8 +240,8 @@ class TrainModule(PlainModule[TrainConfig]):
 
         After a few steps the running averages are still near their initial values, and the network
         would be evaluated with them near chance. So during the first `FEW_STEPS` steps the averages
-        are replaced by the statistics of training images. The training goes on from these averages.
-        None: keep the running averages.
+        are replaced by statistics of training images. The training continues from them. None: keep
+        the running averages.
         """
         data = getattr(self.trainer, "datamodule", None)
         if self.global_step > FEW_STEPS or not isinstance(data, ImageDataModule):
@@ -289,7 +290,7 @@ class TrainModule(PlainModule[TrainConfig]):
         return [make_guardable(optimiser)], [schedule]
 
     def _laid_out(self, images: Tensor) -> Tensor:
-        """Return the images in the memory format of the weights."""
+        """Return the images in the memory format of the network's weights."""
         if self.config.channels_last:
             return laid_out(images)
         return images

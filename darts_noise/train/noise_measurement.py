@@ -1,4 +1,4 @@
-"""The input of a protocol of the noise measurement, and the part of its record that all share."""
+"""The input of each protocol of the noise measurement, and the common part of its record."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -9,9 +9,9 @@ from darts_noise.space.shown import shown
 from darts_noise.train.settings import GridPoint
 
 CONTROL_ACCURACY = 0.99
-"""A positive control must reach this accuracy, else the measurement proves nothing."""
+"""A positive control must reach this accuracy. Otherwise the measurement proves nothing."""
 REAL_ACCURACY = 0.9
-"""The same trainings must fit real images to this accuracy, else the measurement proves nothing."""
+"""The same trainings must fit real images to this accuracy. Otherwise they prove nothing."""
 
 
 @dataclass(frozen=True)

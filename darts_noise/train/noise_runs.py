@@ -1,7 +1,7 @@
-"""Make the trainings of a measurement. A training that is on file is not made again.
+"""Run the trainings of a measurement, except those that a file already holds.
 
-The trainings are independent of each other, so each of several processes makes one at a time. The
-results are the same as with one process, which makes the trainings in the same order.
+The trainings are independent of each other, so several processes each run one at a time. One
+process runs them in the same order and gets the same results.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,7 +55,7 @@ def make_fabric(measurement: Measurement) -> Fabric:
 
 
 class NoiseRuns:
-    """Makes the trainings of a measurement, or reads them from a file.
+    """The trainings of a measurement, run now or read from a file.
 
     Args:
         protocol: name of the protocol.
@@ -96,7 +96,7 @@ class NoiseRuns:
         }
         self.file = on_first_process(lambda: RunFile(path, everything))
         if process_rank() > 0:
-            self.file.path, progress = None, False  # the first process writes and shows all runs
+            self.file.path, progress = None, False  # the first process does both
         self.progress = NoiseProgress(progress)
 
     def __enter__(self) -> "NoiseRuns":
@@ -134,7 +134,7 @@ class NoiseRuns:
     def _together(
         self, task: TrainingSet, name: str, settings: Sequence[tuple[int, GridPoint]]
     ) -> list[NoiseRun]:
-        """Return the trainings with these settings. Each process makes one that is not on file."""
+        """Return the trainings with these settings. Each process runs one that the file lacks."""
         keys = {run_key(name, task.name, point): (number, point) for number, point in settings}
         missing = [key for key in keys if key not in self.file]
         mine: NoiseRun | None = None

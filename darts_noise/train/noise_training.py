@@ -23,7 +23,7 @@ from darts_noise.train.noise_record import NoiseRun
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """A fixed set of images, and when a training on it stops.
+    """A fixed set of images, and the accuracy at which a training on it stops.
 
     Attributes:
         name: ``noise`` or ``real``.

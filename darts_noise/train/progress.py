@@ -1,8 +1,8 @@
-"""Progress of trainings: a moving line on a terminal, elsewhere a line for each finished part.
+"""Progress of trainings: a moving line on a terminal, otherwise one line per finished epoch or run.
 
 Lightning's own `RichProgressBar` shows one epoch at a time, reads every figure from the GPU at
-every step and writes no lines to a file; rich's own columns cut a figure in two where a terminal is
-narrow.
+every step and writes no lines to a file. The columns of rich cut figures in two in a narrow
+terminal.
 """
 
 import math
@@ -28,7 +28,7 @@ FIGURES = {
     "train/accuracy": "acc",
     "noise/accuracy": "noise acc",
 }
-"""Metric → its heading, the most wanted first. Add a metric here to see it."""
+"""Metric → its heading, the most important first. Add a metric here to show it."""
 
 REFRESH = 0.25  # seconds between two readings of the figures, which may wait for a GPU
 LEAST_BAR, MOST_BAR = 6, 40  # columns
@@ -37,16 +37,16 @@ BEFORE_BAR = 2
 
 
 class RunProgress(pl.callbacks.ProgressBar):
-    """Progress over a whole run of a Trainer: epoch, step, figures and the time left.
+    """The progress of a whole run of a Trainer: epoch, step, figures and the time left.
 
-    On a terminal the figures move during the epoch: the latest values that the module has logged
-    with ``self.log(name, value, on_step=True, on_epoch=False, logger=False)``, and of the other
-    figures those of the last epoch.
+    On a terminal, figures that the module logs with ``self.log(name, value, on_step=True,
+    on_epoch=False, logger=False)`` show their latest values. The other figures show the values of
+    the last epoch.
 
     Args:
         title: first word of the line, such as ``search`` or ``train``.
-        console: where to write; standard output by default.
-        figures: metric → heading, the most wanted first.
+        console: where to write. Default: standard output.
+        figures: metric → heading, the most important first.
     """
 
     def __init__(
@@ -60,20 +60,20 @@ class RunProgress(pl.callbacks.ProgressBar):
         self.console = console or Console(highlight=False)
         self._enabled = True
         self._line: _Line | None = None
-        # (seconds, epochs done) at the starts of this epoch and the last: the pace of the run.
+        # (seconds, epochs done) at the start of this epoch and of the last
         self._marks: deque[tuple[float, float]] = deque(maxlen=2)
         self._unsaid = False
 
     def disable(self) -> None:
-        """Say nothing: Lightning calls this on all processes but the first."""
+        """Show nothing. Lightning calls this on all processes but the first."""
         self._enabled = False
 
     def enable(self) -> None:
-        """Speak again."""
+        """Show progress again."""
         self._enabled = True
 
     def print(self, *args: Any, **kwargs: Any) -> None:
-        """Print what a module says with ``self.print`` above the line."""
+        """Print the arguments of a module's ``self.print`` above the line."""
         if self._enabled:
             self.console.print(*args, markup=False, soft_wrap=True, **kwargs)
 
@@ -134,15 +134,15 @@ class RunProgress(pl.callbacks.ProgressBar):
         self._unsaid = False
 
     def _look(self, trainer: pl.Trainer) -> None:
-        """Read the figures; those of the step that is under way are not reduced over ranks."""
+        """Read the figures. The figures of the current step are not averaged over the processes."""
         self._texts = figure_texts(trainer.callback_metrics, self.figures)
 
     def _show(self, trainer: pl.Trainer, done: float) -> None:
-        """Show the run with so many epochs done: on the moving line, or as a line of its own."""
+        """Show the run after `done` epochs, on the moving line or as a new line."""
         assert self._line is not None
         epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
         seconds = time.perf_counter() - self._began
-        # A run that goes on inside an epoch has no mark yet.
+        # A run that resumes within an epoch has no mark yet.
         since, before = self._marks[0] if self._marks else (0.0, done)
         left = None
         if epochs is not None and done > before:
@@ -164,11 +164,11 @@ class RunProgress(pl.callbacks.ProgressBar):
 
 
 class NoiseProgress:
-    """Progress of the trainings of a noise measurement; to be entered before the first of them.
+    """The progress of the trainings of a noise measurement: a context around all of them.
 
     Args:
-        shown: a console; True for standard error; False for nothing; None for standard error if
-            that is a terminal, and else nothing.
+        shown: a console, or True for standard error, or False for no progress. None: standard error
+            if it is a terminal, otherwise no progress.
     """
 
     def __init__(self, shown: Console | bool | None) -> None:
@@ -186,18 +186,18 @@ class NoiseProgress:
         self._line.stop()
 
     def begin(self, label: str, epochs: int) -> None:
-        """Show that a training of at most so many epochs begins."""
+        """Show the start of a training of at most `epochs` epochs."""
         self._text, self._epochs = f"noise fit, {label}", epochs
         self._line.begin()
         self._line.show((self._text, f"0/{epochs}"), 0, epochs)
 
     def epoch(self, epoch: int, accuracy: float) -> None:
-        """Show that so many epochs are over, and the largest accuracy so far."""
+        """Show the number of finished epochs and the largest accuracy so far."""
         words = (f"{self._text}: {100 * accuracy:.1f} %", f"{epoch}/{self._epochs}")
         self._line.show(words, epoch, self._epochs)
 
     def end(self, run: NoiseRun) -> None:
-        """Say, where no line moves, what the training came to."""
+        """Print the result of the training, unless a moving line shows it."""
         if not self._line.moves:
             accuracy = "no accuracy" if run.accuracy is None else f"{100 * run.accuracy:.1f} %"
             self.console.print(
@@ -209,13 +209,13 @@ class NoiseProgress:
 
 
 class _Line:
-    """The line that moves on a terminal; on any other console nothing is seen of it.
+    """The moving line on a terminal. On any other console it shows nothing.
 
     If the terminal is narrow, the last figures are left out first, then the bar, then the first two
     figures, then the words.
 
     Attributes:
-        moves: whether it is seen.
+        moves: whether the console is a terminal, so that the line is visible.
     """
 
     def __init__(self, console: Console, transient: bool = False) -> None:
@@ -228,7 +228,7 @@ class _Line:
             self._live.start()
 
     def begin(self) -> None:
-        """Show nothing but the time, from 0."""
+        """Show only the time, from 0."""
         self._began = time.monotonic()
         self.show((), 0, None)
 
@@ -240,20 +240,21 @@ class _Line:
         figures: Sequence[str] = (),
         left: float | None = None,
     ) -> None:
-        """Show words, a bar over `total`, figures such as ``loss 1.234`` and the seconds left."""
+        """Show text, a bar over `total`, figures such as ``loss 1.234`` and the seconds left."""
         share = done / total if total else None
-        # One assignment, since another thread draws the line.
+        # One assignment, because another thread draws the line.
         self._shown = (words, share, figures, "" if left is None else f", {_clock(left)} left")
 
     def stop(self) -> None:
-        """Give the terminal back."""
+        """Release the terminal."""
         self._live.stop()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         head, share, figures, left = self._shown
         if not head:
             return
-        # Two columns stay free for the "^C" that a terminal writes, which would begin a new line.
+        # Leave two columns for the "^C" that a terminal prints. It would start a new line
+        # otherwise.
         width = max(1, options.max_width - 2)
         times = _clock(time.monotonic() - self._began) + left
         words, count = [*head, *figures], len(head)
@@ -279,7 +280,7 @@ class _Line:
 
 
 def figure_texts(metrics: Mapping[str, Any], names: Mapping[str, str] = FIGURES) -> list[str]:
-    """Return the figures among the metrics that `names` heads, in its order.
+    """Return the metrics that `names` lists as short texts, in the order of `names`.
 
     >>> figure_texts({"val/accuracy": 0.5, "lr": 1.0, "train/loss": 2.3026})
     ['loss 2.303', 'val acc 0.500']
@@ -288,7 +289,7 @@ def figure_texts(metrics: Mapping[str, Any], names: Mapping[str, str] = FIGURES)
 
 
 def readable_duration(seconds: float) -> str:
-    """Return two units at most, rounded to the second and, from an hour on, to the minute.
+    """Return a duration in at most two units, rounded to seconds, or to minutes from one hour on.
 
     >>> [readable_duration(s) for s in (0.4, 59.6, 125, 3599.6, 11_550, 200_000)]
     ['0 s', '1 min 0 s', '2 min 5 s', '1 h 0 min', '3 h 12 min', '2 d 7 h']

@@ -96,7 +96,7 @@ def quick_fit(
         data = _NoiseData(m, key, identify(m.network, module.net), folder)
         run.fit(module, datamodule=data, ckpt_path=kept, weights_only=True)
         if history.rows[-1:] and "val/accuracy" not in history.rows[-1]:
-            # A limit of steps or of time has ended the training within an epoch.
+            # A limit on steps or time ended the training within an epoch.
             device = run.strategy.root_device
             same = whole_set(m.noise, m.normalisation, device)
             history.rows[-1]["val/accuracy"] = read_fit(module.to(device), same).accuracy
@@ -121,7 +121,7 @@ def _share(accuracy: float, count: int) -> float:
 
 
 class _OnNoise(TrainModule):
-    """The training of the clean run, on noise. Batch norms get the statistics of the noise."""
+    """The training of the clean run, on noise. Batch norms get statistics of the noise images."""
 
     def images_for_statistics(self) -> BatchStream:
         data = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -129,7 +129,7 @@ class _OnNoise(TrainModule):
 
 
 class _NoiseData(pl.LightningDataModule):
-    """The noise set: shuffled for the training, in order for the reading.
+    """The noise set: shuffled for the training, in order for the evaluation.
 
     A checkpoint contains the number of used batches and the description of the measurement.
     """
@@ -196,7 +196,7 @@ class _NoiseData(pl.LightningDataModule):
 
 
 class _History(Logger):
-    """Keeps the metrics of each epoch."""
+    """A logger that keeps the metrics of each epoch in memory."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -215,7 +215,7 @@ class _History(Logger):
         return ""
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: the record says what was set."""
+        """Do nothing: the record holds the settings."""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         self.rows.append(metrics)

@@ -1,4 +1,4 @@
-"""The file of the finished trainings of a measurement, from which a later call resumes."""
+"""The file of the finished trainings of a measurement. A later call continues from it."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -112,7 +112,7 @@ GRADIENT_CLIP = 5.0
 
 
 class GridPoint(NamedTuple):
-    """What tells one training of a grid from the others."""
+    """The settings of one training of a grid."""
 
     optimiser: str
     learning_rate: float

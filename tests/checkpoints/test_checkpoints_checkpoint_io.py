@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or refused, whatever happens to the disk, the file or the program."""
+"""Checkpoints are complete or refused, whatever happens to the disk, the file or the program."""
 
 import errno
 import os
@@ -81,7 +81,7 @@ def test_a_damaged_last_falls_back_to_the_one_before_and_says_so(tmp_path: Path)
         assert load(path) == 0
         assert said is not None
         assert str(path) in said
-        assert "going on from the checkpoint before it" in said
+        assert "resuming from the checkpoint before it" in said
 
 
 def test_where_both_are_damaged_the_best_epoch_is_left(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_where_both_are_damaged_the_best_epoch_is_left(tmp_path: Path) -> None:
     assert load(path) == 2
     assert (tmp_path / BEST).read_bytes() == best
     assert said is not None
-    assert said.endswith("going on from that of the best epoch")
+    assert said.endswith("resuming from the checkpoint of the best epoch")
 
 
 def test_without_a_whole_one_there_is_no_going_on(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The best epoch of a run whose folder has moved is still its best."""
+"""A run whose folder has moved keeps its best epoch."""
 
 import warnings
 from pathlib import Path

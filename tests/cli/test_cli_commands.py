@@ -1,4 +1,4 @@
-"""``search`` and ``train``: what ``--help`` shows, plugins, and which run or cell is taken."""
+"""``search`` and ``train``: defaults in ``--help``, plugins, and the run or cell that they use."""
 
 import hashlib
 import json
@@ -146,7 +146,7 @@ def test_the_command_to_go_on_names_the_run_and_every_plugin(tmp_path, capsys, m
     *_, hint, line = capsys.readouterr().out.splitlines()
     assert hint == "a hint"
     assert line == (
-        f"to go on: python search.py --resume '{runs / 'search' / 'x'}' --plugins '{file}'"
+        f"to resume: python search.py --resume '{runs / 'search' / 'x'}' --plugins '{file}'"
     )
     stopped = Interrupted(None, 0)  # another process than the first
     monkeypatch.setattr(commands, "_read", lambda *args: (_ for _ in ()).throw(stopped))
@@ -262,8 +262,8 @@ def test_the_run_that_is_named_or_the_newest_goes_on(command, named, taken, firs
     [
         (["--resume", "z"], ["'z'"]),
         (["--resume", "{root}/train/c"], ["expected a run of search"]),
-        (["--resume", "--data.name=mnist"], ["settings are those of the run", "--data.name"]),
-        (["--resume", "--config=mnist"], ["settings are those of the run", "--config"]),
+        (["--resume", "--data.name=mnist"], ["resumed run keeps its settings", "--data.name"]),
+        (["--resume", "--config=mnist"], ["resumed run keeps its settings", "--config"]),
         (["--resume", "--runs={root}/none"], ["no run in", "none"]),
         (["--resume", "a", "--name=b"], ["--name"]),
     ],

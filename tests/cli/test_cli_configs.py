@@ -1,4 +1,4 @@
-"""Configs: the shipped ones parse and build, are found by name, and lie over each other."""
+"""Shipped configs parse and build, are found by name, and merge key by key."""
 
 import inspect
 from itertools import product

@@ -1,4 +1,4 @@
-"""What a person sees who mistypes: one line that names the key, status 2, nothing written."""
+"""Errors on the command line: one line that names the key, status 2, and no files."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Every command in README and docs is one that the programs accept, and their links lead there."""
+"""The programs accept every command in README and docs, and all links have a target."""
 
 import importlib.util
 import os

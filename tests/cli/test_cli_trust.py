@@ -1,4 +1,4 @@
-"""No file runs code: a class that it names is not imported unless its package is trusted."""
+"""No file runs code: a class that a file names is not imported unless its package is trusted."""
 
 import sys
 from pathlib import Path

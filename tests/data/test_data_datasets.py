@@ -1,4 +1,4 @@
-"""Every registered data set; what is said when one is not there; digits and MNIST themselves."""
+"""Every registered data set, the messages for missing files, and digits and MNIST themselves."""
 
 import hashlib
 import os

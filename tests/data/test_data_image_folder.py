@@ -1,4 +1,4 @@
-"""Image folders made in a temporary directory: what is read, and what is said of a wrong one."""
+"""Image folders in a temporary directory: the images that are read, and the error messages."""
 
 import warnings
 from pathlib import Path

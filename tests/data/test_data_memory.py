@@ -1,4 +1,4 @@
-"""The memory available, read from files that are made here."""
+"""The available memory, read from files that the tests write."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The keys of the data module for ImageNet: what stays on disk, crops, colours, evaluation."""
+"""Settings of the data module for ImageNet: images on disk, crops, colours, evaluation."""
 
 import warnings
 from pathlib import Path

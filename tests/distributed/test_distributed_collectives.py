@@ -1,4 +1,4 @@
-"""Averages and batch norm of two processes against those of all values in one."""
+"""Averages and batch norm of two processes equal those of one process with all values."""
 
 from pathlib import Path
 from typing import NoReturn
@@ -96,7 +96,7 @@ def told() -> list[str]:
 
     try:
         collectives.on_first_process(refuse)
-    except (FileExistsError, collectives.SharedError) as error:
+    except (FileExistsError, collectives.CollectiveError) as error:
         said.append(f"{type(error).__name__}: {error}")
     said.append(str(collectives.on_first_process(lambda: f"made by {rank}")))
     said.append(str(collectives.from_every_process(rank)))
@@ -109,7 +109,7 @@ def test_processes_tell_each_other_what_differs_and_what_failed(tmp_path: Path) 
     first, second = in_two_processes(told, tmp_path)
     assert first[0] == second[0]
     assert first[0].startswith("the 2 processes hold different v after step 42: ")
-    assert (first[1], second[1]) == ("FileExistsError: taken", "SharedError: taken")
+    assert (first[1], second[1]) == ("FileExistsError: taken", "CollectiveError: taken")
     for said in (first, second):
         assert said[2:] == ["made by 0", "[0, 1]", "[True, False, False]"]
 

@@ -1,4 +1,4 @@
-"""The measurement of noise fit by two processes against that by one."""
+"""The measurement of noise fit by two processes equals the measurement by one."""
 
 import dataclasses
 from pathlib import Path

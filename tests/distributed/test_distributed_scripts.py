@@ -94,7 +94,7 @@ def test_a_training_that_one_process_is_asked_to_stop_goes_on(tmp_path: Path) ->
         assert stopped.poll() is None, stopped.communicate()
         time.sleep(0.1)
     stopped.send_signal(signal.SIGTERM)
-    assert "interrupted; what was found so far is in" in ended(stopped, 143)
+    assert "interrupted; the results so far are in" in ended(stopped, 143)
     run = only_run(tmp_path / "train")
     epoch = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"]
     config = yaml.safe_load((run / "config.yaml").read_text())

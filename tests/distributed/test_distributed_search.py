@@ -1,4 +1,4 @@
-"""A search by two processes against one with the whole batch, step by step."""
+"""A search by two processes equals a search by one with the whole batch, step by step."""
 
 from pathlib import Path
 from typing import Any

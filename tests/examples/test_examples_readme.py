@@ -1,4 +1,4 @@
-"""What the docs show of cells in other models runs as it stands."""
+"""The examples in the docs about cells in other models run unchanged."""
 
 import importlib
 import re

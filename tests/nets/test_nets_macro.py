@@ -1,4 +1,4 @@
-"""Macro choices in networks: what a discrete one is built of, and what α weighs in the supernet."""
+"""Macro choices in networks: the layers of a discrete network, and the weights in the supernet."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from torch import nn
 
 import darts_noise as dn
 from darts_noise.nets.input_filter import MixedInputFilter, input_filter
-from darts_noise.nets.macro import SIGNAL, MixedNorm, Shift, stem_pooling
+from darts_noise.nets.macro_layers import SIGNAL, MixedNorm, Shift, stem_pooling
 from darts_noise.space.macro import MACRO
 from darts_noise.space.spaces import Space
 

@@ -1,4 +1,4 @@
-"""Every published cell as a network: it trains, and has as many parameters as its paper prints."""
+"""Every published cell as a network: it trains, and has the number of parameters of its paper."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Networks and cells in other people's models: what timm's users call, on every macro choice."""
+"""Networks and cells in other models: timm's methods, with every macro choice."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The width at which a network has so many parameters."""
+"""The width at which a network has a given number of parameters."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Images whose pixels tell where they come from, which the tests of the families share."""
+"""Images whose pixels tell their origin, for the tests of the families."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Another data set as what must not be learnt: its form, its labels, and where it is looked for."""
+"""Another data set as noise: its shape, its labels, and its folder."""
 
 import re
 

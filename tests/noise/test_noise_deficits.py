@@ -1,4 +1,4 @@
-"""Deficits of the input: what each takes away, and that the rest is the real data's."""
+"""Deficits of the input: each removes one property and keeps the rest of the real data."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Noise sets: fixed by their seed, of the real data's form, and noise."""
+"""Noise sets: fixed by their seed, with the shape of the real data, and random."""
 
 import pytest
 import torch

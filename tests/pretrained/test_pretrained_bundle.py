@@ -1,4 +1,4 @@
-"""Bundles: what is saved is what is loaded, and what a file says is checked before it is used."""
+"""Bundles: a saved bundle loads unchanged, and every file is checked before use."""
 
 import hashlib
 import json
@@ -111,7 +111,7 @@ def test_what_a_crash_has_left_of_one_is_replaced(bundle):
 def test_files_that_are_no_bundles_are_not_replaced(name, tmp_path):
     (tmp_path / name).write_text("my own")
     (tmp_path / GENOTYPE).write_text("{}")
-    with pytest.raises(ValueError, match="expected a new folder or that of a bundle, got one with"):
+    with pytest.raises(ValueError, match="expected a new folder or a bundle, got a folder with"):
         dn.save_pretrained(trained(), tmp_path)
     assert (tmp_path / name).read_text() == "my own"
     assert (tmp_path / GENOTYPE).read_text() == "{}"
@@ -150,7 +150,7 @@ def test_a_changed_file_is_told_by_its_checksum(bundle, name):
     content = bytearray((bundle / name).read_bytes())
     content[-3] ^= 1
     (bundle / name).write_bytes(content)
-    assert message(bundle) == f"{bundle / name}: damaged, its checksum is not that of config.json"
+    assert message(bundle) == f"{bundle / name}: damaged, its checksum differs from config.json"
     (bundle / name).unlink()
     assert message(bundle) == f"{bundle / name}: No such file or directory"
 

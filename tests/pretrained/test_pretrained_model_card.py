@@ -1,4 +1,4 @@
-"""The card of a bundle, read by the library that model hubs read it with."""
+"""The card of a bundle, read by the library of the model hubs."""
 
 import runpy
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import darts_noise as dn
-from darts_noise.pretrained.config import BundleConfig, network_form
+from darts_noise.pretrained.config import BundleConfig, network_arguments
 from darts_noise.pretrained.model_card import model_card
 
 IMAGES = dn.BundleImages("shapes: a", (8, 8), (0.5,), (0.25,), ("a", "b"))
@@ -17,7 +17,7 @@ def written(card, images=IMAGES):
     net = dn.create_model(
         "darts_v2", num_classes=2, in_channels=1, channels=4, num_cells=3, stem="small"
     )
-    return model_card(BundleConfig(network_form(net), images, {}), net.genotype, card)
+    return model_card(BundleConfig(network_arguments(net), images, {}), net.genotype, card)
 
 
 def test_the_hub_reads_its_metadata():

@@ -1,4 +1,4 @@
-"""The history of α: what is written is read, a run that goes on overwrites, bad files are told."""
+"""The history of α: it is read as written, a resumed run overwrites it, bad files are refused."""
 
 import json
 from pathlib import Path

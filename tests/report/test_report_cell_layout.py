@@ -1,4 +1,4 @@
-"""Layout: every edge of the cell once, from side to side, past what it does not concern."""
+"""Layout: every edge of the cell once, from port to port, past all other nodes and labels."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""Cell drawings: the picture holds exactly the genotype, and nothing in it hides anything else."""
+"""Cell drawings: the picture holds exactly the genotype, and no part hides another."""
 
 from itertools import combinations, pairwise
 from pathlib import Path

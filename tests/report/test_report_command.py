@@ -1,4 +1,4 @@
-"""``darts-noise report``: a file and a line, or one line of what is wrong."""
+"""``darts-noise report``: a file and a line, or an error of one line."""
 
 import json
 from pathlib import Path

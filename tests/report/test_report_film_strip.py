@@ -1,4 +1,4 @@
-"""The film strip says of every epoch and edge what the genotype of that epoch says."""
+"""The film strip shows the genotype of every epoch on every edge."""
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg

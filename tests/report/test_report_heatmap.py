@@ -1,4 +1,4 @@
-"""Heat maps of the weights: what is written is what was given, on one scale, inside the page."""
+"""Heat maps of the weights: the given values, on one scale, inside the page."""
 
 from itertools import combinations
 

@@ -1,4 +1,4 @@
-"""metrics.csv: what was logged, in rows that a resumed run goes on with; its series as read."""
+"""metrics.csv: all logged figures, in rows that a resumed run continues; its series when read."""
 
 import csv
 import os

@@ -1,4 +1,4 @@
-"""The plane of test and noise accuracy: figures as numpy has them, labels that can be read."""
+"""The plane of test and noise accuracy: figures equal NumPy, and labels are readable."""
 
 from itertools import combinations, pairwise
 

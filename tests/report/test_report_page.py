@@ -1,4 +1,4 @@
-"""The page needs no network, runs nothing, can be read aloud and used by keys alone."""
+"""The page needs no network, runs no code, and works with a screen reader and a keyboard."""
 
 import math
 import re

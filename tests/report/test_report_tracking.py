@@ -1,4 +1,4 @@
-"""Tracking: which mode, what is on disk after an offline run, and that W&B never stops a run."""
+"""Tracking: its mode, the files of an offline run, and that W&B never stops a run."""
 
 import json
 import os

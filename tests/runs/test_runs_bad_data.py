@@ -1,4 +1,4 @@
-"""Data that cannot be learnt from: one line that names the file or the key, before the training."""
+"""Unusable data: one line that names the file or the key, before the training."""
 
 from collections.abc import Callable
 from pathlib import Path

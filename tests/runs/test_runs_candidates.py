@@ -1,4 +1,4 @@
-"""``search.py --model.candidates``: what is measured at the end, written, and gone on with."""
+"""``search.py --model.candidates``: the measurements at the end, their file, and the resume."""
 
 import io
 import json
@@ -10,8 +10,8 @@ from conftest import search, undrawn
 
 import darts_noise as dn
 from darts_noise.reading import Reading
-from darts_noise.search import trials
-from darts_noise.search.trials import Trials
+from darts_noise.search import candidate_trainings
+from darts_noise.search.candidate_trainings import CandidateTrainings
 
 SMALL = [
     "--model.space=low_pass",
@@ -32,7 +32,7 @@ SMALL = [
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch, no_drawings: None) -> None:
-    monkeypatch.setattr(trials, "NOISE_EPOCHS", 2)
+    monkeypatch.setattr(candidate_trainings, "NOISE_EPOCHS", 2)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of a search that nobody stopped, and what it printed."""
     runs, said = tmp_path_factory.mktemp("runs"), io.StringIO()
     with pytest.MonkeyPatch.context() as once, redirect_stdout(said), undrawn():
-        once.setattr(trials, "NOISE_EPOCHS", 2)
+        once.setattr(candidate_trainings, "NOISE_EPOCHS", 2)
         search([*SMALL, f"--runs={runs}", "--name=whole"])
     return runs / "search" / "whole", said.getvalue()
 
@@ -77,21 +77,21 @@ def test_a_search_that_is_stopped_while_it_measures_ends_as_the_unbroken_one(
     stopped_after: int,
     damaged: str,
 ) -> None:
-    on_data = Trials.on_data
+    on_data = CandidateTrainings.on_data
     with monkeypatch.context() as broken:
         made: list[dn.Genotype] = []
 
-        def stop(self: Trials, genotype: dn.Genotype, channels: int) -> Reading:
+        def stop(self: CandidateTrainings, genotype: dn.Genotype, channels: int) -> Reading:
             if len(made) == stopped_after:
                 raise KeyboardInterrupt
             made.append(genotype)
             return on_data(self, genotype, channels)
 
-        broken.setattr(Trials, "on_data", stop)
+        broken.setattr(CandidateTrainings, "on_data", stop)
         with pytest.raises(SystemExit) as ended:
             search([*SMALL, f"--runs={tmp_path}", "--name=broken"])
     assert ended.value.code == 130
-    assert "to go on: " in capsys.readouterr().out
+    assert "to resume: " in capsys.readouterr().out
     run = tmp_path / "search" / "broken"
     assert not (run / "card.json").exists()
     if damaged:
@@ -99,11 +99,11 @@ def test_a_search_that_is_stopped_while_it_measures_ends_as_the_unbroken_one(
     with monkeypatch.context() as counted:
         again: list[dn.Genotype] = []
 
-        def count(self: Trials, genotype: dn.Genotype, channels: int) -> Reading:
+        def count(self: CandidateTrainings, genotype: dn.Genotype, channels: int) -> Reading:
             again.append(genotype)
             return on_data(self, genotype, channels)
 
-        counted.setattr(Trials, "on_data", count)
+        counted.setattr(CandidateTrainings, "on_data", count)
         search(["--resume", str(run)])
     assert len(again) == (3 if damaged else 3 - stopped_after)
     for name in ("genotype.json", "candidates.json"):

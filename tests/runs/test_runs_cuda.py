@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import search, train
 
-from darts_noise.search import trials
+from darts_noise.search import candidate_trainings
 
 pytestmark = [pytest.mark.cuda, pytest.mark.usefixtures("no_drawings")]
 FEW = [
@@ -22,7 +22,7 @@ FEW = [
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_search(precision, tmp_path, monkeypatch):
-    monkeypatch.setattr(trials, "NOISE_EPOCHS", 2)
+    monkeypatch.setattr(candidate_trainings, "NOISE_EPOCHS", 2)
     small = ["--model.channels=4", "--model.nodes=1", "--model.warmup_epochs=0"]
     small += ["--model.candidates=2", "--model.candidate_epochs=1", "--model.noise_samples=40"]
     small += [f"--trainer.precision={precision}"]

@@ -1,4 +1,4 @@
-"""A run's folder: its name, which one is the newest, and the lock that one process has."""
+"""A run's folder: its name, the newest run, and the lock of one process."""
 
 import os
 import signal
@@ -53,7 +53,7 @@ def test_a_lock_is_for_one_process_and_ends_with_it(tmp_path):
     (tmp_path / "config.yaml").write_text("")
     child, lock = other_process(tmp_path), RunLock(tmp_path)
     try:
-        with pytest.raises(dn.SettingError, match=f"another process is at work on {tmp_path}"):
+        with pytest.raises(dn.SettingError, match=f"another process is working on {tmp_path}"):
             lock.take()
     finally:
         kill(child)
@@ -82,5 +82,5 @@ def test_a_run_that_is_at_work_is_not_resumed(tmp_path, capsys):
         error = refused(search, ["--resume", f"--runs={tmp_path}"], capsys)
     finally:
         kill(child)
-    assert f"resume: another process is at work on {run}" in error
+    assert f"resume: another process is working on {run}" in error
     assert os.listdir(run / "checkpoints") == [".last.ckpt.x1"]

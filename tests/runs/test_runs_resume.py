@@ -1,4 +1,4 @@
-"""Both scripts, stopped and resumed, against the same run that nobody stopped: every bit."""
+"""Both scripts, stopped and resumed, equal an unbroken run, bit for bit."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""A search from its settings to its card: as a command and as a function, which find the same."""
+"""A search from its settings to its card: the command and the function find the same."""
 
 import csv
 import io
@@ -206,7 +206,7 @@ def test_a_search_that_diverges_is_one_line_and_stays(tmp_path, capsys, no_drawi
     wild = [*rates, "--model.gradient_clip=0", "--wandb=off", "--name=a", f"--runs={tmp_path}"]
     error = refused(search, [*SMALL_SEARCH, *wild], capsys)
     assert "finite" in error
-    assert f"what was found so far is in {tmp_path / 'search' / 'a'}" in error
+    assert f"the results so far are in {tmp_path / 'search' / 'a'}" in error
     assert (tmp_path / "search" / "a" / "config.yaml").is_file()
 
 
@@ -230,7 +230,7 @@ def test_a_taken_name_leaves_what_is_there(tmp_path, capsys):
     taken.mkdir(parents=True)
     (taken / "genotype.json").write_text("precious")
     error = refused(search, [*SMALL_SEARCH, "--name=mine", f"--runs={tmp_path}"], capsys)
-    assert "choose another --name" in error
+    assert "use another --name" in error
     assert [p.name for p in taken.iterdir()] == ["genotype.json"]
 
 
@@ -264,7 +264,7 @@ def test_ctrl_c_in_a_process_of_its_own_leaves_what_was_found(tmp_path):
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 130, output
     assert "Traceback" not in output
-    assert f"interrupted; what was found so far is in {run}" in output
-    assert f"to go on: python search.py --resume {run}" in output
+    assert f"interrupted; the results so far are in {run}" in output
+    assert f"to resume: python search.py --resume {run}" in output
     for file in ("genotype.json", "alpha.json", "cells.png", "metrics.csv"):
         assert (run / file).stat().st_size > 0

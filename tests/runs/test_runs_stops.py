@@ -1,4 +1,4 @@
-"""What each signal does, in the midst of a training and outside of one."""
+"""The effect of each signal, during a training and outside of it."""
 
 import signal
 from pathlib import Path

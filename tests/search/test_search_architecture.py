@@ -1,4 +1,4 @@
-"""α as parameters, their relaxation, and the discrete cell that they stand for."""
+"""α as parameters, their relaxation, and the discrete cell of α."""
 
 import ast
 import math

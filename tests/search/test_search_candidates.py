@@ -1,4 +1,4 @@
-"""Which cells α proposes, and which of them is taken."""
+"""The cells that α proposes, and the choice among them."""
 
 import json
 import math
@@ -13,10 +13,10 @@ import darts_noise as dn
 from darts_noise.data.batches import BatchStream
 from darts_noise.data.seeds import generator
 from darts_noise.reading import Reading
-from darts_noise.search import trials
+from darts_noise.search import candidate_trainings
 from darts_noise.search.candidate import Candidate
-from darts_noise.search.candidates import altered, choose, ordered
-from darts_noise.search.trials import Trials
+from darts_noise.search.candidate_trainings import CandidateTrainings
+from darts_noise.search.final_cell import altered, choose, ordered
 
 TINY = {"space": "noise", "nodes": 1, "channels": 4, "num_cells": 3, "stem": "small"}
 FAST = {"candidate_epochs": 1, "noise_samples": 32}
@@ -38,7 +38,7 @@ def searched(digits):
 
 @pytest.fixture
 def short(monkeypatch):
-    monkeypatch.setattr(trials, "NOISE_EPOCHS", 2)
+    monkeypatch.setattr(candidate_trainings, "NOISE_EPOCHS", 2)
 
 
 def changes(one: dn.Genotype, other: dn.Genotype) -> int:
@@ -105,8 +105,10 @@ def test_the_cell_of_the_least_objective_is_taken(searched, monkeypatch):
         asked.append(genotype)
         return Reading(figures(genotype)[1], 0.1)
 
-    monkeypatch.setattr(Trials, "on_data", lambda self, g, channels: Reading(figures(g)[0], 0.5))
-    monkeypatch.setattr(Trials, "on_noise", on_noise)
+    monkeypatch.setattr(
+        CandidateTrainings, "on_data", lambda self, g, channels: Reading(figures(g)[0], 0.5)
+    )
+    monkeypatch.setattr(CandidateTrainings, "on_noise", on_noise)
     for salt[0] in range(40):
         asked.clear()
         module.chosen = None
@@ -135,7 +137,7 @@ def test_the_later_proposals_climb(searched, monkeypatch):
     def macro(genotype):
         return sorted(genotype.macro.items())
 
-    monkeypatch.setattr(Trials, "on_data", loss)
+    monkeypatch.setattr(CandidateTrainings, "on_data", loss)
     climbed, drawn = [], []
     for seed in range(5):
         module, data = searched(candidates=30, noise_weight=0.0, seed=seed)
@@ -176,7 +178,7 @@ def test_the_same_alpha_gives_the_same_figures_and_torchs_generators_stay(
 
 def test_what_can_memorise_the_noise_is_told_from_what_cannot(searched, monkeypatch):
     """An independent reference: cells whose noise fit the `converged` protocol knows too."""
-    monkeypatch.setattr(trials, "NOISE_EPOCHS", 60)
+    monkeypatch.setattr(candidate_trainings, "NOISE_EPOCHS", 60)
     module, data = searched(noise_samples=64, channels=8)
     cells = {
         norm: dn.Genotype(
@@ -191,14 +193,14 @@ def test_what_can_memorise_the_noise_is_told_from_what_cannot(searched, monkeypa
             ("none", "avg_pool_3x3", "blur_5x5"),
         )
     }
-    measure = Trials(module, data).on_noise
+    measure = CandidateTrainings(module, data).on_noise
     readings = {norm: measure(cell, 8, module.noise_set) for norm, cell in cells.items()}
     assert readings["batch"].accuracy > 0.95 > 0.5 > readings["none"].accuracy
     assert readings["batch"].loss < 0.3 < 1.5 < readings["none"].loss
 
 
 def test_networks_of_different_operations_have_the_parameters_that_are_asked_for(searched):
-    made = Trials(*searched(candidate_parameters=6000))
+    made = CandidateTrainings(*searched(candidate_parameters=6000))
     counts = {
         name: sum(p.numel() for p in made.network(cell, made.channels(cell)).parameters())
         for name, cell in (
@@ -218,14 +220,14 @@ def cell_of(operation, norm="layer"):
 def test_a_fit_ends_once_it_rules_the_cell_out(searched, monkeypatch, norm):
     """With a bound, the decision is that of the whole training, and earlier; also where a batch
     norm's running statistics still lag behind."""
-    monkeypatch.setattr(trials, "NOISE_EPOCHS", 40)
+    monkeypatch.setattr(candidate_trainings, "NOISE_EPOCHS", 40)
     module, data = searched(noise_samples=64, channels=8)
     cell = cell_of("sep_conv_3x3", norm)
     steps = []
     batch = BatchStream.batch
     monkeypatch.setattr(BatchStream, "batch", lambda self, k: (steps.append(k), batch(self, k))[1])
-    monkeypatch.setattr(Trials, "on_data", lambda self, g, channels: Reading(0.5, 0.9))
-    measured = Trials(module, data).measured
+    monkeypatch.setattr(CandidateTrainings, "on_data", lambda self, g, channels: Reading(0.5, 0.9))
+    measured = CandidateTrainings(module, data).measured
     whole, taken = measured(cell), len(steps)
     ruled_out = measured(cell, least=0.6)
     assert len(steps) - taken < taken / 2
@@ -236,15 +238,15 @@ def test_a_fit_ends_once_it_rules_the_cell_out(searched, monkeypatch, norm):
 
 def test_a_training_that_diverges_is_the_worst_on_data(searched, short, monkeypatch):
     module, data = searched(gradient_clip=0.0)
-    monkeypatch.setattr(trials, "RATE", 1e30)
-    reading = Trials(module, data).on_data(module.arch.genotype(), 4)
+    monkeypatch.setattr(candidate_trainings, "RATE", 1e30)
+    reading = CandidateTrainings(module, data).on_data(module.arch.genotype(), 4)
     assert reading.loss == math.inf
 
 
 def test_a_noise_fit_that_diverges_is_no_proof_of_a_cell(searched, short, monkeypatch):
     module, data = searched(gradient_clip=0.0)
-    monkeypatch.setattr(trials, "NOISE_RATES", (1e30,))
-    candidate = Trials(module, data).measured(module.arch.genotype())
+    monkeypatch.setattr(candidate_trainings, "NOISE_RATES", (1e30,))
+    candidate = CandidateTrainings(module, data).measured(module.arch.genotype())
     assert candidate.noise.loss == math.inf
     assert candidate.objective is None
 
@@ -253,7 +255,7 @@ def test_cells_are_trained_where_the_search_was(searched):
     """Lightning takes the module back to the CPU at the end of a fit."""
     module, data = searched()
     data.trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta")))
-    assert Trials(module, data).device.type == "meta"
+    assert CandidateTrainings(module, data).device.type == "meta"
 
 
 def test_what_is_decided_is_not_searched(searched, short):
@@ -330,9 +332,11 @@ def test_refusals_name_the_key(wrong, message):
 )
 def test_the_objective_is_that_of_the_search(searched, short, monkeypatch, penalty, expected):
     module, data = searched(penalty=penalty)
-    monkeypatch.setattr(Trials, "on_data", lambda self, g, channels: Reading(0.5, 0.9))
-    monkeypatch.setattr(Trials, "on_noise", lambda self, g, c, noise, enough: Reading(1.0, 0.6))
-    candidate = Trials(module, data).measured(module.arch.genotype())
+    monkeypatch.setattr(CandidateTrainings, "on_data", lambda self, g, channels: Reading(0.5, 0.9))
+    monkeypatch.setattr(
+        CandidateTrainings, "on_noise", lambda self, g, c, noise, enough: Reading(1.0, 0.6)
+    )
+    candidate = CandidateTrainings(module, data).measured(module.arch.genotype())
     share = 1 - 1 / math.log(10)
     assert candidate.objective == pytest.approx(0.5 + 2 * expected(share), rel=1e-5)
 

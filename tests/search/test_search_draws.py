@@ -1,4 +1,4 @@
-"""Each consumer of random numbers has its own: switching one off changes nobody else's."""
+"""Each consumer of random numbers has its own: switching one off changes no other."""
 
 import random
 
@@ -9,7 +9,7 @@ import torch
 
 import darts_noise as dn
 from darts_noise.data.seeds import Stream, drawing
-from darts_noise.search.candidates import choose
+from darts_noise.search.final_cell import choose
 
 TINY = {"nodes": 1, "channels": 4, "num_cells": 3, "stem": "small", "noise_samples": 32}
 DRAWING = ["gdas", "p_darts", "smooth_darts_random", "smooth_darts_adversarial"]

@@ -1,4 +1,4 @@
-"""A search ends before the first update from a figure that is not finite, and names it."""
+"""A search ends before the first update with a figure that is not finite, and names it."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Passes and their gradients against the formulas; the others are checked where they are used."""
+"""Passes and their gradients equal the formulas."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The twin's lag against steps that are really made, and that looking at it changes nothing."""
+"""The twin's lag equals real steps, and its measurement changes nothing."""
 
 import copy
 

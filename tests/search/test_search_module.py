@@ -1,4 +1,4 @@
-"""One search step, group by group: what each update may and may not touch."""
+"""One search step, group by group: what each update changes and does not change."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""What the twin of a search is shown, and what counts as a guess on it."""
+"""The noise of the twin in a search, and the loss of a guess on it."""
 
 import math
 

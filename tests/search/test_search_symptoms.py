@@ -1,4 +1,4 @@
-"""A search that goes wrong in silence is warned of once, and a healthy one is not."""
+"""A search that fails silently gives one warning, and a healthy search gives none."""
 
 import math
 import warnings

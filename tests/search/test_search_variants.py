@@ -1,4 +1,4 @@
-"""The property that each variant's paper claims, and that each one searches to a valid genotype."""
+"""Each variant has the property that its paper claims, and finds a valid genotype."""
 
 import pytest
 import pytorch_lightning as pl
@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import darts_noise as dn
-from darts_noise.nets.macro import MixedNorm
+from darts_noise.nets.macro_layers import MixedNorm
 from darts_noise.nets.mixed.textbook import MixedOperation
 from darts_noise.search.curvature import dominant_eigenvalue
 from darts_noise.search.variants import list_variants, make_variants, register_variant

@@ -1,4 +1,4 @@
-"""Genotypes: what is valid survives a file unchanged, all else is a ValueError of one line."""
+"""Genotypes: a valid one survives a file unchanged, any other is a ValueError of one line."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""1×1 convolutions that leave pixels out: as the library's."""
+"""1×1 convolutions with a stride equal PyTorch's."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Published cells are as their authors' repositories have them; `load_genotype` finds any cell."""
+"""Published cells equal their authors' repositories; `load_genotype` finds any cell."""
 
 from pathlib import Path
 

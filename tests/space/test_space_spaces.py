@@ -74,7 +74,7 @@ def test_register_once(registry):
     ("settings", "message"),
     [
         ({"operations": ("skip_conect",)}, "did you mean 'skip_connect'"),
-        ({"operations": ("none", "none")}, "an operation stands twice"),
+        ({"operations": ("none", "none")}, "an operation is listed twice"),
         ({"operations": ("none",)}, "expected an operation besides 'none'"),
         ({"operations": ()}, "expected an operation besides 'none'"),
         ({"operations": "skip_connect"}, "unknown operation 's'"),

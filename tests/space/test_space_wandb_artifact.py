@@ -1,4 +1,4 @@
-"""A genotype out of a W&B artifact: the one file of it, checked like any other."""
+"""A genotype from a W&B artifact: its only file, checked like any other."""
 
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Studies of seconds on digits, which the tests of the study share."""
+"""Studies of a few seconds on digits, for the tests of the study."""
 
 import json
 from pathlib import Path
@@ -34,6 +34,7 @@ SMALL = {
         "epochs": 2,
         "sgd_rates": [0.01],
         "adam_rates": [0.01],
+        "scales": [1.0],
         "seeds": 1,
     },
 }
@@ -91,7 +92,7 @@ def written(folder: Path, **changes) -> Path:
 
 
 class MadeUp:
-    """In place of a `Worker`: what it would find, made up at once of what is asked for."""
+    """A replacement of `SeedRuns` that makes up its results without training."""
 
     made: list[str] = []  # noqa: RUF012
 
@@ -118,7 +119,7 @@ class MadeUp:
 
 def made_up(monkeypatch) -> list[str]:
     """From here on studies make up what they find, and draw nothing; what they have made."""
-    monkeypatch.setattr(run, "Worker", MadeUp)
+    monkeypatch.setattr(run, "SeedRuns", MadeUp)
     monkeypatch.setattr(results_module, "_draw", lambda *a: None)
     MadeUp.made = []
     return MadeUp.made

@@ -1,4 +1,4 @@
-"""The cells that nobody searched."""
+"""The control cells without a search."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A study goes on from its results and records, and no start loses what another has measured."""
+"""A study continues from its results and records, and no start loses earlier results."""
 
 import json
 import shutil
@@ -157,15 +157,15 @@ def test_a_damaged_record_is_named(damage, said, ended, study):
         ({"converged": Converged(30, 2, 64, (0.01,), (0.01,), 1)}, "converged.samples: 'small' wa"),
         (
             {"train": replace(TRAIN, trainer=replace(TRAIN.trainer, max_epochs=2))},
-            "train.trainer.max_epochs: 'small' was begun with 1, got 2; take another name",
+            "train.trainer.max_epochs: 'small' was started with 1, got 2; use another name",
         ),
         (
             {"controls": {"alexnet": {"model": {"learning_rate": 0.5}}}},
-            "controls.alexnet.model.learning_rate: 'small' was begun with 0.03, got 0.5",
+            "controls.alexnet.model.learning_rate: 'small' was started with 0.03, got 0.5",
         ),
         (
             {"controls": {"alexnet": {"model": {"drop_path": 0.5}}}},
-            "controls.alexnet.model.drop_path: 'small' was begun with the default, got 0.5",
+            "controls.alexnet.model.drop_path: 'small' was started with the default, got 0.5",
         ),
     ],
 )
@@ -186,7 +186,7 @@ def test_a_study_from_before_there_were_initial_scales_goes_on_without_them():
     before = fixed()
     del before["converged"]["scales"]
     require_same("old", before, fixed(scales=(1,)))
-    with pytest.raises(dn.SettingError, match=r"^converged\.scales: 'old' was begun with \[1\.0"):
+    with pytest.raises(dn.SettingError, match=r"^converged\.scales: 'old' was started with \[1\.0"):
         require_same("old", before, fixed())
 
 
@@ -198,12 +198,12 @@ def test_settings_are_fixed_by_the_first_part_and_not_before(study):
     begun.write()
     assert begun.queue.work(begun.units[0], lambda: begun._make(begun.units[0], 0))
     with pytest.raises(
-        dn.SettingError, match=r"converged\.epochs: 'small' was begun with 1, got 2"
+        dn.SettingError, match=r"converged\.epochs: 'small' was started with 1, got 2"
     ):
         study(**LEAST)
     before = list(begun.made)
     with pytest.raises(
-        dn.SettingError, match=r"converged\.epochs: 'small' was begun with 1, got 2"
+        dn.SettingError, match=r"converged\.epochs: 'small' was started with 1, got 2"
     ):
         late.run()
     assert begun.made == before
@@ -216,7 +216,9 @@ def test_a_given_cell_stays_what_it_is(study, tmp_path):
     study(**changes).run()
     study(**{**changes, "cells": {"mine": [str(file), "darts_v2"]}})
     CELLS[1].to_json(file)
-    with pytest.raises(dn.SettingError, match=r"^cells\.mine\.0\.\w+.*: 'small' was begun with \["):
+    with pytest.raises(
+        dn.SettingError, match=r"^cells\.mine\.0\.\w+.*: 'small' was started with \["
+    ):
         study(**changes)
 
 

@@ -1,4 +1,4 @@
-"""Units are made once, whoever asks, and what died is taken up again."""
+"""Units are done once, by whatever worker, and units of dead workers are done again."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor

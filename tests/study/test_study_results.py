@@ -1,4 +1,4 @@
-"""From what was found to means, flags and the table."""
+"""The means, flags and the table of given results."""
 
 import statistics
 

@@ -1,4 +1,4 @@
-"""A study that is stopped goes on, and ends as one that was not; several workers share it."""
+"""A stopped study continues and equals an unbroken one; several workers share it."""
 
 import json
 import os
@@ -127,8 +127,8 @@ def test_the_command_says_how_a_stopped_study_goes_on(tmp_path, monkeypatch, cap
             main(arguments)
     assert stop.value.code == 143
     said = capsys.readouterr().out
-    assert "interrupted; what was found so far is in" in said
-    assert "to go on: the same command" in said
+    assert "interrupted; the results so far are in" in said
+    assert "to resume: the same command" in said
     for option in ([], ["--table"]):
         main([*arguments, *option])
         out = capsys.readouterr().out
@@ -163,7 +163,7 @@ def test_a_unit_that_cannot_be_made_stops_only_those_that_need_it(tmp_path, monk
 
     with monkeypatch.context() as patched:
         patched.setattr(MadeUp, "cell", refused)
-        said = r"^6 of 9 units are not made: lambda_1/0/cell: no such search$"
+        said = r"^6 of 9 units failed or need a failed one: lambda_1/0/cell: no such search$"
         with pytest.raises(ValueError, match=said):
             dn.study(small(**changes), runs=tmp_path)
     file = tmp_path / "study" / "small" / "results.json"
@@ -181,7 +181,7 @@ def test_a_proposal_is_made_with_its_own_settings(tmp_path, monkeypatch):
             seen.append((network.noise_weight, config.train.model.channels, seed))
 
     made_up(monkeypatch)
-    monkeypatch.setattr(run, "Worker", Seen)
+    monkeypatch.setattr(run, "SeedRuns", Seen)
     proposals = {"noise_weight": {"low": 0.1, "high": 10.0}, "train.model.channels": [4, 8]}
     sample = Sample(2, proposals, seed=3)
     found = dn.study(small(**{**LEAST, "noise_weights": []}, sample=sample), runs=tmp_path)

@@ -1,4 +1,4 @@
-"""What the settings of a study may be: the same answer to a file, an option and a call."""
+"""Valid settings of a study: the same answer to a file, an option and a call."""
 
 import json
 import re
@@ -63,7 +63,7 @@ def own(setup, group, **keys):
         (own("search", "model", noise_weight=3), "search.model.noise_weight: expected none"),
         (own("search", "model", warmup_epochs=1), "search.trainer.max_epochs: expected more than"),
         (own("search", "data", batch_size=0), "search.data.batch_size: expected 1 or more, got 0"),
-        (own("train", "model", parameters=9), "train.model.parameters: expected it as a key of"),
+        (own("train", "model", parameters=9), "train.model.parameters: expected as a key of"),
         (own("train", "trainer", limit_test_batches=0), "train.trainer.limit_test_batches: expec"),
         ({"seeds": 0}, "seeds: expected 1 or more, got 0"),
         ({"seeds": "many"}, "seeds: expected int, got 'many'"),

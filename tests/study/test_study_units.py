@@ -1,4 +1,4 @@
-"""Which units a study has, and their order."""
+"""The units of a study and their order."""
 
 from studies import small
 

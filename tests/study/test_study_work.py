@@ -11,12 +11,12 @@ import darts_noise as dn
 from darts_noise.runs import search as searching
 from darts_noise.runs import train as training
 from darts_noise.runs.train import Trained
-from darts_noise.search import trials
+from darts_noise.search import candidate_trainings
 from darts_noise.space.spaces import get_space
 from darts_noise.study import work
 from darts_noise.study.cells import random_cell
 from darts_noise.study.units import compared_networks
-from darts_noise.study.work import Worker
+from darts_noise.study.work import SeedRuns
 from darts_noise.train import noise_runs
 
 SEED = 3
@@ -31,7 +31,7 @@ def worker(tmp_path):
     def make(key="lambda_0.5", seed=SEED, **changes):
         config = small(**{"noise_weights": [0.5], "controls": {}, **changes})
         network = next(n for n in compared_networks(config) if n.key == key)
-        return Worker(config, network, seed, tmp_path)
+        return SeedRuns(config, network, seed, tmp_path)
 
     return make
 
@@ -42,7 +42,7 @@ def run_config(tmp_path):
 
 @pytest.mark.parametrize("candidates", [{}, {"candidates": 3, "candidate_epochs": 1}])
 def test_the_cell_is_that_of_a_search(candidates, worker, tmp_path, monkeypatch):
-    monkeypatch.setattr(trials, "NOISE_EPOCHS", 2)
+    monkeypatch.setattr(candidate_trainings, "NOISE_EPOCHS", 2)
     setup = replace(SEARCH, model=replace(SEARCH.model, **candidates))
     torch.manual_seed(1)  # what ran before has no say
     found = worker(search=setup).cell(None)

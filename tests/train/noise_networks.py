@@ -1,4 +1,4 @@
-"""Networks whose capacity for noise is known, and short measurements with them."""
+"""Networks with a known capacity for noise, and short measurements with them."""
 
 import torch
 from torch import nn

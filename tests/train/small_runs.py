@@ -1,4 +1,4 @@
-"""Networks of a few cells and runs of a few steps, which the tests of the training share."""
+"""Networks of a few cells and runs of a few steps, for the tests of the training."""
 
 import pytorch_lightning as pl
 import torch

@@ -1,4 +1,4 @@
-"""The compiled training: equal to the plain one, saved like it, compiled a few times only."""
+"""The compiled training equals the plain one, saves alike, and compiles only a few times."""
 
 from functools import partial
 

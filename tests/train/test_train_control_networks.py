@@ -1,4 +1,4 @@
-"""The networks that a measurement is compared with: their form, and that the control memorises."""
+"""The control networks of a measurement: their shapes, and that the positive control memorises."""
 
 import pytest
 import torch

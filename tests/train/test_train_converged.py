@@ -1,4 +1,4 @@
-"""``converged``: the most of all trainings, with controls that say whether it could be more."""
+"""``converged``: the largest accuracy of all trainings, with controls."""
 
 import math
 from itertools import chain, repeat

@@ -1,4 +1,4 @@
-"""MixUp and CutMix: labels are the combination that the pixels are, drawn from seed and number."""
+"""MixUp and CutMix: labels have the shares of the pixels, drawn from seed and number."""
 
 import pytest
 import torch

@@ -268,7 +268,7 @@ def test_any_network_is_trained_and_its_checkpoint_says_what_it_needs(digits, tm
     [result] = trainer.test(module, datamodule=data, verbose=False)
     assert result["test/accuracy"] > 0.8
     trainer.save_checkpoint(tmp_path / "last.ckpt")
-    with pytest.raises(ValueError, match="hand it over again"):
+    with pytest.raises(ValueError, match="call use again"):
         dn.TrainModule.load_from_checkpoint(tmp_path / "last.ckpt", weights_only=True)
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
     again = dn.TrainModule().use(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), 10, 1)

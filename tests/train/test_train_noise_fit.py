@@ -1,4 +1,4 @@
-"""The measurement of noise fit: on one fixed set, from scratch, and telling fit from no fit."""
+"""The measurement of noise fit: one fixed set, from scratch, with a clear difference of fits."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The trainings of a measurement: each once, and values that make sense."""
+"""The trainings of a grid: each once, with valid values."""
 
 from itertools import product
 

@@ -1,4 +1,4 @@
-"""A measurement that was broken off goes on; a file of another measurement is not taken."""
+"""An interrupted measurement continues; a file of another measurement is refused."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""One training: equal to a plain loop, independent of what ran before, and read when it is due."""
+"""One training equals a plain loop, is independent of earlier ones, and is read when due."""
 
 import math
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""``selectivity``: steps to half of the noise by steps to half of the data, or a bound of it."""
+"""``selectivity``: steps to half of the noise divided by steps to half of the data, or a bound."""
 
 import pytest
 from noise_networks import ONE_RATE, blind, few_digits, linear, measure, wide

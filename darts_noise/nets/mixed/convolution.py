@@ -1,4 +1,4 @@
-"""Convolutions of the stacked cell, with a way around two slow cases of PyTorch on a CPU.
+"""The convolutions of the stacked cell, which avoid two slow cases of PyTorch on a CPU.
 
 Both cases are depthwise convolutions that keep the size:
 
@@ -47,7 +47,7 @@ def convolve(x: Tensor, weight: Tensor, layer: nn.Conv2d) -> Tensor:
 
 
 def _keeps_size(layer: nn.Conv2d) -> bool:
-    """Whether an odd square kernel is padded so that stride 1 keeps the size."""
+    """Return whether an odd square kernel is padded so that stride 1 keeps the size."""
     (k, other), (dilation, _) = layer.kernel_size, layer.dilation
     return k == other and k % 2 == 1 and layer.padding == (dilation * (k // 2),) * 2
 
@@ -58,7 +58,7 @@ def _depthwise(x: Tensor, weight: Tensor) -> Tensor:
     usual = (
         k <= WIDEST
         or x.numel() < MANY
-        or x.shape[-1] <= k // 2  # some columns of the kernel see no image
+        or x.shape[-1] <= k // 2  # some columns of the kernel meet only padding
         or torch.compiler.is_compiling()
         or in_functorch()
     )
@@ -89,7 +89,7 @@ class _WideDepthwise(torch.autograd.Function):
             for start in range(0, k, WIDEST):
                 columns = weight[..., start : start + WIDEST]
                 first, last = start - k // 2, start + columns.shape[-1] - 1 - k // 2
-                window = F.pad(x, (-first, last))  # what these columns see of the image
+                window = F.pad(x, (-first, last))  # the part of the image under these columns
                 blocks.append(_gradients(gradient, window, columns, (k // 2, 0), (False, True))[1])
             dw = torch.cat(blocks, -1)
         return dx, dw
@@ -119,8 +119,8 @@ def _gradients(
 
 
 def _split(x: Tensor) -> Tensor:
-    """(B, C, H, W) → (4B, C, ⌈H/2⌉, ⌈W/2⌉): the sub-grids of equal parity, padded with zeros."""
-    if x.shape[2] % 2 or x.shape[3] % 2:  # a padding by nothing would copy
+    """Return the sub-grids of equal parity, (4B, C, ⌈H/2⌉, ⌈W/2⌉), padded with zeros."""
+    if x.shape[2] % 2 or x.shape[3] % 2:  # zero padding would still copy
         x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
     B, C, H, W = x.shape
     grids = x.permute(0, 2, 3, 1).reshape(B, H // 2, 2, W // 2, 2, C).permute(2, 4, 0, 1, 3, 5)
@@ -128,7 +128,7 @@ def _split(x: Tensor) -> Tensor:
 
 
 def _joined(grids: Tensor, shape: torch.Size) -> Tensor:
-    """The inverse of `_split` for images of this shape."""
+    """Undo `_split` for images of this shape."""
     B, C, H, W = shape
     h, w = grids.shape[-2:]
     pixels = grids.permute(0, 2, 3, 1).reshape(2, 2, B, h, w, C).permute(2, 3, 0, 4, 1, 5)

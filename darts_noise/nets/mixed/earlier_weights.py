@@ -1,4 +1,4 @@
-"""The weights of a `stacked.Level` from checkpoints that name and order them in the earlier way.
+"""Read the weights of a `stacked.Level` from earlier checkpoints, which name them differently.
 
 Earlier checkpoints order the edges as (state, node). They stack all candidates whose stages end in
 a 1×1 convolution, and count the stages from the last to the first.
@@ -20,7 +20,7 @@ def rename_earlier(level: nn.Module, state: dict[str, Any], prefix: str, *_: obj
     """Rename and reorder a level's tensors in place: a hook of ``load_state_dict``.
 
     Raises:
-        KeyError: the names are the earlier ones, and a tensor is missing.
+        KeyError: the names are earlier names, and a tensor is missing.
     """
     assert isinstance(level, Level)
     own = {n.removeprefix(prefix): tensor for n, tensor in state.items() if n.startswith(prefix)}
@@ -71,7 +71,7 @@ def _stacked(level: Level, state: dict[str, Tensor]) -> Iterator[tuple[str, Tens
 
 
 def _stages(operation: StackedOperation) -> list[tuple[list[tuple[int, bool]], int]]:
-    """For each stage, its convolutions (number, whether it mixes each pixel) and its norm."""
+    """Return, for each stage, its convolutions (number, whether it is 1×1) and its norm."""
     stages, convolutions = [], []
     for i, layer in enumerate(operation.layers):
         if isinstance(layer, nn.Conv2d):
@@ -109,6 +109,6 @@ def _moved(state: dict[str, Tensor], old: str, new: str) -> Iterator[tuple[str, 
 
 
 def _by_node(level: Level, tensor: Tensor) -> Tensor:
-    """From the order (state, node, channel) of the first dimension to (node, state, channel)."""
+    """Reorder the first dimension from (state, node, channel) to (node, state, channel)."""
     by_state = tensor.view(level.num_states, level.num_nodes, -1, *tensor.shape[1:])
     return by_state.transpose(0, 1).reshape(tensor.shape)

@@ -1,4 +1,4 @@
-"""The mixed cell with its edges stacked: the textbook's function in fewer and larger operations.
+"""The mixed cell with stacked edges: the textbook function in fewer and larger operations.
 
 All edges that leave a state have the same input. So:
 
@@ -38,20 +38,20 @@ CACHE = 2**16
 EdgeWeights = Sequence[Tensor]
 """The weights of a level's edges: (E,) for each operation of the space."""
 Pairs = Iterator[tuple[Tensor, Tensor]]
-"""Views of our tensors, each with the textbook's tensor of the same meaning."""
+"""Views of our tensors, each with the matching tensor of the textbook cell."""
 M = TypeVar("M")
 
 
 def module_list(modules: Iterable[M]) -> Sequence[M]:
-    """An ``nn.ModuleList`` that keeps the type of its modules."""
+    """Return an ``nn.ModuleList`` that keeps the type of its modules."""
     return cast(Sequence[M], nn.ModuleList(cast(Iterable[nn.Module], modules)))
 
 
 class StackedCell(nn.Module):
     """A mixed cell with the arguments, the output and the initial weights of a `MixedCell`.
 
-    Its levels are the states that are there at the same time: first the two inputs of the cell,
-    then each node but the last.
+    Each level holds the states that are ready at the same time: first the two inputs of the cell,
+    then each node except the last.
     """
 
     levels: Sequence["Level"]
@@ -68,12 +68,12 @@ class StackedCell(nn.Module):
         )
 
     def arrange(self, weights: Tensor) -> list[EdgeWeights]:
-        """The weights (edges, operations) as `forward` takes them; the same for all like cells."""
+        """Return the weights (edges, operations) for `forward`. Cells of a kind share them."""
         by_edge = weights.unbind()
         return [torch.stack([by_edge[e] for e in rows]).unbind(1) for rows in self.rows]
 
     def forward(self, first: Tensor, second: Tensor, weights: list[EdgeWeights]) -> Tensor:
-        """Args: the outputs of the two cells before, and the arranged weights."""
+        """Return the output for the outputs of the last two cells and the arranged weights."""
         states = [self.width(self.preprocess[0](first)), self.width(self.preprocess[1](second))]
         finished: list[Tensor] = []
         nodes: Sequence[Tensor] = []
@@ -86,14 +86,14 @@ class StackedCell(nn.Module):
         return torch.cat(finished, dim=1)
 
     def pairs(self, textbook: MixedCell) -> Pairs:
-        """Our tensors beside the tensors of a textbook cell of the same space and plan."""
+        """Yield our tensors with the matching tensors of a textbook cell of the same space."""
         yield from _same_names(self.preprocess, textbook.preprocess)
         for level, rows in zip(self.levels, self.rows, strict=True):
             yield from level.pairs(_operations(textbook, rows))
 
 
 class Level(nn.Module):
-    """The mixed operations on all edges that leave some states.
+    """The mixed operations on all edges from the states of a level.
 
     Args:
         mixed: the textbook's mixed operation on each edge.
@@ -117,7 +117,7 @@ class Level(nn.Module):
         self.rest = module_list(map(module_list, copies["rest"]))
 
     def _copies(self, mixed: Sequence[MixedOperation]) -> dict[str, list[list[nn.Module]]]:
-        """For each way, the textbook's modules [candidate][edge]."""
+        """Return, for each way, the textbook's modules [candidate][edge]."""
         return {
             way: [[m.candidates[column] for m in mixed] for column in columns]
             for way, columns in self.columns.items()
@@ -126,13 +126,13 @@ class Level(nn.Module):
     def forward(
         self, states: Sequence[Tensor], weights: EdgeWeights, incoming: Sequence[Tensor]
     ) -> Sequence[Tensor]:
-        """What the nodes have received so far.
+        """Return the sums of the nodes so far.
 
         Args:
             states: S of (B, C, H, W).
             weights: from `StackedCell.arrange`.
-            incoming: what the nodes have received from earlier levels, N of (B, C, H', W'); empty
-                for the first level.
+            incoming: the sums of the nodes from earlier levels, N of (B, C, H', W'). Empty for the
+                first level.
 
         Returns:
             N of (B, C, H', W').
@@ -178,7 +178,7 @@ class Level(nn.Module):
             return self._by_node(sums)
         pixels = sums[0].permute(0, 2, 3, 1)
         by_node = pixels.reshape(*pixels.shape[:3], self.num_nodes, self.num_states, -1)
-        # On a GPU, autocast would make this sum, and so the states, float32.
+        # On a GPU, autocast would make this sum, and therefore the states, float32.
         return by_node.sum(4, dtype=pixels.dtype).permute(3, 0, 4, 1, 2).unbind()
 
     def _run_rest(self, states: Sequence[Tensor], weights: EdgeWeights) -> Sequence[Tensor]:
@@ -191,15 +191,15 @@ class Level(nn.Module):
         )
 
     def _by_node(self, of_edges: Sequence[Tensor]) -> Sequence[Tensor]:
-        """The sums over the states, N of (B, C, H', W')."""
+        """Return the sums over the states, N of (B, C, H', W')."""
         by_state = [of_edges[s :: self.num_states] for s in range(self.num_states)]
         return [_added(of_node) for of_node in zip(*by_state, strict=True)]
 
     def pairs(self, mixed: Sequence[MixedOperation]) -> Pairs:
-        """Our tensors beside the tensors of the textbook's mixed operations.
+        """Yield our tensors with the matching tensors of the textbook's mixed operations.
 
-        A candidate that runs once per state has one tensor beside several of the textbook's. They
-        are equal as long as both have seen the same data.
+        A candidate that runs once per state has one tensor for several tensors of the textbook.
+        They are equal as long as both networks have seen the same data.
         """
         copies = self._copies(mixed)
         for ours, of_edge in zip(self.stacked, copies["stacked"], strict=True):
@@ -225,11 +225,11 @@ class StackedOperation(nn.Module):
 
     @property
     def over_processes(self) -> bool:
-        """Whether its norms use statistics that other processes contribute to."""
+        """Whether the norms use statistics over all processes."""
         return any(layer.over_processes for layer in self.layers if isinstance(layer, EdgeNorm))
 
     def forward(self, inputs: Sequence[Tensor], weights: Tensor) -> list[Tensor]:
-        """The weighted candidate on every edge.
+        """Return the weighted output of the candidate on every edge.
 
         Args:
             inputs: the input of every edge after the first ReLU, in equal parts of the edges:
@@ -270,14 +270,14 @@ class EdgeNorm(nn.BatchNorm2d):
     """The batch norms of several edges, whose channels are side by side.
 
     Attributes:
-        synchronised: whether a batch is the batches of all processes together.
+        synchronised: whether the batch statistics are over the images of all processes.
     """
 
     synchronised = False
 
     @property
     def over_processes(self) -> bool:
-        """Whether it normalises with statistics that other processes contribute to."""
+        """Whether the norm uses statistics over all processes."""
         by_batch = self.training or not self.track_running_stats
         return self.synchronised and by_batch and process_count() > 1
 
@@ -290,7 +290,7 @@ class EdgeNorm(nn.BatchNorm2d):
             x: (B, channels / parts, H, W).
             part: which part.
             parts: how many parts there are.
-            weights: (edges of the part,), which scale the result; None for 1.
+            weights: (edges of the part,), factors of the result. None: 1.
         """
         mean, variance, scale = None, None, None
         if self.track_running_stats:
@@ -299,7 +299,7 @@ class EdgeNorm(nn.BatchNorm2d):
             mean = self.running_mean.view(parts, -1)[part]
             variance = self.running_var.view(parts, -1)[part]
         if weights is not None:
-            # A copy: the backward pass of batch norm returns garbage for an expanded view.
+            # Copy: the backward pass of batch norm returns wrong values for an expanded view.
             scale = weights[:, None].repeat(1, x.shape[1] // len(weights)).view(-1)
         momentum = self.momentum or 0.0
         if self.over_processes:
@@ -309,7 +309,7 @@ class EdgeNorm(nn.BatchNorm2d):
 
 
 def _dense(gradient: Tensor) -> Tensor:
-    """Copy the gradient of a concatenation once: it has gaps, and every user would copy it."""
+    """Copy the gradient of a concatenation once: it has gaps, so every user would copy it."""
     return gradient.contiguous(memory_format=torch.channels_last)
 
 
@@ -319,7 +319,7 @@ def _equal_parts(tensor: Tensor, count: int) -> Sequence[Tensor]:
 
 
 def _added(terms: Iterable[Tensor]) -> Tensor:
-    """Add up outputs of batch norms, in place of the first."""
+    """Return the sum of outputs of batch norms, computed in place in the first."""
     total, *rest = terms
     for term in rest:
         total.add_(term)
@@ -327,10 +327,10 @@ def _added(terms: Iterable[Tensor]) -> Tensor:
 
 
 def layers(operation: nn.Module) -> list[nn.Module]:
-    """The layers after the first ReLU of an operation that can be stacked; else an empty list.
+    """Return the layers after the first ReLU of an operation that can be stacked, or an empty list.
 
-    It must be a chain of ReLU → convolutions → batch norm, once or repeated, whose convolutions
-    have no bias and whose norms have no scale.
+    Such an operation is a chain of ReLU → convolutions → batch norm, once or repeated. Its
+    convolutions have no bias and its norms no scale.
     """
     leaves = [m for m in operation.modules() if not isinstance(m, nn.Sequential)]
     chain = re.fullmatch("(rc+n)+", "".join(map(_letter, leaves)))
@@ -349,7 +349,7 @@ def _letter(layer: nn.Module) -> str:
 
 
 def _stack(copies: Sequence[nn.Module]) -> nn.Module:
-    """One layer that does what the copies do, with their channels side by side."""
+    """Return one layer that computes all copies, with their channels side by side."""
     layer, count = copies[0], len(copies)
     if isinstance(layer, nn.Conv2d):
         stacked = copy.deepcopy(layer)
@@ -361,7 +361,7 @@ def _stack(copies: Sequence[nn.Module]) -> nn.Module:
 
 
 def _way(candidate: nn.Module) -> str:
-    """How a level runs a candidate."""
+    """Return the way in which a level runs a candidate."""
     if not list(candidate.parameters()):
         return "plain"
     return "stacked" if layers(candidate) else "rest"

@@ -1,15 +1,15 @@
-"""The mixed cell of the textbook: every candidate on every edge, weighted by α.
+"""The textbook mixed cell: every candidate on every edge, weighted by α.
 
-One module per operation and edge, written as the mathematics is: o(x) = Σ_k weight_k · o_k(x)
-(DARTS, arXiv:1806.09055, equation 2). `stacked` computes the same function faster and is tested
-against this; search variants that replace candidates work on this one.
+It has one module per operation and edge, like the formula: o(x) = Σ_k weight_k · o_k(x) (DARTS,
+arXiv:1806.09055, equation 2). `stacked` computes the same function faster and is tested against
+this module. Search variants that replace candidates use this module.
 """
 
 import torch
 from torch import Tensor, nn
 
 from darts_noise.nets.cell import preprocessing
-from darts_noise.nets.macro import mix_norms, mixed_width
+from darts_noise.nets.macro_layers import mix_norms, mixed_width
 from darts_noise.nets.plan import CellPlan
 from darts_noise.space.operations import get_operation
 from darts_noise.space.spaces import Space
@@ -41,8 +41,8 @@ class MixedOperation(nn.Module):
 class MixedCell(nn.Module):
     """A cell with a mixed operation on every edge; each node is the sum over all predecessors.
 
-    The output concatenates all nodes: (B, channels · nodes, H', W'). No batch norm here learns a
-    scale: it would undo the weights of the candidates (DARTS, section 3.1.1).
+    The output concatenates all nodes: (B, channels · nodes, H', W'). The batch norms learn no
+    scale, because a scale would undo the weights of the candidates (DARTS, section 3.1.1).
     """
 
     def __init__(self, space: Space, plan: CellPlan) -> None:
@@ -58,15 +58,15 @@ class MixedCell(nn.Module):
         mix_norms(self, space)
 
     def arrange(self, weights: Tensor) -> Tensor:
-        """The weights (edges, operations) as `forward` takes them; the same for like cells."""
+        """Return the weights (edges, operations) for `forward`. Cells of a kind share them."""
         return weights
 
     def forward(self, first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
-        """Args: the outputs of the two cells before, and the arranged weights."""
+        """Return the output for the outputs of the last two cells and the arranged weights."""
         states = [self.width(self.preprocess[0](first)), self.width(self.preprocess[1](second))]
         incoming: list[list[Tensor]] = [[] for _ in range(self.num_nodes)]
         for (predecessor, node), mixed, row in zip(self.edges, self.mixed, weights, strict=True):
-            # Edges are ordered by node, so all of a node's predecessors are there by now.
+            # Edges are ordered by node, so all predecessors of a node are ready.
             if predecessor == len(states):
                 states.append(self._state(incoming[predecessor - 2]))
             incoming[node].append(mixed(states[predecessor], row))

@@ -1,10 +1,10 @@
 """Penalties on noise fit, one per file. Importing this package registers all of them."""
 
-from darts_noise.noise.penalties import gram, lookahead, shared, twin
+from darts_noise.noise.penalties import gram, lookahead, shared_weights, twin
 from darts_noise.noise.penalties.penalty import (
     LossPenalty,
     Penalty,
-    Trial,
+    PenaltyInputs,
     list_penalties,
     make_penalty,
     penalty_name,
@@ -14,13 +14,13 @@ from darts_noise.noise.penalties.penalty import (
 __all__ = [
     "LossPenalty",
     "Penalty",
-    "Trial",
+    "PenaltyInputs",
     "gram",
     "list_penalties",
     "lookahead",
     "make_penalty",
     "penalty_name",
     "register_penalty",
-    "shared",
+    "shared_weights",
     "twin",
 ]

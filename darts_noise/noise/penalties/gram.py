@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darts_noise.errors import SettingError
-from darts_noise.noise.penalties.penalty import Penalty, Trial, register_penalty
+from darts_noise.noise.penalties.penalty import Penalty, PenaltyInputs, register_penalty
 
 TINY = 1e-12
 """Prevents a division by 0 for a kernel of zeros and for labels that are all equal."""
@@ -122,12 +122,12 @@ class Gram(Penalty):
             raise SettingError("jitter", f"expected more than 0 and at most 1, got {jitter}")
         self.samples, self.jitter = samples, jitter
 
-    def __call__(self, trial: Trial) -> Tensor:
-        with torch.autocast(trial.noise[0].device.type, enabled=False):
-            noise, real = (self._cost(trial, *batch) for batch in (trial.noise, trial.real))
-            return relative_ease(noise, real).to(trial.weights[0].dtype)
+    def __call__(self, inputs: PenaltyInputs) -> Tensor:
+        with torch.autocast(inputs.noise[0].device.type, enabled=False):
+            noise, real = (self._cost(inputs, *batch) for batch in (inputs.noise, inputs.real))
+            return relative_ease(noise, real).to(inputs.weights[0].dtype)
 
-    def _cost(self, trial: Trial, images: Tensor, labels: Tensor) -> Tensor:
+    def _cost(self, inputs: PenaltyInputs, images: Tensor, labels: Tensor) -> Tensor:
         images, labels = images[: self.samples], labels[: self.samples]
-        kernel = tangent_kernel(trial.logits, trial.weights, images)
+        kernel = tangent_kernel(inputs.logits, inputs.weights, images)
         return fitting_cost(kernel, labels, self.jitter)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from darts_noise.distributed.collectives import average_over_processes
 from darts_noise.errors import SettingError
-from darts_noise.noise.penalties.penalty import Penalty, Trial, register_penalty
+from darts_noise.noise.penalties.penalty import Penalty, PenaltyInputs, register_penalty
 
 Loss = Callable[[Sequence[Tensor]], Tensor]
 
@@ -71,11 +71,11 @@ class Lookahead(Penalty):
             raise SettingError("learning_rate", f"expected more than 0, got {learning_rate}")
         self.learning_rate = learning_rate
 
-    def __call__(self, trial: Trial) -> Tensor:
-        images, labels = trial.noise
+    def __call__(self, inputs: PenaltyInputs) -> Tensor:
+        images, labels = inputs.noise
         return removed_by_a_step(
-            lambda weights: F.cross_entropy(trial.logits(weights, images), labels),
-            trial.weights,
+            lambda weights: F.cross_entropy(inputs.logits(weights, images), labels),
+            inputs.weights,
             self.learning_rate,
-            trial.num_classes,
+            inputs.num_classes,
         )

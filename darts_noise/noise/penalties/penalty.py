@@ -27,7 +27,7 @@ from darts_noise.errors import SettingError
 
 
 @dataclass(frozen=True)
-class Trial:
+class PenaltyInputs:
     """The inputs of a penalty: a supernet at one α, with a batch of noise and a batch of data.
 
     Attributes:
@@ -52,7 +52,7 @@ OfLoss = Callable[[Tensor, int], Tensor]
 G = TypeVar("G", covariant=True)
 
 
-class Facing(Protocol[G]):
+class OnNoise(Protocol[G]):
     """The weights that see the noise at one α, with two ways to differentiate a penalty."""
 
     @property
@@ -108,12 +108,12 @@ class Penalty(ABC):
     mixed_batches: ClassVar[bool] = False
 
     @abstractmethod
-    def __call__(self, trial: Trial) -> Tensor:
-        """Return a scalar, differentiable with respect to α and to the trial's weights."""
+    def __call__(self, inputs: PenaltyInputs) -> Tensor:
+        """Return a scalar, differentiable with respect to α and to `inputs.weights`."""
 
-    def gradient(self, facing: Facing[G]) -> G:
+    def gradient(self, on_noise: OnNoise[G]) -> G:
         """Return the gradient of the penalty with respect to α."""
-        return facing.differentiate(self)
+        return on_noise.differentiate(self)
 
     def of_fit(self, noise_loss: Tensor, num_classes: int) -> Tensor:
         """Return the penalty for weights that were trained on the noise to this loss, in nats.
@@ -134,17 +134,17 @@ class LossPenalty(Penalty):
     def of_loss(self, noise_loss: Tensor, num_classes: int) -> Tensor:
         """Return the penalty for a noise loss, the scalar mean cross-entropy in nats."""
 
-    def __call__(self, trial: Trial) -> Tensor:
-        images, labels = trial.noise
+    def __call__(self, inputs: PenaltyInputs) -> Tensor:
+        images, labels = inputs.noise
         [loss] = average_over_processes(
-            [F.cross_entropy(trial.logits(trial.weights, images), labels)]
+            [F.cross_entropy(inputs.logits(inputs.weights, images), labels)]
         )
-        return self.of_loss(loss, trial.num_classes)
+        return self.of_loss(loss, inputs.num_classes)
 
-    def gradient(self, facing: Facing[G]) -> G:
-        if facing.is_first_order and self.weights == "twin":
-            return facing.in_one_pass(self.of_loss)
-        return super().gradient(facing)
+    def gradient(self, on_noise: OnNoise[G]) -> G:
+        if on_noise.is_first_order and self.weights == "twin":
+            return on_noise.in_one_pass(self.of_loss)
+        return super().gradient(on_noise)
 
     def of_fit(self, noise_loss: Tensor, num_classes: int) -> Tensor:
         return self.of_loss(noise_loss, num_classes)

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darts_noise.errors import SettingError
-from darts_noise.nets.macro import mix_norms
+from darts_noise.nets.macro_layers import mix_norms
 from darts_noise.nets.mixed.textbook import MixedCell, MixedOperation
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.search.architecture import Architecture

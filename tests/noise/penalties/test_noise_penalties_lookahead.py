@@ -1,4 +1,4 @@
-"""What one step removes, where a step has a closed form."""
+"""The loss that one step removes, for cases with a closed form."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""How a config names a penalty, and what is said of a wrong one."""
+"""The setting of a penalty in a config, and the messages for a wrong one."""
 
 import pytest
 import torch

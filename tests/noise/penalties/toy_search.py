@@ -12,8 +12,8 @@ from torch.optim import SGD, Adam
 
 import darts_noise as dn
 from darts_noise.noise.penalties import Penalty
-from darts_noise.search.facing import FacingNoise
 from darts_noise.search.gradients import AlphaGradient, weights_pass
+from darts_noise.search.penalty_gradient import SupernetOnNoise
 from darts_noise.space.spaces import Space
 
 PIXELS, MEAN = 0, 1
@@ -63,7 +63,7 @@ def share_of_mean(arch: dn.Architecture) -> float:
 def penalty_gradient(
     penalty: Penalty, net: Toy, arch: dn.Architecture, batch: tuple[Tensor, Tensor]
 ) -> AlphaGradient:
-    found, _ = FacingNoise(net, arch, batch, data(), 2).differentiate(penalty)
+    found, _ = SupernetOnNoise(net, arch, batch, data(), 2).differentiate(penalty)
     return found
 
 

@@ -32,8 +32,8 @@ FITTED = 0.05
 """Noise loss in nats at which the noise counts as fitted, and the training stops."""
 
 
-class Trials:
-    """Measures cells, all with the same seed for the initial weights and the order of the images.
+class CandidateTrainings:
+    """The trainings of cells, all with the same seed for the initial weights and the image order.
 
     Args:
         module: the search, for its settings and its noise.
@@ -44,7 +44,7 @@ class Trials:
     def __init__(
         self, module: SearchModule, data: ImageDataModule, known: Iterable[Candidate] = ()
     ) -> None:
-        if module.noise_set is None:  # as in a module that was loaded from a checkpoint
+        if module.noise_set is None:  # the module was loaded from a checkpoint
             module.build(data)
         self.known = {candidate.genotype: candidate for candidate in known}
         self.module, self.data, self.config = module, data, module.config

@@ -1,4 +1,4 @@
-"""The networks and the optimisers of a search, made from its settings."""
+"""Construct the supernet, the twin and the optimisers of a search from its settings."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -79,7 +79,7 @@ def make_twin(make: Callable[[], SuperNet], seed: int, restart: int) -> SuperNet
 def restart_twin(
     twin: SuperNet, optimiser: Optimizer, schedule: LRScheduler, fresh: SuperNet, epochs: int
 ) -> None:
-    """Replace the weights and batch-norm statistics of the twin by those of ``fresh``.
+    """Give the twin the weights and batch-norm statistics of ``fresh``.
 
     The function also clears the optimiser's state and starts a new cosine schedule of the learning
     rate over ``epochs`` epochs.

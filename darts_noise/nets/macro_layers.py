@@ -171,7 +171,7 @@ class MixedNorm(Weighted, BatchNorm):
         return torch.addcmul(shift[..., None, None], x, scale[..., None, None])
 
     def _of_batch(self, mean: Tensor, variance: Tensor, pixels: int) -> tuple[Tensor, Tensor]:
-        """Return batch statistics and update the running ones; in eval mode, return the latter."""
+        """Return and track the batch statistics; in eval mode, return the running statistics."""
         if not self.training and self.track_running_stats:
             assert self.running_mean is not None
             assert self.running_var is not None
@@ -188,7 +188,7 @@ class MixedNorm(Weighted, BatchNorm):
 
 
 def _pooled(mean: Tensor, variance: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Return mean and variance of the union of equally large groups, from each group's."""
+    """Return mean and variance of the union of equally large groups, from the groups' own."""
     m = mean.mean(dim, keepdim=True)
     return m, (variance + (mean - m).square()).mean(dim, keepdim=True)
 

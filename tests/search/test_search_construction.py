@@ -1,4 +1,4 @@
-"""The twin's restarts: each is a fresh twin, and a resumed search goes on as if unbroken."""
+"""The twin's restarts: each is a new twin, and a resumed search equals an unbroken one."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The choice of the final cell: each candidate cell is trained alone, and the best one wins.
+"""The choice of the final cell: train each candidate cell alone, and take the best one.
 
 α weighs operations inside a mixture. A mixture hides how much a single operation can memorise: the
 twin of a supernet may stay near chance although a discrete cell of that supernet memorises all of
@@ -22,8 +22,8 @@ import torch
 from darts_noise.data.module import ImageDataModule
 from darts_noise.data.seeds import Stream, generator
 from darts_noise.search.candidate import Candidate, ranked
+from darts_noise.search.candidate_trainings import CandidateTrainings
 from darts_noise.search.module import SearchModule
-from darts_noise.search.trials import Trials
 from darts_noise.space.genotype import Cell, Genotype
 
 MISSES = 100
@@ -46,7 +46,8 @@ def choose(
     Args:
         module: the search.
         data: the data of the search.
-        told: called after each measurement with all candidates so far, in the order of measurement.
+        told: is called after each measurement with all candidates so far, in the order of
+            measurement.
         known: candidates that an interrupted run of this search has measured.
 
     Returns:
@@ -54,8 +55,8 @@ def choose(
         proposals in a row were already measured.
     """
     arch, count, seed = module.arch, module.config.candidates, module.config.seed
-    trials, random = Trials(module, data, known), generator(seed, Stream.CANDIDATES)
-    best = trials.measured(ordered(arch.genotype()))
+    trainings, random = CandidateTrainings(module, data, known), generator(seed, Stream.CANDIDATES)
+    best = trainings.measured(ordered(arch.genotype()))
     found, misses = {best.genotype: best}, 0
     told([best])
     while len(found) < count and misses < MISSES:
@@ -66,7 +67,7 @@ def choose(
             misses += 1
             continue
         misses = 0
-        found[genotype] = candidate = trials.measured(genotype, best.score)
+        found[genotype] = candidate = trainings.measured(genotype, best.score)
         told(list(found.values()))
         if candidate.score < best.score:
             best = candidate

@@ -6,7 +6,7 @@ from darts_noise.noise.penalties.penalty import LossPenalty, noise_fit_penalty, 
 
 
 @register_penalty("shared")
-class Shared(LossPenalty):
+class SharedWeights(LossPenalty):
     """A penalty on the noise fit of w, which is trained on batches of data and noise.
 
     It exists to show that this approach is ill-posed. Both w and α minimise L_train + λ · P. So w

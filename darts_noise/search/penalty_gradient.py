@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from darts_noise.data.batches import Batch
 from darts_noise.nets.supernet import SuperNet
-from darts_noise.noise.penalties.penalty import OfLoss, Penalty, Trial
+from darts_noise.noise.penalties.penalty import OfLoss, Penalty, PenaltyInputs
 from darts_noise.search.architecture import Architecture
 from darts_noise.search.gradients import (
     AlphaGradient,
@@ -22,8 +22,8 @@ from darts_noise.search.hypergradients import InnerStep, batch_objective, hyperg
 
 
 @dataclass(frozen=True)
-class FacingNoise:
-    """A network and a batch of noise; see `darts_noise.noise.penalties.penalty.Facing`.
+class SupernetOnNoise:
+    """A network and a batch of noise; see `darts_noise.noise.penalties.penalty.OnNoise`.
 
     Attributes:
         net: the network that is evaluated on noise, in train mode.
@@ -82,7 +82,7 @@ class FacingNoise:
             return unrounded(functional_call(self.net, parameters, (images, relaxed)))
 
         with still_statistics(self.net) if penalty.norms == "batch" else nullcontext():
-            return penalty(Trial(logits, weights, self.noise, self.real, self.num_classes))
+            return penalty(PenaltyInputs(logits, weights, self.noise, self.real, self.num_classes))
 
 
 @contextmanager

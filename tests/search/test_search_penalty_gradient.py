@@ -8,9 +8,9 @@ import torch.nn.functional as F
 
 import darts_noise as dn
 from darts_noise.noise.penalties import Penalty, list_penalties, make_penalty
-from darts_noise.search.facing import FacingNoise
 from darts_noise.search.gradients import weights_pass
 from darts_noise.search.hypergradients import InnerStep
+from darts_noise.search.penalty_gradient import SupernetOnNoise
 from darts_noise.space.spaces import Space
 
 OPERATIONS = ("skip_connect", "max_pool_3x3", "sep_conv_3x3")
@@ -84,7 +84,7 @@ def differences(value, parameters, size=1e-6):
 
 
 def penalty_gradient(penalty, net, arch, noise, real, classes, **how):
-    found, _ = FacingNoise(net, arch, noise, real, classes, **how).differentiate(penalty)
+    found, _ = SupernetOnNoise(net, arch, noise, real, classes, **how).differentiate(penalty)
     return found
 
 
@@ -136,7 +136,7 @@ def test_one_pass_gives_what_two_would():
     slow = penalty_gradient(made("twin"), net, arch, NOISE, REAL, CLASSES)
     relaxed = {k: w.detach() for k, w in arch().items()}
     own = weights_pass(copy.deepcopy(net), relaxed, NOISE)
-    fast, done = made("twin").gradient(FacingNoise(net, arch, NOISE, REAL, CLASSES))
+    fast, done = made("twin").gradient(SupernetOnNoise(net, arch, NOISE, REAL, CLASSES))
     torch.testing.assert_close(fast.loss, slow.loss)
     for one, other in zip(fast.gradients, slow.gradients, strict=True):
         torch.testing.assert_close(one, other)
@@ -160,8 +160,8 @@ def test_nothing_is_changed(name):
 
 def test_a_sampled_relaxation_is_the_same_before_and_after_a_step():
     class Twice(Penalty):
-        def __call__(self, trial):
-            first, second = (trial.logits(trial.weights, trial.noise[0]) for _ in range(2))
+        def __call__(self, inputs):
+            first, second = (inputs.logits(inputs.weights, inputs.noise[0]) for _ in range(2))
             assert torch.equal(first, second)
             return first.sum()
 
@@ -174,8 +174,8 @@ def test_with_running_statistics_an_image_does_not_see_its_batch():
     class Alone(Penalty):
         norms = "running"
 
-        def __call__(self, trial):
-            together, alone = (trial.logits(trial.weights, REAL[0][:n]) for n in (6, 1))
+        def __call__(self, inputs):
+            together, alone = (inputs.logits(inputs.weights, REAL[0][:n]) for n in (6, 1))
             torch.testing.assert_close(together[:1], alone)
             return together.sum()
 
