@@ -7,7 +7,8 @@ card that model hubs show.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -22,8 +23,9 @@ from darts_noise.pretrained.config import BundleConfig, BundleImages, network_fo
 from darts_noise.pretrained.model_card import model_card
 from darts_noise.pretrained.shipped import SHIPPED, list_pretrained
 from darts_noise.space.genotype import Genotype
-from darts_noise.space.json_file import read_json, shown_path
+from darts_noise.space.json_file import MAX_BYTES, read_json, shown_path
 from darts_noise.space.shown import shortened, shown
+from darts_noise.space.wandb_artifact import artifact_files, is_artifact_path
 
 CONFIG = "config.json"
 GENOTYPE = "genotype.json"
@@ -117,12 +119,14 @@ def load_pretrained(
 ) -> Network | FeatureNetwork:
     """Load a trained network on the CPU, in eval mode.
 
-    For other classes, call ``reset_classifier`` on the network. The files are read as data: no code
-    in them is run. The weights must match their checksum in the config.
+    The network of a training that Weights & Biases tracked is in an artifact, from which it is
+    downloaded. For other classes, call ``reset_classifier`` on the network. The files are read as
+    data: no code in them is run. The weights must match their checksum in the config.
 
     Args:
         source: the name of a shipped network (see `list_pretrained`), the folder of a bundle, or
-            the folder of a training run.
+            the folder of a training run, or the W&B artifact of a training as
+            ``entity/project/model-NAME:version``.
         features_only, out_indices: as for `create_model`.
 
     Raises:
@@ -133,10 +137,17 @@ def load_pretrained(
     >>> net.num_classes, net.training
     (10, False)
     """
+    with _found(source) as folder:
+        return _load(folder, features_only, out_indices)
+
+
+def _load(
+    folder: Path, features_only: bool, out_indices: Sequence[int] | None
+) -> Network | FeatureNetwork:
+    """Return the network of a bundle's folder; see `load_pretrained`."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    folder = _find(source)
     config = pretrained_config(folder)
     weights = _sealed(folder, WEIGHTS, config)
     _sealed(folder, GENOTYPE, config)
@@ -178,25 +189,37 @@ def pretrained_config(source: str | Path) -> BundleConfig:
     >>> images.image_size, len(images.classes)
     ((8, 8), 10)
     """
-    path = _find(source) / CONFIG
-    data = read_json(path)
-    try:
-        return BundleConfig.from_dict(data, SEALED)
-    except ValueError as error:
-        raise ValueError(f"{shown_path(path)}: {error}") from None
+    with _found(source) as folder:
+        path = folder / CONFIG
+        data = read_json(path)
+        try:
+            return BundleConfig.from_dict(data, SEALED)
+        except ValueError as error:
+            raise ValueError(f"{shown_path(path)}: {error}") from None
 
 
-def _find(source: str | Path) -> Path:
-    if str(source) in list_pretrained():
-        return SHIPPED / source
+@contextmanager
+def _found(source: str | Path) -> Iterator[Path]:
+    """Within it the folder of the bundle exists: where it is, or downloaded."""
     folder = Path(source)
+    if str(source) in list_pretrained():
+        yield SHIPPED / source
+        return
     if folder.is_dir():
         for place in (folder, folder / OF_A_RUN):
             if (place / CONFIG).is_file():
-                return place
+                yield place
+                return
         raise ValueError(f"{shown_path(folder)}: no {CONFIG} in this folder or in its {OF_A_RUN}")
+    if is_artifact_path(str(source)):
+        files = {CONFIG: MAX_BYTES, GENOTYPE: MAX_BYTES, WEIGHTS: None}
+        with artifact_files(str(source), files) as downloaded:
+            yield downloaded
+        return
     message = unknown("trained network", shortened(str(source)), list_pretrained())
-    raise ValueError(f"{message}, or the folder of a bundle or of a training run")
+    raise ValueError(
+        f"{message}, or the folder of a bundle or of a training run, or a W&B artifact"
+    )
 
 
 def _sealed(folder: Path, name: str, config: BundleConfig) -> bytes:

@@ -22,6 +22,16 @@ Table = tuple[Sequence[str], Iterable[Sequence[Any]]]  # names of the columns, r
 MODES = ("auto", "online", "offline", "off")
 ALIASES = {"run": "online", "shared": "online", "dryrun": "offline", "disabled": "off"}
 """What W&B also accepts in WANDB_MODE → the same in our words."""
+PROJECT = "darts_noise"
+"""The W&B project if neither the user nor the environment names one."""
+ON_CARD = {
+    "val/accuracy": ("validation_accuracy",),
+    "test/accuracy": ("test_accuracy",),
+    "test/loss": ("test_loss",),
+    "noise/accuracy": ("noise_accuracy", "twin_noise_accuracy"),
+    "noise/penalty": ("penalty",),
+}
+"""A logged figure → the keys of a card that hold its last value."""
 
 
 def require_mode(mode: str) -> None:
@@ -53,7 +63,7 @@ def resolve_mode(mode: str) -> tuple[str, str]:
 
 
 def start_tracking(
-    run: Path, *, kind: str, mode: str, project: str, config: Mapping[str, Any]
+    run: Path, *, kind: str, mode: str, project: str | None, config: Mapping[str, Any]
 ) -> tuple[WandbLogger | None, str]:
     """Return a logger whose W&B run has begun, or None; and one line that says what happened.
 
@@ -62,8 +72,10 @@ def start_tracking(
             continues its W&B run.
         kind: ``search`` or ``train``, W&B's job type.
         mode: see `resolve_mode`.
-        project: the W&B project.
-        config: the resolved configuration.
+        project: the W&B project. None: the environment's ``WANDB_PROJECT``, or `PROJECT`. The
+            entity is the environment's ``WANDB_ENTITY`` or the default of the account.
+        config: the resolved configuration. W&B gets it flat, so that a parameter of a sweep, such
+            as ``model.noise_weight``, and the setting are the same key.
 
     Raises:
         ValueError: a mode that does not exist. Nothing that W&B itself does wrong is raised.
@@ -71,6 +83,7 @@ def start_tracking(
     mode, why = resolve_mode(mode)
     if mode == "off":
         return None, why
+    project = project or os.environ.get("WANDB_PROJECT") or PROJECT
     failures: list[str] = []
     for attempt in dict.fromkeys((mode, "offline")):
         try:
@@ -96,7 +109,7 @@ def _logger(
         id=kept.read_text("utf-8") if kept.is_file() else None,
         save_dir=str(run),
         job_type=kind,
-        config=dict(config),
+        config=flat(config),
         # Not WandbLogger's own `offline`, which changes the environment of the process.
         mode=mode,
         settings=quiet,
@@ -105,6 +118,19 @@ def _logger(
     if logger.version is not None:  # on the first process
         write_text(kept, logger.version)
     return logger
+
+
+def flat(settings: Mapping[str, Any], group: str = "") -> dict[str, Any]:
+    """Return nested settings under the names of their options.
+
+    >>> flat({"seed": 0, "model": {"noise_weight": 1.0, "variants": None}})
+    {'seed': 0, 'model.noise_weight': 1.0, 'model.variants': None}
+    """
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        is_group = isinstance(value, Mapping) and value
+        found |= flat(value, f"{group}{name}.") if is_group else {f"{group}{name}": value}
+    return found
 
 
 def set_axis(logger: WandbLogger | None, axis: str, figures: Iterable[str]) -> None:
@@ -150,8 +176,19 @@ def log_tables(logger: WandbLogger | None, tables: Mapping[str, Table]) -> None:
 
 
 def log_summary(logger: WandbLogger | None, figures: Mapping[str, Any]) -> None:
-    """Set the figures by which W&B lists and sorts its runs."""
-    _send(logger, "summary", lambda logger: logger.experiment.summary.update(dict(figures)))
+    """Set the figures by which W&B lists and sorts its runs.
+
+    Logged figures whose last value is among them, by `ON_CARD`, are removed from the summary.
+    """
+
+    def send(logger: WandbLogger) -> None:
+        summary = logger.experiment.summary
+        summary.update(dict(figures))
+        for logged, keys in ON_CARD.items():
+            if any(key in figures for key in keys):
+                del summary[logged]
+
+    _send(logger, "summary", send)
 
 
 def log_artifact(logger: WandbLogger | None, name: str, kind: str, files: Sequence[Path]) -> None:

@@ -35,7 +35,8 @@ class RunConfig:
             begin a new run.
         runs: folder that holds all runs.
         wandb: Weights & Biases: auto (online with a key, else offline), online, offline or off.
-        wandb_project: project in Weights & Biases.
+        wandb_project: project in Weights & Biases; null for the environment's WANDB_PROJECT, or
+            darts_noise.
         trust: packages, separated by commas, whose classes a config file may name, besides
             Lightning's.
         plugins: Python files that ran first, to register operations, spaces and so on. The run
@@ -49,7 +50,7 @@ class RunConfig:
     resume: str | None = None
     runs: str = "runs"
     wandb: str = "auto"
-    wandb_project: str = "darts_noise"
+    wandb_project: str | None = None
     trust: str | None = None
     plugins: tuple[str, ...] = ()
 
