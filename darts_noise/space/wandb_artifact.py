@@ -75,7 +75,8 @@ def artifact_files(name: str, files: Mapping[str, int | None]) -> Iterator[Path]
         try:
             yield Path(folder)
         except ValueError as error:
-            raise ValueError(str(error).replace(f"{Path(folder)}/", f"{place}: ")) from None
+            text = str(error).replace(f"{folder}/", f"{place}: ").replace(folder, place)
+            raise ValueError(text) from None
 
 
 class _TooLargeError(ValueError):
