@@ -32,7 +32,8 @@ class PlainModule(pl.LightningModule, Generic[C]):
     def configure(self, config: C) -> None:
         """Set the config, also for later checkpoints."""
         self.config = config
-        self.save_hyperparameters(fields_of(config))
+        # A run gives its loggers all of its settings; the module's alone would come a second time.
+        self.save_hyperparameters(fields_of(config), logger=False)
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path: Any, **settings: Any) -> Self:  # type: ignore[override]

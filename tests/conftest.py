@@ -4,6 +4,8 @@ import io
 import json
 import math
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -146,6 +148,22 @@ def small_runs(tmp_path_factory: pytest.TempPathFactory) -> SmallRuns:
         search([*SMALL_SEARCH, f"--runs={root}", "--name=s"])
         train([*SMALL_TRAIN, f"--runs={root}", "--name=t"])
     return SmallRuns(root, root / "search" / "s", root / "train" / "t", said.getvalue())
+
+
+def inspected(file: Path, *options: str) -> str:
+    """What W&B's own reader says of the ``.wandb`` file of an offline run: JSON, one a line."""
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", *options, str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    if "No such command" in done.stderr:
+        pytest.skip("this version of W&B has no reader of offline runs")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def inspected_summary(file: Path) -> dict[str, Any]:
+    """The run as that reader sums it up: its project, config, summary and state."""
+    found: dict[str, Any] = json.loads(inspected(file, "--summary"))
+    return found
 
 
 @pytest.fixture(scope="session")

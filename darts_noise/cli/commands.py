@@ -230,9 +230,13 @@ def report(argv: Sequence[str]) -> None:
     from darts_noise.report.page import make_page
 
     ready()
+
+    def explain(run: Path, error: Exception) -> str:
+        return "; ".join(filter(None, (str(error), lacking_plugins(run, given.plugins))))
+
     with _naming_plugins(given.plugins, *given.runs):
         _run_plugins(given.plugins)
-        page = make_page(given.runs)
+        page = make_page(given.runs, explain)
     write_text(given.output, page)
     print(f"report: {given.output}")
 

@@ -8,7 +8,8 @@ card that model hubs show.
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -24,9 +25,10 @@ from darts_noise.pretrained.config import BundleConfig, BundleImages, network_ar
 from darts_noise.pretrained.model_card import model_card
 from darts_noise.pretrained.shipped import list_pretrained
 from darts_noise.space.genotype import Genotype
-from darts_noise.space.json_file import read_json, shown_path
+from darts_noise.space.json_file import MAX_BYTES, read_json, shown_path
 from darts_noise.space.published import BUNDLES
 from darts_noise.space.shown import shortened, shown
+from darts_noise.space.wandb_artifact import artifact_files, is_artifact_path
 
 CONFIG = "config.json"
 GENOTYPE = "genotype.json"
@@ -125,13 +127,15 @@ def load_pretrained(
 ) -> Network | FeatureNetwork:
     """Load a trained network on the CPU, in eval mode.
 
-    The files are read as data: no code in them is run. The weights must match their checksum in the
-    config. The network warns once if its first images look as if they were not normalised; see
-    `BundleImages`.
+    The network of a training that Weights & Biases tracked is in an artifact, from which it is
+    downloaded. The files are read as data: no code in them is run. The weights must match their
+    checksum in the config. The network warns once if its first images look as if they were not
+    normalised; see `BundleImages`.
 
     Args:
-        source: the name of a shipped network (see `list_pretrained`), the folder of a bundle, or
-            the folder of a training run.
+        source: the name of a shipped network (see `list_pretrained`), the folder of a bundle, the
+            folder of a training run, or the W&B artifact of a training as
+            ``entity/project/model-NAME:version``.
         num_classes: for fine-tuning: another number replaces the last layer by a new one with
             random weights. 0: no last layer. None (default): the classes of the training.
         features_only, out_indices: as for `create_model`.
@@ -144,12 +148,22 @@ def load_pretrained(
     >>> net.num_classes, net.training
     (10, False)
     """
+    with _found(source) as folder:
+        return _load(folder, features_only, out_indices, num_classes)
+
+
+def _load(
+    folder: Path,
+    features_only: bool,
+    out_indices: Sequence[int] | None,
+    num_classes: int | None,
+) -> Network | FeatureNetwork:
+    """Return the network of a bundle's folder; see `load_pretrained`."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     if features_only and num_classes is not None:
         raise SettingError("num_classes", "expected none with features_only, which has no head")
-    folder = find_bundle(source)
     config = pretrained_config(folder)
     weights = _sealed(folder, WEIGHTS, config)
     _sealed(folder, GENOTYPE, config)
@@ -244,16 +258,28 @@ def pretrained_config(source: str | Path) -> BundleConfig:
     >>> images.image_size, len(images.classes)
     ((8, 8), 10)
     """
-    path = find_bundle(source) / CONFIG
-    data = read_json(path)
-    try:
-        return BundleConfig.from_dict(data, SEALED)
-    except ValueError as error:
-        raise ValueError(f"{shown_path(path)}: {error}") from None
+    with _found(source) as folder:
+        path = folder / CONFIG
+        data = read_json(path)
+        try:
+            return BundleConfig.from_dict(data, SEALED)
+        except ValueError as error:
+            raise ValueError(f"{shown_path(path)}: {error}") from None
+
+
+@contextmanager
+def _found(source: str | Path) -> Iterator[Path]:
+    """Give the folder of a bundle, which is downloaded if it is a W&B artifact."""
+    if is_artifact_path(str(source)) and not Path(source).is_dir():
+        files = {CONFIG: MAX_BYTES, GENOTYPE: MAX_BYTES, WEIGHTS: None}
+        with artifact_files(str(source), files) as downloaded:
+            yield downloaded
+    else:
+        yield find_bundle(source)
 
 
 def find_bundle(source: str | Path) -> Path:
-    """Return the folder of a bundle; see `load_pretrained` for `source` and the errors."""
+    """Return the folder of a bundle on this machine; see `load_pretrained`."""
     if str(source) in list_pretrained():
         return BUNDLES / source
     folder = Path(source)
@@ -263,7 +289,9 @@ def find_bundle(source: str | Path) -> Path:
                 return place
         raise ValueError(f"{shown_path(folder)}: no {CONFIG} in this folder or in its {OF_A_RUN}")
     message = unknown("trained network", shortened(str(source)), list_pretrained())
-    raise ValueError(f"{message}, or the folder of a bundle or of a training run")
+    raise ValueError(
+        f"{message}, or the folder of a bundle or of a training run, or a W&B artifact"
+    )
 
 
 def _sealed(folder: Path, name: str, config: BundleConfig) -> bytes:

@@ -16,17 +16,18 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 from darts_noise.report.metrics import Series, read_metrics
 from darts_noise.report.style import OKABE_ITO, RC, explain_operations, looks
 from darts_noise.space.macro import MACRO
 
-PANEL_WIDTH, PANEL_HEIGHT = 2.6, 1.9  # inches
+PANEL_WIDTH, PANEL_HEIGHT = 2.6, 2.1  # inches
 MOST_IN_A_ROW = 4
 LEGEND_SHARE = 0.45  # of a panel's width
-MOST_BESIDE = 4  # number of lines whose legend fits beside them
+MOST_BESIDE = 3  # names in a row of a legend
+LEGEND_BELOW = 29.0  # points from the axes down to the legend, below the name of the axis
 CHANCE_COLOUR = "#555555"
 
 Look = tuple[str, Any]  # colour; a name of a line style, or (offset, dashes)
@@ -140,7 +141,7 @@ def make_panels(series: Mapping[str, Series], num_classes: int | None = None) ->
     kinds = [name.removeprefix(ENTROPY) for name in series if name.startswith(ENTROPY)]
     cells_first = sorted(kinds, key=lambda kind: kind in MACRO)
     panels[ENTROPY_TITLE] = {
-        kind: (series[ENTROPY + kind], look) for kind, look in _looks_of(cells_first).items()
+        kind: (series[ENTROPY + kind], look) for kind, look in looks_of(cells_first).items()
     }
     shares: dict[str, dict[str, Series]] = {}
     for column, points in series.items():
@@ -149,7 +150,7 @@ def make_panels(series: Mapping[str, Series], num_classes: int | None = None) ->
             shares.setdefault(kind, {})[candidate] = points
     for kind in [kind for kind in shares if kind in MACRO]:
         of_kind = shares.pop(kind)
-        panels[f"share: {kind}"] = {c: (of_kind[c], look) for c, look in _looks_of(of_kind).items()}
+        panels[f"share: {kind}"] = {c: (of_kind[c], look) for c, look in looks_of(of_kind).items()}
     found = [_line_panel(title, lines, num_classes) for title, lines in panels.items() if lines]
     # Kinds of cell with the same operations share one legend, which has its own panel.
     kinds = list(shares)
@@ -164,18 +165,16 @@ def make_panels(series: Mapping[str, Series], num_classes: int | None = None) ->
 
 
 def make_comparison(runs: Mapping[str, Mapping[str, Series]]) -> list[Panel]:
-    """Make panels with a line for each run, and one panel with the legend.
+    """Make panels with a line for each run, whose looks are those of `looks_of`.
 
     Args:
         runs: name → its series.
     """
-    found, look = [], _looks_of(runs)
+    found, look = [], looks_of(runs)
     for column, title in COMPARED.items():
         lines = {n: (runs[n][column], look[n]) for n in runs if runs[n].get(column)}
         if lines:
             found.append(_line_panel(title, lines, legend=False))
-    if found:
-        found.append(Panel("", partial(_explain_lines, look=look)))
     return found
 
 
@@ -214,7 +213,7 @@ def draw_areas(axes: Axes, shares: Mapping[str, Series]) -> None:
     axes.set_ylim(0.0, max(map(sum, zip(*heights, strict=True))) or 1.0)
 
 
-def _looks_of(names: Iterable[str]) -> dict[str, Look]:
+def looks_of(names: Iterable[str]) -> dict[str, Look]:
     """Return a different look for each name, as long as there are looks."""
     count = len(OTHER_LOOKS)
     return {
@@ -244,31 +243,22 @@ def _draw_lines(axes: Axes, title: str, lines: Lines, classes: int | None, legen
             clip_on=marker is None,
         )
     _scale(axes, title, [value for points, _ in lines.values() for _, value in points], classes)
-    many = len(lines) > MOST_BESIDE
-    if many and legend:  # the legend needs room above the lines
-        low, high = axes.get_ylim()
-        axes.set_ylim(low, high + 0.5 * (high - low))
-    if len(lines) > 1 and legend:
+    if len(lines) > 1 and legend:  # below the axes, where it covers no line
+        figure = axes.get_figure(root=True)
+        assert figure is not None
+        below = ScaledTranslation(0.0, -LEGEND_BELOW / 72.0, figure.dpi_scale_trans)
         axes.legend(
-            handlelength=2.6,
+            loc="upper left",
+            bbox_to_anchor=(0.0, 0.0),
+            bbox_transform=axes.transAxes + below,
+            borderaxespad=0.0,
+            handlelength=2.2,
+            handletextpad=0.4,
             labelspacing=0.2,
-            ncols=2 if many else 1,
-            columnspacing=1.0,
-            frameon=True,
-            framealpha=0.9,
-            edgecolor="none",
-            borderpad=0.2,
+            ncols=min(len(lines), MOST_BESIDE),
+            columnspacing=0.8,
+            borderpad=0.0,
         )
-
-
-def _explain_lines(axes: Axes, look: Mapping[str, Look]) -> None:
-    """Draw the legend into an empty panel."""
-    axes.set_axis_off()
-    handles = [
-        Line2D([], [], color=colour, linestyle=style, linewidth=1.2, label=name)
-        for name, (colour, style) in look.items()
-    ]
-    axes.legend(handles=handles, loc="center left", handlelength=2.6)
 
 
 def _scale(axes: Axes, title: str, values: Sequence[float], classes: int | None) -> None:
@@ -286,17 +276,16 @@ def _scale(axes: Axes, title: str, values: Sequence[float], classes: int | None)
     else:  # a share, or a penalty; the logarithmic penalty exceeds 1
         axes.set_ylim(-0.03 * max(1.0, highest), 1.03 * max(1.0, highest))
     if chance is not None:
-        # The name is at the end of the line, so that it needs no legend.
+        # Its name is right of the axes, where no line is.
         axes.axhline(chance, color=CHANCE_COLOUR, linestyle=":", linewidth=1.0, zorder=1)
         axes.annotate(
             "chance",
             (1.0, chance),
             xycoords=axes.get_yaxis_transform(),
-            xytext=(0.0, 1.0),
+            xytext=(2.0, 0.0),
             textcoords="offset points",
-            ha="right",
-            va="bottom",
-            size=6.5,
+            ha="left",
+            va="center",
+            size=6.0,
             color=CHANCE_COLOUR,
-            bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.3},
         )

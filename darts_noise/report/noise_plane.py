@@ -13,6 +13,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -103,10 +104,11 @@ def draw_noise_plane(
                 raise ValueError(f"points[{point.name!r}]: expected 0 to 1, got {seed}")
     drawn = [point for point in points if point.measured]
     missing = [point.name for point in points if not point.measured]
-    room = max(text_width(text, LABEL_TEXT) for text in [HEADING, *(p.label for p in drawn)])
+    named = [*(p.label for p in drawn), *([] if chance is None else [_of_chance(chance)])]
+    room = max(text_width(text, LABEL_TEXT) for text in [HEADING, *named])
     above = ABOVE + (0.22 if title else 0.0)
     below = BELOW + (0.16 if missing else 0.0)
-    tall = max(PLANE_HEIGHT, LABEL_HEIGHT * len(drawn))
+    tall = max(PLANE_HEIGHT, LABEL_HEIGHT * len(named))
     width = LEFT + PLANE_WIDTH + LEADER + room + PAD
     height = below + tall + above
     of_curves = zip(cycle(CURVE_COLOURS), cycle(CURVE_MARKERS), strict=False)
@@ -123,13 +125,13 @@ def draw_noise_plane(
         axes.set_ylim(-2.0, 102.0)
         axes.xaxis.set_major_locator(MaxNLocator(6))
         if chance is not None:
-            _draw_chance(axes, chance)
+            axes.axhline(100 * chance, color=CHANCE_COLOUR, linestyle=":", linewidth=1.0, zorder=1)
         _join_means(axes, drawn)
         for point, style in zip(drawn, styles, strict=True):
             _draw_star(axes, point, style)
         axes.margins(x=0.06)
         axes.autoscale_view(scaley=False)
-        _write_labels(axes, drawn, styles, LABEL_HEIGHT / tall)
+        _write_labels(axes, drawn, styles, LABEL_HEIGHT / tall, chance)
     return figure
 
 
@@ -159,21 +161,8 @@ def _percent(pair: Pair) -> Pair:
     return 100 * pair[0], 100 * pair[1]
 
 
-def _draw_chance(axes: Axes, chance: float) -> None:
-    """Draw the line of the best constant answer."""
-    axes.axhline(100 * chance, color=CHANCE_COLOUR, linestyle=":", linewidth=1.0, zorder=1)
-    # The name is below the line, where no network is, unless the line is on the axis.
-    below_line = chance > 0.05
-    axes.annotate(
-        f"chance {100 * chance:.1f} %",
-        (0.0, 100 * chance),
-        (3.0, -2.0 if below_line else 2.0),
-        xycoords=("axes fraction", "data"),
-        textcoords="offset points",
-        va="top" if below_line else "bottom",
-        size=LABEL_TEXT,
-        color=CHANCE_COLOUR,
-    )
+def _of_chance(chance: float) -> str:
+    return f"chance {100 * chance:.1f} %"
 
 
 def _join_means(axes: Axes, points: Sequence[NetworkPoint]) -> None:
@@ -204,9 +193,16 @@ def _draw_star(axes: Axes, point: NetworkPoint, style: Style) -> None:
 
 
 def _write_labels(
-    axes: Axes, points: Sequence[NetworkPoint], styles: Sequence[Style], gap: float
+    axes: Axes,
+    points: Sequence[NetworkPoint],
+    styles: Sequence[Style],
+    gap: float,
+    chance: float | None,
 ) -> None:
-    """Write a column of labels to the right of the plot, each with a thin line to its point."""
+    """Write a column of labels to the right of the plot, each with a thin line to its point.
+
+    The line of the best constant answer has its label among them, where no network is.
+    """
     x = 1 + LEADER / PLANE_WIDTH
     top = 1 + 1.2 * gap
     axes.text(x, top, HEADING, transform=axes.transAxes, size=LABEL_TEXT, style="italic")
@@ -215,11 +211,20 @@ def _write_labels(
     heights = [
         (100 * noise - low) / (high - low) + 1e-6 * test for test, noise in (p.mean for p in points)
     ]
-    for point, (colour, _), y in zip(points, styles, spread(heights, gap), strict=True):
+    labels: list[tuple[str, Pair, Any, str]] = [
+        (point.label, _percent(point.mean), "data", colour)
+        for point, (colour, _) in zip(points, styles, strict=True)
+    ]
+    if chance is not None:
+        heights.append((100 * chance - low) / (high - low))
+        end = axes.get_yaxis_transform()
+        labels.append((_of_chance(chance), (1.0, 100 * chance), end, CHANCE_COLOUR))
+    for (label, place, coordinates, colour), y in zip(labels, spread(heights, gap), strict=True):
         axes.annotate(
-            point.label,
-            _percent(point.mean),
+            label,
+            place,
             (x, y),
+            xycoords=coordinates,
             textcoords="axes fraction",
             size=LABEL_TEXT,
             color=colour,

@@ -2,8 +2,9 @@
 
 import io
 import re
+import warnings
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
@@ -18,7 +19,15 @@ from matplotlib.figure import Figure
 from darts_noise.report.alpha_history import AlphaHistory, edge_name, source_name, strengths
 from darts_noise.report.card import FIGURES, percent, shown_figures
 from darts_noise.report.cells import draw_cells
-from darts_noise.report.curves import Panel, draw_panel, epochs_of, make_comparison, make_panels
+from darts_noise.report.curves import (
+    Look,
+    Panel,
+    draw_panel,
+    epochs_of,
+    looks_of,
+    make_comparison,
+    make_panels,
+)
 from darts_noise.report.film_strip import draw_film
 from darts_noise.report.heatmap import draw_alpha
 from darts_noise.report.metrics import Series
@@ -31,6 +40,8 @@ PANEL_SIZE, LEGEND_SIZE = (3.3, 2.1), (1.7, 2.1)  # inches
 PIXELS_PER_INCH = 105.0  # 96 would be the size on paper, too small for a screen
 FALLBACK_FONT = "Verdana"  # as wide as DejaVu Sans, if that is not installed
 MOST_FRAMES = 12
+SWATCH_DASHES = {"-": (), "--": (3.7, 1.6), "-.": (6.4, 1.6, 1.0, 1.6), ":": (1.0, 1.65)}
+"""Dashes and gaps of matplotlib's named line styles, in widths of the line."""
 ABSENT = "-"  # in the comparison, for a missing figure
 
 
@@ -59,29 +70,42 @@ class Table:
     numbers: bool = False
 
 
-def make_page(paths: Sequence[Path]) -> str:
+def make_page(
+    paths: Sequence[Path],
+    explain: Callable[[Path, Exception], str] = lambda path, error: str(error),
+) -> str:
     """Return a report of runs and studies as one HTML document without other files.
 
     Args:
-        paths: directories of searches, trainings and studies.
+        paths: directories of searches, trainings and studies. A directory that cannot be shown is
+            left out, with a line on the page and a warning.
+        explain: (directory, error) → what the line says.
 
     Raises:
-        ValueError: a directory of something else, or with an invalid file.
-        OSError: a file cannot be read.
+        ValueError: no directory can be shown: none is a run or a study, or their files are invalid.
+        OSError: no directory can be shown, because a file cannot be read.
     """
     runs: dict[str, RunFolder] = {}
     parts: list[dict[str, Any]] = []
+    left_out: list[str] = []
     for i, path in enumerate(paths, 1):
-        if (study := read_study(path)) is not None:
-            parts.append(_study_part(study, f"study-{i}"))
-        else:
-            anchor = f"run-{i}"
-            runs[anchor] = read_run(path)
-            parts.append(_run_part(runs[anchor], anchor))
+        try:
+            if (study := read_study(path)) is not None:
+                parts.append(_study_part(study, f"study-{i}"))
+                continue
+            run, anchor = read_run(path), f"run-{i}"
+            parts.append(_run_part(run, anchor))
+            runs[anchor] = run
+        except (OSError, ValueError) as error:
+            if len(left_out) == len(paths) - 1:  # nothing is left to show
+                raise
+            left_out.append(f"{path} is left out: {' '.join(explain(path, error).split())}")
+    for line in left_out:
+        warnings.warn(line, stacklevel=2)
     comparison = _comparison(runs) if len(runs) > 1 else None
     links = {"comparison": "comparison"} if comparison else {}
     links |= {part["anchor"]: part["title"] for part in parts}
-    return _template().render(links=links, comparison=comparison, parts=parts)
+    return _template().render(links=links, comparison=comparison, parts=parts, left_out=left_out)
 
 
 @cache
@@ -190,8 +214,19 @@ def _comparison(runs: Mapping[str, RunFolder]) -> dict[str, Any]:
     series = {name: run.series for name, run in zip(names, runs.values(), strict=True)}
     return {
         "table": Table("Figures of the cards, a column for each run", ("", *names), rows),
+        "legend": [(name, _swatch(look)) for name, look in looks_of(series).items()],
         "curves": _panels(make_comparison(series), "comparison"),
     }
+
+
+def _swatch(look: Look) -> Markup:
+    """Return a piece of a line, for the legend; the name beside it is text that can wrap."""
+    colour, style = look
+    _, dashes = style if isinstance(style, tuple) else (0, SWATCH_DASHES[style])
+    return Markup(
+        '<svg width="40" height="8" viewBox="0 0 40 8" aria-hidden="true">'
+        '<path d="M0 4h40" stroke="{}" stroke-width="2" stroke-dasharray="{}"/></svg>'
+    ).format(colour, " ".join(f"{2 * length:g}" for length in dashes) or "none")
 
 
 def _study_part(study: StudyFolder, anchor: str) -> dict[str, Any]:

@@ -21,6 +21,16 @@ Table = tuple[Sequence[str], Iterable[Sequence[Any]]]  # names of the columns, r
 MODES = ("auto", "online", "offline", "off")
 ALIASES = {"run": "online", "shared": "online", "dryrun": "offline", "disabled": "off"}
 """Other values of WANDB_MODE that W&B accepts → our names."""
+PROJECT = "darts_noise"
+"""The W&B project if neither the user nor the environment names one."""
+ON_CARD = {
+    "val/accuracy": ("validation_accuracy",),
+    "test/accuracy": ("test_accuracy",),
+    "test/loss": ("test_loss",),
+    "noise/accuracy": ("noise_accuracy", "twin_noise_accuracy"),
+    "noise/penalty": ("penalty",),
+}
+"""A logged figure → the keys of a card that hold its last value."""
 
 
 def require_mode(mode: str) -> None:
@@ -52,7 +62,7 @@ def resolve_mode(mode: str) -> tuple[str, str]:
 
 
 def start_tracking(
-    run: Path, *, kind: str, mode: str, project: str, config: Mapping[str, Any]
+    run: Path, *, kind: str, mode: str, project: str | None, config: Mapping[str, Any]
 ) -> tuple[WandbLogger | None, str]:
     """Return a logger with a started W&B run, or None, and a message of one line.
 
@@ -61,8 +71,10 @@ def start_tracking(
             directory continues the W&B run.
         kind: ``search`` or ``train``, the job type in W&B.
         mode: see `resolve_mode`.
-        project: the W&B project.
-        config: the resolved configuration.
+        project: the W&B project. None: the environment's ``WANDB_PROJECT``, or `PROJECT`. The
+            entity is the environment's ``WANDB_ENTITY`` or the default of the account.
+        config: the resolved configuration. W&B gets it flat, so that a parameter of a sweep, such
+            as ``model.noise_weight``, and the setting are the same key.
 
     Raises:
         ValueError: the mode does not exist. Errors of W&B itself are never raised.
@@ -70,6 +82,7 @@ def start_tracking(
     mode, why = resolve_mode(mode)
     if mode == "off":
         return None, why
+    project = project or os.environ.get("WANDB_PROJECT") or PROJECT
     failures: list[str] = []
     for attempt in dict.fromkeys((mode, "offline")):
         try:
@@ -95,7 +108,7 @@ def _logger(
         id=kept.read_text("utf-8") if kept.is_file() else None,
         save_dir=str(run),
         job_type=kind,
-        config=dict(config),
+        config=flat(config),
         # WandbLogger's own `offline` would change the environment of the process.
         mode=mode,
         settings=quiet,
@@ -104,6 +117,19 @@ def _logger(
     if logger.version is not None:  # on the first process
         write_text(kept, logger.version)
     return logger
+
+
+def flat(settings: Mapping[str, Any], group: str = "") -> dict[str, Any]:
+    """Return nested settings under the names of their options.
+
+    >>> flat({"seed": 0, "model": {"noise_weight": 1.0, "variants": None}})
+    {'seed': 0, 'model.noise_weight': 1.0, 'model.variants': None}
+    """
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        is_group = isinstance(value, Mapping) and value
+        found |= flat(value, f"{group}{name}.") if is_group else {f"{group}{name}": value}
+    return found
 
 
 def set_axis(logger: WandbLogger | None, axis: str, figures: Iterable[str]) -> None:
@@ -150,8 +176,19 @@ def log_tables(logger: WandbLogger | None, tables: Mapping[str, Table]) -> None:
 
 
 def log_summary(logger: WandbLogger | None, figures: Mapping[str, Any]) -> None:
-    """Set the figures that W&B lists and sorts runs by."""
-    _send(logger, "summary", lambda logger: logger.experiment.summary.update(dict(figures)))
+    """Set the figures that W&B lists and sorts runs by.
+
+    Logged figures whose last value is among them, by `ON_CARD`, are removed from the summary.
+    """
+
+    def send(logger: WandbLogger) -> None:
+        summary = logger.experiment.summary
+        summary.update(dict(figures))
+        for logged, keys in ON_CARD.items():
+            if any(key in figures for key in keys):
+                del summary[logged]
+
+    _send(logger, "summary", send)
 
 
 def log_artifact(logger: WandbLogger | None, name: str, kind: str, files: Sequence[Path]) -> None:

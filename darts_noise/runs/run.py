@@ -53,6 +53,9 @@ from darts_noise.runs.stops import Stops
 from darts_noise.runs.trainer import make_trainer
 from darts_noise.train.progress import FIGURES, RunProgress
 
+IN_CONFIG = ("seed", "channels", "num_cells", "space", "hypergradient", "noise_samples")
+"""Settings on a card. W&B has them in the config of the run, and not in its summary as well."""
+
 
 class Interrupted(KeyboardInterrupt):
     """The stop of a run by a signal. The run can be resumed.
@@ -154,6 +157,7 @@ class Run:
             self.trainer = make_trainer(
                 trainer,
                 trusted,
+                folder=self.path,
                 plugins=[SealedCheckpointIO(folder)],
                 callbacks=[
                     *self.progress(kind),
@@ -190,6 +194,9 @@ class Run:
             if line is not None:
                 self.console.print(line)
         ours = [self.table] if self.wandb is None else [self.table, self.wandb]
+        if self.is_first:
+            for logger in self.trainer.loggers:  # those that the user has named
+                logger.log_hyperparams(stated)
         self.trainer.loggers = [*self.trainer.loggers, *ours]
 
     def progress(self, title: str, figures: Mapping[str, str] = FIGURES) -> list[RunProgress]:
@@ -310,7 +317,11 @@ class Run:
         log_images(self.wandb, images)
         shown = list(shown_figures(finite(card)).items())
         log_tables(self.wandb, {**(tables or {}), "card": (("figure", "value"), shown)})
-        figures = {key: v for key, v in card.items() if isinstance(v, int | float | str)}
+        figures = {
+            key: value
+            for key, value in card.items()
+            if isinstance(value, int | float | str) and key not in IN_CONFIG
+        }
         log_summary(self.wandb, figures)
         log_artifact(self.wandb, *artifact)
         finish(self.wandb)

@@ -1,7 +1,7 @@
 """Run a search from its settings to its card, and write its files."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -252,6 +252,7 @@ def search_card(
         "validation_accuracy": figures.get("val/accuracy"),
         "twin_noise_accuracy": None if module.twin is None else figures.get("noise/accuracy"),
         "penalty": figures.get("noise/penalty"),
+        "objective": objective(figures, config.noise_weight, best),
         "candidates": module.genotype().meta.get("candidates"),
         "parameters": count_parameters(module.net),
         "epochs": session.trainer.current_epoch,
@@ -260,6 +261,24 @@ def search_card(
         "genotype": str(session.path / "genotype.json"),
         **session.origin(config.seed),
     }
+
+
+def objective(
+    figures: Mapping[str, float], noise_weight: float, best: Candidate | None = None
+) -> float | None:
+    """Return F = validation loss + λ · penalty of the last epoch, or of the best candidate.
+
+    Searches of one λ can be ranked by it.
+
+    >>> objective({"val/loss": 0.5, "noise/penalty": 0.1}, 2.0)
+    0.7
+    """
+    if best is not None:
+        return best.objective
+    parts = figures.get("val/loss"), figures.get("noise/penalty") if noise_weight else 0.0
+    if parts[0] is None or parts[1] is None:
+        return None
+    return round(parts[0] + noise_weight * parts[1], 6)
 
 
 def noise_chance(noise: LabelledImages | None) -> float | None:

@@ -36,7 +36,8 @@ class RunConfig:
         runs: folder of all runs.
         wandb: Weights & Biases: auto (online with a key, otherwise offline), online, offline or
             off.
-        wandb_project: project in Weights & Biases.
+        wandb_project: project in Weights & Biases. null: WANDB_PROJECT of the environment, or
+            darts_noise.
         trust: packages whose classes a config file may name, separated by commas. Lightning is
             always trusted.
         plugins: Python files that ran first, to register operations, spaces and so on. The run
@@ -50,7 +51,7 @@ class RunConfig:
     resume: str | None = None
     runs: str = "runs"
     wandb: str = "auto"
-    wandb_project: str = "darts_noise"
+    wandb_project: str | None = None
     trust: str | None = None
     plugins: tuple[str, ...] = ()
 

@@ -5,11 +5,13 @@ import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.loggers import WandbLogger
 from rich.console import Console
 
 from darts_noise.atomic import write_text
@@ -32,6 +34,7 @@ from darts_noise.report.card import (
 )
 from darts_noise.report.cells import save_cells
 from darts_noise.report.curves import draw_curves
+from darts_noise.report.metrics import MetricsTable
 from darts_noise.report.style import save_figure
 from darts_noise.report.tracking import set_axis, use_artifact
 from darts_noise.runs.folder import CONFIG, UNFINISHED, point_latest, read_run_config
@@ -54,6 +57,7 @@ from darts_noise.train.factories import Factory, NetworkLike, loaded, suited_net
 from darts_noise.train.module import TrainModule
 from darts_noise.train.noise_fit import default_samples, noise_fit, require_samples
 from darts_noise.train.noise_record import NoiseFit
+from darts_noise.train.quick import NoiseCurve
 from darts_noise.train.run_file import RunFile
 from darts_noise.train.settings import NoiseConfig, NoiseFamily, NoiseGrid, TrainConfig
 
@@ -272,20 +276,20 @@ def _run(
     noise, others = next(iter(measured), None), tuple(measured[1:])
     if not session.is_first:
         return TrainResult(module.net, noise, {}, run, other_noise=others)
-    _log_noise_curve(session, noise)
     unfit = noise is not None and math.isnan(noise.accuracy)
     grid = checks[0].config.grid if checks else NoiseGrid()
     card |= noise_rows(noise, grid, unfit)
     if others:
         card["other_noise"] = [noise_rows(o, grid, math.isnan(o.accuracy)) for o in others]
     card |= session.origin(module.config.seed)
+    if noise is not None and not unfit:
+        card["objective"] = objective(session.table.figures.get("val/accuracy"), noise)
     card = without_diverged(card, ["noise_accuracy"] if unfit else [])
     bundle = _bundle(session, module, card)
-    files = ["genotype.json", "checkpoints/best.ckpt", "card.json", "card.md", "config.yaml"]
     session.close(
         card,
         {name: run / f"{name}.png" for name in ("cells", "curves")},
-        (f"model-{run.name}", "model", [run / name for name in files]),
+        (f"model-{run.name}", "model", sorted(bundle.iterdir())),
     )
     return TrainResult(module.net, noise, card, run, bundle, others)
 
@@ -352,11 +356,12 @@ def measured_families(noise: NoiseConfig, genotype: Genotype) -> list[NoiseFamil
     return [noise.family or genotype.meta.get("noise_family") or "uniform"]
 
 
-def _log_noise_curve(session: Run, noise: NoiseFit | None) -> None:
-    """Log the accuracy on noise after each epoch, if the protocol records it."""
-    for epoch, accuracy in enumerate(noise.curve if noise is not None else ()):
-        for logger in session.trainer.loggers:
-            logger.log_metrics({"epoch": epoch, NOISE_FIGURE: accuracy})
+def _log_noise(session: Run, epoch: int, accuracy: float) -> None:
+    """Log the accuracy on noise after an epoch of the quick check among the run's figures."""
+    for logger in session.trainer.loggers:
+        ours = isinstance(logger, MetricsTable | WandbLogger)  # which draw it over `epoch`
+        logger.log_metrics({"epoch": epoch, NOISE_FIGURE: accuracy}, None if ours else epoch)
+        logger.save()
 
 
 def train_card(
@@ -397,6 +402,26 @@ def train_card(
         "train_samples": len(data.train),
         **session.origin(config.seed),
     }
+
+
+def objective(validation_accuracy: float | None, noise: NoiseFit) -> float | None:
+    """Return what a sweep minimises: the validation error plus the share of noise memorised.
+
+    That share is 0 at the best constant answer and 1 if the network fits all of the noise. The test
+    images are not used.
+
+    Args:
+        validation_accuracy: after the last epoch; None without validation images.
+        noise: the record; the protocol ``selectivity`` has no objective.
+
+    >>> fit = NoiseFit("quick", "uniform", 0.55, 0.55, 0.1, 1000, 9, 0, "", 1.0)
+    >>> objective(0.9, fit)
+    0.6
+    """
+    if validation_accuracy is None or noise.protocol == "selectivity":
+        return None
+    memorised = max(0.0, noise.accuracy - noise.chance) / (1 - noise.chance)
+    return round(1 - validation_accuracy + memorised, 6)
 
 
 def trained_images(data: ImageDataModule) -> BundleImages:
@@ -463,7 +488,7 @@ class NoiseCheck:
         trainer: TrainerConfig,
         number: int = 1,
     ) -> None:
-        self.family, self.config, self.data = family, config, data
+        self.family, self.config, self.data, self.number = family, config, data, number
         beside = "" if number == 1 else f"_{number}"
         self.files = {
             "runs": NOISE_RUNS.replace(".", f"{beside}."),
@@ -496,8 +521,10 @@ class NoiseCheck:
         runs, config = session.path / self.files["runs"], self.config
         own: dict[str, Any]
         if config.protocol == "quick":
-            progress = session.progress("noise", PROGRESS)
-            own = {"callbacks": progress, "path": session.path / self.files["epochs"]}
+            callbacks: list[pl.Callback] = [*session.progress("noise", PROGRESS)]
+            if self.number == 1:  # the row and the curve of a run are of its first family
+                callbacks.append(NoiseCurve(partial(_log_noise, session)))
+            own = {"callbacks": callbacks, "path": session.path / self.files["epochs"]}
             self.trainer |= self.lengths
         else:
             # If these files exist, the measurement continues from them.

@@ -6,16 +6,20 @@ or as `RunConfig.trust`.
 """
 
 import importlib.util
+import inspect
 import pkgutil
+import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from jsonargparse import ArgumentError, ArgumentParser, set_loader
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning import loggers
 
 from darts_noise.errors import SettingError, reported
 from darts_noise.nets.synchronised import SynchronisedNorms
@@ -32,6 +36,7 @@ def make_trainer(
     config: TrainerConfig,
     trusted: Collection[str] = (),
     *,
+    folder: Path | None = None,
     callbacks: Collection[pl.Callback] = (),
     plugins: Collection[Any] = (),
     **replaced: Any,
@@ -41,6 +46,7 @@ def make_trainer(
     Args:
         config: the arguments of the Trainer.
         trusted: packages whose classes the config may name, besides `PACKAGES`.
+        folder: folder for loggers of Lightning that state none. None: the current folder.
         callbacks: further callbacks.
         plugins: further plugins.
         replaced: arguments that replace arguments of the config.
@@ -51,6 +57,7 @@ def make_trainer(
     """
     stated = {f.name: getattr(config, f.name) for f in fields(config)}
     _require_trusted(stated, PACKAGES.union(trusted))
+    stated["logger"] = _in_folder(stated["logger"], folder or Path())
     made = _instantiated(stated) | replaced
     if made.get("logger") in (None, True):
         made["logger"] = False  # a run adds its own loggers; named loggers stay
@@ -94,7 +101,24 @@ def _instantiated(stated: Mapping[str, Any]) -> dict[str, Any]:
         return dict(parser.instantiate(parsed)["trainer"])
     except (ArgumentError, AttributeError, TypeError, ValueError) as error:
         text = " ".join(str(error).split())
+        if match := re.search(r"Problem with given class_path '[\w.]*?(\w+)': (.*?) (- |$)", text):
+            raise SettingError("trainer", f"{match[1]}: {match[2]}") from None
         raise reported(text) or SettingError("trainer", text) from None
+
+
+def _in_folder(logger: Any, folder: Path) -> Any:
+    """Return what names a logger of Lightning, with its folder if none is stated."""
+    if isinstance(logger, list):
+        return [_in_folder(one, folder) for one in logger]
+    named = {"class_path": logger} if isinstance(logger, str) else logger
+    if not isinstance(named, dict) or not isinstance(named.get("class_path"), str):
+        return logger
+    arguments = named.get("init_args") or {}
+    cls = getattr(loggers, named["class_path"].rpartition(".")[2], None)
+    taken = {} if cls is None else inspect.signature(cls).parameters
+    if "save_dir" not in taken or not isinstance(arguments, dict) or "dir" in arguments:
+        return logger
+    return {**named, "init_args": {"save_dir": str(folder), **arguments}}
 
 
 def _copied(value: Any) -> Any:

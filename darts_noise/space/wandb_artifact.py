@@ -1,10 +1,12 @@
-"""Read genotypes from the Weights & Biases artifacts that searches and trainings upload.
+"""Read genotypes and bundles from the Weights & Biases artifacts of searches and trainings.
 
 W&B is imported only when it is used, because the import is slow.
 """
 
 import re
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from darts_noise.space.genotype import Genotype
@@ -35,6 +37,22 @@ def artifact_genotype(name: str) -> Genotype:
     Raises:
         ValueError: there is no API key, no such artifact, or no genotype in the artifact.
     """
+    with artifact_files(name, {FILE: MAX_BYTES}) as folder:
+        return Genotype.from_json(folder / FILE)
+
+
+@contextmanager
+def artifact_files(name: str, files: Mapping[str, int | None]) -> Iterator[Path]:
+    """Download files of an artifact to a folder that exists within the context.
+
+    Args:
+        name: as for `artifact_genotype`.
+        files: the names in the artifact, each with the largest number of bytes or None.
+
+    Raises:
+        ValueError: there is no API key, no such artifact or file, or a file is too large. A
+            ValueError inside the context names the artifact in place of the folder.
+    """
     place = f"W&B artifact {shortened(name)}"
     if not has_key():
         raise ValueError(f"{place}: no API key; run `wandb login`, or set WANDB_API_KEY")
@@ -42,16 +60,24 @@ def artifact_genotype(name: str) -> Genotype:
 
     with tempfile.TemporaryDirectory() as folder:
         try:
-            entry = wandb.Api().artifact(name).get_entry(FILE)
-            size = entry.size
-            file = entry.download(root=folder) if size is None or size <= MAX_BYTES else None
+            artifact = wandb.Api().artifact(name)
+            for file, most in files.items():
+                entry = artifact.get_entry(file)
+                size = entry.size
+                if most is not None and size is not None and size > most:
+                    raise _TooLargeError(f"expected a {file} of at most {most} bytes, got {size}")
+                entry.download(root=folder)
+        except _TooLargeError as error:
+            raise ValueError(f"{place}: {error}") from None
         except Exception as error:  # any error of W&B, its server or the network
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ValueError(f"{place}: {shown(reason)}") from None
-        if file is None:
-            raise ValueError(f"{place}: expected a {FILE} of at most {MAX_BYTES} bytes, got {size}")
         try:
-            return Genotype.from_json(file)
+            yield Path(folder)
         except ValueError as error:
-            reason = str(error).removeprefix(f"{Path(file)}: ")
-            raise ValueError(f"{place}: {FILE}: {reason}") from None
+            text = str(error).replace(f"{folder}/", f"{place}: ").replace(folder, place)
+            raise ValueError(text) from None
+
+
+class _TooLargeError(ValueError):
+    """A file of an artifact has more bytes than are read."""

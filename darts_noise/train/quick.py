@@ -5,7 +5,7 @@ arXiv:1611.03530, section 2: the architecture and the recipe stay, the data are 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -103,8 +103,7 @@ def quick_fit(
         final = _share(history.rows[-1]["val/accuracy"], len(m.noise))
     except NotFiniteError:
         final = math.nan
-    rows = [row for row in history.rows if "val/accuracy" in row]
-    accuracies = [_share(row["val/accuracy"], len(m.noise)) for row in rows]
+    accuracies = history.curve(len(m.noise))
     largest = max(accuracies, default=math.nan)
     if folder is not None and run.is_global_zero:
         for file in (LAST, PREVIOUS, BEST):
@@ -195,6 +194,35 @@ class _NoiseData(pl.LightningDataModule):
         )
 
 
+class NoiseCurve(pl.Callback):
+    """Tells the accuracy after each epoch of `quick_fit` while the training goes on.
+
+    Of a training that continues, the earlier epochs are told too.
+
+    Attributes:
+        count: epochs told so far.
+
+    Args:
+        tell: called with the epoch, from 0, and the accuracy.
+    """
+
+    def __init__(self, tell: Callable[[int, float], None]) -> None:
+        self.tell, self.count = tell, 0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._tell(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._tell(trainer)
+
+    def _tell(self, trainer: pl.Trainer) -> None:
+        assert isinstance(trainer.logger, _History)
+        samples = len(trainer.datamodule.measurement.noise)  # type: ignore[attr-defined]
+        for accuracy in trainer.logger.curve(samples)[self.count :]:
+            self.tell(self.count, accuracy)
+            self.count += 1
+
+
 class _History(Logger):
     """A logger that keeps the metrics of each epoch in memory."""
 
@@ -205,6 +233,11 @@ class _History(Logger):
     def replace(self, rows: Sequence[Row]) -> None:
         """Replace the rows."""
         self.rows = list(rows)
+
+    def curve(self, samples: int) -> list[float]:
+        """Return the accuracy on the noise set of each epoch that was read."""
+        rows = [row for row in self.rows if "val/accuracy" in row]
+        return [_share(row["val/accuracy"], samples) for row in rows]
 
     @property
     def name(self) -> str:

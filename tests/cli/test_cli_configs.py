@@ -1,13 +1,18 @@
 """Shipped configs parse and build, are found by name, and merge key by key."""
 
 import inspect
+import json
+import os
+import shlex
+import subprocess
+import sys
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT, search, train
+from conftest import ROOT, SMALL_SEARCH, SMALL_TRAIN, inspected_summary, search, train
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 import darts_noise as dn
@@ -262,18 +267,17 @@ def sweep_commands(sweep: dict[str, Any]) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
-def test_the_parser_takes_the_commands_of_a_sweep(path, monkeypatch):
+def test_the_parser_takes_the_commands_of_a_sweep(path):
     sweep = yaml.safe_load(path.read_text("utf-8"))
     assert sweep["method"] in ("grid", "random", "bayes")
-    assert sweep["metric"] == {"name": "val/accuracy", "goal": "maximize"}  # of the search
+    assert sweep["metric"] == {"name": "objective", "goal": "minimize"}
     assert (ROOT / sweep["program"]).is_file()
-    assert sweep["command"][:3] == ["${env}", "${interpreter}", "${program}"]
-    monkeypatch.chdir(ROOT)
+    assert sweep["command"][:3] == ["${env}", "sh", "-c"]
+    assert sweep["command"][4:] == ["${interpreter}", "${args}"]
     weights = set()
     for command in (sweep_commands(sweep)[0], sweep_commands(sweep)[-1]):
-        given = read(SEARCH, *command[3:])
+        given = read(SEARCH, "--config", path.stem, *command[5:])
         weights.add(given.settings(dn.SearchConfig, "model.").noise_weight)
-        assert given.values["data.name"] == path.stem
     assert weights == set(map(float, ends(sweep["parameters"]["model.noise_weight"])))
 
 
@@ -281,3 +285,22 @@ def test_the_parser_takes_the_commands_of_a_sweep(path, monkeypatch):
 def test_a_misspelt_config_suggests_the_nearest(slip, name):
     with pytest.raises(SettingError, match=f"did you mean '{name}'"):
         find_config(slip, "search")
+
+
+def test_a_run_of_a_sweep_searches_trains_and_ranks_the_training(tmp_path):
+    sweep = yaml.safe_load((ROOT / "configs" / "sweeps" / "digits.yaml").read_text("utf-8"))
+    command = sweep_commands(sweep)[-1][1:]
+    for kind, options in (("search", SMALL_SEARCH), ("train", SMALL_TRAIN)):
+        small = f"{kind} --config digits {shlex.join(options)}"
+        command[2] = command[2].replace(f"{kind} --config digits", small)
+    command[3] = sys.executable
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
+    environment |= {"WANDB_MODE": "offline", "WANDB_RUN_ID": "abc", "PYTHONPATH": str(ROOT)}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=300)
+    [searched] = tmp_path.glob("runs/search/abc/wandb/offline-run-*/*.wandb")
+    [trained] = tmp_path.glob("runs/train/abc/wandb/offline-run-*/*.wandb")
+    assert trained.name == "run-abc.wandb"  # of which the agent reads the metric
+    assert searched.name != trained.name
+    card = json.loads((tmp_path / "runs/train/abc/card.json").read_text())
+    assert (card["noise_weight"], card["cell"]) == (10.0, "runs/search/abc")
+    assert inspected_summary(trained)["summary"]["objective"] == card["objective"]

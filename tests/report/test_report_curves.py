@@ -135,6 +135,28 @@ def test_panels_of_a_search_neither_overlap_nor_are_clipped(
     assert min(ends.values()) > 0.9, "a row leaves the page empty at its end"
 
 
+@pytest.mark.parametrize("lines", [2, 3, 6])
+@pytest.mark.parametrize("value", [0.02, 0.5, 0.98])
+def test_neither_legend_nor_label_covers_a_line(tmp_path: Path, lines: int, value: float) -> None:
+    """Wherever the lines are: at the bottom, in the middle, at the top, or all over the axes."""
+    values = {f"{split}/accuracy": value for split in ("train", "val", "noise")[:lines]}
+    values |= {f"alpha/entropy_{kind}": value for kind in list("abcdef")[:lines]}
+    rows = [[epoch, *values.values()] for epoch in range(3)]
+    rows.append([3, *(1 - v for v in values.values())])
+    text = "\n".join(",".join(map(str, row)) for row in [["epoch", *values], *rows])
+    figure = draw_curves(write(tmp_path / "m.csv", text + "\n"), num_classes=10)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    for axes in panels(figure).values():
+        inside = axes.get_window_extent()
+        legend = axes.get_legend()
+        assert legend is not None
+        assert not legend.get_window_extent().overlaps(inside)
+        assert not legend.get_window_extent().overlaps(axes.xaxis.label.get_window_extent())
+        for label in axes.texts:
+            assert label.get_window_extent().x0 >= inside.x1
+
+
 def test_one_epoch_can_be_seen(tmp_path: Path) -> None:
     text = "epoch,train/loss,val/loss,share/normal/none\n3,2.0,2.0,1.0\n"
     found = panels(draw_curves(write(tmp_path / "m.csv", text)))

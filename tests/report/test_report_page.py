@@ -2,6 +2,7 @@
 
 import math
 import re
+import warnings
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -110,6 +111,8 @@ def test_it_can_be_read_aloud(page: Page) -> None:
     assert all(after <= before + 1 for before, after in pairwise(levels))
     assert page.all("html")[0]["lang"] == "en"
     for picture in page.all("svg"):
+        if picture.get("aria-hidden") == "true":  # a piece of a line, beside its name in a legend
+            continue
         assert picture["role"] == "img"
         assert len(picture["aria-label"] or "") > 5
     assert all(picture["alt"] for picture in page.all("img"))
@@ -171,3 +174,54 @@ def test_a_run_that_has_just_begun_has_a_page(tmp_path: Path) -> None:
         (run / name).unlink()
     page = Page(make_page([run]))
     assert {a["id"] for a in page.all("section")} == {"run-1", "run-1-curves"}
+
+
+def test_six_runs_with_long_names_are_told_apart_without_a_warning(tmp_path: Path) -> None:
+    names = [f"a_run_with_a_name_of_more_than_forty_letters_{i}" for i in range(6)]
+    runs = [search_run(tmp_path / "search" / name) for name in names]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        text = make_page(runs)
+    # The legend is text, which wraps on a narrow screen, beside a line like that of the curves.
+    [legend] = re.findall(r'<ul class="legend".*?</ul>', text, re.DOTALL)
+    assert re.findall(r"<span>search (\w+)</span>", legend) == names
+    looks = re.findall(r'stroke="(\S+)" \S+ stroke-dasharray="([^"]+)"', legend)
+    assert len(set(looks)) == 6
+    [panel] = re.findall(r'aria-label="validation accuracy by epoch.*?</svg>', text, re.DOTALL)
+    for colour, _ in looks:
+        assert colour == "#000000" or colour.lower() in panel.lower()  # black is SVG's default
+
+
+def test_the_page_follows_the_colour_scheme_of_the_screen(text: str) -> None:
+    rules = text[text.index("<style>") : text.index("</style>")]
+    light, _, dark = rules.partition("(prefers-color-scheme: dark)")
+    named = dict(re.findall(r"(--\w+): (#\w+)", light))
+    changed = dict(re.findall(r"(--\w+): (#\w+)", dark))
+    assert changed.keys() == named.keys() == {"--paper", "--ink", "--quiet", "--line", "--link"}
+    assert not re.findall(r"(?:background|color): #", rules)  # colours that do not change
+    assert re.search(r"svg, .scroll img { filter: invert", dark)  # figures are drawn on white
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("file", ["card.json", "genotype.json", "history.json", "metrics.csv"])
+def test_a_broken_run_is_named_and_the_others_have_their_page(
+    tmp_path: Path, file: str, place: int
+) -> None:
+    runs = [search_run(tmp_path / "search" / f"run-{i}") for i in range(3)]
+    (runs[place] / file).write_text('{"a",\nx\n')
+    with pytest.warns(UserWarning, match=rf"run-{place} is left out: .*{file}") as told:
+        text = make_page(runs)
+    assert len(told) == 1
+    shown = {a["id"] for a in Page(text).all("section")}
+    wanted = {f"run-{i + 1}" for i in range(3)}
+    assert shown & wanted == wanted - {f"run-{place + 1}"}
+    assert "comparison" in shown
+    assert text.count("is left out: ") == 1
+
+
+def test_a_page_of_broken_runs_alone_is_an_error(tmp_path: Path) -> None:
+    runs = [search_run(tmp_path / "search" / f"run-{i}") for i in range(2)]
+    for run in runs:
+        (run / "card.json").write_text("{")
+    with pytest.raises(ValueError, match=r"run-1.card\.json: not JSON"):
+        make_page(runs)

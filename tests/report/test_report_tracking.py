@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import wandb
+from conftest import inspected_summary
 
 from darts_noise.report import tracking
 from darts_noise.report.tracking import (
@@ -277,6 +278,7 @@ class Module(pl.LightningModule):
     def on_train_epoch_end(self):
         e = self.current_epoch
         self.log_dict({"train/loss": 2.0 - e, "share/normal/sep_conv_3x3": 0.25 + e})
+        self.log("test/loss", 1.0)
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
@@ -294,7 +296,7 @@ Figure().savefig(run / "cells.png")
 (run / "genotype.json").write_text("{}")
 log_images(logger, {"cells": run / "cells.png", "absent": run / "absent.png"})
 log_tables(logger, {"alpha": (("edge", "none"), [("0→1", 0.25)])})
-log_summary(logger, {"test": 0.5})
+log_summary(logger, {"test": 0.5, "test_loss": 1.0})
 log_artifact(logger, "search-a", "cell", [run / "genotype.json", run / "absent.md"])
 use_artifact(logger, "search-a", "cell", [run / "genotype.json"])  # nothing to an offline run
 finish(logger)
@@ -375,7 +377,7 @@ def test_offline_run_is_silent_and_whole(clean: pytest.MonkeyPatch, tmp_path: Pa
     assert (begun.project, begun.job_type, begun.display_name) == ("p", "search", "run")
     config = {i.key: json.loads(i.value_json) for i in begun.config.update}
     assert config["seed"] == 7
-    assert config["data"] == {"name": "digits"}
+    assert config["data.name"] == "digits"  # as a sweep names it
     summary = {
         i.key: json.loads(i.value_json)
         for r in records(file)
@@ -383,3 +385,21 @@ def test_offline_run_is_silent_and_whole(clean: pytest.MonkeyPatch, tmp_path: Pa
         for i in r.summary.update
     }
     assert summary["test"] == 0.5
+    shown = inspected_summary(file)["summary"]
+    assert {"test", "test_loss", "train/loss"} <= shown.keys()
+    assert "test/loss" not in shown  # a second name of what the card says
+
+
+@pytest.mark.parametrize("project", [None, "stated"])
+@pytest.mark.parametrize("environment", [None, "named"])
+def test_the_environment_names_the_project_if_the_user_does_not(
+    clean: pytest.MonkeyPatch, tmp_path: Path, project: str | None, environment: str | None
+) -> None:
+    if environment is not None:
+        clean.setenv("WANDB_PROJECT", environment)
+    clean.setattr(wandb, "setup", lambda settings: None)
+    init = FakeInit(ValueError())
+    clean.setattr(wandb, "init", init)
+    start_tracking(tmp_path, kind="search", mode="offline", project=project, config={})
+    assert init.asked[0]["project"] == (project or environment or "darts_noise")
+    assert "entity" not in init.asked[0]  # W&B reads WANDB_ENTITY itself

@@ -4,18 +4,29 @@ import csv
 import json
 import shutil
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import wandb
 import yaml
-from conftest import SMALL_SEARCH, SMALL_TRAIN, refused, search, train
+from conftest import (
+    SMALL_SEARCH,
+    SMALL_TRAIN,
+    inspected,
+    inspected_summary,
+    refused,
+    search,
+    train,
+)
 from PIL import Image
 
 import darts_noise as dn
 from darts_noise.cli.program import main
 from darts_noise.data import decoding
 from darts_noise.pretrained.bundle import CARD, CONFIG, WEIGHTS
+from darts_noise.runs import train as training
 from darts_noise.train.module import TrainModule
 
 OWN = ["--wandb=off", "--name=t", "--noise_check=false"]
@@ -51,6 +62,87 @@ def test_its_metrics_have_a_row_per_epoch_and_a_curve_of_the_noise(small_runs):
     card = card_of(small_runs.train)
     curve = [(row["epoch"], float(row["noise/accuracy"])) for row in rows if row["noise/accuracy"]]
     assert curve == [("0", card["noise"]["curve"][0]), ("1", card["noise_accuracy"])]
+
+
+def tracked(run):
+    """The file of its W&B run."""
+    [file] = (run / "wandb").glob("offline-run-*/*.wandb")
+    return file
+
+
+def test_wandb_has_each_key_once_and_the_figure_by_which_a_sweep_ranks(small_runs):
+    for run in (small_runs.search, small_runs.train):
+        found, card = inspected_summary(tracked(run)), card_of(run)
+        settings = yaml.safe_load((run / "config.yaml").read_text())
+        groups = {key: value for key, value in settings.items() if isinstance(value, dict)}
+        wanted = set(settings) - set(groups)
+        for group, of_group in groups.items():
+            wanted |= {f"{group}.{key}" for key in of_group}
+        assert {key for key in found["config"] if not key.startswith("_")} == wanted
+        assert found["summary"]["objective"] == card["objective"]
+        assert found["summary"]["parameters"] == card["parameters"]
+        for twice in ("seed", "channels", "noise/accuracy", "test/accuracy"):
+            assert twice not in found["summary"]
+
+
+def test_wandb_gets_the_curve_of_the_noise_and_the_bundle(small_runs, tmp_path, monkeypatch):
+    rows = [json.loads(line) for line in inspected(tracked(small_runs.train)).splitlines()]
+    curve = [
+        (row["history"]["item"]["epoch"], row["history"]["item"]["noise/accuracy"])
+        for row in rows
+        if row["type"] == "history" and "noise/accuracy" in row["history"]["item"]
+    ]
+    assert curve == list(enumerate(card_of(small_runs.train)["noise"]["curve"]))
+    artifacts = [row["artifact"] for row in rows if row["type"] == "artifact"]
+    [model] = [artifact for artifact in artifacts if artifact["type"] == "model"]
+    assert model["name"] == "model-t"
+    held = {entry["path"]: entry["local_path"] for entry in model["manifest"]["contents"]}
+    assert held.keys() == {path.name for path in (small_runs.train / "bundle").iterdir()}
+
+    def entry(name):  # as W&B's server would answer
+        def download(root):
+            shutil.copyfile(small_runs.train / "bundle" / name, f"{root}/{name}")
+
+        return SimpleNamespace(size=1, download=download)
+
+    artifact = SimpleNamespace(get_entry=entry)
+    monkeypatch.setattr(wandb, "Api", lambda: SimpleNamespace(artifact=lambda name: artifact))
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    net = dn.load_pretrained("team/project/model-t:v0")
+    wanted = dn.load_pretrained(small_runs.train).state_dict()
+    assert all(torch.equal(value, wanted[key]) for key, value in net.state_dict().items())
+    assert len(dn.pretrained_config("team/project/model-t:v0").images.classes) == 10
+    monkeypatch.setattr(artifact, "get_entry", lambda name: entry("genotype.json"))
+    with pytest.raises(ValueError, match=r"^W&B artifact team/project/model-t:v0: .*config.json"):
+        dn.load_pretrained("team/project/model-t:v0")
+
+
+def test_the_curve_of_the_noise_arrives_while_it_is_made(small_runs, tmp_path, monkeypatch):
+    """Each epoch is logged before the next one ends; a run that goes on logs the earlier too."""
+    logged, ends = [], []
+    monkeypatch.setattr(training, "_log_noise", lambda _, *row: logged.append(row))
+    epoch_end = training.NoiseCurve.on_train_epoch_start
+
+    def begun(self, trainer, module):
+        epoch_end(self, trainer, module)
+        ends.append((trainer.current_epoch, len(logged)))
+
+    monkeypatch.setattr(training.NoiseCurve, "on_train_epoch_start", begun)
+    own = [f"--model.genotype={small_runs.search}", f"--runs={tmp_path}", "--wandb=off"]
+    train([*SMALL_TRAIN, *own, "--name=t"])
+    assert ends == [(0, 0), (1, 1)]
+    assert [epoch for epoch, _ in logged] == [0, 1]
+
+
+def test_a_logger_of_lightning_writes_into_the_folder_of_the_run(small_runs, tmp_path):
+    own = [f"--model.genotype={small_runs.search}", f"--runs={tmp_path}", "--wandb=off"]
+    train([*SMALL_TRAIN, *own, "--name=t", "--trainer.logger=CSVLogger"])
+    folder = tmp_path / "train" / "t" / "lightning_logs" / "version_0"
+    theirs = list(csv.DictReader((folder / "metrics.csv").open()))
+    ours = list(csv.DictReader((tmp_path / "train" / "t" / "metrics.csv").open()))
+    for key in ("train/loss", "test/accuracy", "noise/accuracy"):
+        assert [row[key] for row in theirs] == [row[key] for row in ours]
+    assert yaml.safe_load((folder / "hparams.yaml").read_text())["model"]["channels"] == 4
 
 
 def test_the_card_agrees_with_the_network_it_describes(small_runs):
@@ -282,11 +374,11 @@ def test_one_seed_is_one_result_with_any_reading_threads_and_with_or_without_wan
     data = ["--data.name=image_folder", f"--data.root={tmp_path / 'images'}"]
     data += ["--data.in_memory=false", "--data.train_samples=48", "--data.batch_size=8"]
     results = []
-    for threads, wandb in ((1, "off"), (4, "offline")):
+    for threads, mode in ((1, "off"), (4, "offline")):
         monkeypatch.setattr(decoding, "_THREADS", threads)
         decoding._pool.cache_clear()  # whose threads were counted when it was made
         root = tmp_path / str(threads)
-        own = [*data, f"--wandb={wandb}", "--name=a", f"--runs={root}", "--model.stem=small"]
+        own = [*data, f"--wandb={mode}", "--name=a", f"--runs={root}", "--model.stem=small"]
         search([*SMALL_SEARCH, *own, "--model.noise_samples=16"])
         train([*SMALL_TRAIN, *own, "--model.auxiliary_weight=0", "--noise_samples=16"])
         results.append([found(root / kind / "a") for kind in ("search", "train")])
