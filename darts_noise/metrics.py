@@ -3,6 +3,7 @@
 `NoiseFitMetric` is for your own training loops.
 """
 
+import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -82,19 +83,38 @@ class SplitMetrics(nn.Module):
         metrics["accuracy"].update(logits.detach(), labels)
 
     def collect(self, *splits: str) -> dict[str, Tensor]:
-        """Return ``{"train/loss": …, "train/accuracy": …}`` of splits with a batch; reset them."""
+        """Return the same as `figures`, and reset the splits."""
+        values = self.figures(*splits)
+        for split in splits:
+            self._of(split).reset()
+        return values
+
+    def figures(self, *splits: str) -> dict[str, Tensor]:
+        """Return ``{"train/loss": …, "train/accuracy": …}`` of the splits that have a batch."""
         values: dict[str, Tensor] = {}
         for split in splits:
             metrics = self._of(split)
             if metrics["loss"].update_called:
                 values |= {f"{split}/{name}": value for name, value in metrics.compute().items()}
-            metrics.reset()
         return values
 
     def _of(self, split: str) -> MetricCollection:
         metrics = self.splits[f"{split}_split"]
         assert isinstance(metrics, MetricCollection)
         return metrics
+
+
+def log_validation(module: pl.LightningModule, metrics: SplitMetrics) -> None:
+    """Log the figures of a validation that has ended, for callbacks that monitor them.
+
+    The callbacks of a run that does not validate at the end of every epoch read them at once. The
+    loggers get them with the other figures of the epoch. Lightning's sanity check counts for
+    nothing.
+    """
+    if module.trainer.sanity_checking:
+        metrics.collect("val")
+    else:
+        module.log_dict(metrics.figures("val"), logger=False)
 
 
 def _loss_and_accuracy(num_classes: int) -> MetricCollection:

@@ -1,6 +1,7 @@
 """A run: its folder, Trainer, checkpoints and loggers, from the start to the card."""
 
 import logging
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -84,6 +85,7 @@ def quiet_lightning() -> Iterator[None]:
             ".*AMP with fp16 is not supported on CPU.*",  # we refuse this with one line
             ".*Checkpoint directory .* exists and is not empty.*",
             ".*Experiment logs directory .* exists and is not empty.*",
+            r".*monitor='val/accuracy'.*could not find.*",  # an epoch without a validation
             ".*lr_scheduler.step.*before.*optimizer.step.*",
             "It is recommended to use .*sync_dist=True.*",  # all processes log the same figures
             "Total length of .* across ranks is zero.*",  # a config may leave no validation images
@@ -155,7 +157,8 @@ class Run:
         self.lock = RunLock(self.path)
         try:
             self.trainer = make_trainer(
-                trainer,
+                # In the run's folder, as everything else that Lightning's callbacks write.
+                replace(trainer, default_root_dir=trainer.default_root_dir or self.path),
                 trusted,
                 folder=self.path,
                 plugins=[SealedCheckpointIO(folder)],
@@ -254,10 +257,11 @@ class Run:
             )
         except (SIGTERMException, SystemExit):  # Lightning turns a Ctrl-C into SystemExit
             self.interrupted()
-        except MisconfigurationException as error:
-            raise SettingError("trainer", " ".join(str(error).split())) from None
-        except RuntimeError as error:
-            title, *details = str(error).splitlines()
+        except (MisconfigurationException, RuntimeError, ValueError) as error:
+            refused = _refused_by_lightning(error)
+            if refused is not None:
+                raise refused from None
+            title, *details = str(error).splitlines() or [""]
             if not title.startswith("Error(s) in loading state_dict"):
                 raise
             raise ValueError(
@@ -325,6 +329,20 @@ class Run:
         log_summary(self.wandb, figures)
         log_artifact(self.wandb, *artifact)
         finish(self.wandb)
+
+
+def _refused_by_lightning(error: Exception) -> SettingError | None:
+    """Return the error of an option that Lightning itself cannot follow; None for other errors."""
+    [*_, (frame, _)] = traceback.walk_tb(error.__traceback__)
+    module: str = frame.f_globals.get("__name__", "")
+    text = " ".join(str(error).split())
+    if module.startswith(pl.callbacks.__name__):  # such as a monitor that is never logged
+        return SettingError("trainer.callbacks", text)
+    if isinstance(error, MisconfigurationException) or (
+        isinstance(error, ValueError) and module.startswith(pl.__name__)
+    ):
+        return SettingError("trainer", text)
+    return None
 
 
 def stated_settings(

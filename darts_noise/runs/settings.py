@@ -82,7 +82,8 @@ class TrainerConfig:
         sync_batchnorm: compute the statistics of batch norms over the batches of all devices.
 
     Raises:
-        SettingError: less than one epoch, step or training batch.
+        SettingError: less than one epoch, step, training batch or interval between validations; a
+            time that is not written as DD:HH:MM:SS.
     """
 
     accelerator: Any = "auto"
@@ -132,15 +133,32 @@ class TrainerConfig:
             raise SettingError("max_epochs", f"expected 1 or more, got {self.max_epochs}")
         if self.max_steps < 1 and self.max_steps != -1:
             raise SettingError("max_steps", f"expected 1 or more, or -1, got {self.max_steps}")
+        if self.accumulate_grad_batches < 1:
+            raise SettingError(
+                "accumulate_grad_batches", f"expected 1 or more, got {self.accumulate_grad_batches}"
+            )
         if self.limit_train_batches == 0:
             raise SettingError("limit_train_batches", "expected more than 0, got 0")
+        time = self.max_time
+        if isinstance(time, str) and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", time):
+            raise SettingError("max_time", f"expected DD:HH:MM:SS, got {time!r}")
+        for key in ("check_val_every_n_epoch", "val_check_interval"):
+            value = getattr(self, key)
+            if isinstance(value, int | float) and value <= 0:
+                raise SettingError(
+                    key,
+                    f"expected more than 0, got {value}; without validation: limit_val_batches 0",
+                )
 
 
 def check_trainer(config: SearchConfig, trainer: TrainerConfig) -> None:
     """Raise a `SettingError` for the first setting that a search does not support."""
     # In half precision, the small steps of α would be rounded away.
-    if str(trainer.precision) in ("16", "16-mixed", "16-true", "bf16-true"):
-        raise SettingError("trainer.precision", "the search runs in 32-true or bf16-mixed")
+    if str(trainer.precision) not in ("None", "32", "32-true", "bf16", "bf16-mixed"):
+        raise SettingError(
+            "trainer.precision",
+            f"the search runs in 32-true or bf16-mixed, got {trainer.precision}",
+        )
     if trainer.gradient_clip_val:
         raise SettingError(
             "trainer.gradient_clip_val", "a search clips by model.gradient_clip instead"

@@ -152,6 +152,7 @@ def train(
             for family in families:
                 require_noise(family)
         data.setup()
+        _require_test(trainer, data)
         checks = [
             NoiseCheck(family, noise, data, config, trainer, number)
             for number, family in enumerate(families if noise.check else (), 1)
@@ -242,6 +243,16 @@ def _module(network: Genotype | Factory, data: ImageDataModule, config: TrainCon
                 raise SettingError("model.init", error) from None
         return module
     return module.use(network(*sizes), *sizes)
+
+
+def _require_test(trainer: TrainerConfig, data: ImageDataModule) -> None:
+    """Raise the error of a limit that Lightning would refuse only after the training."""
+    limit, batches = trainer.limit_test_batches, len(data.test_dataloader())
+    if isinstance(limit, float) and 0 < limit * batches < 1:
+        raise SettingError(
+            "trainer.limit_test_batches",
+            f"expected 0, or {1 / batches:.3g} of the {batches} batches or more, got {limit}",
+        )
 
 
 def _run(

@@ -70,6 +70,10 @@ def make_trainer(
         trainer = pl.Trainer(**made)
     except (ImportError, TypeError, ValueError, MisconfigurationException) as error:
         raise SettingError("trainer", error) from None
+    for timer in trainer.callbacks:  # type: ignore[attr-defined]
+        left = timer.time_remaining() if isinstance(timer, pl.callbacks.Timer) else None
+        if left is not None and left <= 0:
+            raise SettingError("trainer.max_time", f"expected more than 0 seconds, got {left:.0f}")
     half = str(config.precision) in ("16", "16-mixed")
     if half and trainer.strategy.root_device.type == "cpu":
         raise SettingError("trainer.precision", "16-mixed needs a GPU; a CPU has bf16-mixed")

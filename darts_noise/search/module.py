@@ -33,7 +33,7 @@ from darts_noise.distributed.agreement import Agreement
 from darts_noise.errors import SettingError, within
 from darts_noise.finite import FiniteCheck, Term, make_guardable
 from darts_noise.loading import PlainModule
-from darts_noise.metrics import SplitMetrics
+from darts_noise.metrics import SplitMetrics, log_validation
 from darts_noise.nets.supernet import SuperNet, require_implementation
 from darts_noise.noise.datasets import root_of_others
 from darts_noise.noise.families import fingerprint, make_noise, require_noise
@@ -423,10 +423,16 @@ class SearchModule(PlainModule[SearchConfig]):
         for variant in self.variants.values():
             variant.start_epoch(self.current_epoch, self.trainer.max_epochs or 1)
 
+    def on_validation_epoch_start(self) -> None:
+        self.metrics.collect("val")  # forget an earlier validation of the same epoch
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         images, labels = batch
         logits = self.net(images, self.arch()).float()
         self.metrics.record("val", logits, labels, F.cross_entropy(logits, labels))
+
+    def on_validation_epoch_end(self) -> None:
+        log_validation(self, self.metrics)
 
     def on_train_epoch_end(self) -> None:
         values = self._epoch_metrics()

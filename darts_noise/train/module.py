@@ -29,7 +29,7 @@ from darts_noise.distributed.agreement import Agreement
 from darts_noise.errors import within
 from darts_noise.finite import FiniteCheck, Term, make_guardable
 from darts_noise.loading import PlainModule
-from darts_noise.metrics import SplitMetrics
+from darts_noise.metrics import SplitMetrics, log_validation
 from darts_noise.nets.network import Network, WithAuxiliary, auxiliary_fits, create_model
 from darts_noise.nets.width import channels_for
 from darts_noise.reading import laid_out, recompute_statistics, whole_set
@@ -257,11 +257,15 @@ class TrainModule(PlainModule[TrainConfig]):
             recompute_statistics(self, (stream.batch(k)[0].to(dtype) for k in numbers))
 
     def on_validation_epoch_start(self) -> None:
+        self.metrics.collect("val")  # forget an earlier validation of the same epoch
         if not self.trainer.sanity_checking and self.trainer.state.fn == TrainerFn.FITTING:
             self._recompute_statistics()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate("val", batch)
+
+    def on_validation_epoch_end(self) -> None:
+        log_validation(self, self.metrics)
 
     def on_train_epoch_end(self) -> None:
         if self.recomputed_at != self.global_step:  # there was no validation
