@@ -106,7 +106,8 @@ def _instantiated(stated: Mapping[str, Any]) -> dict[str, Any]:
     except (ArgumentError, AttributeError, TypeError, ValueError) as error:
         text = " ".join(str(error).split())
         if match := re.search(r"Problem with given class_path '[\w.]*?(\w+)': (.*?) (- |$)", text):
-            raise SettingError("trainer", f"{match[1]}: {match[2]}") from None
+            keys = [f"trainer.{key}" for key in OBJECTS if match[1] in str(stated.get(key))]
+            raise SettingError(keys[0] if keys else "trainer", f"{match[1]}: {match[2]}") from None
         raise reported(text) or SettingError("trainer", text) from None
 
 

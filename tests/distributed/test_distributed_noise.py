@@ -33,19 +33,24 @@ def measured(protocol: str, path: str | None, enough: float | None) -> dict[str,
     return {"accuracy": fit.accuracy, "fingerprint": fit.fingerprint, "runs": runs}
 
 
+def on_noise(found: dict[str, Any]) -> list[Any]:
+    """The trainings on noise, without those on as many real images."""
+    return [run for run in found["runs"] if run[0].startswith("network/noise/")]
+
+
 def test_processes_share_the_trainings_of_a_grid(tmp_path: Path) -> None:
     alone = measured("converged", None, None)
     file = tmp_path / "runs.json"
     assert in_two_processes(measured, tmp_path, "converged", str(file), None) == [alone] * 2
-    assert len(alone["runs"]) == 3
+    assert len(on_noise(alone)) == 3
     # Those on file are not made again, and those after the first that is enough do not count.
     before = file.read_bytes()
-    enough = alone["runs"][0][1]
+    enough = on_noise(alone)[0][1]
     again = tmp_path / "again"
     again.mkdir()
     first, second = in_two_processes(measured, again, "converged", str(file), enough)
     assert first == second
-    assert first["runs"] == alone["runs"][:1]
+    assert on_noise(first) == on_noise(alone)[:1]
     assert file.read_bytes() == before
 
 

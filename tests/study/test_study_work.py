@@ -115,21 +115,21 @@ def test_the_converged_fit_is_that_of_noise_fit_and_goes_on(worker, monkeypatch)
     class Killed(BaseException):
         pass
 
-    real, made = noise_runs.train_from_scratch, []
+    real, made = noise_runs.measure_fit, []
 
-    def counted(*args, **settings):
+    def counted(make, task, recipe, *args, **settings):
         if made == ["sgd"] and not killed:
             killed.append(True)
             raise Killed
-        made.append(settings["optimiser"])
-        return real(*args, **settings)
+        made.append(recipe.optimiser)
+        return real(make, task, recipe, *args, **settings)
 
     killed = []
-    monkeypatch.setattr(noise_runs, "train_from_scratch", counted)
+    monkeypatch.setattr(noise_runs, "measure_fit", counted)
     with pytest.raises(Killed):
         measured(worker(), "converged", RECORD)
     found = measured(worker(), "converged", RECORD)
-    assert made == ["sgd", "adam"]
+    assert made == 2 * ["sgd", "adam"]  # on noise and on as many real images
     grid = dn.NoiseGrid(sgd_rates=(0.01,), adam_rates=(0.01,), seeds=1, scales=(1,), enough=1.0)
     how = {"protocol": "converged", "samples": 20, "epochs": 2, "grid": grid, "controls": {}}
     assert found == fitted(CELL, recipe=SIZE, **how)

@@ -19,6 +19,16 @@ class Zero(nn.Module):
         return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
 
 
+def even(x: Tensor) -> Tensor:
+    """Pad (B, C, H, W) with zeros at the end of odd sides. Even sides are not copied."""
+    height, width = x.shape[-2:]
+    odd = (0, width % 2, 0, height % 2)
+    return nn.functional.pad(x, odd) if any(odd) else x
+
+
+torch.fx.wrap("even")  # a symbolic trace has no sizes for the condition
+
+
 class FactorisedReduce(nn.Module):
     """Two 1×1 convolutions of stride 2, one shifted by a pixel, that halve height and width.
 
@@ -41,10 +51,8 @@ class FactorisedReduce(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu(x)
-        height, width = x.shape[-2:]
-        odd = (0, width % 2, 0, height % 2)
-        even = nn.functional.pad(x, odd) if any(odd) else x  # a padding by nothing would copy
-        out: Tensor = self.norm(torch.cat([self.straight(x), self.shifted(even[:, :, 1:, 1:])], 1))
+        shifted = self.shifted(even(x)[:, :, 1:, 1:])
+        out: Tensor = self.norm(torch.cat([self.straight(x), shifted], dim=1))
         return out
 
 
