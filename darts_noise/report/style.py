@@ -68,6 +68,7 @@ OPERATION_KINDS: dict[Kind, OperationKind] = {
     "dilated": OperationKind("dilated convolution", OKABE_ITO["vermillion"], (5.0, 1.6)),
     "pooling": OperationKind("pooling / low-pass", OKABE_ITO["green"], (5.0, 1.6, 1.0, 1.6)),
     "skip": OperationKind("skip", OKABE_ITO["purple"], (1.2, 1.4)),
+    "noise": OperationKind("noise", OKABE_ITO["orange"], (1.2, 1.4, 5.0, 1.4)),
     "none": OperationKind("none", "#444444", (2.6, 1.4)),
 }
 """The kinds of operations in the registry, in the order of legends and stacks."""

@@ -16,7 +16,7 @@ class Architecture(nn.Module):
     """The architecture weights α.
 
     Each kind of cell has one row per edge and one column per operation. Each macro choice has one
-    row.
+    row. Where the space does not allow an operation, the weight is 0 and α gets a gradient of 0.
 
     Attributes:
         normal: α of the normal cells, (edges, operations).
@@ -49,11 +49,19 @@ class Architecture(nn.Module):
             }
         )
         self.relaxation: Callable[[Tensor], Tensor] = softmax
+        for kind, edges in self.space.allowed:
+            absent = torch.tensor(
+                [[o not in edge for o in self.space.operations] for edge in edges]
+            )
+            self.register_buffer(f"{kind}_absent", absent, persistent=False)
 
     @property
     def alpha(self) -> dict[str, Tensor]:
-        """The α of each kind of cell before the relaxation."""
-        return {"normal": self.normal, "reduce": self.reduce}
+        """The α of each kind of cell before the relaxation; −∞ if the space does not allow it."""
+        found: dict[str, Tensor] = {"normal": self.normal, "reduce": self.reduce}
+        for kind, _ in self.space.allowed:
+            found[kind] = found[kind].masked_fill(getattr(self, f"{kind}_absent"), -torch.inf)
+        return found
 
     def forward(self) -> dict[str, Tensor]:
         """Return the weights of each kind of cell and of each macro choice.
@@ -153,6 +161,7 @@ def discretise(
     The strength of an edge is the largest weight of its operations other than ``none``. A node
     keeps its ``space.kept_edges`` strongest edges, the strongest first. If two edges are equally
     strong, the edge from the earlier predecessor comes first. The cell concatenates all its nodes.
+    The weights of operations that the space does not allow on an edge have no effect.
 
     Args:
         space: the search space.
@@ -172,9 +181,9 @@ def discretise(
             )
     concat = tuple(range(2, space.nodes + 2))
     return Genotype(
-        normal=_cell(space, weights["normal"]),
+        normal=_cell(space, "normal", weights["normal"]),
         normal_concat=concat,
-        reduce=_cell(space, weights["reduce"]),
+        reduce=_cell(space, "reduce", weights["reduce"]),
         reduce_concat=concat,
         meta={"space": space.name, **(meta or {})},
         macro={name: values[int(weights[name][0].argmax())] for name, values in space.macro},
@@ -185,16 +194,19 @@ def _described(kind: str) -> str:
     return f"the {kind} cell" if kind in ("normal", "reduce") else kind
 
 
-def _cell(space: Space, weights: Tensor) -> Cell:
+def _cell(space: Space, kind: str, weights: Tensor) -> Cell:
     rows = weights.detach().cpu().tolist()
-    allowed = [i for i, name in enumerate(space.operations) if name != "none"]
-    nodes = []
-    for node in range(space.nodes):
-        candidates = []
-        for (predecessor, to), row in zip(space.edges, rows, strict=True):
-            if to == node:
-                best = max(allowed, key=row.__getitem__)
-                candidates.append((-row[best], predecessor, space.operations[best]))
-        kept = sorted(candidates)[: space.kept_edges]
-        nodes.append(tuple((operation, predecessor) for _, predecessor, operation in kept))
-    return tuple(nodes)
+    strongest: list[list[tuple[float, int, str]]] = [[] for _ in range(space.nodes)]
+    for (predecessor, node), row, allowed in zip(
+        space.edges, rows, space.candidates(kind), strict=True
+    ):
+        weight = dict(zip(space.operations, row, strict=True))
+        best = max((name for name in allowed if name != "none"), key=weight.__getitem__)
+        strongest[node].append((-weight[best], predecessor, best))
+    return tuple(
+        tuple(
+            (operation, predecessor)
+            for _, predecessor, operation in sorted(edges)[: space.kept_edges]
+        )
+        for edges in strongest
+    )

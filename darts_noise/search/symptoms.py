@@ -133,11 +133,15 @@ def largest_change(before: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> f
 def mean_entropy(weights: Mapping[str, Tensor]) -> float:
     """Return the entropy of the rows of relaxed weights, averaged, as a share of the largest.
 
+    The largest entropy of a row is the logarithm of its candidates. An operation with weight 0 is
+    not a candidate of the edge.
+
     >>> mean_entropy({"a": torch.tensor([[0.5, 0.5], [1.0, 0.0]])})
     0.5
     """
     shares = [
-        torch.special.entr(rows / rows.sum(-1, keepdim=True)).sum(-1) / math.log(rows.shape[-1])
+        torch.special.entr(rows / rows.sum(-1, keepdim=True)).sum(-1)
+        / (rows > 0).sum(-1).clamp(min=2).log()
         for rows in weights.values()
         if rows.shape[-1] > 1
     ]

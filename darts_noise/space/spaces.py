@@ -25,10 +25,14 @@ class Space:
         kept_edges: number of predecessors of a node that the discrete cell keeps. Default: 2.
         macro: choices for the whole network that are searched too, each with its candidates; see
             `darts_noise.space.macro`. The constructor also takes a mapping. Default: no choices.
+        allowed: ``"normal"`` or ``"reduce"`` → for each of `edges`, the operations that are
+            candidates of this edge in cells of this kind. The constructor also takes a mapping.
+            Default: all operations on all edges.
 
     Raises:
-        ValueError: an operation or a choice is unknown or repeated, there is no operation besides
-            ``none``, or the number of nodes or kept edges is out of range.
+        ValueError: an operation or a choice is unknown or repeated, an edge has no operation
+            besides ``none``, ``allowed`` does not fit the edges, or the number of nodes or kept
+            edges is out of range.
     """
 
     name: str
@@ -36,6 +40,7 @@ class Space:
     nodes: int = 4
     kept_edges: int = 2
     macro: tuple[tuple[str, tuple[Value, ...]], ...] = ()
+    allowed: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "operations", tuple(self.operations))
@@ -65,6 +70,35 @@ class Space:
                 )
             checked.append((name, candidates))
         object.__setattr__(self, "macro", tuple(checked))
+        per_edge = self.allowed.items() if isinstance(self.allowed, Mapping) else self.allowed
+        object.__setattr__(
+            self, "allowed", tuple((kind, self._checked(kind, edges)) for kind, edges in per_edge)
+        )
+
+    def _checked(self, kind: str, edges: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+        """Return the operations of each edge in the order of α's columns."""
+        at = f"space {self.name!r}: allowed[{shown(kind)}]"
+        if kind not in ("normal", "reduce"):
+            raise ValueError(f"{at}: expected 'normal' or 'reduce'")
+        if len(edges) != len(self.edges):
+            raise ValueError(
+                f"{at}: expected the operations of {len(self.edges)} edges, got {len(edges)}"
+            )
+        for edge, names in enumerate(edges):
+            if not set(names) <= set(self.operations) or not set(names) - {"none"}:
+                raise ValueError(
+                    f"{at}[{edge}]: expected some of {', '.join(self.operations)}, got "
+                    f"{shown(names)}"
+                )
+        return tuple(tuple(o for o in self.operations if o in names) for names in edges)
+
+    def candidates(self, kind: str) -> tuple[tuple[str, ...], ...]:
+        """Return the operations of each of `edges` in ``"normal"`` or in ``"reduce"`` cells.
+
+        >>> get_space("robust_darts_s1").candidates("normal")[0]
+        ('skip_connect', 'dil_conv_3x3')
+        """
+        return dict(self.allowed).get(kind, (self.operations,) * len(self.edges))
 
     @property
     def edges(self) -> list[tuple[int, int]]:
@@ -118,12 +152,14 @@ def register_space(
     operations: Sequence[str],
     nodes: int = 4,
     macro: Mapping[str, Sequence[Value]] | None = None,
+    allowed: Mapping[str, Sequence[Sequence[str]]] | None = None,
 ) -> Space:
-    """Register a space under a name. Raise ``ValueError`` if the name is registered already."""
+    """Register a `Space` under a name. Raise ``ValueError`` if the name is registered already."""
     if name in _SPACES:
         raise ValueError(f"space {name!r} is registered already")
     rows = tuple((choice, tuple(values)) for choice, values in (macro or {}).items())
-    space = Space(name, tuple(operations), nodes, macro=rows)
+    per_edge = tuple((kind, tuple(map(tuple, edges))) for kind, edges in (allowed or {}).items())
+    space = Space(name, tuple(operations), nodes, macro=rows, allowed=per_edge)
     _SPACES[name] = space
     return space
 
@@ -132,7 +168,8 @@ def get_space(space: str | Space, nodes: int | None = None) -> Space:
     """Return a space by name, or the given space. `nodes` changes its number of nodes.
 
     Raises:
-        ValueError: the name is unknown. The message lists the names and suggests the nearest.
+        ValueError: the name is unknown, and the message lists the names and suggests the nearest.
+            Or the space has its own operations on each edge, and the number of nodes is another.
     """
     if isinstance(space, str):
         if space not in _SPACES:
@@ -140,7 +177,15 @@ def get_space(space: str | Space, nodes: int | None = None) -> Space:
         space = _SPACES[space]
     if not isinstance(space, Space):
         raise ValueError(f"expected the name of a space or a Space, got {shown(space)}")
-    return space if nodes is None else replace(space, nodes=nodes)
+    if nodes is None:
+        return space
+    if space.allowed and nodes != space.nodes:
+        raise SettingError(
+            "nodes",
+            f"expected {space.nodes}, because space {space.name!r} has its own operations on each "
+            f"edge, got {shown(nodes)}",
+        )
+    return replace(space, nodes=nodes)
 
 
 def list_spaces() -> list[str]:
@@ -201,3 +246,30 @@ register_space(
 register_space(
     "nas_bench_201", ["none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"]
 )
+
+# Zela et al. 2020, arXiv:1909.09656, section 3: spaces in which DARTS fails. In S1, each edge has
+# the two operations that were left after the authors dropped the least important ones. The paper
+# draws the pairs; src/spaces.py of github.com/automl/RobustDARTS lists them.
+_SKIP, _MAX, _AVG = "skip_connect", "max_pool_3x3", "avg_pool_3x3"
+_SEP_3, _DIL_3, _DIL_5 = "sep_conv_3x3", "dil_conv_3x3", "dil_conv_5x5"
+register_space(
+    "robust_darts_s1",
+    [_MAX, _AVG, _SKIP, _SEP_3, _DIL_3, _DIL_5],
+    allowed={  # one line for each node
+        "normal": [
+            *[(_SKIP, _DIL_3), (_SKIP, _DIL_5)],
+            *[(_SKIP, _DIL_5), (_SKIP, _SEP_3), (_SKIP, _DIL_3)],
+            *[(_MAX, _SKIP), (_SKIP, _SEP_3), (_SKIP, _SEP_3), (_SKIP, _DIL_3)],
+            *[(_SKIP, _SEP_3), (_MAX, _SKIP), (_SKIP, _DIL_3), (_DIL_3, _DIL_5), (_DIL_3, _DIL_5)],
+        ],
+        "reduce": [
+            *[(_MAX, _AVG), (_MAX, _DIL_3)],
+            *[(_MAX, _AVG), (_MAX, _AVG), (_SKIP, _DIL_5)],
+            *[(_MAX, _AVG), (_MAX, _SEP_3), (_SKIP, _DIL_3), (_SKIP, _DIL_5)],
+            *[(_MAX, _AVG), (_MAX, _AVG), (_SKIP, _DIL_5), (_SKIP, _DIL_5), (_SKIP, _DIL_5)],
+        ],
+    },
+)
+register_space("robust_darts_s2", [_SKIP, _SEP_3])
+register_space("robust_darts_s3", ["none", _SKIP, _SEP_3])
+register_space("robust_darts_s4", ["noise", _SEP_3])

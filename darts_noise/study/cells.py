@@ -21,7 +21,8 @@ def random_cell(space: Space, seed: int, draw: int = 0) -> Genotype:
     """Return a random cell of a space: uniform operations, predecessors and macro choices.
 
     Args:
-        space: the search space. The cell never contains ``none``.
+        space: the search space. The cell has only operations that the space allows on the edge,
+            and never ``none``.
         seed: seed of the cell.
         draw: number of the cell among the cells of this seed.
     """
@@ -30,18 +31,21 @@ def random_cell(space: Space, seed: int, draw: int = 0) -> Genotype:
     def choose(count: int) -> int:
         return int(torch.randint(count, (), generator=source))
 
-    operations = [name for name in space.operations if name != "none"]
-
-    def cell() -> Cell:
+    def cell(kind: str) -> Cell:
+        candidates = {
+            edge: [name for name in allowed if name != "none"]
+            for edge, allowed in zip(space.edges, space.candidates(kind), strict=True)
+        }
         nodes = []
         for node in range(space.nodes):
             kept = min(space.kept_edges, node + 2)
             from_ = sorted(torch.randperm(node + 2, generator=source)[:kept].tolist())
-            nodes.append(tuple((operations[choose(len(operations))], p) for p in from_))
+            of_edges = [(candidates[p, node], p) for p in from_]
+            nodes.append(tuple((names[choose(len(names))], p) for names, p in of_edges))
         return tuple(nodes)
 
     concat = tuple(range(2, 2 + space.nodes))
-    normal, reduce = cell(), cell()
+    normal, reduce = cell("normal"), cell("reduce")
     macro = {name: values[choose(len(values))] for name, values in space.macro}
     return Genotype(normal, concat, reduce, concat, macro=macro)
 

@@ -15,7 +15,8 @@ from darts_noise.search.gradients import still_statistics
 from darts_noise.search.hypergradients import InnerStep, hypergradient, objective
 from darts_noise.space.macro import MACRO
 from darts_noise.space.operations import registry
-from darts_noise.space.spaces import Space
+from darts_noise.space.operations.identity import Noise
+from darts_noise.space.spaces import Space, get_space
 
 
 @pytest.fixture(params=["edge by edge", "all at once"], autouse=True)
@@ -24,10 +25,22 @@ def way(request, monkeypatch):
     monkeypatch.setattr(stacked, "CACHE", 0 if request.param == "edge by edge" else 2**60)
 
 
+@pytest.fixture(autouse=True)
+def fixed_noise(monkeypatch):
+    """The order of the edges differs, and so would what ``noise`` draws on each of them."""
+
+    def forward(noise, x):
+        return torch.cos(x.detach()[:, :, :: noise.stride, :: noise.stride])
+
+    monkeypatch.setattr(Noise, "forward", forward)
+
+
 def both(space="darts", **form):
     """A textbook supernet, a stacked one with its weights, α, and images."""
     torch.manual_seed(0)
     form = {"channels": 4, "num_cells": 4, "nodes": 3, **form}
+    if get_space(space).allowed:
+        form["nodes"] = get_space(space).nodes
     textbook = dn.SuperNet(space, **form, implementation="textbook").double()
     fast = dn.SuperNet(space, **form).double().load_textbook(textbook)
     arch = dn.Architecture(space, form["nodes"]).double()
@@ -46,10 +59,29 @@ MACRO_SPACE = Space(
     "macro", ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3"), nodes=3, macro=dict(MACRO)
 )
 POINTWISE_SPACE = Space("pointwise", ("none", "conv_1x1", "sep_conv_3x3", "conv_3x3"), nodes=2)
+# Edges without a convolution, without a pool and without what only some edges have; a node without.
+EDGES_SPACE = Space(
+    "edges",
+    ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3", "noise"),
+    nodes=2,
+    allowed={
+        "normal": [["skip_connect"]] * 2
+        + [["skip_connect", "sep_conv_3x3"], ["skip_connect", "none"], ["skip_connect", "noise"]],
+        "reduce": [
+            ["skip_connect"],
+            ["sep_conv_3x3"],
+            ["max_pool_3x3"],
+            ["noise"],
+            ["none", "noise"],
+        ],
+    },
+)
 
 
 @pytest.mark.parametrize(
-    "space", [*dn.list_spaces(), MACRO_SPACE, POINTWISE_SPACE], ids=lambda s: getattr(s, "name", s)
+    "space",
+    [*dn.list_spaces(), MACRO_SPACE, POINTWISE_SPACE, EDGES_SPACE],
+    ids=lambda s: getattr(s, "name", s),
 )
 @pytest.mark.parametrize(
     "form",

@@ -9,6 +9,7 @@ from conftest import filled, wave
 
 import darts_noise as dn
 from darts_noise.space.operations import registry
+from darts_noise.space.spaces import Space, get_space
 
 
 @pytest.fixture(scope="module", params=["textbook", "shared"])
@@ -77,12 +78,51 @@ def test_no_batch_norm_but_the_stems_learns_a_scale():
 @pytest.mark.parametrize("space", dn.list_spaces())
 @pytest.mark.parametrize("nodes", [1, 2, 5])
 def test_every_space_and_number_of_nodes(space, nodes):
+    nodes = 4 if get_space(space).allowed else nodes
     net = dn.SuperNet(space, channels=4, num_cells=3, nodes=nodes, stem="small", in_channels=1)
     arch = dn.Architecture(space, nodes)
     logits = net(torch.randn(2, 1, 8, 8), arch())
     assert logits.shape == (2, 10)
     gradients = torch.autograd.grad(logits.square().sum(), list(arch.parameters()))
     assert all(g.abs().sum() > 0 for g in gradients)
+
+
+@pytest.mark.parametrize("implementation", ["textbook", "shared"])
+def test_what_is_not_allowed_on_an_edge_is_not_there(implementation):
+    """It has no parameters, and no weight brings it back."""
+    operations = ("skip_connect", "sep_conv_3x3", "max_pool_3x3")
+    edges = [["skip_connect"], ["skip_connect", "sep_conv_3x3"]]
+    space = Space("some", operations, nodes=1, allowed={"normal": edges})
+    net = dn.SuperNet(space, channels=4, num_cells=3, stem="small", implementation=implementation)
+    in_cell = sum(p.numel() for p in net.cells[0].parameters())
+    before = sum(p.numel() for p in net.cells[0].preprocess.parameters())
+    separable = registry.get_operation("sep_conv_3x3").build(4, 1, False)
+    assert in_cell - before == sum(p.numel() for p in separable.parameters())
+
+    images = torch.randn(2, 3, 8, 8)
+    weights = {kind: torch.rand(2, 3) for kind in ("normal", "reduce")}
+    logits = net.eval()(images, weights)
+    for edge, names in enumerate(edges):
+        for column, name in enumerate(operations):
+            changed = weights["normal"].clone()
+            changed[edge, column] += 1
+            same = torch.equal(net(images, {**weights, "normal": changed}), logits)
+            assert same == (name not in names)
+
+
+@pytest.mark.parametrize("implementation", ["textbook", "shared"])
+def test_every_edge_draws_its_own_noise(implementation, monkeypatch):
+    drawn = []
+
+    def recorded(*args, **kwargs):
+        drawn.append(torch.empty(args[0].shape).normal_())
+        return drawn[-1]
+
+    net = dn.SuperNet("robust_darts_s4", channels=4, num_cells=3, implementation=implementation)
+    monkeypatch.setattr(torch, "randn_like", recorded)
+    net(torch.randn(2, 3, 8, 8), dn.Architecture("robust_darts_s4")())
+    assert len(drawn) == 3 * 14
+    assert len({tuple(noise.flatten()[:4].tolist()) for noise in drawn}) == 3 * 14
 
 
 def found(net, arch, images, autocast=False):

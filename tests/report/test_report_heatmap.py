@@ -9,6 +9,7 @@ from small_histories import history_of
 
 from darts_noise.report.alpha_history import chosen_entries, edge_label
 from darts_noise.report.heatmap import draw_alpha
+from darts_noise.space.spaces import get_space
 
 
 def edges_of(nodes: int) -> list[tuple[int, int]]:
@@ -89,6 +90,18 @@ def test_weights_that_are_none_are_refused(weight: float) -> None:
 def test_all_zero_weights_have_a_scale() -> None:
     figure = draw_alpha({"normal": [[0.0]]}, ["none"], [(0, 0)])
     assert figure.axes[0].collections[0].get_clim() == (0.0, 1.0)
+
+
+def test_an_alpha_with_candidates_of_its_own_on_each_edge_is_drawn() -> None:
+    history = history_of("robust_darts_s1", epochs=1, nodes=4)
+    [moment] = history.moments
+    figure = draw_alpha(moment.weights, history.operations, history.edges, genotype=moment.genotype)
+    for axes, kind in zip(figure.axes, moment.weights, strict=False):
+        table = axes.collections[0].get_array()
+        assert [len(row.nonzero()[0]) for row in table] == [2] * 14
+        for frame in axes.patches:
+            column, row = map(round, frame.get_center())
+            assert history.operations[column] in get_space("robust_darts_s1").candidates(kind)[row]
 
 
 def test_macro_choices_stand_below_with_their_names_and_the_genotype_is_framed() -> None:

@@ -3,13 +3,15 @@
 import ast
 import math
 import re
+from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import wave
 
 import darts_noise as dn
-from darts_noise.search.architecture import discretise, entropy
+from darts_noise.search.architecture import discretise, entropy, softmax
 from darts_noise.space.spaces import get_space
 
 
@@ -75,6 +77,59 @@ def test_none_is_never_chosen_and_predecessors_are_distinct():
 def test_entropy_of_undecided_and_decided_edges(n):
     assert entropy(torch.full((5, n), 1 / n)).item() == pytest.approx(math.log(n))
     assert entropy(torch.eye(n)).item() == 0
+
+
+RELAXATIONS = {"softmax": softmax, "gumbel": partial(F.gumbel_softmax, tau=0.5, hard=True)}
+
+
+@pytest.mark.parametrize("relaxation", RELAXATIONS)
+def test_what_is_not_allowed_has_no_weight_and_no_gradient(relaxation):
+    arch = dn.Architecture("robust_darts_s1").double()
+    arch.relaxation = RELAXATIONS[relaxation]
+    with torch.no_grad():
+        for alpha in arch.parameters():
+            alpha.normal_(std=5)
+    for kind, weights in arch().items():
+        alpha = arch.get_parameter(kind)
+        allowed = torch.tensor(
+            [[o in names for o in arch.space.operations] for names in arch.space.candidates(kind)]
+        )
+        assert allowed.sum() == 28
+        assert not weights[~allowed].any()
+        torch.testing.assert_close(weights.sum(-1), torch.ones_like(weights[:, 0]))
+        cost = torch.randn_like(weights)
+        [first] = torch.autograd.grad((weights.exp() * cost).sum(), alpha, create_graph=True)
+        [second] = torch.autograd.grad((first * torch.randn_like(first)).sum(), alpha)
+        for gradient in (first, second):
+            assert gradient.isfinite().all()
+            assert not gradient[~allowed].any()
+            assert gradient[allowed].any()
+        # The rest is the relaxation of a row that has only the candidates of its edge.
+        if relaxation == "softmax":
+            rows = alpha[allowed].view(14, 2).softmax(-1)
+            torch.testing.assert_close(weights[allowed].view(14, 2), rows)
+
+
+def test_no_genotype_and_no_sample_has_what_is_not_allowed():
+    arch = dn.Architecture("robust_darts_s1")
+    space, seen = arch.space, set()
+    candidates = {
+        (kind, *edge, name)
+        for kind in ("normal", "reduce")
+        for edge, names in zip(space.edges, space.candidates(kind), strict=True)
+        for name in names
+    }
+    random = torch.Generator().manual_seed(0)
+    for _ in range(60):
+        weights = {kind: torch.rand(14, 6) for kind in ("normal", "reduce")}
+        for genotype in (discretise(space, weights), arch.draw(random)):
+            for kind in ("normal", "reduce"):
+                for node, pairs in enumerate(getattr(genotype, kind)):
+                    seen |= {(kind, predecessor, node, name) for name, predecessor in pairs}
+    assert seen == candidates
+    figures = arch.figures()
+    assert figures["alpha/entropy_normal"] == pytest.approx(math.log(2), rel=1e-4)
+    assert figures["share/normal/avg_pool_3x3"] == 0
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -91,6 +91,14 @@ def test_entropy_within_two_per_cent_is_counted_over_all_edges_and_choices():
         )
 
 
+def test_an_operation_that_is_not_allowed_does_not_hide_an_undecided_alpha():
+    arch = dn.Architecture("robust_darts_s1").requires_grad_(False)
+    assert mean_entropy(arch()) > 0.999
+    arch.normal.mul_(1e4)
+    arch.reduce.mul_(1e4)
+    assert mean_entropy(arch()) < 0.5
+
+
 def test_alpha_that_stands_still():
     assert said([2.0], speed=0) == []
     [message] = said([2.0] * 9, speed=0)

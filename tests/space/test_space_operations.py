@@ -27,6 +27,11 @@ def build(name, stride=1, affine=True, channels=C):
     return get_operation(name).build(channels, stride, affine)
 
 
+def seeded(module, x):
+    torch.manual_seed(0)  # an operation may draw from torch's generator and from no other
+    return module(x)
+
+
 def distinct(*shape, dtype=torch.float64):
     """Values at least 0.03 from each other and from 0: no tie in a maximum, no kink of a ReLU."""
     n = math.prod(shape)
@@ -81,7 +86,7 @@ def test_gradient_equals_the_finite_difference(name, stride, affine, training, s
     x = distinct(2, 2, *size).requires_grad_()
     parameters = list(module.parameters())
     if not module(x).requires_grad:
-        assert name == "none"
+        assert name in ("none", "noise")
         return
 
     def function(x, *values):
@@ -123,8 +128,8 @@ def test_batch_norms_learn_a_scale_where_asked(name, stride, affine):
 def test_exported_program_gives_the_same(name, stride):
     module = build(name, stride).eval()
     x = distinct(2, C, 5, 6, dtype=torch.float32)
-    program = torch.export.export(module, (x,))
-    torch.testing.assert_close(program.module()(x), module(x), rtol=0, atol=0)
+    program = torch.export.export(module, (x,)).module()
+    torch.testing.assert_close(seeded(program, x), seeded(module, x), rtol=0, atol=0)
 
 
 @every_operation
@@ -136,7 +141,7 @@ def test_state_dict_round_trip(name, stride, affine):
     torch.manual_seed(1)
     other = get_operation(name).build(C, stride, affine)
     other.load_state_dict(module.state_dict(), strict=True)
-    torch.testing.assert_close(other.eval()(x), module.eval()(x), rtol=0, atol=0)
+    torch.testing.assert_close(seeded(other.eval(), x), seeded(module.eval(), x), rtol=0, atol=0)
 
 
 @every_operation
@@ -166,6 +171,17 @@ def test_none_gives_zeros_whatever_comes_in(stride, bad):
     out = build("none", stride)(torch.full((1, C, 5, 5), bad))
     assert out.shape[-1] == (5 if stride == 1 else 3)
     assert torch.equal(out, torch.zeros_like(out))
+
+
+@every_stride
+def test_noise_is_standard_normal_whatever_comes_in(stride):
+    module, x = build("noise", stride), torch.full((8, C, 65, 64), math.nan, requires_grad=True)
+    one, other = module(x), module.eval()(x)
+    for out in (one, other):
+        assert not out.requires_grad
+        assert out.mean().abs() < 0.02
+        assert abs(out.std() - 1) < 0.02
+    assert abs(torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1]) < 0.02
 
 
 def test_skip_is_the_identity_at_stride_1():
@@ -355,7 +371,7 @@ def test_search_normalises_what_has_no_norm_of_its_own():
 def test_lists_are_sorted_and_filtered_by_kind():
     names = list_operations()
     assert names == sorted(names)
-    kinds = ("convolution", "dilated", "pooling", "skip", "none")
+    kinds = ("convolution", "dilated", "pooling", "skip", "noise", "none")
     assert sorted(itertools.chain.from_iterable(map(list_operations, kinds))) == names
     assert list_operations("none") == ["none"]
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from darts_noise.errors import SettingError
 from darts_noise.space.genotype import MAX_NODES
 from darts_noise.space.operations import list_operations
 from darts_noise.space.spaces import _SPACES, Space, get_space, list_spaces, register_space
@@ -59,6 +60,64 @@ def test_get_space_takes_a_name_or_a_space_and_another_number_of_nodes():
     assert get_space("noise").nodes == 4
 
 
+def test_the_candidates_of_robust_darts_s1_are_those_of_the_authors():
+    """Zela et al. 2020: the pairs of each edge, in letters, with the edges of a node as a word."""
+    letters = {
+        "m": "max_pool_3x3",
+        "a": "avg_pool_3x3",
+        "s": "skip_connect",
+        "c": "sep_conv_3x3",
+        "d": "dil_conv_3x3",
+        "D": "dil_conv_5x5",
+    }
+    expected = {
+        "normal": "sdsD sDscsd msscscsd scmssddDdD",
+        "reduce": "mamd mamasD mamcsdsD mamasDsDsD",
+    }
+    space = get_space("robust_darts_s1", nodes=4)
+    for kind, words in expected.items():
+        pairs = words.replace(" ", "")
+        candidates = [
+            {letters[a], letters[b]} for a, b in zip(pairs[::2], pairs[1::2], strict=True)
+        ]
+        assert [set(names) for names in space.candidates(kind)] == candidates
+        lengths = [sum(node == to for _, to in space.edges) for node in range(4)]
+        assert [len(word) // 2 for word in words.split()] == lengths
+    for name, operations in {
+        "s2": {"skip_connect", "sep_conv_3x3"},
+        "s3": {"none", "skip_connect", "sep_conv_3x3"},
+        "s4": {"noise", "sep_conv_3x3"},
+    }.items():
+        space = get_space(f"robust_darts_{name}", nodes=3)
+        for kind in ("normal", "reduce"):
+            assert [set(names) for names in space.candidates(kind)] == [operations] * 9
+
+
+def test_candidates_of_edges_need_their_number_of_nodes():
+    with pytest.raises(SettingError, match=r"nodes: expected 4, .* 'robust_darts_s1' .* got 3"):
+        get_space("robust_darts_s1", nodes=3)
+    space = Space("s", ("none", "noise", "skip_connect"), 1, allowed={"normal": [["noise"]] * 2})
+    assert space.candidates("normal") == (("noise",),) * 2
+    assert space.candidates("reduce") == (space.operations,) * 2
+    assert hash(space) == hash(get_space(space, nodes=1))
+
+
+@pytest.mark.parametrize(
+    ("allowed", "message"),
+    [
+        ({"normal": [["skip_connect"]]}, r"allowed\['normal'\]: .* of 2 edges, got 1"),
+        ({"other": [["skip_connect"]] * 2}, "expected 'normal' or 'reduce'"),
+        ({"reduce": [["skip_connect"], ["noise"]]}, r"allowed\['reduce'\]\[1\]: expected some of"),
+        ({"reduce": [["skip_connect"], ["none"]]}, r"allowed\['reduce'\]\[1\]: expected some of"),
+        ({"reduce": [[], ["skip_connect"]]}, r"allowed\['reduce'\]\[0\]: expected some of"),
+    ],
+)
+def test_candidates_of_edges_are_checked(allowed, message, registry):
+    with pytest.raises(ValueError, match=message):
+        register_space("mine", ["none", "skip_connect"], nodes=1, allowed=allowed)
+    assert "mine" not in list_spaces()
+
+
 def test_register_once(registry):
     space = register_space("tiny", ["none", "skip_connect"], nodes=2)
     assert get_space("tiny") is space
@@ -99,4 +158,4 @@ def test_unknown_space():
     with pytest.raises(ValueError, match="unknown space") as error:
         get_space("x\n" * 10**6)
     assert str(error.value).isprintable()
-    assert len(str(error.value)) < 200
+    assert len(str(error.value)) < 400

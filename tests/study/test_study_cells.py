@@ -4,7 +4,7 @@ import pytest
 
 import darts_noise as dn
 from darts_noise.report.card import count_parameters
-from darts_noise.space.spaces import Space
+from darts_noise.space.spaces import Space, get_space
 from darts_noise.study.cells import all_skip_cell, matched_cell, random_cell
 
 SPACE = Space(
@@ -33,6 +33,18 @@ def test_a_random_cell_is_one_that_a_search_could_have_found():
     macros = {tuple(cell.macro.items()) for cell in cells}
     assert len(macros) == 4
     assert {p for cell in cells for _, p in cell.normal[2]} == {0, 1, 2, 3}
+
+
+def test_a_random_cell_has_only_what_its_edges_allow():
+    space = get_space("robust_darts_s1")
+    seen, allowed = set(), set()
+    for kind in ("normal", "reduce"):
+        for (predecessor, node), names in zip(space.edges, space.candidates(kind), strict=True):
+            allowed |= {(kind, node, name, predecessor) for name in names}
+        for seed in range(100):
+            nodes = getattr(random_cell(space, seed), kind)
+            seen |= {(kind, node, *pair) for node, pairs in enumerate(nodes) for pair in pairs}
+    assert seen == allowed
 
 
 def test_it_depends_on_its_seed_and_draw_alone():

@@ -7,8 +7,9 @@ All edges that leave a state have the same input. So:
 - The convolutions of a candidate on different edges are one grouped convolution, with the channels
   of the edges side by side. Its batch norms are one batch norm. α is the scale of the last of them.
   A CPU instead computes large images edge by edge, because one edge fits into its cache.
-- ``none`` is left out, because it adds nothing.
-- Any other candidate, such as a user's module, runs as in the textbook.
+- ``none``, and what the space does not allow on an edge, are left out, because they add nothing.
+- Any other candidate runs as in the textbook: ``noise``, which is drawn for each edge, a candidate
+  of only some edges, and a user's module.
 
 Shapes: B images, C channels, S states, N nodes, E = N · S edges in the order (node, state). A state
 is H × W, a node is H' × W'.
@@ -28,7 +29,7 @@ from darts_noise.distributed.collectives import process_count
 from darts_noise.nets.mixed.convolution import convolve
 from darts_noise.nets.mixed.textbook import MixedCell, MixedOperation
 from darts_noise.nets.plan import CellPlan
-from darts_noise.space.operations.identity import Zero
+from darts_noise.space.operations.identity import Noise, Zero
 from darts_noise.space.operations.pointwise import PointwiseConv, SquareConv
 from darts_noise.space.spaces import Space
 
@@ -108,9 +109,11 @@ class Level(nn.Module):
         super().__init__()
         self.num_states, self.num_nodes = num_states, len(mixed) // num_states
         self.columns: dict[str, list[int]] = {"plain": [], "stacked": [], "rest": []}
-        for column, candidate in enumerate(mixed[0].candidates):
-            if not isinstance(candidate, Zero):
-                self.columns[_way(candidate)].append(column)
+        for column, candidates in enumerate(zip(*(m.candidates for m in mixed), strict=True)):
+            present = [module for module in candidates if not isinstance(module, Zero)]
+            if present:
+                way = _way(present[0]) if len(present) == len(mixed) else "rest"
+                self.columns[way].append(column)
         copies = self._copies(mixed)
         self.plain = module_list(module_list(m[:num_states]) for m in copies["plain"])
         self.stacked = module_list(map(StackedOperation, copies["stacked"]))
@@ -182,13 +185,12 @@ class Level(nn.Module):
         return by_node.sum(4, dtype=pixels.dtype).permute(3, 0, 4, 1, 2).unbind()
 
     def _run_rest(self, states: Sequence[Tensor], weights: EdgeWeights) -> Sequence[Tensor]:
-        inputs = [*states] * self.num_nodes
-        return self._by_node(
-            [
-                sum(w[e] * copies[e](x) for w, copies in zip(weights, self.rest, strict=True))
-                for e, x in enumerate(inputs)
-            ]
-        )
+        found = []
+        for e, x in enumerate([*states] * self.num_nodes):
+            pairs = [(w[e], copies[e]) for w, copies in zip(weights, self.rest, strict=True)]
+            terms = [w * module(x) for w, module in pairs if not isinstance(module, Zero)]
+            found.append(sum(terms[1:], terms[0]) if terms else pairs[0][1](x))
+        return self._by_node(found)
 
     def _by_node(self, of_edges: Sequence[Tensor]) -> Sequence[Tensor]:
         """Return the sums over the states, N of (B, C, H', W')."""
@@ -362,7 +364,7 @@ def _stack(copies: Sequence[nn.Module]) -> nn.Module:
 
 def _way(candidate: nn.Module) -> str:
     """Return the way in which a level runs a candidate."""
-    if not list(candidate.parameters()):
+    if not list(candidate.parameters()) and not isinstance(candidate, Noise):
         return "plain"
     return "stacked" if layers(candidate) else "rest"
 

@@ -1,9 +1,12 @@
 """The textbook mixed cell: every candidate on every edge, weighted by α.
 
 It has one module per operation and edge, like the formula: o(x) = Σ_k weight_k · o_k(x) (DARTS,
-arXiv:1806.09055, equation 2). `stacked` computes the same function faster and is tested against
-this module. Search variants that replace candidates use this module.
+arXiv:1806.09055, equation 2). An operation that the space does not allow on an edge gives zeros
+there. `stacked` computes the same function faster and is tested against this module. Search
+variants that replace candidates use this module.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,17 +15,31 @@ from darts_noise.nets.cell import preprocessing
 from darts_noise.nets.macro_layers import mix_norms, mixed_width
 from darts_noise.nets.plan import CellPlan
 from darts_noise.space.operations import get_operation
+from darts_noise.space.operations.identity import Zero
 from darts_noise.space.spaces import Space
 
 
 class MixedOperation(nn.Module):
-    """All candidates of one edge: x (B, C, H, W) and weights (operations,) → (B, C, H', W')."""
+    """All candidates of one edge: x (B, C, H, W) and weights (operations,) → (B, C, H', W').
 
-    def __init__(self, space: Space, channels: int, stride: int) -> None:
+    Args:
+        space: the search space.
+        channels: C.
+        stride: stride of the edge.
+        allowed: the operations that the space allows on this edge. None: all.
+    """
+
+    def __init__(
+        self, space: Space, channels: int, stride: int, allowed: Sequence[str] | None = None
+    ) -> None:
         super().__init__()
         self.space, self.channels, self.stride = space, channels, stride
+        self.allowed = space.operations if allowed is None else allowed
         self.candidates = nn.ModuleList()
         for name in space.operations:
+            if name not in self.allowed:
+                self.candidates.append(Zero(stride))
+                continue
             operation = get_operation(name)
             module = operation.build(channels, stride, False)
             if not isinstance(module, nn.Module):
@@ -51,8 +68,8 @@ class MixedCell(nn.Module):
         self.num_nodes = space.nodes
         self.preprocess = nn.ModuleList(preprocessing(plan, affine=False))
         self.mixed = nn.ModuleList(
-            MixedOperation(space, plan.channels, 2 if plan.reduction and p < 2 else 1)
-            for p, _ in space.edges
+            MixedOperation(space, plan.channels, 2 if plan.reduction and p < 2 else 1, allowed)
+            for (p, _), allowed in zip(space.edges, space.candidates(plan.kind), strict=True)
         )
         self.width = mixed_width(space, plan.channels)
         mix_norms(self, space)

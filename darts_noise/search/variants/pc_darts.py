@@ -24,7 +24,7 @@ class PartialMixedOperation(nn.Module):
     def __init__(self, whole: MixedOperation, parts: int) -> None:
         super().__init__()
         self.width = whole.channels // parts
-        self.mixed = MixedOperation(whole.space, self.width, whole.stride)
+        self.mixed = MixedOperation(whole.space, self.width, whole.stride, whole.allowed)
         mix_norms(self.mixed, whole.space)
         self.bypass = nn.MaxPool2d(2, 2, ceil_mode=True) if whole.stride == 2 else nn.Identity()
         self.parts = parts

@@ -1,4 +1,4 @@
-"""Candidates without a k×k filter: identity, factorised reduction and zero."""
+"""Candidates without a k×k filter: identity, factorised reduction, noise and zero."""
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,21 @@ class Zero(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # x * 0 would keep NaN and Inf.
         return torch.zeros_like(x[:, :, :: self.stride, :: self.stride])
+
+
+class Noise(nn.Module):
+    """Gaussian noise in place of the input, with the output shape of an operation with this stride.
+
+    Each call draws new values with mean 0 and variance 1 from torch's global generator of the
+    input's device, in train mode and in eval mode. No gradient reaches the input.
+    """
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.randn_like(x[:, :, :: self.stride, :: self.stride])
 
 
 def even(x: Tensor) -> Tensor:
@@ -60,6 +75,15 @@ class FactorisedReduce(nn.Module):
 def none(channels: int, stride: int, affine: bool) -> nn.Module:
     """DARTS. The search never writes it into a genotype."""
     return Zero(stride)
+
+
+@register_operation("noise")
+def noise(channels: int, stride: int, affine: bool) -> nn.Module:
+    """Zela et al. 2020, arXiv:1909.09656: Gaussian noise that ignores the input.
+
+    A search should never choose it. A network with it gives a different output at each call.
+    """
+    return Noise(stride)
 
 
 @register_operation("skip")

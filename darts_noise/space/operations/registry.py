@@ -13,7 +13,7 @@ from torch import nn
 from darts_noise.errors import unknown
 from darts_noise.space.shown import shortened, shown
 
-Kind = Literal["convolution", "dilated", "pooling", "skip", "none"]
+Kind = Literal["convolution", "dilated", "pooling", "skip", "noise", "none"]
 Builder = Callable[[int, int, bool], nn.Module]
 B = TypeVar("B", bound=Builder)
 
