@@ -14,6 +14,7 @@ import darts_noise as dn
 from darts_noise.data.images import LabelledImages
 from darts_noise.search.gradients import assign, gradients, still_statistics
 from darts_noise.space import spaces
+from darts_noise.space.operations.identity import Noise
 
 TINY = {"space": "noise", "nodes": 1, "channels": 4, "num_cells": 3, "stem": "small"}
 
@@ -207,6 +208,23 @@ def test_a_step_never_waits_for_a_gpu(settings, digits, monkeypatch):
     with Unwaited():
         module.training_step(train.batch(1), 1)
     assert module.search_step == 2
+
+
+@pytest.mark.parametrize("space", [f"robust_darts_s{number}" for number in range(1, 5)])
+def test_a_search_with_candidates_of_edges_is_the_textbooks(space, digits, monkeypatch):
+    """α, w and v after two steps. The implementations draw ``noise`` in another order of edges."""
+    monkeypatch.setattr(
+        Noise, "forward", lambda noise, x: x.detach().cos()[:, :, :: noise.stride, :: noise.stride]
+    )
+    found = []
+    for supernet in ("textbook", "shared"):
+        settings = {"space": space, "nodes": 4, "supernet": supernet}
+        module, _ = searched(digits(), batches=2, **settings)
+        assert module.search_step == 2
+        nets = [n if supernet == "textbook" else n.to_textbook() for n in (module.net, module.twin)]
+        found.append([p for part in (module.arch, *nets) for p in part.parameters()])
+    for own, theirs in zip(*reversed(found), strict=True):
+        torch.testing.assert_close(own, theirs, rtol=1e-4, atol=1e-5)
 
 
 def updates_of_a_step(data, accelerator, settings):
