@@ -14,7 +14,7 @@ from darts_noise.compat import BatchNorm
 from darts_noise.errors import SettingError, unknown
 from darts_noise.nets.input_filter import mixed_input_filter
 from darts_noise.nets.macro_layers import mix_norms, pooling_candidates, stem_pooling, weighing
-from darts_noise.nets.mixed.earlier_weights import rename_earlier
+from darts_noise.nets.mixed.earlier_weights import drop_counts, rename_earlier
 from darts_noise.nets.mixed.stacked import Level, StackedCell, module_list
 from darts_noise.nets.mixed.textbook import MixedCell
 from darts_noise.nets.plan import plan_cells
@@ -89,6 +89,7 @@ class SuperNet(nn.Module):
         )
         for level in (module for module in self.modules() if isinstance(module, Level)):
             level.register_load_state_dict_pre_hook(rename_earlier)  # type: ignore[no-untyped-call]
+            level.register_load_state_dict_post_hook(drop_counts)  # type: ignore[no-untyped-call]
         self.pool = nn.AdaptiveAvgPool2d(1)
         if implementation == "shared":  # unused; each costs a launch
             for norm in (m for m in self.modules() if isinstance(m, BatchNorm)):

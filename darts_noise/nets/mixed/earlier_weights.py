@@ -32,6 +32,16 @@ def rename_earlier(level: nn.Module, state: dict[str, Any], prefix: str, *_: obj
     state.update({prefix + name: tensor for name, tensor in renamed})
 
 
+def drop_counts(level: nn.Module, keys: Any) -> None:
+    """Drop the counts of batches that torch adds for batch norms without a version.
+
+    It is a hook that runs after ``load_state_dict``: a renamed norm has no version, and the norms
+    of a supernet have no counts.
+    """
+    kept = [key for key in keys.unexpected_keys if not key.endswith(".num_batches_tracked")]
+    keys.unexpected_keys[:] = kept
+
+
 def _plain(level: Level, state: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     pools = others = 0
     for k, of_state in enumerate(level.plain):
