@@ -6,6 +6,7 @@ if its database is lost, or if they were copied from another study.
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ from darts_noise.runs.run import plain
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.json_file import read_json, shown_path
 from darts_noise.space.published import load_genotype
-from darts_noise.study.settings import StudyConfig
+from darts_noise.study.settings import Converged, StudyConfig
 from darts_noise.study.units import PROTOCOLS, compared_networks
 
 NEEDED = {"cell": {"genotype", "model"}, "test": {"test_accuracy", "diverged", "parameters"}}
 OF_NOISE = {"accuracy", "accuracy_largest", "chance"}
 """Keys that the record of a cell, of a training and of a noise fit must have."""
-BEFORE = {"converged.scales": [1.0]}
-"""Former defaults of settings that the files of older studies do not state."""
+SCALES_BEFORE = (1.0,)
+"""Initial scales of the studies that do not state ``converged.scales``."""
 DEFAULT = "the default"
 """Text for a value that a study does not state."""
 
@@ -54,6 +55,19 @@ def fixed_settings(config: StudyConfig) -> dict[str, Any]:
     return values
 
 
+def as_begun(config: StudyConfig, kept: Mapping[str, Any]) -> StudyConfig:
+    """Return the settings with the former defaults, for a study that began before they changed.
+
+    Args:
+        config: the settings. What they state beside the defaults stays.
+        kept: the earlier result of `fixed_settings`. Empty for a new study.
+    """
+    is_older = "scales" not in kept.get("converged", {"scales": ()})
+    if is_older and config.converged.scales == Converged().scales:
+        return replace(config, converged=replace(config.converged, scales=SCALES_BEFORE))
+    return config
+
+
 def require_same(name: str, kept: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raise a `SettingError` for the first setting that differs between two starts of a study.
 
@@ -66,11 +80,12 @@ def require_same(name: str, kept: Mapping[str, Any], now: Mapping[str, Any]) -> 
     """
     both = kept.keys() & now.keys()
     defaults = _flat(fixed_settings(StudyConfig()))
+    former = {**defaults, "converged.scales": [*SCALES_BEFORE]}
     before, after = (_flat({key: side[key] for key in now if key in both}) for side in (kept, now))
     for key in {**before, **after}:
         was, is_ = (
             side.get(key, default.get(key, DEFAULT))
-            for side, default in ((before, {**defaults, **BEFORE}), (after, defaults))
+            for side, default in ((before, former), (after, defaults))
         )
         if was != is_:
             was, is_ = (v if v == DEFAULT else json.dumps(v) for v in (was, is_))

@@ -21,7 +21,7 @@ from darts_noise.runs.train import Trained
 from darts_noise.runs.trainer import silent_trainer
 from darts_noise.search.module import SearchModule
 from darts_noise.space.published import load_genotype
-from darts_noise.study.kept import fixed_settings, require_same, written, written_settings
+from darts_noise.study.kept import as_begun, fixed_settings, require_same, written, written_settings
 from darts_noise.study.queue import UNREACHABLE, Queue, Record, accuracy_of
 from darts_noise.study.results import StudyResult, proposals_of, write_results
 from darts_noise.study.settings import DECIDED, StudyConfig
@@ -144,11 +144,12 @@ class Study:
         self.console = console or Console(soft_wrap=True, highlight=False, markup=False)
         url = config.storage or f"sqlite:///{self.folder / 'study.db'}"
         self.queue = Queue(url, self.name, config.heartbeat, config.sample.seed)
-        self.fixed = fixed_settings(config)
         self.failed: dict[str, str] = {}
         self.interrupts = Interrupts()
         of_queue = self.queue.settings
         before = of_queue or written_settings(self.folder)
+        self.config = as_begun(self.config, before)
+        self.fixed = fixed_settings(self.config)
         require_same(self.name, before, self.fixed)
         if before:
             # Records of a copied study, or of a start with more networks or families.

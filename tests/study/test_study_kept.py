@@ -11,7 +11,7 @@ from studies import FIT, LEAST, TRAIN, made_up, results, small
 import darts_noise as dn
 from darts_noise.space.spaces import get_space
 from darts_noise.study.cells import random_cell
-from darts_noise.study.kept import fixed_settings, require_same
+from darts_noise.study.kept import as_begun, fixed_settings, require_same
 from darts_noise.study.run import Study
 from darts_noise.study.settings import Converged, StudyConfig
 
@@ -186,8 +186,12 @@ def test_a_study_from_before_there_were_initial_scales_goes_on_without_them():
     before = fixed()
     del before["converged"]["scales"]
     require_same("old", before, fixed(scales=(1,)))
+    assert as_begun(StudyConfig(), before).converged.scales == (1.0,)
+    assert as_begun(StudyConfig(), {}) == as_begun(StudyConfig(), fixed()) == StudyConfig()
+    stated = replace(StudyConfig(), converged=Converged(scales=(1, 8)))
+    assert as_begun(stated, before) == stated
     with pytest.raises(dn.SettingError, match=r"^converged\.scales: 'old' was started with \[1\.0"):
-        require_same("old", before, fixed())
+        require_same("old", before, fixed(scales=(1, 8)))
 
 
 def test_settings_are_fixed_by_the_first_part_and_not_before(study):
