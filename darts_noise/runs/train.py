@@ -163,7 +163,7 @@ def train(
         session = Run(
             "train",
             data,
-            lambda path: _stated(path, cell, config, noise, data, trainer, run),
+            lambda path: _stated(path, cell, genotype, config, noise, data, trainer, run),
             trainer,
             run,
             monitor="val/accuracy" if len(data.validation) else None,
@@ -266,7 +266,6 @@ def _run(
     run, data = session.path, session.data
     if session.is_first:
         origin = _origin(run, cell)
-        genotype.to_json(run / "genotype.json")
         point_latest(run)
         artifact = cell_artifact(cell_name(origin), run / "genotype.json")
         use_artifact(session.wandb, *artifact)
@@ -314,17 +313,19 @@ def _bundle(session: Run, module: TrainModule, card: dict[str, Any]) -> Path:
 def _stated(
     path: Path,
     cell: Genotype | str | Path,
+    genotype: Genotype,
     config: TrainConfig,
     noise: NoiseConfig,
     data: ImageDataModule,
     trainer: TrainerConfig,
     run: RunConfig,
 ) -> dict[str, Any]:
-    """Return all settings of the run, with the run's own copy of the cell.
+    """Return all settings of the run, and write the run's own copy of the cell, which they name.
 
     A published name stays. Any other path may hold another cell later. The path of the copy is
     absolute, because the config may be read from any folder.
     """
+    genotype.to_json(path / "genotype.json")
     published = isinstance(cell, str) and cell.lower() in list_genotypes()
     named = str(cell) if published else str((path / "genotype.json").resolve())
     keys = ("check", "family", "protocol", "samples", "epochs", "controls", "runs")

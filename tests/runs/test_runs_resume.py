@@ -14,8 +14,10 @@ import pytest
 import torch
 from conftest import refused, search, train
 
+import darts_noise as dn
 from darts_noise.checkpoints.checkpoint_io import SealedCheckpointIO, resumable
 from darts_noise.report.metrics import MetricsTable
+from darts_noise.runs import train as train_runs
 from darts_noise.runs.folder import has_ended
 from darts_noise.runs.run import Run
 from darts_noise.search.module import SearchModule
@@ -404,3 +406,25 @@ def test_a_full_disk_ends_the_run_in_one_line_and_the_run_goes_on_later(
     assert (path, said) == (folder / "checkpoints" / "last.ckpt", None)
     search(["--resume", f"--runs={tmp_path}"])
     assert (folder / "card.json").exists()
+
+
+def test_a_training_killed_before_its_first_step_starts_when_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder has a config, which names the run's own copy of the cell."""
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    cell = tmp_path / "cell.json"
+    dn.load_genotype("darts_v1").to_json(cell)
+    with monkeypatch.context() as patched:
+        patched.setattr(train_runs, "_run", killed)
+        with pytest.raises(Killed):
+            run("train", tmp_path, f"--model.genotype={cell}")
+    cell.unlink()
+    train([f"--runs={tmp_path}", "--resume=r"])
+    assert has_ended(tmp_path / "train" / "r")
