@@ -4,6 +4,7 @@ The computation is from DARTS (arXiv:1806.09055, section 2.1). Each node is the 
 operations. The output is the concatenation of the states that the genotype names.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,24 +12,40 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import stochastic_depth
 
+from darts_noise.nets.gain import bound_gain
 from darts_noise.nets.integers import require_integers
-from darts_noise.nets.macro_layers import choose_normalisation
+from darts_noise.nets.macro_layers import average, choose_normalisation
 from darts_noise.nets.plan import CellPlan
 from darts_noise.space.genotype import Genotype
+from darts_noise.space.macro import MACRO, Value
 from darts_noise.space.operations import get_operation
 from darts_noise.space.operations.convolution import ReluConvBn
 from darts_noise.space.operations.identity import FactorisedReduce
 from darts_noise.space.published import load_genotype
 
 
-def preprocessing(plan: CellPlan, affine: bool) -> tuple[nn.Module, nn.Module]:
+def preprocessing(
+    plan: CellPlan, affine: bool, reduction: Value = MACRO["reduction"][0]
+) -> tuple[nn.Module, nn.Module]:
     """Make the two modules that convert a cell's inputs to the cell's width and size."""
     first: nn.Module
-    if plan.reduction_last:
+    if plan.reduction_last and reduction == "average":
+        convolution = ReluConvBn(plan.channels_before_last, plan.channels, 1, 1, affine)
+        first = nn.Sequential(average(2), convolution)
+    elif plan.reduction_last:
         first = FactorisedReduce(plan.channels_before_last, plan.channels, affine)
     else:
         first = ReluConvBn(plan.channels_before_last, plan.channels, 1, 1, affine)
     return first, ReluConvBn(plan.channels_last, plan.channels, 1, 1, affine)
+
+
+def build_operation(
+    name: str, channels: int, stride: int, affine: bool, reduction: Value
+) -> nn.Module:
+    """Build an operation; with an average reduction, its stride is a pooling before it."""
+    if stride == 1 or reduction == "strided":
+        return get_operation(name).build(channels, stride, affine)
+    return nn.Sequential(average(stride), get_operation(name).build(channels, 1, affine))
 
 
 class Cell(nn.Module):
@@ -45,7 +62,8 @@ class Cell(nn.Module):
 
     Args:
         genotype: a published name, a `Genotype`, a path to a ``.json`` file or the folder of a run.
-            A cell uses only the macro choice ``normalisation``; the others apply to networks.
+            A cell uses only the macro choices ``normalisation`` and ``gain``; the others apply to
+            networks.
         in_channels: channels of the two inputs; one number if both have the same.
         channels: channels of each state of the cell.
         reduction: whether to build the reduction cell. Default: the normal cell.
@@ -79,18 +97,25 @@ class Cell(nn.Module):
             if least < 1:
                 raise ValueError(f"{name}: expected at least 1, got {least}")
         plan = CellPlan(*in_channels, channels, reduction, reduction_last)
-        self.preprocess = nn.ModuleList(preprocessing(plan, affine=True))
+        how = genotype.choice("reduction")
+        self.preprocess = nn.ModuleList(preprocessing(plan, True, how))
         self.nodes: Sequence[Sequence[tuple[str, int]]] = getattr(genotype, plan.kind)
         self.concat: tuple[int, ...] = getattr(genotype, f"{plan.kind}_concat")
         self.out_channels = channels * len(self.concat)
         self.operations = nn.ModuleList(
             nn.ModuleList(
-                get_operation(name).build(channels, 2 if reduction and predecessor < 2 else 1, True)
+                build_operation(
+                    name, channels, 2 if reduction and predecessor < 2 else 1, True, how
+                )
                 for name, predecessor in node
             )
             for node in self.nodes
         )
-        choose_normalisation(self, genotype.choice("normalisation"))
+        self.bounded = genotype.choice("gain") == "bounded"
+        if self.bounded:
+            bound_gain(self)
+        else:
+            choose_normalisation(self, genotype.choice("normalisation"))
 
     def steps(self) -> list[nn.Module]:
         """Return the preprocessing of both inputs and all operations."""
@@ -118,5 +143,8 @@ class Cell(nn.Module):
                 if drop_path > 0 and not isinstance(operation, nn.Identity):
                     term = stochastic_depth(term, drop_path, "row", self.training)
                 terms.append(term)
-            states.append(sum(terms[1:], start=terms[0]))
-        return torch.cat([states[i] for i in self.concat], dim=1)
+            state = sum(terms[1:], start=terms[0])
+            states.append(state / len(terms) if self.bounded else state)
+        output = torch.cat([states[i] for i in self.concat], dim=1)
+        # n states of gain 1 have a gain of √n together.
+        return output / math.sqrt(len(self.concat)) if self.bounded else output

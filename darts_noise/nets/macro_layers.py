@@ -93,7 +93,7 @@ def stem_pooling(kind: Value) -> nn.Module:
     """Make the pooling after the stem: (B, C, H, W) → (B, C, ⌈H/k⌉, ⌈W/k⌉), k = 1, 2 or 4."""
     if kind == "none":
         return nn.Identity()
-    return nn.Sequential(nn.ReLU(), _average(pooling_stride(kind)))
+    return nn.Sequential(nn.ReLU(), average(pooling_stride(kind)))
 
 
 def pooling_stride(kind: Value) -> int:
@@ -105,7 +105,8 @@ def pooling_stride(kind: Value) -> int:
     return 1 if kind == "none" else int(str(kind).removeprefix("average_"))
 
 
-def _average(side: int) -> nn.AvgPool2d:
+def average(side: int) -> nn.AvgPool2d:
+    """Make the average over squares: (B, C, H, W) → (B, C, ⌈H/side⌉, ⌈W/side⌉)."""
     return nn.AvgPool2d(side, ceil_mode=True, count_include_pad=False)
 
 

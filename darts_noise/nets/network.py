@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from darts_noise.errors import SettingError
 from darts_noise.nets.auxiliary import AuxiliaryHead, smallest_map
 from darts_noise.nets.body import Body, FeatureNetwork
+from darts_noise.nets.gain import ScaledLinear, bound_gain
 from darts_noise.nets.integers import require_integers
 from darts_noise.nets.macro_layers import choose_normalisation, pooling_stride
 from darts_noise.space.genotype import Genotype
@@ -65,16 +66,20 @@ class Network(Body):
         self.feature_info = self.all_features
         self.num_features = self.out_channels
         # After the second reduction, so that it gets the map of the last third of the cells.
+        self.num_classes = num_classes
         self.auxiliary_name = f"cells.{2 * num_cells // 3}"
         self.auxiliary: AuxiliaryHead | None = None
         if auxiliary:
             cell = self.get_submodule(self.auxiliary_name)
             assert isinstance(cell.out_channels, int)
             self.auxiliary = AuxiliaryHead(cell.out_channels, num_classes, stem)
-            choose_normalisation(self.auxiliary, genotype.choice("normalisation"))
+            self.auxiliary.classifier = self._linear(AuxiliaryHead.WIDTH)
+            if genotype.choice("gain") == "bounded":
+                bound_gain(self.auxiliary.features)
+            else:
+                choose_normalisation(self.auxiliary, genotype.choice("normalisation"))
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.num_classes = num_classes
-        self.classifier = _linear(self.num_features, num_classes)
+        self.classifier = self._linear(self.num_features)
 
     def forward(self, x: Tensor) -> Tensor | WithAuxiliary:
         """Return the logits (B, num_classes) of images (B, in_channels, H, W).
@@ -127,11 +132,16 @@ class Network(Body):
         for head in heads if self.auxiliary is None else [*heads, self.auxiliary]:
             like = next(self.stem.parameters())
             width = self.num_features if head is self else AuxiliaryHead.WIDTH
-            head.classifier = _linear(width, num_classes).to(like)
+            head.classifier = self._linear(width).to(like)
 
-
-def _linear(num_features: int, num_classes: int) -> nn.Module:
-    return nn.Linear(num_features, num_classes) if num_classes else nn.Identity()
+    def _linear(self, num_features: int) -> nn.Module:
+        if not self.num_classes:
+            return nn.Identity()
+        scale = float(self.genotype.choice("logit_scale"))
+        layer = ScaledLinear(num_features, self.num_classes, scale)
+        if self.genotype.choice("gain") == "bounded":
+            bound_gain(layer)
+        return layer
 
 
 def _require_classes(num_classes: int, auxiliary: bool) -> None:

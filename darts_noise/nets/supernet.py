@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from darts_noise.compat import BatchNorm
 from darts_noise.errors import SettingError, unknown
+from darts_noise.nets.gain import ScaledLinear, bound_gain
 from darts_noise.nets.input_filter import mixed_input_filter
 from darts_noise.nets.macro_layers import mix_norms, pooling_candidates, stem_pooling, weighing
 from darts_noise.nets.mixed.earlier_weights import drop_counts, rename_earlier
@@ -19,6 +20,7 @@ from darts_noise.nets.mixed.stacked import Level, StackedCell, module_list
 from darts_noise.nets.mixed.textbook import MixedCell
 from darts_noise.nets.plan import plan_cells
 from darts_noise.nets.stems import build_stem
+from darts_noise.space.macro import MACRO
 from darts_noise.space.spaces import Space, get_space
 
 IMPLEMENTATIONS: Mapping[str, type[StackedCell] | type[MixedCell]] = MappingProxyType(
@@ -47,6 +49,8 @@ class SuperNet(nn.Module):
         ValueError: a space, stem or size does not exist. The message lists the valid ones.
     """
 
+    log_scales: Tensor
+
     def __init__(
         self,
         space: str | Space = "darts",
@@ -62,6 +66,9 @@ class SuperNet(nn.Module):
         super().__init__()
         require_implementation(implementation)
         self.space = get_space(space, nodes)
+        bounded = self.space.fixed("gain") == "bounded"
+        if bounded or self.space.fixed("reduction") == "average":
+            implementation = "textbook"  # the others know neither
         self.implementation = implementation
         self._arguments: dict[str, Any] = {
             "space": self.space,
@@ -74,7 +81,10 @@ class SuperNet(nn.Module):
         }
         self.input_filter = mixed_input_filter(self.space)
         self.stem = build_stem(stem, in_channels, channels, stem_stride)
-        mix_norms(self.stem, self.space)
+        if bounded:
+            bound_gain(self.stem)
+        else:
+            mix_norms(self.stem, self.space)
         self.poolings = nn.ModuleList(map(stem_pooling, pooling_candidates(self.space)))
         self.plans = plan_cells(
             num_cells=num_cells,
@@ -94,7 +104,13 @@ class SuperNet(nn.Module):
         if implementation == "shared":  # unused; each costs a launch
             for norm in (m for m in self.modules() if isinstance(m, BatchNorm)):
                 norm.num_batches_tracked = None
-        self.classifier = nn.Linear(self.plans[-1].channels * self.space.nodes, num_classes)
+        self.classifier = ScaledLinear(self.plans[-1].channels * self.space.nodes, num_classes)
+        if bounded:
+            bound_gain(self.classifier)
+            for part in (self.input_filter, self.poolings):
+                bound_gain(part)
+        scales = dict(self.space.macro).get("logit_scale", MACRO["logit_scale"][:1])
+        self.register_buffer("log_scales", torch.tensor(scales).log(), persistent=False)
 
     def forward(self, x: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
         """Return the logits (B, num_classes) of images (B, in_channels, H, W).
@@ -118,7 +134,10 @@ class SuperNet(nn.Module):
                 if plan.kind not in arranged:
                     arranged[plan.kind] = cell.arrange(weights[plan.kind])
             features = [self._features(i, states, arranged) for i in range(len(self.poolings))]
-        logits: Tensor = self.classifier(_mixed(features, weights.get("pooling")))
+        scale: Tensor | float = 1.0
+        if "logit_scale" in weights:
+            scale = (weights["logit_scale"][0] @ self.log_scales).exp()  # the geometric mean
+        logits: Tensor = self.classifier(_mixed(features, weights.get("pooling")), scale)
         return logits
 
     def _features(

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 from torch.utils.flop_counter import FlopCounterMode
 
 from darts_noise.atomic import write_text
@@ -123,8 +124,11 @@ def count_multiply_adds(net: nn.Module, image_shape: Sequence[int]) -> int:
     counter = FlopCounterMode(display=False)
     net.eval()
     try:
-        with counter, torch.no_grad():
+        # A bounded weight is computed once for all images, so its computation does not count.
+        with parametrize.cached(), torch.no_grad():
             net(image)
+            with counter:
+                net(image)
     finally:
         for module, training in modes.items():
             module.training = training

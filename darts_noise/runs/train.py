@@ -271,6 +271,7 @@ def _run(
         use_artifact(session.wandb, *artifact)
         set_axis(session.wandb, "epoch", [NOISE_FIGURE])
         save_cells(genotype, run / "cells")
+        session.console.print(f"cell: {origin} | data: {data.name}")
     session.fit(module)
     test = session.test(module)
     card: dict[str, Any] = {}
@@ -466,9 +467,16 @@ def bundle_run(run: Path, folder: Path) -> Path:
     """
     card = read_json(run / "card.json")
     try:
-        data = ImageDataModule(**read_run_config(run)["data"])
+        settings = read_run_config(run)
+        is_search = "space" in settings.get("model", {})
+        data = ImageDataModule(**settings["data"])
     except (KeyError, TypeError, AttributeError):
         raise ValueError(f"{run / CONFIG}: not the config of a training") from None
+    if is_search:
+        raise ValueError(
+            f"{run}: expected a training, got a search; train its cell first, with "
+            f"train.py --model.genotype {run.name}"
+        )
     data.setup()
     module = TrainModule.load_from_checkpoint(run / "checkpoints" / LAST)
     return save_pretrained(module.net, folder, images=trained_images(data), card=card)

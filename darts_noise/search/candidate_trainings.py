@@ -20,10 +20,11 @@ from darts_noise.search.candidate import Candidate
 from darts_noise.search.module import SearchModule
 from darts_noise.space.genotype import Genotype
 from darts_noise.train.loop import Recipe, Training, train_from_scratch
+from darts_noise.train.module import usual_optimiser
 
-RATE, DECAY = 0.1, 3e-4
-"""Learning rate and weight decay of SGD on the data. SGD also trains the network of the chosen
-cell, and some cells learn with Adam but not with SGD."""
+RATES, DECAY = {"sgd": 0.1, "adam": 3e-3}, 3e-4
+"""Learning rates on the data, and the weight decay of SGD. The optimiser is the one that trains the
+network of the chosen cell: some cells learn with Adam but not with SGD."""
 NOISE_RATES = (3e-3, 1e-3)
 """Learning rates of Adam on noise. Adam fits more noise than SGD. The better fit counts."""
 NOISE_EPOCHS = 100
@@ -101,11 +102,12 @@ class CandidateTrainings:
     def on_data(self, genotype: Genotype, channels: int) -> Reading:
         """Train on the images that train w, and read on the images that train α."""
         data, config = self.data, self.config
+        optimiser = usual_optimiser(genotype)
         recipe = Recipe(
-            "sgd",
-            RATE,
+            optimiser,
+            RATES[optimiser],
             config.candidate_epochs,
-            weight_decay=DECAY,
+            weight_decay=DECAY if optimiser == "sgd" else 0.0,
             gradient_clip=config.gradient_clip,
         )
         stream = self._shuffled(data.train, data.augmentation)

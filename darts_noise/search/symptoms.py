@@ -4,7 +4,8 @@ After each epoch in which α was updated:
 
 - α does not move: no relaxed weight changes in an epoch in which α was updated.
 - The twin does not learn: after `PATIENCE` epochs v fits the noise no better than a guess. The
-  penalty is then flat for every architecture, and λ has no effect.
+  penalty is then flat for every architecture, and λ has no effect. A twin of bounded gain is not
+  expected to learn.
 - Skip connections take over: the collapse of DARTS (DARTS+, arXiv:1909.06035, section 3).
 
 At the end of the search:
@@ -66,7 +67,8 @@ class Symptoms:
         self._weights = now
         if before is not None and largest_change(before, now) <= STILL:
             self._warn("α did not move in an epoch: try a larger model.alpha_learning_rate")
-        if noise_loss is not None:
+        # A twin of bounded gain is not expected to learn noise.
+        if noise_loss is not None and genotype.choice("gain") == "free":
             self._guess = math.log(num_classes)
             self._learnt = self._learnt or noise_loss < LEARNT * self._guess
             if self._epochs == PATIENCE:

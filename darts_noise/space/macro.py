@@ -19,6 +19,9 @@ MACRO: Mapping[str, tuple[Value, ...]] = MappingProxyType(
         "input_filter": ("none", "blur_3x3", "blur_5x5"),
         "pooling": ("none", "average_2", "average_4"),
         "width": (1.0, 0.75, 0.5, 0.25),
+        "reduction": ("strided", "average"),
+        "gain": ("free", "bounded"),
+        "logit_scale": (1.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0),
     }
 )
 """Each choice with its values. The DARTS value is the first.
@@ -27,8 +30,15 @@ MACRO: Mapping[str, tuple[Value, ...]] = MappingProxyType(
 normalises over the channels and pixels of one image; ``none`` is a learnable bias per channel.
 ``input_filter``: a fixed low-pass filter of the image, before the stem. ``pooling``: a ReLU and an
 average over squares of 2 × 2 or 4 × 4 pixels, right after the stem. ``width``: a factor of the
-channels.
+channels. ``reduction``: how the operations and the preprocessing of a cell halve a map: by their
+stride, or by an average over squares of 2 × 2 pixels before them. ``gain``: with ``bounded``, no
+layer amplifies differences: there is no norm, MaxMin replaces ReLU and an average replaces the sum
+of operations; see `darts_noise.nets.gain`. ``logit_scale``: a fixed factor of the logits. With a
+bounded gain, it is the contrast that the network may use.
 """
+
+FIXED = ("reduction", "gain")
+"""The choices that a supernet cannot mix, because all its operations share them."""
 
 
 def check_macro(name: object, value: object) -> tuple[str, Value]:

@@ -112,6 +112,20 @@ class Space:
         """
         return [(p, node) for node in range(self.nodes) for p in range(node + 2)]
 
+    def fixed(self, name: str) -> Value:
+        """Return the value of a macro choice that a supernet cannot mix.
+
+        Raises:
+            ValueError: the space has several candidates for it.
+        """
+        values = dict(self.macro).get(name, MACRO[name][:1])
+        if len(values) > 1:
+            raise SettingError(
+                f"macro.{name}",
+                f"expected one candidate, which all operations share, got {shown(list(values))}",
+            )
+        return values[0]
+
     def narrowed(self, macro: Mapping[str, Sequence[Value]]) -> "Space":
         """Return the space with only these candidates for some macro choices.
 
@@ -239,7 +253,27 @@ register_space(
         "sep_conv_3x3",
         "dil_conv_3x3",
     ],
-    macro=MACRO,
+    macro={name: MACRO[name] for name in ("normalisation", "input_filter", "pooling", "width")},
+)
+
+# Plain convolutions and pools in networks whose gain is bounded, so that training cannot give them
+# the contrast that noise needs; see `darts_noise.nets.gain`.
+register_space(
+    "bounded",
+    [
+        "skip_connect",
+        "avg_pool_3x3",
+        "blur_pool_3x3",
+        "conv_1x1",
+        "dw_conv_3x3",
+        "conv_3x3",
+        "conv_5x5",
+    ],
+    macro={
+        "gain": ("bounded",),
+        "reduction": ("average",),
+        "logit_scale": (64.0, 256.0, 1024.0, 4096.0),
+    },
 )
 
 # The five candidates of Dong & Yang 2020, arXiv:2001.00326, in the cells of this package.

@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from darts_noise.data.batches import BatchStream
 from darts_noise.data.seeds import drawing
+from darts_noise.nets.gain import weight_of
 from darts_noise.reading import laid_out
 from darts_noise.train.settings import MOMENTUM
 
@@ -155,7 +156,7 @@ def scale_weights(net: nn.Module, scale: float) -> None:
     if scale != 1:
         for module in net.modules():
             if isinstance(module, layers):
-                module.weight.mul_(scale)
+                weight_of(module).mul_(scale)
 
 
 def _optimiser(recipe: Recipe, net: nn.Module) -> Optimizer:

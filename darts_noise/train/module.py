@@ -8,6 +8,7 @@ precision. The module skips an update if the loss or a gradient is not finite; s
 `darts_noise.finite`.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -17,9 +18,10 @@ import torch
 import torch.nn.functional as F
 from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import SGD, Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LRScheduler
+from torch.optim import SGD, Adam, Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, OneCycleLR
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from darts_noise.configured import config_of
@@ -43,6 +45,16 @@ FEW_STEPS = 100
 """Optimiser steps after which the running averages of batch norms have arrived: with torch's
 momentum of 0.1, the initial values then have a weight of 0.9¹⁰⁰ = 3e-5."""
 ADVICE = "try a smaller model.learning_rate, or trainer.gradient_clip_val"
+
+
+def usual_optimiser(genotype: object) -> str:
+    """Return ``adam`` for a genotype of bounded gain, else ``sgd``.
+
+    The gradients of a bounded network are as large as its logit scale. SGD cannot use the same
+    learning rate for its weights, whose scale has no effect, and its biases.
+    """
+    bounded = isinstance(genotype, Genotype) and genotype.choice("gain") == "bounded"
+    return "adam" if bounded else "sgd"
 
 
 class TrainModule(PlainModule[TrainConfig]):
@@ -278,20 +290,19 @@ class TrainModule(PlainModule[TrainConfig]):
     def on_test_epoch_end(self) -> None:
         self.log_dict(self.metrics.collect("test"))
 
-    def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         c = self.config
-        optimiser = SGD(
-            self.net.parameters(),
-            lr=c.learning_rate,
-            momentum=c.momentum,
-            weight_decay=c.weight_decay,
-        )
-        schedule: LRScheduler
+        weights = self.net.parameters()
+        if (c.optimiser or usual_optimiser(getattr(self.net, "genotype", None))) == "adam":
+            adam = make_guardable(Adam(weights, c.adam_learning_rate))
+            if not 0 < (steps := self.trainer.estimated_stepping_batches) < math.inf:
+                return adam  # a training without an end has no cycle
+            cycle = OneCycleLR(adam, c.adam_learning_rate, int(steps))
+            return {"optimizer": adam, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
+        sgd = make_guardable(SGD(weights, c.learning_rate, c.momentum, weight_decay=c.weight_decay))
         if (decay := c.learning_rate_decay) is not None:
-            schedule = ExponentialLR(optimiser, decay)
-        else:
-            schedule = CosineAnnealingLR(optimiser, max(self.trainer.max_epochs or 1, 1))
-        return [make_guardable(optimiser)], [schedule]
+            return [sgd], [ExponentialLR(sgd, decay)]
+        return [sgd], [CosineAnnealingLR(sgd, max(self.trainer.max_epochs or 1, 1))]
 
     def _laid_out(self, images: Tensor) -> Tensor:
         """Return the images in the memory format of the network's weights."""

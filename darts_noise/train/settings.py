@@ -22,6 +22,9 @@ NoiseFamilies = list[NoiseFamily] | NoiseFamily | None
 """One noise set or a list of them; None: the family of the search that found the cell."""
 
 
+OPTIMISERS = ("sgd", "adam")
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """The settings of a discrete network and of its training.
@@ -48,6 +51,9 @@ class TrainConfig:
         ema_decay: decay of the moving average of the weights; the average is evaluated and saved.
             0: no average. It covers about 1 / (1 − ema_decay) steps and starts at the first
             weights, so a short run needs a smaller value.
+        optimiser: sgd or adam. null: adam for a cell whose gain is bounded, else sgd.
+        adam_learning_rate: largest learning rate of Adam. It rises to it over the first 30 % of the
+            steps and then falls to 0.
         learning_rate: learning rate of SGD at the start.
         learning_rate_decay: factor on the learning rate after each epoch. null: a cosine to 0.
         momentum: momentum of SGD.
@@ -73,6 +79,8 @@ class TrainConfig:
     mixup: float = 0.0
     cutmix: float = 0.0
     ema_decay: float = 0.0
+    optimiser: str | None = None
+    adam_learning_rate: float = 3e-3
     learning_rate: float = 0.025
     learning_rate_decay: float | None = None
     momentum: float = 0.9
@@ -82,7 +90,15 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        rates = ("auxiliary_weight", "learning_rate", "momentum", "weight_decay")
+        if self.optimiser is not None and self.optimiser not in OPTIMISERS:
+            raise SettingError("optimiser", unknown("optimiser", self.optimiser, OPTIMISERS))
+        rates = (
+            "auxiliary_weight",
+            "adam_learning_rate",
+            "learning_rate",
+            "momentum",
+            "weight_decay",
+        )
         for key in (*rates, "mixup", "cutmix"):
             value = getattr(self, key)
             if not 0 <= value < math.inf:  # written so that NaN is refused as well

@@ -184,6 +184,15 @@ def test_a_bundle_of_another_config_is_refused_in_one_line(text, tmp_path, capsy
     assert str(tmp_path / "config.yaml") in error or "data" in error
 
 
+def test_a_search_is_no_training_to_bundle(tmp_path, capsys):
+    run = tmp_path / "found"
+    run.mkdir()
+    (run / "card.json").write_text("{}")
+    (run / "config.yaml").write_text("data: {name: digits}\nmodel: {space: darts}\n")
+    error = refused(lambda _: main(["bundle", str(run), str(tmp_path / "out")]), [], capsys)
+    assert "train.py --model.genotype found" in error
+
+
 def test_what_a_bundle_misses_is_named(tmp_path, capsys):
     for missing in ("card.json", "config.yaml"):
         error = refused(main, ["bundle", str(tmp_path), str(tmp_path / "b")], capsys)

@@ -238,7 +238,7 @@ def test_a_fit_ends_once_it_rules_the_cell_out(searched, monkeypatch, norm):
 
 def test_a_training_that_diverges_is_the_worst_on_data(searched, short, monkeypatch):
     module, data = searched(gradient_clip=0.0)
-    monkeypatch.setattr(candidate_trainings, "RATE", 1e30)
+    monkeypatch.setitem(candidate_trainings.RATES, "sgd", 1e30)
     reading = CandidateTrainings(module, data).on_data(module.arch.genotype(), 4)
     assert reading.loss == math.inf
 

@@ -31,6 +31,9 @@ def test_silence_is_dartss_own():
         "input_filter": "none",
         "pooling": "none",
         "width": 1.0,
+        "reduction": "strided",
+        "gain": "free",
+        "logit_scale": 1.0,
     }
 
 

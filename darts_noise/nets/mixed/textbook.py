@@ -6,12 +6,14 @@ there. `stacked` computes the same function faster and is tested against this mo
 variants that replace candidates use this module.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from darts_noise.nets.cell import preprocessing
+from darts_noise.nets.cell import build_operation, preprocessing
+from darts_noise.nets.gain import bound_gain
 from darts_noise.nets.macro_layers import mix_norms, mixed_width
 from darts_noise.nets.plan import CellPlan
 from darts_noise.space.operations import get_operation
@@ -41,10 +43,10 @@ class MixedOperation(nn.Module):
                 self.candidates.append(Zero(stride))
                 continue
             operation = get_operation(name)
-            module = operation.build(channels, stride, False)
+            module = build_operation(name, channels, stride, False, space.fixed("reduction"))
             if not isinstance(module, nn.Module):
                 raise ValueError(f"operation {name!r}: expected an nn.Module, got {module!r}")
-            if operation.normalise_in_search:
+            if operation.normalise_in_search and space.fixed("gain") == "free":
                 module = nn.Sequential(module, nn.BatchNorm2d(channels, affine=False))
             self.candidates.append(module)
 
@@ -66,13 +68,17 @@ class MixedCell(nn.Module):
         super().__init__()
         self.edges = space.edges
         self.num_nodes = space.nodes
-        self.preprocess = nn.ModuleList(preprocessing(plan, affine=False))
+        self.preprocess = nn.ModuleList(preprocessing(plan, False, space.fixed("reduction")))
         self.mixed = nn.ModuleList(
             MixedOperation(space, plan.channels, 2 if plan.reduction and p < 2 else 1, allowed)
             for (p, _), allowed in zip(space.edges, space.candidates(plan.kind), strict=True)
         )
         self.width = mixed_width(space, plan.channels)
-        mix_norms(self, space)
+        self.bounded = space.fixed("gain") == "bounded"
+        if self.bounded:
+            bound_gain(self)
+        else:
+            mix_norms(self, space)
 
     def arrange(self, weights: Tensor) -> Tensor:
         """Return the weights (edges, operations) for `forward`. Cells of a kind share them."""
@@ -88,8 +94,10 @@ class MixedCell(nn.Module):
                 states.append(self._state(incoming[predecessor - 2]))
             incoming[node].append(mixed(states[predecessor], row))
         states.append(self._state(incoming[-1]))
-        return torch.cat(states[2:], dim=1)
+        output = torch.cat(states[2:], dim=1)
+        return output / math.sqrt(self.num_nodes) if self.bounded else output
 
     def _state(self, incoming: list[Tensor]) -> Tensor:
-        state: Tensor = self.width(sum(incoming[1:], incoming[0]))
+        total = sum(incoming[1:], incoming[0])
+        state: Tensor = self.width(total / len(incoming) if self.bounded else total)
         return state

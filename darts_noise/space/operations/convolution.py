@@ -124,6 +124,12 @@ def conv_3x3(channels: int, stride: int, affine: bool) -> nn.Module:
 
 
 @register_operation("convolution")
+def conv_5x5(channels: int, stride: int, affine: bool) -> nn.Module:
+    """Inception (Szegedy et al. 2015, arXiv:1409.4842)."""
+    return ReluConvBn(channels, channels, 5, stride, affine)
+
+
+@register_operation("convolution")
 def dw_conv_3x3(channels: int, stride: int, affine: bool) -> nn.Module:
     """MobileNet (Howard et al. 2017, arXiv:1704.04861), without its 1×1 convolution."""
     return DepthwiseConv(channels, 3, stride, affine)

@@ -24,13 +24,15 @@ def avg_pool_3x3(channels: int, stride: int, affine: bool) -> nn.Module:
     return nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
 
 
-def mirrored(x: Tensor, margin: int) -> Tensor:
+def mirrored(x: Tensor, margin: int, border: str = "reflect") -> Tensor:
     """Pad (B, C, H, W) by a mirrored margin of m pixels on each side: (B, C, H + 2m, W + 2m).
 
-    If H or W is at most m pixels, the border is repeated instead.
+    If H or W is at most m pixels, the border is repeated instead. With the border ``constant``, the
+    margin is zero.
     """
-    mode = "reflect" if min(x.shape[-2:]) > margin else "replicate"
-    return F.pad(x, (margin,) * 4, mode=mode)
+    if border == "reflect" and min(x.shape[-2:]) <= margin:
+        border = "replicate"
+    return F.pad(x, (margin,) * 4, mode=border)
 
 
 torch.fx.wrap("mirrored")  # a symbolic trace has no sizes for the condition
@@ -56,9 +58,14 @@ class BlurPool(nn.Module):
         channels: C.
         stride: stride of the filter in pixels.
         size: side of the filter in pixels, odd. Default: 3, the filter [1 2 1]ᵀ[1 2 1] / 16.
+
+    Attributes:
+        border: ``reflect`` (default) or ``constant``, zeros, with which no pixel counts more than
+            once.
     """
 
     kernel: Tensor
+    border = "reflect"
 
     def __init__(self, channels: int, stride: int, size: int = 3) -> None:
         super().__init__()
@@ -70,7 +77,7 @@ class BlurPool(nn.Module):
         self.register_buffer("kernel", binomial(size).repeat(channels, 1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = mirrored(x, self.margin)
+        x = mirrored(x, self.margin, self.border)
         return F.conv2d(x, self.kernel, stride=self.stride, groups=self.channels)
 
 

@@ -1,0 +1,173 @@
+"""The macro choice ``gain``: networks in which no layer amplifies a difference between two inputs.
+
+A network fits noise by amplifying small differences between images. In a network with bounded gain,
+every layer has a Lipschitz constant of at most 1 in the Euclidean norm, whatever its weights are.
+Therefore the optimiser, its learning rate and the scale of the initial weights cannot give the
+network more contrast. Only the macro choice ``logit_scale``, a fixed factor of the logits, can.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from darts_noise.nets.macro_layers import Shift
+from darts_noise.space.operations.pooling import BlurPool
+
+
+def almost_orthogonal(weight: Tensor, groups: int = 1, least: float = 1e-24) -> Tensor:
+    """Rescale a convolution so that its Lipschitz constant is at most 1.
+
+    Input channel i is divided by √(Σ_j |KᵀK|_ij), where KᵀK is the kernel's correlation with itself
+    and the sum includes all shifts (AOL: Prach & Lampert 2022, arXiv:2208.03160, theorem 3). The
+    bound holds for zero padding and for every stride and dilation. The result does not depend on
+    the scale of the weights of one input channel.
+
+    Args:
+        weight: kernel (C_out, C_in / groups, height, width), or the matrix (out, in) of a linear
+            layer.
+        groups: groups of the convolution. Default: 1.
+        least: smallest sum by which a channel is divided. 1: channels are only made smaller.
+            Default: 1e-24; a channel of zeros stays zero.
+    """
+    # In bfloat16, rounding would break the bound by up to 1 %.
+    with torch.autocast(weight.device.type, enabled=False):
+        kernel = weight if weight.ndim == 4 else weight[:, :, None, None]
+        out, inputs, height, width = kernel.shape
+        grouped = kernel.reshape(groups, out // groups, inputs, height, width)
+        images = grouped.permute(2, 0, 1, 3, 4).reshape(inputs, out, height, width)
+        filters = grouped.transpose(1, 2).reshape(groups * inputs, out // groups, height, width)
+        gram = F.conv2d(images, filters, padding=(height - 1, width - 1), groups=groups)
+        sums = gram.abs().reshape(inputs, groups, inputs, -1).sum((2, 3))
+        scale = sums.clamp_min(least).rsqrt().T
+        return (grouped * scale[:, None, :, None, None]).reshape(weight.shape)
+
+
+class AlmostOrthogonal(nn.Module):
+    """The parametrisation of a weight by `almost_orthogonal`."""
+
+    def __init__(self, groups: int = 1, least: float = 1e-24) -> None:
+        super().__init__()
+        self.groups, self.least = groups, least
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return almost_orthogonal(weight, self.groups, self.least)
+
+
+class MaxMin(nn.Module):
+    """Sorts pairs of channels: (B, C, H, W) → the same shape. It replaces ReLU.
+
+    Channel i of the first half and of the second half become their maximum and their minimum. The
+    norm of the gradient stays the same (Anil et al. 2019, arXiv:1811.05381). If C is odd, the last
+    channel stays as it is.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        half = x.shape[1] // 2
+        first, second, rest = x[:, :half], x[:, half : 2 * half], x[:, 2 * half :]
+        parts = [torch.maximum(first, second), torch.minimum(first, second), rest]
+        return torch.cat(parts[: 2 + x.shape[1] % 2], dim=1)
+
+
+class ScaledLinear(nn.Linear):
+    """A linear layer with a fixed factor before the bias: x (B, in) → scale · W x + b (B, out).
+
+    The bias is not scaled, so that the learning rate of the logits' offsets does not depend on it.
+    """
+
+    def __init__(self, in_features: int, out_features: int, scale: float = 1.0) -> None:
+        super().__init__(in_features, out_features)
+        self.scale = scale
+
+    def forward(self, x: Tensor, scale: Tensor | float = 1.0) -> Tensor:
+        """Return the logits, with a further factor, for example from α."""
+        if isinstance(scale, float) and self.scale * scale == 1:
+            return super().forward(x)
+        return F.linear(x, self.weight) * (self.scale * scale) + self.bias
+
+
+class Scaled(nn.Module):
+    """A module whose output is multiplied by a fixed number."""
+
+    def __init__(self, module: nn.Module, factor: float) -> None:
+        super().__init__()
+        self.module, self.factor = module, factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.module(x)
+        return out * self.factor
+
+    def extra_repr(self) -> str:
+        return f"factor={self.factor:g}"
+
+
+def bound_gain(module: nn.Module) -> None:
+    """Give every layer inside a module a Lipschitz constant of at most 1.
+
+    Convolutions and linear layers get a parametrised weight, ReLU becomes `MaxMin`, and a norm
+    becomes a learnable bias. Pools are divided by their Lipschitz constant, or count zeros at the
+    border. A module that adds or concatenates the outputs of several layers must bound its own
+    result; `Cell` does.
+
+    The initial weights are delta-orthogonal (Xiao et al. 2018, arXiv:1806.05393): orthogonal in the
+    centre of the kernel and zero elsewhere, so that no layer loses gain before the training.
+
+    Raises:
+        ValueError: a layer with parameters for which no bound is known, for example in an operation
+            of a plugin.
+    """
+    for name, child in module.named_children():
+        if isinstance(child, nn.ReLU):
+            setattr(module, name, MaxMin())
+        elif isinstance(child, (nn.BatchNorm2d, nn.GroupNorm)):
+            setattr(module, name, Shift(_channels(child)))
+        elif isinstance(child, nn.MaxPool2d):
+            setattr(module, name, Scaled(child, 1 / _windows(child)))
+        else:
+            bound_gain(child)
+    if isinstance(module, nn.Conv2d) and module.padding_mode == "zeros":
+        _delta_orthogonal(module.weight, module.groups)
+        _parametrise(module, AlmostOrthogonal(module.groups))
+    elif isinstance(module, nn.Linear):
+        nn.init.zeros_(module.weight)  # the first logits are 0, whatever the logit scale is
+        _parametrise(module, AlmostOrthogonal(least=1.0))
+    elif isinstance(module, nn.AvgPool2d):
+        module.count_include_pad |= module.kernel_size != module.stride
+    elif isinstance(module, BlurPool):
+        module.border = "constant"
+    elif next(module.parameters(recurse=False), None) is not None and not isinstance(module, Shift):
+        raise ValueError(f"gain 'bounded': no bound is known for {type(module).__name__}")
+
+
+def weight_of(layer: nn.Module) -> Tensor:
+    """Return the trained tensor of a layer's weight, which differs from a bounded weight."""
+    if parametrize.is_parametrized(layer, "weight"):
+        layer = layer.parametrizations["weight"]  # type: ignore[index, assignment]
+        return layer.original  # type: ignore[return-value]
+    return layer.weight  # type: ignore[return-value]
+
+
+def _parametrise(layer: nn.Module, by: AlmostOrthogonal) -> None:
+    # unsafe: the result has the shape and dtype of the weight, so there is nothing to check.
+    parametrize.register_parametrization(layer, "weight", by, unsafe=True)
+
+
+@torch.no_grad()
+def _delta_orthogonal(weight: Tensor, groups: int) -> None:
+    centre = torch.empty(len(weight) // groups, weight.shape[1])
+    for part in weight.zero_().chunk(groups):
+        nn.init.orthogonal_(centre)
+        part.view(*centre.shape, -1)[..., part[0, 0].numel() // 2] = centre
+
+
+def _channels(norm: nn.BatchNorm2d | nn.GroupNorm) -> int:
+    return norm.num_features if isinstance(norm, nn.BatchNorm2d) else norm.num_channels
+
+
+def _windows(pool: nn.MaxPool2d) -> int:
+    """Return the number of windows, along one side, that can include the same pixel."""
+    assert isinstance(pool.kernel_size, int)
+    assert isinstance(pool.stride, int)
+    return math.ceil(pool.kernel_size / pool.stride)

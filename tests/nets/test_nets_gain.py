@@ -1,0 +1,188 @@
+"""Networks of bounded gain: no weights give a layer, a cell or a network a gain above 1."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+import darts_noise as dn
+from darts_noise.nets.gain import MaxMin, almost_orthogonal, bound_gain, weight_of
+from darts_noise.report.card import count_multiply_adds
+from darts_noise.space.operations import get_operation
+from darts_noise.space.operations.pooling import BlurPool
+from darts_noise.space.spaces import get_space
+from darts_noise.train.loop import scale_weights
+
+BOUNDED = {"gain": "bounded", "reduction": "average"}
+
+
+def genotype(**macro):
+    """Every kind of operation, nodes that read nodes, and two states in the output."""
+    normal = [[["conv_5x5", 0], ["max_pool_3x3", 1]], [["sep_conv_3x3", 2], ["blur_pool_3x3", 0]]]
+    reduce = [[["dil_conv_3x3", 0], ["skip_connect", 1]], [["conv_7x1_1x7", 2], ["conv_1x1", 1]]]
+    return dn.Genotype(normal, [2, 3], reduce, [2, 3], macro={**BOUNDED, **macro})
+
+
+def randomised(module, scale=1.0):
+    """Give a module's weights and biases random values of any size."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(scale * torch.randn_like(parameter))
+    return module.double()
+
+
+def gain(module, *shape):
+    """The largest singular value of the Jacobian at a random point, the gain in its region."""
+    x = torch.randn(1, *shape, dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(lambda x: module(x).flatten(), x)
+    return float(torch.linalg.matrix_norm(jacobian.flatten(1), 2))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "groups", "settings"),
+    [
+        ((6, 4, 3, 3), 1, {}),
+        ((4, 6, 5, 5), 1, {"stride": 2}),
+        ((6, 1, 3, 3), 6, {"dilation": 2}),
+        ((8, 2, 1, 3), 4, {}),
+    ],
+)
+def test_a_convolution_has_a_gain_of_at_most_1_for_all_weights(kernel, groups, settings):
+    """Against the exact norm of its matrix; and not far below, where the weights allow it."""
+    out, inputs, *size = kernel
+    padding = [side // 2 * settings.get("dilation", 1) for side in size]
+    layer = nn.Conv2d(
+        inputs * groups, out, size, padding=padding, groups=groups, bias=False, **settings
+    )
+    bound_gain(layer)
+    for scale in (0.01, 1.0, 100.0):
+        assert 0.2 < gain(randomised(layer, scale), inputs * groups, 7, 6) <= 1 + 1e-9
+
+
+def test_the_scale_of_a_channel_has_no_effect_and_a_channel_of_zeros_stays_zero():
+    weight = torch.randn(5, 4, 3, 3, dtype=torch.float64)
+    scales = torch.tensor([1e-4, 1.0, 4.0, 1e4], dtype=torch.float64)[None, :, None, None]
+    torch.testing.assert_close(almost_orthogonal(4 * weight), almost_orthogonal(weight))
+    weight[:, 2] = 0
+    weight.requires_grad_()
+    bounded = almost_orthogonal(weight * scales)
+    assert not bounded[:, 2].any()
+    bounded.sum().backward()
+    assert weight.grad.isfinite().all()
+
+
+def test_a_linear_layer_is_only_made_smaller_and_starts_at_zero():
+    layer = nn.Linear(6, 4)
+    bound_gain(layer)
+    assert not layer.weight.any()
+    assert gain(randomised(layer, 10.0), 6) <= 1 + 1e-9
+    small = 1e-3 * torch.randn(4, 6, dtype=torch.float64)
+    torch.testing.assert_close(almost_orthogonal(small, least=1.0), small)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("name", dn.list_operations())
+def test_every_operation_has_a_gain_of_at_most_1(name, stride):
+    operation = nn.Sequential(get_operation(name).build(4, stride, True))
+    bound_gain(operation)
+    for side in (1, 2, 3, 6):  # borders are a large part of a small map
+        assert gain(randomised(operation, 3.0), 4, side, side) <= 1 + 1e-9
+
+
+def test_pairs_of_channels_are_sorted_and_an_odd_channel_stays():
+    x = torch.randn(3, 5, 2, 2)
+    y = MaxMin()(x)
+    assert (y[:, :2] >= y[:, 2:4]).all()
+    torch.testing.assert_close(y.sort(1).values, x.sort(1).values)
+    assert (y[:, 4] == x[:, 4]).all()
+    blur = BlurPool(2, 1)
+    assert blur(torch.ones(1, 2, 4, 4)).min() == 1  # a free one mirrors the border
+
+
+@pytest.mark.parametrize("macro", [{}, {"input_filter": "blur_5x5", "pooling": "average_2"}])
+def test_a_network_has_a_gain_of_at_most_its_logit_scale(macro):
+    """Whatever its weights are; the mean over the last map only reduces it."""
+    network = dn.create_model(
+        genotype(logit_scale=64.0, **macro), channels=4, num_cells=4, in_channels=2, stem="small"
+    )
+    assert gain(network.double(), 2, 9, 9) == 0  # the last layer starts at zero
+    for scale in (0.1, 1.0, 10.0):
+        assert 0 < gain(randomised(network, scale), 2, 9, 9) <= 64 * (1 + 1e-9)
+
+
+def test_a_new_network_loses_no_gain_in_its_convolutions():
+    """A chain of convolutions with delta-orthogonal weights keeps a constant image's norm."""
+    chain = nn.Sequential(*(nn.Conv2d(4, 4, 3, padding=1, bias=False) for _ in range(8))).double()
+    bound_gain(chain)
+    x = torch.randn(2, 4, 5, 5, dtype=torch.float64)
+    torch.testing.assert_close(chain(x).norm(), x.norm(), rtol=1e-5, atol=0)  # of float32
+
+
+def test_the_initial_scale_has_no_effect():
+    """The attack by larger initial weights (`scale_weights`) changes nothing that is computed."""
+    network = dn.create_model(genotype(), channels=4, num_cells=3, in_channels=1, stem="small")
+    with torch.no_grad():
+        weight_of(network.classifier).normal_()
+    x = torch.randn(2, 1, 8, 8)
+    before = network(x)
+    scale_weights(network, 4.0)
+    torch.testing.assert_close(network(x), before, rtol=1e-4, atol=1e-5)
+
+
+def test_a_supernet_has_a_gain_of_at_most_its_scale_and_its_alpha_have_the_right_gradient():
+    torch.manual_seed(0)
+    space = replace(get_space("bounded"), nodes=2)
+    sizes = {"channels": 4, "num_cells": 3, "in_channels": 1, "stem": "small"}
+    net, arch = dn.SuperNet(space, **sizes).double(), dn.Architecture(space).double()
+    randomised(net)
+    for row in arch.parameters():
+        nn.init.normal_(row)
+    weights = arch()
+    scale = float((weights["logit_scale"][0].detach() @ net.log_scales).exp())
+    assert 0 < gain(lambda x: net(x, weights), 1, 8, 8) <= scale * (1 + 1e-9)
+
+    x, labels = torch.randn(4, 1, 8, 8, dtype=torch.float64), torch.arange(4)
+
+    def loss():
+        return nn.functional.cross_entropy(net(x, arch()), labels)
+
+    loss().backward()
+    for row in (row for row in arch.parameters() if row.shape[1] > 1):
+        direction, step = torch.randn_like(row), 1e-6
+        values = []
+        for sign in (1, -1):
+            with torch.no_grad():
+                row.add_(sign * step * direction)
+                values.append(float(loss()))
+                row.sub_(sign * step * direction)
+        slope = (values[0] - values[1]) / (2 * step)
+        assert float((row.grad * direction).sum()) == pytest.approx(slope, rel=1e-4, abs=1e-8)
+
+
+def test_a_layer_without_a_known_bound_is_refused():
+    with pytest.raises(ValueError, match="ConvTranspose2d"):
+        bound_gain(nn.Sequential(nn.ConvTranspose2d(2, 2, 3)))
+    with pytest.raises(ValueError, match="Conv2d"):
+        bound_gain(nn.Sequential(nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect")))
+
+
+def test_a_bundle_keeps_a_bounded_network_and_its_count_is_that_of_the_plain_weights(tmp_path):
+    sizes = {"channels": 4, "num_cells": 3, "in_channels": 1, "stem": "small"}
+    cell = genotype(logit_scale=256.0)
+    network = randomised(dn.create_model(cell, **sizes)).float().eval()
+    x = torch.randn(2, 1, 8, 8)
+    loaded = dn.load_pretrained(dn.save_pretrained(network, tmp_path / "bundle"))
+    assert torch.equal(loaded(x), network(x))
+    count = count_multiply_adds(network, (1, 8, 8))
+    for module in network.modules():
+        if parametrize.is_parametrized(module):
+            parametrize.remove_parametrizations(module, "weight")
+    assert count == count_multiply_adds(network, (1, 8, 8))
+
+
+def test_a_supernet_cannot_mix_what_all_operations_share():
+    space = replace(get_space("bounded"), macro={"gain": ("free", "bounded")})
+    with pytest.raises(ValueError, match=r"macro\.gain"):
+        dn.SuperNet(space, channels=4, num_cells=3)
