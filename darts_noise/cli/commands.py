@@ -469,6 +469,13 @@ def _shipped(named: str) -> dict[str, Any]:
     return read_config(CONFIGS / f"{named}.yaml")
 
 
+def _shipped_for(dataset: str) -> dict[str, Any]:
+    """Return the shipped config of a training on a data set; `small` for own images."""
+    if dataset == "image_folder":
+        return _shipped("train/small")
+    return _shipped(f"train/{dataset if dataset in list_configs('train') else 'digits'}")
+
+
 def _handed_on(stated: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the config of a training without ``--config``: the settings that a search hands on.
 
@@ -501,11 +508,9 @@ def _handed_on(stated: Mapping[str, Any]) -> Mapping[str, Any]:
         name = data["name"]
     except (KeyError, TypeError, ValueError):
         raise SettingError(str(file), "not the config of a search") from None
-    config = default
-    if name == "image_folder":
-        config = _shipped("train/small")
-    elif name in list_configs("train"):
-        config, model = _shipped(f"train/{name}"), {}
+    config = _shipped_for(name)
+    if name in list_configs("train"):
+        model = {}
     usual = vars(DataConfig())
     data = {
         key: value
@@ -568,8 +573,7 @@ def _of_a_trained_network(stated: Mapping[str, Any]) -> Mapping[str, Any]:
         data = {"name": name, "grey": trained.model["in_channels"] == 1}
         if trained.images is not None and len({*trained.images.image_size}) == 1:
             data["image_size"] = trained.images.image_size[0]
-    known = data["name"] in list_configs("train")
-    config = _shipped(f"train/{data['name']}" if known else "train/digits")
+    config = _shipped_for(data["name"])
     form = {key: trained.model[key] for key in ("channels", "num_cells", "stem", "stem_stride")}
     model = {**config["model"], **form, "parameters": None, "genotype": str(folder.resolve())}
     return {**config, "model": model, "data": {**config["data"], **data}}
@@ -581,11 +585,11 @@ def _cell(named: str | None, runs: str, configs: Sequence[Path]) -> str:
     Raises:
         UsageError: no cell is named, and there is no search.
     """
-    from darts_noise.space.genotype_text import has_genotype
-
-    if named is not None and has_genotype(named):
-        return named
     if named is not None:
+        from darts_noise.space.genotype_text import has_genotype
+
+        if has_genotype(named):
+            return named
         return _beside_config(named, configs) or _by_name(named, runs) or named
     newest = newest_run(runs, "search")
     if newest is None:

@@ -1,5 +1,7 @@
 """The auxiliary head of NASNet and DARTS: a second classifier at two thirds of the depth."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -29,12 +31,17 @@ class AuxiliaryHead(nn.Module):
     averaged before the linear layer. The ImageNet head has no second batch norm, because the
     network behind the authors' published figures has none. Source: DARTS (arXiv:1806.09055),
     appendix A.
+
+    Args:
+        channels: C.
+        linear: makes the last layer for a number of inputs.
+        stem: stem of the network.
     """
 
     WIDTH = 768
     """Number of inputs of the linear layer."""
 
-    def __init__(self, channels: int, num_classes: int, stem: str) -> None:
+    def __init__(self, channels: int, linear: Callable[[int], nn.Module], stem: str) -> None:
         super().__init__()
         second_norm = [] if stem == "imagenet" else [nn.BatchNorm2d(self.WIDTH)]
         self.smallest = smallest_map(stem)
@@ -48,7 +55,7 @@ class AuxiliaryHead(nn.Module):
             *second_norm,
             nn.ReLU(),
         )
-        self.classifier: nn.Module = nn.Linear(self.WIDTH, num_classes)
+        self.classifier = linear(self.WIDTH)
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.features(_require_map(x, self.smallest))

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from darts_noise.errors import SettingError
 from darts_noise.nets.cell import Cell
 from darts_noise.nets.features import Feature, FeatureInfo, chosen_indices
-from darts_noise.nets.gain import bound_gain
+from darts_noise.nets.gain import choose_layers
 from darts_noise.nets.input_filter import input_filter
 from darts_noise.nets.macro_layers import (
-    choose_normalisation,
     pooling_stride,
     scaled_channels,
     start_small,
@@ -78,12 +77,8 @@ class Body(nn.Module):
         self.stem = build_stem(stem, in_channels, channels, stem_stride)
         normalisation, pooling = genotype.choice("normalisation"), genotype.choice("pooling")
         self.stem_pooling = stem_pooling(pooling)
-        bounded = genotype.choice("gain") == "bounded"
-        if bounded:
-            for part in (self.input_filter, self.stem, self.stem_pooling):
-                bound_gain(part)
-        else:
-            choose_normalisation(self.stem, normalisation)
+        for part in (self.input_filter, self.stem, self.stem_pooling):
+            choose_layers(part, genotype)
         plans = plan_cells(
             num_cells=num_cells,
             channels=channels,
@@ -103,7 +98,7 @@ class Body(nn.Module):
         ]
         self.cells = nn.ModuleList(cells)
         self.out_channels = cells[-1].out_channels
-        if normalisation == "none" and not bounded:
+        if normalisation == "none" and genotype.choice("gain") == "free":
             steps = [self.stem, *(step for cell in cells for step in cell.steps())]
             start_small(steps, depth=1 + 2 * num_cells)
 

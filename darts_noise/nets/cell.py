@@ -12,21 +12,19 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import stochastic_depth
 
-from darts_noise.nets.gain import bound_gain
+from darts_noise.nets.gain import choose_layers
 from darts_noise.nets.integers import require_integers
-from darts_noise.nets.macro_layers import average, choose_normalisation
+from darts_noise.nets.macro_layers import average
 from darts_noise.nets.plan import CellPlan
 from darts_noise.space.genotype import Genotype
-from darts_noise.space.macro import MACRO, Value
+from darts_noise.space.macro import Value
 from darts_noise.space.operations import get_operation
 from darts_noise.space.operations.convolution import ReluConvBn
 from darts_noise.space.operations.identity import FactorisedReduce
 from darts_noise.space.published import load_genotype
 
 
-def preprocessing(
-    plan: CellPlan, affine: bool, reduction: Value = MACRO["reduction"][0]
-) -> tuple[nn.Module, nn.Module]:
+def preprocessing(plan: CellPlan, affine: bool, reduction: Value) -> tuple[nn.Module, nn.Module]:
     """Make the two modules that convert a cell's inputs to the cell's width and size."""
     first: nn.Module
     if plan.reduction_last and reduction == "average":
@@ -62,8 +60,8 @@ class Cell(nn.Module):
 
     Args:
         genotype: a published name, a `Genotype`, a path to a ``.json`` file or the folder of a run.
-            A cell uses only the macro choices ``normalisation`` and ``gain``; the others apply to
-            networks.
+            A cell uses only the macro choices ``normalisation``, ``reduction`` and ``gain``; the
+            others apply to networks.
         in_channels: channels of the two inputs; one number if both have the same.
         channels: channels of each state of the cell.
         reduction: whether to build the reduction cell. Default: the normal cell.
@@ -112,10 +110,7 @@ class Cell(nn.Module):
             for node in self.nodes
         )
         self.bounded = genotype.choice("gain") == "bounded"
-        if self.bounded:
-            bound_gain(self)
-        else:
-            choose_normalisation(self, genotype.choice("normalisation"))
+        choose_layers(self, genotype)
 
     def steps(self) -> list[nn.Module]:
         """Return the preprocessing of both inputs and all operations."""

@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from darts_noise.nets.macro_layers import Shift
+from darts_noise.nets.input_filter import MixedInputFilter
+from darts_noise.nets.macro_layers import Shift, choose_normalisation
+from darts_noise.space.genotype import Genotype
 from darts_noise.space.operations.pooling import BlurPool
 
 
@@ -103,6 +105,17 @@ class Scaled(nn.Module):
         return f"factor={self.factor:g}"
 
 
+def choose_layers(module: nn.Module, genotype: Genotype) -> None:
+    """Apply the genotype's macro choices ``gain`` and ``normalisation`` to the layers of a module.
+
+    A bounded gain leaves no norm to choose.
+    """
+    if genotype.choice("gain") == "bounded":
+        bound_gain(module)
+    else:
+        choose_normalisation(module, genotype.choice("normalisation"))
+
+
 def bound_gain(module: nn.Module) -> None:
     """Give every layer inside a module a Lipschitz constant of at most 1.
 
@@ -135,7 +148,7 @@ def bound_gain(module: nn.Module) -> None:
         _parametrise(module, AlmostOrthogonal(least=1.0))
     elif isinstance(module, nn.AvgPool2d):
         module.count_include_pad |= module.kernel_size != module.stride
-    elif isinstance(module, BlurPool):
+    elif isinstance(module, (BlurPool, MixedInputFilter)):
         module.border = "constant"
     elif next(module.parameters(recurse=False), None) is not None and not isinstance(module, Shift):
         raise ValueError(f"gain 'bounded': no bound is known for {type(module).__name__}")

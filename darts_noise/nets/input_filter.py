@@ -33,9 +33,14 @@ def filter_size(kind: Value) -> int:
 
 
 class MixedInputFilter(Weighted):
-    """The filter Σ_k weight_k · filter_k of x (B, C, H, W). The filters are linear: one pass."""
+    """The filter Σ_k weight_k · filter_k of x (B, C, H, W). The filters are linear: one pass.
+
+    Attributes:
+        border: as for `BlurPool`.
+    """
 
     kernels: Tensor
+    border = "reflect"
 
     def __init__(self, candidates: Sequence[Value]) -> None:
         super().__init__("input_filter", candidates)
@@ -48,7 +53,7 @@ class MixedInputFilter(Weighted):
         kernel = torch.einsum("k,kij->ij", self.shares, self.kernels.to(self.shares.dtype))
         channels = x.shape[1]
         weight = kernel.to(x.dtype).expand(channels, 1, *kernel.shape)
-        return F.conv2d(mirrored(x, self.margin), weight, groups=channels)
+        return F.conv2d(mirrored(x, self.margin, self.border), weight, groups=channels)
 
 
 def mixed_input_filter(space: Space) -> nn.Module:

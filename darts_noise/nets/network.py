@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from darts_noise.errors import SettingError
 from darts_noise.nets.auxiliary import AuxiliaryHead, smallest_map
 from darts_noise.nets.body import Body, FeatureNetwork
-from darts_noise.nets.gain import ScaledLinear, bound_gain
+from darts_noise.nets.gain import ScaledLinear, choose_layers
 from darts_noise.nets.integers import require_integers
-from darts_noise.nets.macro_layers import choose_normalisation, pooling_stride
+from darts_noise.nets.macro_layers import pooling_stride
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.macro import MACRO, Value
 from darts_noise.space.published import load_genotype
@@ -72,12 +72,8 @@ class Network(Body):
         if auxiliary:
             cell = self.get_submodule(self.auxiliary_name)
             assert isinstance(cell.out_channels, int)
-            self.auxiliary = AuxiliaryHead(cell.out_channels, num_classes, stem)
-            self.auxiliary.classifier = self._linear(AuxiliaryHead.WIDTH)
-            if genotype.choice("gain") == "bounded":
-                bound_gain(self.auxiliary.features)
-            else:
-                choose_normalisation(self.auxiliary, genotype.choice("normalisation"))
+            self.auxiliary = AuxiliaryHead(cell.out_channels, self._linear, stem)
+            choose_layers(self.auxiliary.features, genotype)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = self._linear(self.num_features)
 
@@ -139,8 +135,7 @@ class Network(Body):
             return nn.Identity()
         scale = float(self.genotype.choice("logit_scale"))
         layer = ScaledLinear(num_features, self.num_classes, scale)
-        if self.genotype.choice("gain") == "bounded":
-            bound_gain(layer)
+        choose_layers(layer, self.genotype)
         return layer
 
 

@@ -68,7 +68,7 @@ class SuperNet(nn.Module):
         self.space = get_space(space, nodes)
         bounded = self.space.fixed("gain") == "bounded"
         if bounded or self.space.fixed("reduction") == "average":
-            implementation = "textbook"  # the others know neither
+            implementation = "textbook"  # `stacked` supports neither
         self.implementation = implementation
         self._arguments: dict[str, Any] = {
             "space": self.space,
@@ -81,9 +81,7 @@ class SuperNet(nn.Module):
         }
         self.input_filter = mixed_input_filter(self.space)
         self.stem = build_stem(stem, in_channels, channels, stem_stride)
-        if bounded:
-            bound_gain(self.stem)
-        else:
+        if not bounded:
             mix_norms(self.stem, self.space)
         self.poolings = nn.ModuleList(map(stem_pooling, pooling_candidates(self.space)))
         self.plans = plan_cells(
@@ -106,8 +104,7 @@ class SuperNet(nn.Module):
                 norm.num_batches_tracked = None
         self.classifier = ScaledLinear(self.plans[-1].channels * self.space.nodes, num_classes)
         if bounded:
-            bound_gain(self.classifier)
-            for part in (self.input_filter, self.poolings):
+            for part in (self.input_filter, self.stem, self.poolings, self.classifier):
                 bound_gain(part)
         scales = dict(self.space.macro).get("logit_scale", MACRO["logit_scale"][:1])
         self.register_buffer("log_scales", torch.tensor(scales).log(), persistent=False)

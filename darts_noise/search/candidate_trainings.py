@@ -88,7 +88,7 @@ class CandidateTrainings:
         return Candidate(genotype, validation, fit, objective(fit.loss))
 
     def channels(self, genotype: Genotype) -> int:
-        """Return the channels that ``candidate_parameters`` asks for, or those of the supernet."""
+        """Return the channels of the networks: for ``candidate_parameters``, or the supernet's."""
         parameters = self.config.candidate_parameters
         if parameters is None:
             return self.config.channels

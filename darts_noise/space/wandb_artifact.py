@@ -51,7 +51,8 @@ def artifact_files(name: str, files: Mapping[str, int | None]) -> Iterator[Path]
 
     Raises:
         ValueError: there is no API key, no such artifact or file, or a file is too large. A
-            ValueError inside the context names the artifact in place of the folder.
+            ValueError inside the context gets the name of the artifact instead of the folder's
+            path.
     """
     place = f"W&B artifact {shortened(name)}"
     if not has_key():

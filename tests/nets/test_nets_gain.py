@@ -9,12 +9,16 @@ from torch.nn.utils import parametrize
 
 import darts_noise as dn
 from darts_noise.nets.gain import MaxMin, almost_orthogonal, bound_gain, weight_of
+from darts_noise.nets.macro_layers import weighing
+from darts_noise.nets.mixed.textbook import MixedCell
+from darts_noise.nets.plan import CellPlan
 from darts_noise.report.card import count_multiply_adds
 from darts_noise.space.operations import get_operation
 from darts_noise.space.operations.pooling import BlurPool
-from darts_noise.space.spaces import get_space
+from darts_noise.space.spaces import Space, get_space
 from darts_noise.train.loop import scale_weights
 
+SINGLE = {"gain": ("bounded",), "reduction": ("average",)}
 BOUNDED = {"gain": "bounded", "reduction": "average"}
 
 
@@ -110,6 +114,33 @@ def test_a_network_has_a_gain_of_at_most_its_logit_scale(macro):
     assert gain(network.double(), 2, 9, 9) == 0  # the last layer starts at zero
     for scale in (0.1, 1.0, 10.0):
         assert 0 < gain(randomised(network, scale), 2, 9, 9) <= 64 * (1 + 1e-9)
+
+
+def test_averages_and_the_concatenation_reach_the_bound_and_do_not_exceed_it():
+    """All paths carry the same state, so a plain sum or concatenation would exceed the bound."""
+    nodes = [[["skip_connect", 0], ["skip_connect", 1]], [["skip_connect", 0], ["skip_connect", 2]]]
+    cell = dn.Cell(dn.Genotype(nodes, [2, 3], nodes, [2, 3], macro=BOUNDED), 4, 4).double()
+    space = Space("skips", ("skip_connect", "blur_pool_3x3"), 2, macro={"gain": ("bounded",)})
+    mixed = MixedCell(space, CellPlan(4, 4, 4, False, False)).double()
+    for module in (cell, mixed):
+        for step in module.preprocess:
+            for layer in (layer for layer in step if isinstance(layer, nn.Conv2d)):
+                with torch.no_grad():
+                    weight_of(layer).copy_(torch.eye(4)[:, :, None, None])
+    only_skips = torch.tensor([[1.0, 0.0]] * 5)
+    for function in (cell, lambda x: mixed(x, x, only_skips)):
+        assert gain(function, 4, 5, 5) == pytest.approx(1, rel=1e-6)
+
+
+def test_a_mixed_input_filter_counts_zeros_at_the_border():
+    images = torch.ones(1, 1, 5, 5)
+    space = Space("blurs", ("skip_connect",), 1, macro={**SINGLE, "input_filter": ("blur_5x5",)})
+    net = dn.SuperNet(space, channels=4, num_cells=3, in_channels=1, stem="small")
+    with weighing(net, {"input_filter": torch.ones(1, 1)}):
+        blurred = net.input_filter(images)
+        assert gain(net.input_filter.double(), 1, 5, 5) <= 1 + 1e-9
+    assert blurred[0, 0, 2, 2] == 1
+    assert blurred[0, 0, 0, 0] < 0.5
 
 
 def test_a_new_network_loses_no_gain_in_its_convolutions():

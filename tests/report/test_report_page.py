@@ -182,7 +182,7 @@ def test_six_runs_with_long_names_are_told_apart_without_a_warning(tmp_path: Pat
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         text = make_page(runs)
-    # The legend is text, which wraps on a narrow screen, beside a line like that of the curves.
+    # The legend is text that wraps on a narrow screen. A line shows the style of each curve.
     [legend] = re.findall(r'<ul class="legend".*?</ul>', text, re.DOTALL)
     assert re.findall(r"<span>search (\w+)</span>", legend) == names
     looks = re.findall(r'stroke="(\S+)" \S+ stroke-dasharray="([^"]+)"', legend)

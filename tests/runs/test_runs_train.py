@@ -395,7 +395,7 @@ def test_one_seed_is_one_result_with_any_reading_threads_and_with_or_without_wan
 
 
 def test_a_training_starts_from_the_weights_of_another(small_runs, tmp_path, no_drawings):
-    """Its cell, its size and its data are those of the other; the options need not repeat them."""
+    """It takes over the cell, the size and the data, so the options need not repeat them."""
     few = ["--data.train_samples=80", "--data.batch_size=20", "--trainer.max_epochs=1"]
     still = ["--model.learning_rate=1e-12", "--model.weight_decay=0", "--trainer.accelerator=cpu"]
     train([*few, *still, *OWN, f"--model.init={small_runs.train}", f"--runs={tmp_path}"])

@@ -20,7 +20,7 @@ class Zero(nn.Module):
 
 
 class Noise(nn.Module):
-    """Gaussian noise in place of the input, with the output shape of an operation with this stride.
+    """An operation that returns Gaussian noise and ignores its input, except for the input's size.
 
     Each call draws new values with mean 0 and variance 1 from torch's global generator of the
     input's device, in train mode and in eval mode. No gradient reaches the input.
