@@ -194,6 +194,18 @@ def test_a_study_from_before_there_were_initial_scales_goes_on_without_them():
         require_same("old", before, fixed(scales=(1, 8)))
 
 
+def test_the_folder_of_such_a_study_goes_on_with_the_present_defaults(ended, study):
+    file = ended.folder / "results.json"
+    content = json.loads(file.read_text())
+    del content["settings"]["converged"]["scales"]
+    file.write_text(json.dumps(content))
+    without_database(ended)
+    again = study(converged=replace(FIT, scales=Converged().scales))
+    again.run()
+    assert not again.made
+    assert again.config.converged.scales == (1.0,)
+
+
 def test_settings_are_fixed_by_the_first_part_and_not_before(study):
     study(**LEAST).write()
     changed = {**LEAST, "converged": replace(FIT, epochs=1)}
