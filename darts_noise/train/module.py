@@ -21,7 +21,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, OneCycleLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LambdaLR
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from darts_noise.configured import config_of
@@ -41,6 +41,8 @@ from darts_noise.train.compilation import compile_forward
 from darts_noise.train.mixing import BatchMixing
 from darts_noise.train.settings import TrainConfig
 
+RISE = 0.3
+"""The share of the steps over which Adam's learning rate rises."""
 FEW_STEPS = 100
 """Optimiser steps after which the running averages of batch norms have arrived: with torch's
 momentum of 0.1, the initial values then have a weight of 0.9¹⁰⁰ = 3e-5."""
@@ -55,6 +57,20 @@ def usual_optimiser(genotype: object) -> str:
     """
     bounded = isinstance(genotype, Genotype) and genotype.choice("gain") == "bounded"
     return "adam" if bounded else "sgd"
+
+
+def one_cycle(progress: float) -> float:
+    """Return the factor of a learning rate at a share of the steps, from 0 to 1.
+
+    It rises on a cosine from 0.04 to 1 over the first 30 %, and then falls to 0 (Smith & Topin
+    2017, arXiv:1708.07120).
+
+    >>> [round(one_cycle(share), 2) for share in (0, 0.15, 0.3, 0.65, 1)]
+    [0.04, 0.52, 1.0, 0.5, 0.0]
+    """
+    if progress < RISE:
+        return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / RISE)) / 2
+    return (1 + math.cos(math.pi * min(1.0, (progress - RISE) / (1 - RISE)))) / 2
 
 
 class TrainModule(PlainModule[TrainConfig]):
@@ -295,14 +311,23 @@ class TrainModule(PlainModule[TrainConfig]):
         weights = self.net.parameters()
         if (c.optimiser or usual_optimiser(getattr(self.net, "genotype", None))) == "adam":
             adam = make_guardable(Adam(weights, c.adam_learning_rate))
-            if not 0 < (steps := self.trainer.estimated_stepping_batches) < math.inf:
-                return adam  # a training without an end has no cycle
-            cycle = OneCycleLR(adam, c.adam_learning_rate, int(steps))
+            cycle = LambdaLR(adam, lambda step: self._cycle(step))
             return {"optimizer": adam, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
         sgd = make_guardable(SGD(weights, c.learning_rate, c.momentum, weight_decay=c.weight_decay))
         if (decay := c.learning_rate_decay) is not None:
             return [sgd], [ExponentialLR(sgd, decay)]
         return [sgd], [CosineAnnealingLR(sgd, max(self.trainer.max_epochs or 1, 1))]
+
+    def _cycle(self, step: int) -> float:
+        """Return the factor of Adam's learning rate at a step of one cycle.
+
+        The Trainer is asked for its number of steps only during the training. Before, it would open
+        its loader without the position of the resumed run.
+        """
+        if step == 0:
+            return one_cycle(0.0)
+        steps = self.trainer.estimated_stepping_batches
+        return one_cycle(step / steps) if 0 < steps < math.inf else 1.0
 
     def _laid_out(self, images: Tensor) -> Tensor:
         """Return the images in the memory format of the network's weights."""

@@ -161,6 +161,18 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
     assert_same(stopped, unbroken)
 
 
+def test_a_learning_rate_that_changes_at_each_step_goes_on_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unbroken = run("train", tmp_path / "unbroken", "--model.optimiser=adam")
+    with monkeypatch.context() as patch:
+        at_call(patch, TrainModule, "training_step", 4, lambda: signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(SystemExit):
+            run("train", tmp_path, "--model.optimiser=adam")
+    train(["--resume", f"--runs={tmp_path}"])
+    assert_same(tmp_path / "train" / "r", unbroken)
+
+
 @pytest.fixture
 def any_algorithm_again() -> Iterator[None]:
     yield
