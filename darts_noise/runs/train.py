@@ -276,11 +276,11 @@ def _run(
     test = session.test(module)
     card: dict[str, Any] = {}
     if session.is_first:
-        save_figure(draw_curves(run / "metrics.csv", data.num_classes), run / "curves")
         card = train_card(module, session, origin, test, noise_rows(None, NoiseGrid(), False))
         if checks:  # write the result of the training before the checks
             pending = f"not finished; resume it with train.py --resume {run.name}"
             clean = {**card, UNFINISHED: pending}
+            _draw_curves(session)
             _bundle(session, module, clean)
             write_card(run, clean)
     measured = [check.measure(session, module) for check in checks]
@@ -296,6 +296,7 @@ def _run(
     if noise is not None and not unfit:
         card["objective"] = objective(session.table.figures.get("val/accuracy"), noise)
     card = without_diverged(card, ["noise_accuracy"] if unfit else [])
+    _draw_curves(session)  # now with the curve of the noise
     bundle = _bundle(session, module, card)
     session.close(
         card,
@@ -303,6 +304,11 @@ def _run(
         (f"model-{run.name}", "model", sorted(bundle.iterdir())),
     )
     return TrainResult(module.net, noise, card, run, bundle, others)
+
+
+def _draw_curves(session: Run) -> None:
+    curves = draw_curves(session.path / "metrics.csv", session.data.num_classes)
+    save_figure(curves, session.path / "curves")
 
 
 def _bundle(session: Run, module: TrainModule, card: dict[str, Any]) -> Path:

@@ -156,6 +156,11 @@ def test_the_card_agrees_with_the_network_it_describes(small_runs):
     assert f"{100 * card['test_accuracy']:.2f} %" in (run / "card.md").read_text()
 
 
+def test_the_curves_show_the_noise(small_runs):
+    """The pictures are drawn again after the noise check."""
+    assert "noise" in (small_runs.train / "curves.svg").read_text("utf-8")
+
+
 def test_the_bundle_holds_the_network_that_was_tested(small_runs):
     """Its accuracy on the test images, which its config says how to prepare, is the card's."""
     run = small_runs.train
