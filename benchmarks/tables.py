@@ -22,7 +22,7 @@ PLACE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end of table -->)", re.DO
 SUMMARY = (
     ("MNIST", "mnist_study", ("lambda_0.5", "lambda_0", "pooled_cnn", "random"), "resnet18"),
     ("CIFAR-10", "cifar10_study", ("lambda_1",), "resnet18"),
-    ("digits", "main_job_digits", ("lambda_1",), "lambda_0"),
+    ("digits", "main_job_digits", ("lambda_1",), "control_1"),
 )
 """The README's table: data, file or study, networks, and the control of the last column."""
 
@@ -66,12 +66,19 @@ def networks_of(name: str) -> list[Found]:
     if (RESULTS / name).is_dir():
         found: list[Found] = load(f"{name}/results")["networks"]
         return found
-    networks: dict[float, Found] = {}
+    networks: dict[str, Found] = {}
     for run in load(name)["runs"]:
         λ, noise = run["noise_weight"], run["noise"]
         network = {"network": f"lambda_{λ:g}", "title": f"λ = {λ:g}", "seeds": []}
         measured = {f"{noise['protocol']}/{noise['family']}": run["noise_accuracy"]}
-        networks.setdefault(λ, network)["seeds"].append({**run, **measured})
+        networks.setdefault(network["network"], network)["seeds"].append({**run, **measured})
+        if control := run.get("control"):
+            title = f"λ = {λ:g}, with batch norm instead"
+            network = {"network": f"control_{λ:g}", "title": title, "seeds": []}
+            measured = dict.fromkeys(measured, control["noise_accuracy"])
+            networks.setdefault(network["network"], network)["seeds"].append(
+                {**control, **measured}
+            )
     return list(networks.values())
 
 
