@@ -1,22 +1,19 @@
 """Run the main job, search and training: measure time, memory, test accuracy and noise accuracy.
 
-    python -m benchmarks.main_job --dataset digits --seeds 0 1 2 --noise-weights 1
+    python -m benchmarks.main_job --dataset digits --seeds 0 1 2 --noise-weights 0 1
 
 The command runs `search.py` and `train.py` for every λ and seed, one after the other, with the
-shipped configs. If the cell has macro choices, such as a bounded gain, it also trains the control:
-the same cell with batch norm and no such choices. It writes every run to
-``docs/results/main_job_<dataset>.json``.
+shipped configs. It writes every run to ``docs/results/main_job_<dataset>.json``. The control of a
+run, which `train.py` trains, is the same cell with batch norm.
 """
 
 import argparse
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 from benchmarks.commands import ROOT, card_of, measured, store, surroundings
-from darts_noise.space.published import load_genotype
 
 FIGURES = ("test_accuracy", "noise_accuracy", "validation_accuracy")
 
@@ -24,31 +21,23 @@ FIGURES = ("test_accuracy", "noise_accuracy", "validation_accuracy")
 def one_run(args: argparse.Namespace, noise_weight: float, seed: int, runs: Path) -> dict[str, Any]:
     """Search and train once, and return the figures of both cards."""
     name = f"lambda{noise_weight:g}-seed{seed}"
-    common = [f"--data.root={args.root}", f"--runs={runs}", f"--seed={seed}", "--wandb=off"]
+    common = [f"--data.root={args.root}", f"--runs={runs}", f"--name={name}", f"--seed={seed}"]
+    common += ["--wandb=off"]
     configs = ROOT / "configs"
     search_time, search_memory = measured(
         "search.py",
         f"--config={configs / 'search' / args.dataset}.yaml",
         f"--model.noise_weight={noise_weight}",
-        f"--name={name}",
         *common,
     )
-    recipe = f"--config={configs / 'train' / args.dataset}.yaml"
-    found = runs / "search" / name
     train_time, train_memory = measured(
-        "train.py", recipe, f"--model.genotype={found}", *common, f"--name={name}"
+        "train.py",
+        f"--config={configs / 'train' / args.dataset}.yaml",
+        f"--model.genotype={runs / 'search' / name}",
+        *common,
     )
-    search, train = card_of(found), card_of(runs / "train" / name)
-    own = {}
-    genotype = load_genotype(found)
-    if genotype.macro:  # the control: the same cell with batch norm
-        cell = runs / f"{name}-control.json"
-        replace(genotype, macro={}).to_json(cell)
-        measured("train.py", recipe, f"--model.genotype={cell}", *common, f"--name={name}-control")
-        control = card_of(runs / "train" / f"{name}-control")
-        own["control"] = {
-            key: control[key] for key in ("test_accuracy", "noise_accuracy", "noise", "parameters")
-        }
+    search = card_of(runs / "search" / name)
+    train = card_of(runs / "train" / name)
     return {
         "noise_weight": noise_weight,
         "seed": seed,
@@ -65,7 +54,7 @@ def one_run(args: argparse.Namespace, noise_weight: float, seed: int, runs: Path
         "train_s": round(train_time, 1),
         "train_mib": train_memory,
         "genotype": train["genotype"],
-        **own,
+        "control": train.get("control"),
     }
 
 

@@ -196,7 +196,7 @@ def train(argv: Sequence[str]) -> None:
     cell = _cell(config.genotype, run.runs, given.configs)
 
     from darts_noise.data.module import ImageDataModule
-    from darts_noise.report.card import row, verdict
+    from darts_noise.report.card import control_row, row, verdict
     from darts_noise.runs import train as training
 
     ready()
@@ -207,6 +207,8 @@ def train(argv: Sequence[str]) -> None:
     if not result.card:  # another process has it
         return
     print(row(result.card))
+    if control := control_row(result.card):
+        print(f"control: {control}")
     print(f"card: {result.path / 'card.md'}\nbundle: {result.bundle}")
     print(f"verdict: {verdict(result.card)}")
 

@@ -194,6 +194,8 @@ def shown_figures(card: Mapping[str, Any]) -> dict[str, str]:
             shown[figure.title] = " ".join(_text(figure, card).split())
         if figure.key == "noise_accuracy":
             shown |= _other_noise(card)
+    if control := control_row(card):
+        shown["Control"] = control
     return shown
 
 
@@ -210,6 +212,17 @@ def _other_noise(card: Mapping[str, Any]) -> dict[str, str]:
             text += f", control {rows['positive_control']}"
         shown[f"Training-noise accuracy, {noise['family']}"] = text
     return shown
+
+
+def control_row(card: Mapping[str, Any]) -> str | None:
+    """Return the main figures of the control on one line, or None without a control."""
+    control = card.get("control")
+    if not control:
+        return None
+    kinds = ("test_accuracy", "noise_accuracy", "parameters")
+    figures = [figure for figure in FIGURES if figure.key in kinds]
+    shown = [f"{figure.title} {_text(figure, control)}" for figure in figures]
+    return " | ".join([*shown, f"the same cell {control['network']}"])
 
 
 def markdown(card: Mapping[str, Any]) -> str:
@@ -297,6 +310,14 @@ def _train_verdict(card: Mapping[str, Any]) -> str:
         return (
             f"The network fits {family} noise to {above}, but no control was trained beside it, "
             "and a standard network may be as low; use --noise_protocol converged."
+        )
+    if noise["protocol"] == "quick":
+        memorises = (
+            "does not memorise" if _excess(accuracy, chance) < NEAR else "memorises a part of"
+        )
+        return (
+            f"Trained as on the data, the network {memorises} {family} noise: {above}"
+            f"{_controls(noise, ', where')}; --noise_protocol converged tries stronger trainings."
         )
     if _excess(accuracy, chance) < NEAR:
         return (

@@ -3,7 +3,9 @@
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from copy import copy, deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +19,7 @@ from rich.console import Console
 from darts_noise.atomic import write_text
 from darts_noise.checkpoints.checkpoint_io import LAST
 from darts_noise.data.module import ImageDataModule
+from darts_noise.distributed.collectives import on_first_process
 from darts_noise.errors import SettingError, within
 from darts_noise.finite import NotFiniteError
 from darts_noise.nets.network import Network
@@ -36,9 +39,10 @@ from darts_noise.report.cells import save_cells
 from darts_noise.report.curves import draw_curves
 from darts_noise.report.metrics import MetricsTable
 from darts_noise.report.style import save_figure
-from darts_noise.report.tracking import set_axis, use_artifact
-from darts_noise.runs.folder import CONFIG, UNFINISHED, point_latest, read_run_config
+from darts_noise.report.tracking import finish, set_axis, use_artifact
+from darts_noise.runs.folder import CONFIG, UNFINISHED, has_ended, point_latest, read_run_config
 from darts_noise.runs.run import (
+    Interrupted,
     Run,
     cell_artifact,
     quiet_lightning,
@@ -52,7 +56,7 @@ from darts_noise.space.genotype import Genotype
 from darts_noise.space.genotype_text import has_genotype
 from darts_noise.space.json_file import read_json
 from darts_noise.space.published import list_genotypes, load_genotype
-from darts_noise.train.control_networks import CONTROL_NETWORKS
+from darts_noise.train.control_networks import CONTROL_NETWORKS, WITH_BATCH_NORM, with_batch_norm
 from darts_noise.train.factories import Factory, NetworkLike, loaded, suited_network
 from darts_noise.train.module import TrainModule
 from darts_noise.train.noise_fit import default_samples, noise_fit, require_samples
@@ -78,6 +82,10 @@ FROM_CLEAN_RUN = (
     "accumulate_grad_batches",
 )
 """Arguments of the Trainer that the quick check takes from the clean run."""
+CONTROL = "control"
+"""The kind of the run that trains a control. Its folder is inside the folder of the run."""
+BATCH_NORM = "batch_norm"
+"""The name of that run."""
 NOISE_RUNS = "noise_runs.json"
 NOISE_EPOCHS = "noise_epochs"
 """Folder of the last epoch of an unfinished quick check."""
@@ -135,9 +143,22 @@ def train(
     >>> import darts_noise as dn
     >>> dn.train("darts_v2", dn.ImageDataModule("digits"), dn.TrainConfig())  # doctest: +SKIP
     """
-    config = config or TrainConfig()
-    noise, run = noise or NoiseConfig(), run or RunConfig()
     trainer = with_epochs(trainer or TrainerConfig(), EPOCHS)
+    more = (config or TrainConfig(), noise or NoiseConfig(), trainer, run or RunConfig(), console)
+    return _train("train", genotype, data, *more)
+
+
+def _train(
+    kind: str,
+    genotype: Genotype | str | Path,
+    data: ImageDataModule,
+    config: TrainConfig,
+    noise: NoiseConfig,
+    trainer: TrainerConfig,
+    run: RunConfig,
+    console: Console | None,
+) -> TrainResult:
+    """Do the work of `train`, for a run of this kind."""
     cell = genotype
     try:
         genotype = genotype if isinstance(genotype, Genotype) else load_genotype(genotype)
@@ -161,7 +182,7 @@ def train(
             genotype, data, config if run.resume is None else replace(config, init=None)
         )
         session = Run(
-            "train",
+            kind,
             data,
             lambda path: _stated(path, cell, genotype, config, noise, data, trainer, run),
             trainer,
@@ -172,8 +193,11 @@ def train(
         if config.auxiliary_weight and not module.config.auxiliary_weight:
             size = data.image_shape[1:]
             session.console.print(f"no auxiliary head: images of {size} pixels are too small")
+        wanted = noise.check and noise.protocol == "quick" and noise.controls is None
+        other = with_batch_norm(genotype) if wanted else None
+        control = partial(_control, session, other, config, noise, trainer, run) if other else None
         with session.open():
-            return _run(session, module, genotype, cell, checks)
+            return _run(session, module, genotype, cell, checks, control)
 
 
 @dataclass(frozen=True)
@@ -261,12 +285,14 @@ def _run(
     genotype: Genotype,
     cell: Genotype | str | Path,
     checks: Sequence["NoiseCheck"],
+    control: Callable[[], dict[str, Any]] | None,
 ) -> TrainResult:
-    """Train, test, measure noise fit, and write all files."""
+    """Train, test, measure noise fit, train the control, and write all files."""
     run, data = session.path, session.data
     if session.is_first:
         origin = _origin(run, cell)
-        point_latest(run)
+        if session.kind != CONTROL:
+            point_latest(run)
         artifact = cell_artifact(cell_name(origin), run / "genotype.json")
         use_artifact(session.wandb, *artifact)
         set_axis(session.wandb, "epoch", [NOISE_FIGURE])
@@ -283,7 +309,15 @@ def _run(
             _draw_curves(session)
             _bundle(session, module, clean)
             write_card(run, clean)
+    # The control comes first: a resumed run has its card, but repeats a noise check that had ended.
+    beside = {} if control is None else control()
     measured = [check.measure(session, module) for check in checks]
+    if beside:
+        found = [beside["noise_accuracy"], *beside["other_noise"]]
+        measured = [
+            replace(noise, controls={WITH_BATCH_NORM: math.nan if accuracy is None else accuracy})
+            for noise, accuracy in zip(measured, found, strict=True)
+        ]
     noise, others = next(iter(measured), None), tuple(measured[1:])
     if not session.is_first:
         return TrainResult(module.net, noise, {}, run, other_noise=others)
@@ -292,6 +326,8 @@ def _run(
     card |= noise_rows(noise, grid, unfit)
     if others:
         card["other_noise"] = [noise_rows(o, grid, math.isnan(o.accuracy)) for o in others]
+    if beside:
+        card["control"] = beside
     card |= session.origin(module.config.seed)
     if noise is not None and not unfit:
         card["objective"] = objective(session.table.figures.get("val/accuracy"), noise)
@@ -304,6 +340,75 @@ def _run(
         (f"model-{run.name}", "model", sorted(bundle.iterdir())),
     )
     return TrainResult(module.net, noise, card, run, bundle, others)
+
+
+def _control(
+    session: Run,
+    genotype: Genotype,
+    config: TrainConfig,
+    noise: NoiseConfig,
+    trainer: TrainerConfig,
+    run: RunConfig,
+) -> dict[str, Any]:
+    """Train the control of a run on data and on noise, as the run itself, or resume that.
+
+    Args:
+        session: the run. The control gets a folder inside its folder.
+        genotype: the cell of the control.
+        config: the recipe of the run.
+        noise: the noise check of the run.
+        trainer: the Trainer settings of the run.
+        run: the settings of the run.
+
+    Returns:
+        What the card of the run says about the control. Empty if its training failed.
+
+    Raises:
+        Interrupted: a signal. It names the run, not the control.
+    """
+    folder = session.path / CONTROL / BATCH_NORM
+    data = copy(session.data)
+    data.load_state_dict({"position": 0})
+    with suppress(OSError):
+        folder.rmdir()  # of a start that was killed at once
+    ended, started = on_first_process(lambda: (has_ended(folder), (folder / CONFIG).is_file()))
+    own = replace(
+        run,
+        runs=str(session.path),
+        name=BATCH_NORM,
+        resume=BATCH_NORM if started else None,
+        wandb="off",
+        plugins=(),
+    )
+    alike = replace(
+        trainer,
+        callbacks=deepcopy(trainer.callbacks),  # such as early stopping, which counts
+        logger=None,
+        profiler=None,
+        default_root_dir=None,
+    )
+    try:
+        if not ended:
+            _train(
+                CONTROL,
+                genotype,
+                data,
+                replace(config, init=None),
+                replace(noise, controls=[]),
+                alike,
+                own,
+                session.console,
+            )
+    except Interrupted as stop:
+        finish(session.wandb)
+        raise Interrupted(session.path, stop.status, *stop.hints) from None
+    except ValueError as error:
+        session.console.print(f"control: left out, because it failed: {error}")
+        return {}
+    card = on_first_process(lambda: read_json(folder / "card.json"))
+    keys = ("test_accuracy", "noise_accuracy", "parameters", "multiply_adds", "genotype")
+    others = [rows["noise_accuracy"] for rows in card.get("other_noise", ())]
+    return {"network": WITH_BATCH_NORM, **{k: card[k] for k in keys}, "other_noise": others}
 
 
 def _draw_curves(session: Run) -> None:
@@ -349,7 +454,8 @@ def _origin(run: Path, cell: Genotype | str | Path) -> str:
     """Return the origin of the cell at the start of the run, also if the run is resumed."""
     kept = run / "origin.json"
     if not kept.is_file():
-        origin = "a Genotype" if isinstance(cell, Genotype) else str(cell)
+        made = f"the same cell {WITH_BATCH_NORM}" if run.parent.name == CONTROL else "a Genotype"
+        origin = made if isinstance(cell, Genotype) else str(cell)
         write_text(kept, json.dumps({"cell": origin}) + "\n")
     return str(json.loads(kept.read_text("utf-8"))["cell"])
 
@@ -547,7 +653,8 @@ class NoiseCheck:
         runs, config = session.path / self.files["runs"], self.config
         own: dict[str, Any]
         if config.protocol == "quick":
-            callbacks: list[pl.Callback] = [*session.progress("noise", PROGRESS)]
+            title = "control noise" if session.kind == CONTROL else "noise"
+            callbacks: list[pl.Callback] = [*session.progress(title, PROGRESS)]
             if self.number == 1:  # the row and the curve of a run are of its first family
                 callbacks.append(NoiseCurve(partial(_log_noise, session)))
             own = {"callbacks": callbacks, "path": session.path / self.files["epochs"]}

@@ -8,11 +8,33 @@ References:
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torchvision
 from torch import nn
 
+from darts_noise.space.genotype import Genotype
 from darts_noise.train.factories import Factory
+
+WITH_BATCH_NORM = "with batch norm"
+"""The name of the control that `with_batch_norm` makes."""
+
+
+def with_batch_norm(genotype: Genotype) -> Genotype | None:
+    """Return the same cell with batch norm, which fits noise, as a control for the cell itself.
+
+    The macro choices of size and input stay, so that the control takes as long as the cell.
+
+    Args:
+        genotype: the cell.
+
+    Returns:
+        The control, or None if the cell itself has batch norm and no bounded gain.
+    """
+    changed = ("normalisation", "gain", "logit_scale")
+    macro = {key: value for key, value in genotype.macro.items() if key not in changed}
+    control = replace(genotype, macro=macro, meta={})
+    return None if control == genotype else control
 
 
 def resnet18(num_classes: int, in_channels: int, stem_stride: int = 1) -> nn.Module:

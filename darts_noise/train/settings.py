@@ -263,7 +263,8 @@ class NoiseConfig:
         samples: images in the noise set. null: the number of real images (quick) or 1000 (grids).
         epochs: passes over the noise set. null: trainer.max_epochs (quick) or at most 100 (grids).
         controls: positive controls of converged: names of control networks or of cells. null:
-            resnet18.
+            resnet18. With quick, null trains the same cell with batch norm beside it, on the data
+            and on noise, unless the cell has batch norm itself. []: no control.
         runs: noise_runs.json of an interrupted run; the measurement resumes from it.
         grid: the grid of trainings of converged and selectivity.
 
@@ -292,7 +293,7 @@ class NoiseConfig:
         if isinstance(self.family, list) and len(self.family) > 1 and self.runs is not None:
             raise SettingError("runs", "expected none with several families")
         unused = PROTOCOLS[self.protocol].unused
-        stated = {"controls": self.controls is not None, "grid": self.grid != NoiseGrid()}
+        stated = {"controls": bool(self.controls), "grid": self.grid != NoiseGrid()}
         for key, is_stated in stated.items():
             if is_stated and key in unused:
                 raise SettingError(key, f"expected none with the protocol {self.protocol}")
