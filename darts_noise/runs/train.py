@@ -291,8 +291,7 @@ def _run(
     run, data = session.path, session.data
     if session.is_first:
         origin = _origin(run, cell)
-        if session.kind != CONTROL:
-            point_latest(run)
+        point_latest(run)
         artifact = cell_artifact(cell_name(origin), run / "genotype.json")
         use_artifact(session.wandb, *artifact)
         set_axis(session.wandb, "epoch", [NOISE_FIGURE])
@@ -367,8 +366,6 @@ def _control(
         Interrupted: a signal. It names the run, not the control.
     """
     folder = session.path / CONTROL / BATCH_NORM
-    data = copy(session.data)
-    data.load_state_dict({"position": 0})
     with suppress(OSError):
         folder.rmdir()  # of a start that was killed at once
     ended, started = on_first_process(lambda: (has_ended(folder), (folder / CONFIG).is_file()))
@@ -392,7 +389,7 @@ def _control(
             _train(
                 CONTROL,
                 genotype,
-                data,
+                copy(session.data),
                 replace(config, init=None),
                 replace(noise, controls=[]),
                 alike,

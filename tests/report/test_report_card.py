@@ -15,6 +15,7 @@ from darts_noise.nets.network import create_model
 from darts_noise.report import card as module
 from darts_noise.report.card import (
     FIGURES,
+    control_row,
     count_multiply_adds,
     count_parameters,
     describe_hardware,
@@ -218,6 +219,14 @@ VERDICTS = {
         {**TRAINED, "noise": noise(**QUICK), "noise_accuracy": 0.12},
         ["1.0 points above", "no control", "--noise_protocol converged"],
     ),
+    "nothing, beside the same cell with batch norm": (
+        {
+            **TRAINED,
+            "noise": noise(protocol="quick", controls={"with batch norm": 1.0}),
+            "noise_accuracy": 0.12,
+        },
+        ["does not memorise", "control with batch norm fits 100.0 %", "--noise_protocol converged"],
+    ),
     "a control that is too weak": (
         {
             **TRAINED,
@@ -276,6 +285,20 @@ def test_the_verdict_says_what_the_figures_mean_against_what_and_what_to_try(cas
     assert said.endswith(".")
     assert "\n" not in said
     assert said.isprintable()
+
+
+def test_the_control_has_a_row_with_the_figures_that_compare() -> None:
+    control = {"network": "with batch norm", "parameters": 1234, "genotype": {"macro": {}}}
+    control |= {"test_accuracy": 0.99, "noise_accuracy": None, "other_noise": []}
+    shown = control_row({**CARD, "control": control})
+    assert shown is not None
+    assert "Test accuracy 99.00 %" in shown
+    assert "not measured" in shown
+    assert "Parameters 1,234" in shown
+    assert f"| Control | {shown.replace('|', chr(92) + '|')} |" in markdown(
+        {**CARD, "control": control}
+    )
+    assert control_row(CARD) is None
 
 
 def test_each_further_family_has_its_row() -> None:
