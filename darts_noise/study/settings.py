@@ -25,6 +25,7 @@ from darts_noise.train.settings import (
 CONTROLS: Mapping[str, Mapping[str, Any]] = {
     "random": {},
     "matched": {},
+    "batch_norm": {},
     "all_skip": {},
     "regularised": {"drop_path": 0.3, "weight_decay": 1e-3},
     "resnet18": {},
@@ -35,7 +36,7 @@ CONTROLS: Mapping[str, Mapping[str, Any]] = {
 """The controls by name, with the fields of `TrainConfig` that each changes."""
 BY_HAND = ("pooled_cnn", "pooled_cnn_wide")
 WITHOUT_CELLS = ("resnet18", "alexnet", *BY_HAND)
-OF_A_SEARCH = ("matched", "regularised")
+OF_A_SEARCH = ("matched", "batch_norm", "regularised")
 """Controls that need the searched cell of the same seed."""
 POSITIVE_CONTROL = "resnet18"
 RANDOM_CELLS = 8
@@ -307,6 +308,7 @@ class StudyConfig:
             ),
             (name != "regularised" or 0 in weights, "", "0 among noise_weights, whose cell it has"),
             (name != "matched" or any(weights), "", "a noise weight of more than 0 to match"),
+            (name != "batch_norm" or any(weights), "", "a noise weight of more than 0"),
         ):
             _require(holds, f"controls.{name}{key}", f"expected {expected}")
         return control

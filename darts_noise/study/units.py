@@ -24,9 +24,12 @@ PROTOCOLS: tuple[Part, ...] = ("converged", "quick")
 """The parts that measure noise fit."""
 GIVEN, PROPOSAL = "given", "proposal"
 """Instead of a control's name: a cell that the config names, or a search with proposed settings."""
+OF_PENALISED = ("matched", "batch_norm")
+"""Controls that there are for the cells of each λ of more than 0."""
 TITLES = {
     "random": "random cells",
     "matched": "random cells, as many parameters as",
+    "batch_norm": "batch norm in the cells of",
     "all_skip": "all-skip cell",
     "regularised": "λ = 0 cell, drop path and weight decay",
     "resnet18": "ResNet-18",
@@ -87,12 +90,12 @@ def compared_networks(config: StudyConfig) -> list[Compared]:
 def _control(config: StudyConfig, name: str) -> Iterator[Compared]:
     own, title = config.controls[name], TITLES[name]
     seeds = own.seeds or (RANDOM_CELLS if name == "random" else config.seeds)
-    if name != "matched":
+    if name not in OF_PENALISED:
         yield Compared(name, title, seeds, 0.0 if name == "regularised" else None, name, own)
         return
     for weight in filter(None, config.noise_weights):
         like = searched(weight).title
-        yield Compared(f"matched_{weight:g}", f"{title} {like}", seeds, weight, name, own)
+        yield Compared(f"{name}_{weight:g}", f"{title} {like}", seeds, weight, name, own)
 
 
 @dataclass(frozen=True)

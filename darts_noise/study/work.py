@@ -30,7 +30,7 @@ from darts_noise.space.spaces import Space, get_space
 from darts_noise.study.cells import all_skip_cell, matched_cell, random_cell
 from darts_noise.study.settings import POSITIVE_CONTROL, StudyConfig
 from darts_noise.study.units import GIVEN, Compared
-from darts_noise.train.control_networks import CONTROL_NETWORKS, resnet18
+from darts_noise.train.control_networks import CONTROL_NETWORKS, resnet18, with_batch_norm
 from darts_noise.train.factories import Factory
 from darts_noise.train.noise_fit import noise_fit
 from darts_noise.train.noise_record import CONTROL_ACCURACY
@@ -69,6 +69,8 @@ class SeedRuns:
             genotype = Genotype.from_dict(origin["genotype"])
             if network.control == "matched":
                 genotype, model["channels"] = self._match(genotype, origin)
+            if network.control == "batch_norm":
+                genotype = with_batch_norm(genotype) or genotype
         elif network.control == GIVEN:
             genotype = load_genotype(network.sources[self.seed])
         elif network.control == "random":
