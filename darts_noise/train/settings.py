@@ -293,7 +293,11 @@ class NoiseConfig:
         if isinstance(self.family, list) and len(self.family) > 1 and self.runs is not None:
             raise SettingError("runs", "expected none with several families")
         unused = PROTOCOLS[self.protocol].unused
-        stated = {"controls": bool(self.controls), "grid": self.grid != NoiseGrid()}
+        without = [] if self.protocol == "quick" else None  # quick can leave its control out
+        stated = {
+            "controls": self.controls not in (None, without),
+            "grid": self.grid != NoiseGrid(),
+        }
         for key, is_stated in stated.items():
             if is_stated and key in unused:
                 raise SettingError(key, f"expected none with the protocol {self.protocol}")

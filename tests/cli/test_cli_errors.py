@@ -66,7 +66,7 @@ FOUND_LATER = [
     (search, ["--model.penalty={twin: null, gram: null}"], ["model.penalty: "]),
     (
         search,
-        ["--model.penalty=gram", "--model.hypergradient=exact"],
+        ["--model.penalty=gram", "--model.hypergradient=exact", "--model.optimiser=sgd"],
         ["model.hypergradient: ", "first_order", "exact"],
     ),
     (search, ["--model.num_cells", "1"], ["model.num_cells: ", "3 or more", "1"]),

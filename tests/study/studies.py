@@ -40,26 +40,28 @@ SMALL = {
 }
 """A small study's file."""
 SEARCH = SearchSetup(
-    dn.DataConfig("digits", train_samples=80, batch_size=20, crop_padding=1),
+    dn.DataConfig("digits", train_samples=80, batch_size=20),
     dn.SearchConfig(
-        space="low_pass",
+        space="bounded",
         channels=4,
         nodes=1,
         num_cells=3,
         stem="small",
         noise_samples=40,
+        optimiser="adam",
+        learning_rate=0.003,
         alpha_learning_rate=0.01,
     ),
     dn.TrainerConfig(max_epochs=1, accelerator="cpu"),
 )
 TRAIN = TrainSetup(
-    dn.DataConfig("digits", train_samples=100, validation_fraction=0.0, crop_padding=1),
+    dn.DataConfig("digits", train_samples=100, validation_fraction=0.0, batch_size=32),
     dn.TrainConfig(
         channels=4,
         num_cells=3,
         stem="small",
         auxiliary_weight=0.0,
-        drop_path=0.1,
+        drop_path=0.0,
         learning_rate=0.1,
     ),
     dn.TrainerConfig(max_epochs=1, gradient_clip_val=5.0, accelerator="cpu"),

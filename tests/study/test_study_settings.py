@@ -126,7 +126,7 @@ def own(setup, group, **keys):
             own("search", "data", train_samples=100, batch_size=64),
             "search.data.batch_size: expected at least 64 images for batches of 64, got 50",
         ),
-        (own("train", "data", train_samples=40), "train.data.batch_size: expected at least 64"),
+        (own("train", "data", train_samples=20), "train.data.batch_size: expected at least 32"),
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",
 )
@@ -238,7 +238,7 @@ def test_a_shipped_config_is_accepted(path, read):
     config = read(path)
     run.check_names(config)
     assert config.name == path.stem
-    assert path.stem in list_datasets()
+    assert path.stem.partition("_")[0] in list_datasets()
     assert 0 in config.noise_weights
     assert len(config.noise_weights) > 1
     assert len(config.unseen_families) >= 2

@@ -8,6 +8,7 @@ from darts_noise.study.units import units_of
 CONTROLS = {
     "random": None,
     "matched": None,
+    "batch_norm": None,
     "all_skip": None,
     "regularised": None,
     "resnet18": {"seeds": 1, "test": False},
@@ -50,7 +51,7 @@ def test_every_network_seed_and_family_is_there_once():
     found = keys()
     assert len(set(found)) == len(found)
     networks = ["lambda_0", "lambda_0.5", "lambda_2", "matched_0.5", "matched_2", "all_skip"]
-    networks += ["regularised", "pooled_cnn"]
+    networks += ["batch_norm_0.5", "batch_norm_2", "regularised", "pooled_cnn"]
     pairs = [f"{name}/{seed}" for name in networks for seed in (0, 1)]
     pairs += [f"random/{seed}" for seed in range(8)] + ["alexnet/0"]
     assert {key for key in found if key.endswith("/test")} == {f"{pair}/test" for pair in pairs}
@@ -72,6 +73,7 @@ def test_what_a_unit_needs_comes_before_it():
         assert needs.endswith("/cell")
     assert needing["regularised/1/cell"] == "lambda_0/1/cell"
     assert needing["matched_2/0/cell"] == "lambda_2/0/cell"
+    assert needing["batch_norm_0.5/1/cell"] == "lambda_0.5/1/cell"
     assert needing["random/3/converged/gaussian"] == "random/3/cell"
     assert needing["sample/1/validation"] == "sample/1/cell"
     assert not {"lambda_0/0/cell", "alexnet/0/test", "sample/0/cell"} & needing.keys()

@@ -138,8 +138,9 @@ def test_the_converged_fit_is_that_of_noise_fit_and_goes_on(worker, monkeypatch)
 
 
 def test_the_quick_fit_has_the_recipe_and_the_epochs_of_the_training(worker):
-    recipe = {**SIZE, "auxiliary_weight": 0.0, "drop_path": 0.1, "learning_rate": 0.1}
+    recipe = {**SIZE, "auxiliary_weight": 0.0, "drop_path": 0.0, "learning_rate": 0.1}
     how = {"protocol": "quick", "epochs": 1, "trainer": {"gradient_clip_val": 5.0}}
+    how["batch_size"] = 32
     found = measured(worker(), "quick", RECORD)
     assert found == fitted(CELL, recipe=recipe, **how)
     assert found["samples"] == 100
@@ -158,6 +159,14 @@ def test_every_network_of_cells_may_have_as_many_parameters(control, worker):
     ]
     assert abs(counts[1] - 3000) == min(abs(count - 3000) for count in counts)
     assert own.training(found)["parameters"] == counts[1]
+
+
+def test_the_cells_with_batch_norm_are_those_of_the_search(worker):
+    own = worker("batch_norm_0.5", controls={"batch_norm": None})
+    bounded = replace(CELL, macro={"gain": "bounded", "reduction": "average"})
+    found = own.cell({"genotype": bounded.to_dict(), "model": {}})
+    assert dn.Genotype.from_dict(found["genotype"]) == replace(CELL, macro={"reduction": "average"})
+    assert dn.Genotype.from_dict(own.cell(RECORD)["genotype"]) == CELL  # which has it already
 
 
 def test_a_given_cell_is_the_one_that_is_named(worker, tmp_path):
