@@ -343,7 +343,7 @@ def test_a_fused_optimiser_takes_gradients_that_lie_otherwise_in_memory(shape, d
 @pytest.fixture(scope="module")
 def alpha_without_penalty(small_space):
     data = dn.ImageDataModule("digits", train_samples=120, batch_size=16)
-    module, _ = searched(data, 4, 4, noise_weight=0.0, learning_rate=0.1)
+    module, _ = searched(data, 2, 4, noise_weight=0.0, learning_rate=0.3)
     return module.arch.state_dict()
 
 
@@ -352,7 +352,7 @@ def alpha_without_penalty(small_space):
 )
 def test_every_penalty_moves_every_row_of_alpha(penalty, digits, alpha_without_penalty):
     # As many steps that a twin is below the loss of a guess, above which the penalty is flat.
-    module, run = searched(digits(), 4, 4, penalty=penalty, learning_rate=0.1)
+    module, run = searched(digits(), 2, 4, penalty=penalty, learning_rate=0.3)
     for name, alpha in module.arch.named_parameters():
         assert torch.isfinite(alpha).all()
         assert not torch.equal(alpha, alpha_without_penalty[name]), name
