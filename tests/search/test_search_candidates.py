@@ -238,6 +238,19 @@ def test_a_fit_ends_once_it_rules_the_cell_out(searched, monkeypatch, norm):
     assert close == whole
 
 
+def test_the_better_of_the_fits_counts(searched, monkeypatch):
+    monkeypatch.setattr(candidate_trainings, "NOISE_EPOCHS", 5)
+    module, data = searched()
+    fits = []
+    for rates in ((3e-3,), (1e-6,), (3e-3, 1e-6), (1e-6, 3e-3)):
+        monkeypatch.setattr(candidate_trainings, "NOISE_RATES", rates)
+        fit = CandidateTrainings(module, data).on_noise(cell_of("conv_3x3"), 4, module.noise_set)
+        fits.append(fit)
+    good, bad, *both = fits
+    assert good.loss < bad.loss
+    assert both == [good, good]
+
+
 def test_a_training_that_diverges_is_the_worst_on_data(searched, short, monkeypatch):
     module, data = searched(gradient_clip=0.0, noise_weight=0.0)
     monkeypatch.setitem(candidate_trainings.RATES, "sgd", 1e30)

@@ -154,3 +154,4 @@ def test_the_search_tells_of_every_epoch_with_alpha(digits, small_space):
     messages = [str(warning.message) for warning in caught]
     for words in ("α did not move", "the twin has not begun to learn", "α has hardly moved"):
         assert sum(words in message for message in messages) == 1
+    assert module.symptoms.state()["epochs"] == PATIENCE + 1  # all but the warm-up
