@@ -22,6 +22,7 @@ from darts_noise.cli.program import main
 from darts_noise.data.module import ImageDataModule
 from darts_noise.runs import train as training
 from darts_noise.runs.search import SearchOutputs
+from darts_noise.space import spaces
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -198,6 +199,22 @@ def filled(implementation: str, **form: Any) -> dn.SuperNet:
     if implementation == "textbook":
         return textbook
     return dn.SuperNet("darts", **form).double().load_textbook(textbook)
+
+
+@pytest.fixture(scope="module")
+def small_space() -> Iterator[str]:
+    """The name of a space with all macro choices, whose search takes a third of that of `noise`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spaces, "_SPACES", dict(spaces._SPACES))
+        macro = {
+            "normalisation": ("batch", "layer", "none"),
+            "input_filter": ("none", "blur_5x5"),
+            "pooling": ("none", "average_2"),
+            "width": (1.0, 0.5),
+        }
+        operations = ["none", "max_pool_3x3", "skip_connect", "sep_conv_3x3"]
+        dn.register_space("small", operations, 1, macro)
+        yield "small"
 
 
 @pytest.fixture

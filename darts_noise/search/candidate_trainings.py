@@ -72,9 +72,9 @@ class CandidateTrainings:
             return self.known[genotype]
         channels = self.channels(genotype)
         validation = self.on_data(genotype, channels)
-        if validation.loss >= least:
-            return Candidate(genotype, validation)
         noise = self.module.noise_set
+        if validation.loss >= (math.inf if noise is None else least):
+            return Candidate(genotype, validation)
         if noise is None:
             return Candidate(genotype, validation, None, validation.loss)
 

@@ -320,7 +320,7 @@ def test_two_processes_of_lightning_share_the_batches_of_one(tmp_path: Path) -> 
         default_root_dir=tmp_path,
         accelerator="cpu",
         devices=2,
-        strategy="ddp_spawn",
+        strategy="ddp_fork",
         max_epochs=2,
         num_sanity_val_steps=0,
         logger=False,

@@ -89,7 +89,7 @@ CASES: dict[str, dict[str, Any]] = {
     "neumann": {"hypergradient": "neumann"},
     "lookahead": {"penalty": "lookahead"},
     "shared": {"penalty": "shared"},
-    "macro rows": {"space": "noise", "nodes": 1},
+    "macro rows": {"space": "small", "nodes": 1},
     "textbook": {"supernet": "textbook", "noise_weight": 0.0},
     "gdas": {"variants": {"gdas": {}}},
     "smooth": {"variants": {"smooth_darts_adversarial": {"steps": 2}}},
@@ -98,6 +98,7 @@ CASES: dict[str, dict[str, Any]] = {
 QUICK = ("first order", "macro rows")
 
 
+@pytest.mark.usefixtures("small_space")
 @pytest.mark.parametrize(
     "case", [pytest.param(c, marks=() if c in QUICK else pytest.mark.slow) for c in CASES]
 )

@@ -82,20 +82,19 @@ EDGES_SPACE = Space(
 )
 
 
+OWN_SPACES = [MACRO_SPACE, POINTWISE_SPACE, EDGES_SPACE]
+# The space `bounded` has only the textbook.
+STACKED = [*(name for name in dn.list_spaces() if name != "bounded"), *OWN_SPACES]
+FORMS = [{"nodes": 1}, {"nodes": 5, "num_cells": 3}, {"channels": 5}, {"stem": "imagenet"}]
+
+
 @pytest.mark.parametrize(
-    "space",
+    ("space", "form"),
     [
-        *(name for name in dn.list_spaces() if name != "bounded"),  # has only the textbook
-        MACRO_SPACE,
-        POINTWISE_SPACE,
-        EDGES_SPACE,
+        *((space, {}) for space in STACKED),
+        *((space, form) for space in ("darts", *OWN_SPACES) for form in FORMS),
     ],
-    ids=lambda s: getattr(s, "name", s),
-)
-@pytest.mark.parametrize(
-    "form",
-    [{}, {"nodes": 1}, {"nodes": 5, "num_cells": 3}, {"channels": 5}, {"stem": "imagenet"}],
-    ids=str,
+    ids=lambda s: getattr(s, "name", str(s)),
 )
 def test_logits_and_gradients_equal_the_textbooks(space, form):
     textbook, fast, arch, x = both(space, **form)

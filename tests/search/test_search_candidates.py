@@ -18,7 +18,9 @@ from darts_noise.search.candidate import Candidate
 from darts_noise.search.candidate_trainings import CandidateTrainings
 from darts_noise.search.final_cell import altered, choose, ordered
 
-TINY = {"space": "noise", "nodes": 1, "channels": 4, "num_cells": 3, "stem": "small"}
+pytestmark = pytest.mark.usefixtures("small_space")
+
+TINY = {"space": "small", "nodes": 1, "channels": 4, "num_cells": 3, "stem": "small"}
 FAST = {"candidate_epochs": 1, "noise_samples": 32}
 
 
@@ -140,7 +142,7 @@ def test_the_later_proposals_climb(searched, monkeypatch):
     monkeypatch.setattr(CandidateTrainings, "on_data", loss)
     climbed, drawn = [], []
     for seed in range(5):
-        module, data = searched(candidates=30, noise_weight=0.0, seed=seed)
+        module, data = searched(space="noise", candidates=30, noise_weight=0.0, seed=seed)
         climbed.append(choose(module, data)[0].objective)
         source = generator(seed)
         drawn.append(min(loss(None, module.arch.draw(source)).loss for _ in range(30)))
@@ -236,11 +238,25 @@ def test_a_fit_ends_once_it_rules_the_cell_out(searched, monkeypatch, norm):
     assert close == whole
 
 
+def test_the_better_of_the_fits_counts(searched, monkeypatch):
+    monkeypatch.setattr(candidate_trainings, "NOISE_EPOCHS", 5)
+    module, data = searched()
+    fits = []
+    for rates in ((3e-3,), (1e-6,), (3e-3, 1e-6), (1e-6, 3e-3)):
+        monkeypatch.setattr(candidate_trainings, "NOISE_RATES", rates)
+        fit = CandidateTrainings(module, data).on_noise(cell_of("conv_3x3"), 4, module.noise_set)
+        fits.append(fit)
+    good, bad, *both = fits
+    assert good.loss < bad.loss
+    assert both == [good, good]
+
+
 def test_a_training_that_diverges_is_the_worst_on_data(searched, short, monkeypatch):
-    module, data = searched(gradient_clip=0.0)
+    module, data = searched(gradient_clip=0.0, noise_weight=0.0)
     monkeypatch.setitem(candidate_trainings.RATES, "sgd", 1e30)
-    reading = CandidateTrainings(module, data).on_data(module.arch.genotype(), 4)
-    assert reading.loss == math.inf
+    candidate = CandidateTrainings(module, data).measured(module.arch.genotype())
+    assert candidate.validation.loss == math.inf
+    assert candidate.objective is None  # which a file can hold
 
 
 def test_a_noise_fit_that_diverges_is_no_proof_of_a_cell(searched, short, monkeypatch):
@@ -260,7 +276,7 @@ def test_cells_are_trained_where_the_search_was(searched):
 
 def test_what_is_decided_is_not_searched(searched, short):
     macro = {"width": [1.0], "pooling": ["average_2", "average_4"]}
-    module, data = searched(macro=macro, candidates=6)
+    module, data = searched(space="noise", macro=macro, candidates=6)
     assert module.arch.macro["width"].shape == (1, 1)
     assert len(module.net.poolings) == 2
     found = choose(module, data)
@@ -318,7 +334,7 @@ def test_what_is_no_candidate_is_refused(damage):
 )
 def test_refusals_name_the_key(wrong, message):
     with pytest.raises(ValueError, match=message):
-        dn.SearchModule(**TINY, **wrong)
+        dn.SearchModule(**{**TINY, "space": "noise"}, **wrong)
 
 
 @pytest.mark.parametrize(

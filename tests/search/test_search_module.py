@@ -13,10 +13,11 @@ from conftest import Unwaited
 import darts_noise as dn
 from darts_noise.data.images import LabelledImages
 from darts_noise.search.gradients import assign, gradients, still_statistics
-from darts_noise.space import spaces
 from darts_noise.space.operations.identity import Noise
 
-TINY = {"space": "noise", "nodes": 1, "channels": 4, "num_cells": 3, "stem": "small"}
+pytestmark = pytest.mark.usefixtures("small_space")
+
+TINY = {"space": "small", "nodes": 1, "channels": 4, "num_cells": 3, "stem": "small"}
 
 
 def trainer(epochs: int = 1, batches: int | float = 2, **settings) -> pl.Trainer:
@@ -113,7 +114,7 @@ def test_without_penalty_there_is_no_twin_and_noise_changes_nothing(digits):
 
 def test_alpha_stands_still_while_warming_up(digits):
     torch.manual_seed(0)
-    start = dn.Architecture("noise", 1).normal
+    start = dn.Architecture("small").normal
     still, _ = searched(digits(), epochs=2, warmup_epochs=2)
     moved, _ = searched(digits(), epochs=2, warmup_epochs=1)
     assert torch.equal(still.arch.normal, start)
@@ -339,27 +340,23 @@ def test_a_fused_optimiser_takes_gradients_that_lie_otherwise_in_memory(shape, d
     assert torch.equal(weight, -gradient)
 
 
-@pytest.fixture
-def macro(monkeypatch):
-    """A space with macro rows, by its name."""
-    monkeypatch.setattr(spaces, "_SPACES", dict(spaces._SPACES))
-    choices = {"normalisation": ("batch", "layer", "none"), "pooling": ("none", "average_2")}
-    dn.register_space("with_macro", ["none", "skip_connect", "sep_conv_3x3"], 1, choices)
-    return "with_macro"
+@pytest.fixture(scope="module")
+def alpha_without_penalty(small_space):
+    data = dn.ImageDataModule("digits", train_samples=120, batch_size=16)
+    module, _ = searched(data, 2, 4, noise_weight=0.0, learning_rate=0.3)
+    return module.arch.state_dict()
 
 
 @pytest.mark.parametrize(
     "penalty", ["twin", "lookahead", {"gram": {"samples": 3}}, "shared"], ids=str
 )
-def test_every_penalty_moves_every_row_of_alpha(penalty, digits, macro):
-    settings = {"space": macro, "learning_rate": 0.1}
+def test_every_penalty_moves_every_row_of_alpha(penalty, digits, alpha_without_penalty):
     # As many steps that a twin is below the loss of a guess, above which the penalty is flat.
-    module, run = searched(digits(), 4, 4, penalty=penalty, **settings)
-    plain, _ = searched(digits(), 4, 4, noise_weight=0.0, **settings)
+    module, run = searched(digits(), 2, 4, penalty=penalty, learning_rate=0.3)
     for name, alpha in module.arch.named_parameters():
         assert torch.isfinite(alpha).all()
-        assert not torch.equal(alpha, plain.arch.state_dict()[name]), name
-    assert set(module.genotype().macro) == {"normalisation", "pooling"}
+        assert not torch.equal(alpha, alpha_without_penalty[name]), name
+    assert set(module.genotype().macro) == {"normalisation", "input_filter", "pooling", "width"}
     assert module.genotype().meta["penalty"] == penalty
     has_twin = penalty in ("twin", "lookahead")
     assert (module.twin is not None) == has_twin == ("noise/lag" in run.callback_metrics)
@@ -449,7 +446,7 @@ def test_figures_of_an_epoch_carry_their_names(digits):
         "noise/penalty",
         "noise/lag",
         "alpha/entropy_normal",
-        "share/reduce/blur_pool_3x3",
+        "share/reduce/max_pool_3x3",
         "lr/alpha",
         "lr/weights",
         "lr/twin",
@@ -521,7 +518,6 @@ def test_without_an_image_data_module_it_says_what_it_needs():
         trainer().fit(module, [0])
 
 
-@pytest.mark.parametrize("older", [False, True])
 @pytest.mark.parametrize(
     "settings",
     [
@@ -533,26 +529,26 @@ def test_without_an_image_data_module_it_says_what_it_needs():
         {"penalty": "shared", "supernet": "textbook"},
     ],
 )
-def test_a_checkpoint_is_a_module_again(digits, tmp_path, settings, older):
-    """Also one of before its form was in it; and the search of it can go on with the data."""
-    module, run = searched(digits(), **settings)
-    path = tmp_path / "a.ckpt"
+def test_a_checkpoint_is_a_module_again(digits, tmp_path, settings):
+    """Also an older one, which does not hold its form; and the search continues with the data."""
+    module, run = searched(digits(), batches=1, **settings)
+    path, older = tmp_path / "a.ckpt", tmp_path / "older.ckpt"
     run.save_checkpoint(path)
-    if older:
-        checkpoint = torch.load(path, weights_only=True)
-        del checkpoint["form"]
-        torch.save(checkpoint, path)
-    again = dn.SearchModule.load_from_checkpoint(path)
-    assert again.config == module.config
-    assert again.genotype().normal == module.genotype().normal
-    assert (again.search_step, again.twin_step) == (module.search_step, module.twin_step)
-    for name, value in module.state_dict().items():
-        torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0)
+    checkpoint = torch.load(path, weights_only=True)
+    del checkpoint["form"]
+    torch.save(checkpoint, older)
     images = torch.rand(2, 1, 8, 8)
-    with torch.no_grad():
-        logits = [net.eval().net(images, net.arch.eval()()) for net in (module, again)]
-    torch.testing.assert_close(*logits, rtol=0, atol=0)
-    trainer().fit(again.train(), datamodule=digits())
+    for file in (path, older):
+        again = dn.SearchModule.load_from_checkpoint(file)
+        assert again.config == module.config
+        assert again.genotype().normal == module.genotype().normal
+        assert (again.search_step, again.twin_step) == (module.search_step, module.twin_step)
+        for name, value in module.state_dict().items():
+            torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0)
+        with torch.no_grad():
+            logits = [net.eval().net(images, net.arch.eval()()) for net in (module, again)]
+        torch.testing.assert_close(*logits, rtol=0, atol=0)
+    trainer(batches=1).fit(again.train(), datamodule=digits())
     assert again.noise_fingerprint == module.noise_fingerprint
 
 

@@ -11,7 +11,9 @@ import darts_noise as dn
 from darts_noise.noise.families import fingerprint
 from darts_noise.noise.penalties.twin import Twin
 
-TINY = {"space": "noise", "nodes": 1, "channels": 4, "num_cells": 3, "stem": "small"}
+pytestmark = pytest.mark.usefixtures("small_space")
+
+TINY = {"space": "small", "nodes": 1, "channels": 4, "num_cells": 3, "stem": "small"}
 
 
 @pytest.fixture

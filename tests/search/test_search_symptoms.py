@@ -123,11 +123,11 @@ def test_a_run_that_goes_on_remembers_and_says_nothing_twice(tmp_path):
         assert before + said(whole[stop:], symptoms=resumed, **rest) == said(whole, **rest)
 
 
-def test_the_search_tells_of_every_epoch_with_alpha(digits):
+def test_the_search_tells_of_every_epoch_with_alpha(digits, small_space):
     """No step of α or of v leads anywhere, and both are warned of once; a warm-up is no symptom."""
     torch.manual_seed(0)
     module = dn.SearchModule(
-        "noise",
+        small_space,
         nodes=1,
         channels=4,
         num_cells=3,
@@ -154,3 +154,4 @@ def test_the_search_tells_of_every_epoch_with_alpha(digits):
     messages = [str(warning.message) for warning in caught]
     for words in ("α did not move", "the twin has not begun to learn", "α has hardly moved"):
         assert sum(words in message for message in messages) == 1
+    assert module.symptoms.state()["epochs"] == PATIENCE + 1  # all but the warm-up

@@ -139,3 +139,8 @@ def test_anything_else_is_one_line_and_runs_nothing(text):
         load_genotype(text)
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 500
+
+
+def test_a_range_that_makes_no_step_is_refused():
+    with pytest.raises(ValueError, match="expected a step other than 0"):
+        load_genotype("Genotype(normal=range(0, 1, 0), reduce=[])")
