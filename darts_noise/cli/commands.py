@@ -40,7 +40,7 @@ from darts_noise.search.settings import SearchConfig
 from darts_noise.space.json_file import read_json
 from darts_noise.space.shown import shown
 from darts_noise.study.settings import DECIDED, GROUPS, StudyConfig
-from darts_noise.train.settings import NoiseConfig, TrainConfig
+from darts_noise.train.settings import NoiseConfig, NoiseFamily, TrainConfig
 
 SEED = Option("seed", int, 0, f"seed of all random numbers, 0 to {LARGEST_SEED}")
 SEEDED = ("model.seed", "data.seed")
@@ -168,6 +168,7 @@ def search(argv: Sequence[str]) -> None:
     from darts_noise.runs import search as searching
 
     ready()
+    _require_root_read(given, lambda: [config.noise_family])
     with _naming_plugins(run.plugins, *given.configs):
         found = searching.search(ImageDataModule(data), config, trainer=trainer, run=run)
     if not found.card:  # another process has it
@@ -198,9 +199,11 @@ def train(argv: Sequence[str]) -> None:
     from darts_noise.data.module import ImageDataModule
     from darts_noise.report.card import row, verdict
     from darts_noise.runs import train as training
+    from darts_noise.space.published import load_genotype
 
     ready()
     with _naming_plugins(run.plugins, *given.configs, cell):
+        _require_root_read(given, lambda: training.measured_families(noise, load_genotype(cell)))
         result = training.train(
             cell, ImageDataModule(data), config, noise=noise, trainer=trainer, run=run
         )
@@ -419,9 +422,36 @@ def _read(
     values |= dict.fromkeys(SEEDED, values["seed"])
     require_seed(values["seed"])
     values["plugins"] = tuple(front.plugins)
-    values["trust"] = ",".join(_trusted(values["trust"], parser.stated(rest))) or None
+    values["trust"] = ",".join(_trusted(values["trust"], given.stated)) or None
     given = replace(given, values=values)
     return None if _told(parser, given, front) else given
+
+
+def _require_root_read(given: Given, families: Callable[[], list[NoiseFamily]]) -> None:
+    """Refuse a root that the user states and nothing reads, because other data were meant.
+
+    A config that states the root and the data, such as the config of a run, is not refused.
+
+    Args:
+        given: the settings of a search or a training.
+        families: returns its noise families.
+
+    Raises:
+        SettingError: neither the data nor a noise family reads a file of this root.
+    """
+    from darts_noise.data.datasets import has_files
+    from darts_noise.noise.families import reads_root
+
+    name, root = given.values["data.name"], given.values["data.root"]
+    groups = [read_config(file).get("data") or {} for file in given.configs]
+    stated = "data.root" in given.stated or any("root" in g and "name" not in g for g in groups)
+    if stated and not has_files(name) and not any(map(reads_root, families())):
+        raise SettingError(
+            "data.root",
+            f"expected none, because {name!r} is installed with the package and no noise family "
+            f"reads files, got {root!r}; for your own images add --config small or "
+            "--data.name image_folder",
+        )
 
 
 def _told(parser: Parser, given: Given, front: argparse.Namespace) -> bool:

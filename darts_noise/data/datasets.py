@@ -56,6 +56,11 @@ def require_dataset(name: str) -> None:
         raise SettingError("name", unknown("data set", name, _LOADERS))
 
 
+def has_files(name: str) -> bool:
+    """Return whether a data set reads files in its root. Only digits is known to read none."""
+    return name in _LOADERS and name != "digits"
+
+
 def load_dataset(
     name: str,
     root: str | Path = "data",

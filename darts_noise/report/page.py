@@ -128,7 +128,7 @@ def _run_part(run: RunFolder, anchor: str) -> dict[str, Any]:
         "cell": None if run.genotype is None else _cell(run, run.genotype, anchor),
         "alpha": None,
         "candidates": _candidates(run.candidates) if run.candidates else None,
-        "curves": _panels(make_panels(run.series, run.num_classes), f"{anchor}-panel"),
+        "curves": _panels(make_panels(run.series, run.num_classes, run.chance), f"{anchor}-panel"),
         "card": None,
     }
     if run.card:

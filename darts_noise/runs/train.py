@@ -307,7 +307,9 @@ def _run(
 
 
 def _draw_curves(session: Run) -> None:
-    curves = draw_curves(session.path / "metrics.csv", session.data.num_classes)
+    curves = draw_curves(
+        session.path / "metrics.csv", session.data.num_classes, chance=session.data.train.chance
+    )
     save_figure(curves, session.path / "curves")
 
 
@@ -406,6 +408,7 @@ def train_card(
         "dataset": data.name,
         "cell": cell,
         "num_classes": data.num_classes,
+        "chance": data.train.chance,
         "genotype": genotype.to_dict(),
         "macro": dict(genotype.macro) or None,
         "channels": config.channels,
@@ -413,6 +416,7 @@ def train_card(
         "noise_weight": weight,
         "noise_family": genotype.meta.get("noise_family") if weight else None,
         "test_accuracy": test.get("test/accuracy"),
+        "test_chance": data.test.chance,
         "test_loss": test.get("test/loss"),
         **noise,
         "parameters": count_parameters(module.net),

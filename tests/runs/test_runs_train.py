@@ -153,6 +153,8 @@ def test_the_card_agrees_with_the_network_it_describes(small_runs):
     assert card["noise"]["epochs"] == card["epochs"] == 2
     assert 0 <= card["noise_accuracy"] <= 1
     assert "diverged" not in card
+    counts = torch.bincount(dn.load_dataset("digits").test.labels)
+    assert card["test_chance"] == int(counts.max()) / int(counts.sum())
     assert f"{100 * card['test_accuracy']:.2f} %" in (run / "card.md").read_text()
 
 
