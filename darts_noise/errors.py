@@ -49,6 +49,15 @@ def within(group: str) -> Iterator[None]:
         raise error.within(group) from error.__cause__
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun for a message.
+
+    >>> counted(1, "epoch"), counted(1200, "file")
+    ('1 epoch', '1,200 files')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def unknown(kind: str, name: str, valid: Iterable[str]) -> ValueError:
     """Make the error for a `name` that is not in `valid`.
 

@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from darts_noise.errors import counted
 from darts_noise.report.alpha_history import AlphaHistory, edge_name, source_name, strengths
 from darts_noise.report.card import FIGURES, percent, shown_figures
 from darts_noise.report.cells import draw_cells
@@ -313,10 +314,11 @@ def _describe_cell(cell: Cell) -> str:
 def describe_film(history: AlphaHistory) -> str:
     """Return a text about the epochs in which the genotype changed."""
     changes = [str(moment.epoch) for moment in history.changes()[1:]]
-    kept = f"The operation kept on each edge over {len(history.moments)} epochs"
+    kept = f"The operation kept on each edge over {counted(len(history.moments), 'epoch')}"
     if not changes:
         return f"{kept}; the genotype never changed."
-    times = f"{len(changes)} times, after the epochs {', '.join(changes)}"
+    after = "epoch" if len(changes) == 1 else "epochs"
+    times = f"{counted(len(changes), 'time')}, after the {after} {', '.join(changes)}"
     return f"{kept}; the genotype changed {times}."
 
 

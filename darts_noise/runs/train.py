@@ -17,12 +17,12 @@ from rich.console import Console
 from darts_noise.atomic import write_text
 from darts_noise.checkpoints.checkpoint_io import LAST
 from darts_noise.data.module import ImageDataModule
-from darts_noise.errors import SettingError, within
+from darts_noise.errors import SettingError, counted, within
 from darts_noise.finite import NotFiniteError
 from darts_noise.nets.network import Network
 from darts_noise.nets.synchronised import SynchronisedNorms
 from darts_noise.noise.datasets import root_of_others
-from darts_noise.noise.families import make_noise, require_noise
+from darts_noise.noise.families import describe_noise, make_noise, require_noise
 from darts_noise.pretrained.bundle import OF_A_RUN, save_pretrained, start_from
 from darts_noise.pretrained.config import BundleImages
 from darts_noise.report.card import (
@@ -551,7 +551,9 @@ class NoiseCheck:
         runs, config = session.path / self.files["runs"], self.config
         own: dict[str, Any]
         if config.protocol == "quick":
-            callbacks: list[pl.Callback] = [*session.progress("noise", PROGRESS)]
+            callbacks: list[pl.Callback] = [
+                *session.progress(f"{describe_noise(self.family)} noise", PROGRESS)
+            ]
             if self.number == 1:  # the row and the curve of a run are of its first family
                 callbacks.append(NoiseCurve(partial(_log_noise, session)))
             own = {"callbacks": callbacks, "path": session.path / self.files["epochs"]}
@@ -682,8 +684,9 @@ def noise_rows(noise: NoiseFit | None, grid: NoiseGrid, diverged: bool) -> dict[
 def _describe(noise: NoiseFit) -> str:
     at_most = "" if noise.protocol == "quick" else "at most "
     return (
-        f"{noise.protocol}: {noise.samples:,} {noise.family} images, {at_most}{noise.epochs} "
-        f"epochs, best constant answer {100 * noise.chance:.1f} %"
+        f"{noise.protocol}: {counted(noise.samples, f'{noise.family} image')}, "
+        f"{at_most}{counted(noise.epochs, 'epoch')}, "
+        f"best constant answer {100 * noise.chance:.1f} %"
     )
 
 

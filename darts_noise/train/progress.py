@@ -18,6 +18,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
 
+from darts_noise.errors import counted
 from darts_noise.train.noise_record import NoiseRun
 
 FIGURES = {
@@ -140,14 +141,15 @@ class RunProgress(pl.callbacks.ProgressBar):
     def _show(self, trainer: pl.Trainer, done: float) -> None:
         """Show the run after `done` epochs, on the moving line or as a new line."""
         assert self._line is not None
-        epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
+        epochs = self._epochs(trainer)
         seconds = time.perf_counter() - self._began
         # A run that resumes within an epoch has no mark yet.
         since, before = self._marks[0] if self._marks else (0.0, done)
         left = None
         if epochs is not None and done > before:
             left = max(0.0, (seconds - since) / (done - before) * (epochs - done))
-        epoch = f"{self.title} epoch {_of(self._epoch + 1, epochs)}"
+        whole = None if epochs is None else math.ceil(epochs)
+        epoch = f"{self.title} epoch {_of(self._epoch + 1, whole)}"
         if self._line.moves:
             steps = self.total_train_batches
             step = f"step {_of(self._step, int(steps) if math.isfinite(steps) else None)}"
@@ -156,6 +158,14 @@ class RunProgress(pl.callbacks.ProgressBar):
             times = [readable_duration(seconds)]
             times += [] if left is None else [f"{readable_duration(left)} left"]
             self.print("  ".join([epoch, *self._texts, f"({', '.join(times)})"]))
+
+    def _epochs(self, trainer: pl.Trainer) -> float | None:
+        """Return the length of the run by `max_epochs` and `max_steps`. None: it has no limit."""
+        epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else math.inf
+        if trainer.max_steps > 0 and math.isfinite(trainer.num_training_batches):
+            per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+            epochs = min(epochs, trainer.max_steps / per_epoch)
+        return epochs if math.isfinite(epochs) else None
 
     def _close(self) -> None:
         if self._line is not None:
@@ -202,7 +212,7 @@ class NoiseProgress:
             accuracy = "no accuracy" if run.accuracy is None else f"{100 * run.accuracy:.1f} %"
             self.console.print(
                 f"{self._text}: {'diverged, ' if run.diverged else ''}{accuracy}, "
-                f"{run.epochs} epochs, {run.seconds:.0f} s",
+                f"{counted(run.epochs, 'epoch')}, {run.seconds:.0f} s",
                 markup=False,
                 soft_wrap=True,
             )
@@ -236,7 +246,7 @@ class _Line:
         self,
         words: Sequence[str],
         done: float,
-        total: int | None,
+        total: float | None,
         figures: Sequence[str] = (),
         left: float | None = None,
     ) -> None:
