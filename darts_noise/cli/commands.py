@@ -351,8 +351,6 @@ def _study_content(file: Path, stated: Mapping[str, Any]) -> Mapping[str, Any]:
         path = file.parent / named
         with within(setup):
             path = path if path.is_file() else find_config(named, setup)
-            if not path.is_file():
-                raise SettingError("config", f"no such file: {path}")
         try:
             Parser(command, called()).parse([], [path])
         except UsageError as error:
@@ -637,7 +635,12 @@ def _by_name(named: str, runs: str) -> str | None:
     if named.lower() in list_genotypes() or Path(named).exists() or Path(named).name != named:
         return None
     run = Path(runs) / "search" / named
-    return str(run) if (run / "genotype.json").is_file() else None
+    if (run / CONFIG).is_file() and not (run / "genotype.json").is_file():
+        raise SettingError(
+            "model.genotype",
+            f"{run} has no cell yet; {called('search')} --resume {quote(str(run))} goes on with it",
+        )
+    return str(run) if run.is_dir() else None
 
 
 def _beside_config(named: str, configs: Sequence[Path]) -> str | None:

@@ -32,7 +32,7 @@ from darts_noise.report.film_strip import draw_film
 from darts_noise.report.heatmap import draw_alpha
 from darts_noise.report.style import save_figure
 from darts_noise.report.tracking import Table, log_images, set_axis
-from darts_noise.runs.folder import point_latest
+from darts_noise.runs.folder import point_latest, require_free
 from darts_noise.runs.run import (
     Run,
     cell_artifact,
@@ -109,6 +109,8 @@ def search(
     config, run = config or SearchConfig(), run or RunConfig()
     trainer = with_epochs(trainer or TrainerConfig(), EPOCHS)
     check_trainer(config, trainer)
+    if run.resume is None:
+        require_free(run.runs, "search", run.name)
     with quiet_lightning():
         module = _module(config, data)
         session = Run(

@@ -37,7 +37,7 @@ from darts_noise.report.curves import draw_curves
 from darts_noise.report.metrics import MetricsTable
 from darts_noise.report.style import save_figure
 from darts_noise.report.tracking import set_axis, use_artifact
-from darts_noise.runs.folder import CONFIG, UNFINISHED, point_latest, read_run_config
+from darts_noise.runs.folder import CONFIG, UNFINISHED, point_latest, read_run_config, require_free
 from darts_noise.runs.run import (
     Run,
     cell_artifact,
@@ -138,6 +138,8 @@ def train(
     config = config or TrainConfig()
     noise, run = noise or NoiseConfig(), run or RunConfig()
     trainer = with_epochs(trainer or TrainerConfig(), EPOCHS)
+    if run.resume is None:
+        require_free(run.runs, "train", run.name)
     cell = genotype
     try:
         genotype = genotype if isinstance(genotype, Genotype) else load_genotype(genotype)

@@ -387,6 +387,15 @@ def test_the_cell_is_a_published_one_a_searchs_or_the_newest(tmp_path, monkeypat
     assert taken == [old, old, "darts_v1", "DARTS_V2", old, "gone.json"]
 
 
+def test_a_search_without_a_cell_is_named(tmp_path, capsys):
+    run = tmp_path / "search" / "stopped"
+    run.mkdir(parents=True)
+    (run / "config.yaml").touch()
+    error = refused(train, ["--model.genotype=stopped", f"--runs={tmp_path}"], capsys)
+    assert f"{run} has no cell yet" in error
+    assert "--resume" in error
+
+
 def test_a_genotype_may_be_given_as_text(tmp_path):
     """It is longer than a file's name may be."""
     text = dn.load_genotype("gdas").to_text()

@@ -15,7 +15,11 @@ FOUND_IN_THE_PARSER = [
     (search, ["--model.macro", "{pooling: none}"], ["model.macro", "list", "'none'"]),
     (search, ["--model.mixup", "1"], ["'--model.mixup'", "train.py"]),
     (search, ["--model.seed", "1"], ["'--model.seed'", "'--seed'"]),
-    (search, ["--config", "nowhere.yaml"], ["nowhere.yaml: No such file"]),
+    (
+        search,
+        ["--config", "nowhere.yaml"],
+        ["config: ", "'nowhere.yaml'", "small", "variants/gdas"],
+    ),
     (search, ["--config", "mnst"], ["config: ", "'mnst'", "mnist", "variants/gdas"]),
     (search, ["--config"], ["--config"]),
     (search, ["--seed", "9" * 20], ["seed: ", "4294967295", "9" * 20]),

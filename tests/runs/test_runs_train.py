@@ -53,6 +53,7 @@ def test_it_takes_the_newest_search_and_names_it(small_runs):
     assert card["cell"] == str(small_runs.search)
     text = (small_runs.train / "card.md").read_text()
     assert "| Noise family of the search | uniform |" in text
+    assert "uniform noise epoch 2/2" in small_runs.said
 
 
 def test_its_metrics_have_a_row_per_epoch_and_a_curve_of_the_noise(small_runs):
@@ -331,9 +332,16 @@ def test_a_training_that_diverges_ends_in_one_line(tmp_path, capsys, no_drawings
 
 
 def test_data_that_do_not_suit_the_trainer_are_one_line(tmp_path, capsys):
-    """Lightning says so in the midst of its set-up."""
+    """Lightning says so in the midst of its set-up. The folder is removed, and `latest` stays."""
+    earlier = tmp_path / "train" / "earlier"
+    dn.load_genotype("darts_v1").to_json(earlier / "genotype.json")
+    (tmp_path / "train" / "latest").symlink_to("earlier")
     argv = [*SMALL_TRAIN, *OWN, "--model.genotype=darts_v1", f"--runs={tmp_path}"]
-    assert "trainer: " in refused(train, [*argv, "--trainer.limit_val_batches=0.001"], capsys)
+    error = refused(train, [*argv, "--trainer.limit_val_batches=0.001"], capsys)
+    assert "trainer: " in error
+    assert "results so far" not in error
+    assert sorted(p.name for p in (tmp_path / "train").iterdir()) == ["earlier", "latest"]
+    assert (tmp_path / "train" / "latest").resolve() == earlier
 
 
 def test_without_a_config_the_training_is_on_the_searchs_data(small_runs, tmp_path, no_drawings):
