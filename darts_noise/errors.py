@@ -73,6 +73,15 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> ValueError:
     return ValueError(f"unknown {kind} {name!r}: {hint}")
 
 
+def names_unknown(error: Exception) -> bool:
+    """Return whether an error, or an error that quotes it, was made by `unknown`.
+
+    >>> names_unknown(SettingError("name", unknown("data set", "x", []))), names_unknown(OSError())
+    (True, False)
+    """
+    return re.search(r"\bunknown [\w ]+ ['\"]", str(error)) is not None
+
+
 def reported(text: str) -> SettingError | None:
     """Convert jsonargparse's message about one value to an error. Return None for other text.
 

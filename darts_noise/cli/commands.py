@@ -26,7 +26,7 @@ from darts_noise.cli.parser import Command, Given, Option, Parser, UsageError, s
 from darts_noise.cli.program import called, fail, ready
 from darts_noise.configured import LARGEST_SEED, require_seed
 from darts_noise.data.settings import DataConfig
-from darts_noise.errors import SettingError, within
+from darts_noise.errors import SettingError, names_unknown, within
 from darts_noise.runs.folder import (
     CONFIG,
     find_run,
@@ -202,7 +202,7 @@ def train(argv: Sequence[str]) -> None:
     from darts_noise.space.published import load_genotype
 
     ready()
-    with _naming_plugins(run.plugins, *given.configs, cell):
+    with _naming_plugins(run.plugins, *given.configs, cell), _naming_source(given):
         _require_root_read(given, lambda: training.measured_families(noise, load_genotype(cell)))
         result = training.train(
             cell, ImageDataModule(data), config, noise=noise, trainer=trainer, run=run
@@ -235,7 +235,8 @@ def report(argv: Sequence[str]) -> None:
     ready()
 
     def explain(run: Path, error: Exception) -> str:
-        return "; ".join(filter(None, (str(error), lacking_plugins(run, given.plugins))))
+        lacking = lacking_plugins(run, given.plugins) if names_unknown(error) else None
+        return "; ".join(filter(None, (str(error), lacking)))
 
     with _naming_plugins(given.plugins, *given.runs):
         _run_plugins(given.plugins)
@@ -675,8 +676,30 @@ def _plugins_option(files: Sequence[str]) -> str:
 
 
 @contextmanager
+def _naming_source(given: Given) -> Iterator[None]:
+    """Say in an error inside the context where a key of ``data`` comes from if nobody stated it."""
+    try:
+        yield
+    except SettingError as error:
+        group, _, name = error.key.partition(".")
+        value = given.values.get(error.key)
+        if (
+            group == "data"
+            and name not in OF_A_TRAINING
+            and error.key not in given.stated
+            and not given.configs
+            and value != vars(DataConfig())[name]
+        ):
+            error.add_note(
+                f"{error.key} {value} is that of the search or of the trained network; "
+                f"--{error.key} null replaces it"
+            )
+        raise
+
+
+@contextmanager
 def _naming_plugins(given: Sequence[str], *runs: str | Path) -> Iterator[None]:
-    """Name the missing plugins of the runs in an error inside the context.
+    """Name the missing plugins of the runs in an error about an unknown name inside the context.
 
     A name that only a plugin registers is unknown without it.
 
@@ -687,7 +710,8 @@ def _naming_plugins(given: Sequence[str], *runs: str | Path) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        for run in dict.fromkeys(p if p.is_dir() else p.parent for p in map(Path, runs)):
+        folders = dict.fromkeys(p if p.is_dir() else p.parent for p in map(Path, runs))
+        for run in folders if names_unknown(error) else ():
             lacking = lacking_plugins(run, given)
             if lacking is not None:
                 error.add_note(lacking)

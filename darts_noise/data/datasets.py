@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from darts_noise.configured import naming_arguments
 from darts_noise.data import memory
 from darts_noise.data.conversion import convert
 from darts_noise.data.file_images import FileImages
@@ -61,6 +62,7 @@ def has_files(name: str) -> bool:
     return name in _LOADERS and name != "digits"
 
 
+@naming_arguments
 def load_dataset(
     name: str,
     root: str | Path = "data",

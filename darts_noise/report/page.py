@@ -88,7 +88,8 @@ def make_page(
     """
     runs: dict[str, RunFolder] = {}
     parts: list[dict[str, Any]] = []
-    left_out: list[str] = []
+    lacking: list[str] = []  # lines about runs that cannot be shown, or not as a whole
+    failed = 0
     for i, path in enumerate(paths, 1):
         try:
             if (study := read_study(path)) is not None:
@@ -97,16 +98,19 @@ def make_page(
             run, anchor = read_run(path), f"run-{i}"
             parts.append(_run_part(run, anchor))
             runs[anchor] = run
+            if not run.card:
+                lacking.append(f"{path} has no card.json: the run has not ended")
         except (OSError, ValueError) as error:
-            if len(left_out) == len(paths) - 1:  # nothing is left to show
+            failed += 1
+            if failed == len(paths):  # nothing is left to show
                 raise
-            left_out.append(f"{path} is left out: {' '.join(explain(path, error).split())}")
-    for line in left_out:
+            lacking.append(f"{path} is left out: {' '.join(explain(path, error).split())}")
+    for line in lacking:
         warnings.warn(line, stacklevel=2)
     comparison = _comparison(runs) if len(runs) > 1 else None
     links = {"comparison": "comparison"} if comparison else {}
     links |= {part["anchor"]: part["title"] for part in parts}
-    return _template().render(links=links, comparison=comparison, parts=parts, left_out=left_out)
+    return _template().render(links=links, comparison=comparison, parts=parts, lacking=lacking)
 
 
 @cache

@@ -1,8 +1,6 @@
 """A run: its folder, Trainer, checkpoints and loggers, from the start to the card."""
 
-import logging
 import traceback
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import is_dataclass, replace
@@ -71,34 +69,6 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, run: Path | None, status: int, *hints: str) -> None:
         super().__init__(f"interrupted; the results so far are in {run}")
         self.run, self.status, self.hints = run, status, hints
-
-
-@contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Inside the context, hide Lightning's messages about devices and workers."""
-    names = ("pytorch_lightning", "lightning", "lightning.pytorch", "lightning_fabric")
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        for message in (
-            ".*does not have many workers.*",
-            ".*LeafSpec.*",
-            ".*AMP with fp16 is not supported on CPU.*",  # we refuse this with one line
-            ".*Checkpoint directory .* exists and is not empty.*",
-            ".*Experiment logs directory .* exists and is not empty.*",
-            r".*monitor='val/accuracy'.*could not find.*",  # an epoch without a validation
-            ".*lr_scheduler.step.*before.*optimizer.step.*",
-            "It is recommended to use .*sync_dist=True.*",  # all processes log the same figures
-            "Total length of .* across ranks is zero.*",  # a config may leave no validation images
-        ):
-            warnings.filterwarnings("ignore", message=message)
-        for logger in loggers:
-            logger.setLevel(logging.WARNING)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
 
 
 class Run:

@@ -36,7 +36,6 @@ from darts_noise.runs.folder import point_latest, require_free
 from darts_noise.runs.run import (
     Run,
     cell_artifact,
-    quiet_lightning,
     stated_settings,
     with_epochs,
 )
@@ -49,6 +48,7 @@ from darts_noise.search.final_cell import choose
 from darts_noise.search.module import SearchModule
 from darts_noise.search.settings import SearchConfig
 from darts_noise.space.genotype import Genotype, format_json
+from darts_noise.train.progress import quiet_lightning
 
 EPOCHS = 50
 """Default number of passes over the training images, as in DARTS (arXiv:1806.09055)."""

@@ -41,7 +41,6 @@ from darts_noise.runs.folder import CONFIG, UNFINISHED, point_latest, read_run_c
 from darts_noise.runs.run import (
     Run,
     cell_artifact,
-    quiet_lightning,
     stated_settings,
     with_epochs,
 )
@@ -57,6 +56,7 @@ from darts_noise.train.factories import Factory, NetworkLike, loaded, suited_net
 from darts_noise.train.module import TrainModule
 from darts_noise.train.noise_fit import default_samples, noise_fit, require_samples
 from darts_noise.train.noise_record import NoiseFit
+from darts_noise.train.progress import quiet_lightning
 from darts_noise.train.quick import NoiseCurve
 from darts_noise.train.run_file import RunFile
 from darts_noise.train.settings import NoiseConfig, NoiseFamily, NoiseGrid, TrainConfig

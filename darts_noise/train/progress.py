@@ -5,11 +5,14 @@ every step and writes no lines to a file. The columns of rich cut figures in two
 terminal.
 """
 
+import logging
 import math
 import sys
 import time
+import warnings
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -287,6 +290,34 @@ class _Line:
             line.append(f" {heading} ", "dim").append(value)
         line.append(f" {times}", "dim").truncate(width)
         yield line
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Inside the context, hide Lightning's messages about devices and workers."""
+    names = ("pytorch_lightning", "lightning", "lightning.pytorch", "lightning_fabric")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        for message in (
+            ".*does not have many workers.*",
+            ".*LeafSpec.*",
+            ".*AMP with fp16 is not supported on CPU.*",  # we refuse this with one line
+            ".*Checkpoint directory .* exists and is not empty.*",
+            ".*Experiment logs directory .* exists and is not empty.*",
+            r".*monitor='val/accuracy'.*could not find.*",  # an epoch without a validation
+            ".*lr_scheduler.step.*before.*optimizer.step.*",
+            "It is recommended to use .*sync_dist=True.*",  # all processes log the same figures
+            "Total length of .* across ranks is zero.*",  # a config may leave no validation images
+        ):
+            warnings.filterwarnings("ignore", message=message)
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 def figure_texts(metrics: Mapping[str, Any], names: Mapping[str, str] = FIGURES) -> list[str]:

@@ -188,6 +188,11 @@ def test_a_run_notes_its_plugins_and_says_which_are_lacking(plugged, tmp_path, c
         error = refused(main, words, capsys)
         assert f"--plugins '{file}'" in error, name
         assert "noted_" in error, name
+    # An error about anything else does not speak of plugins.
+    error = refused(train, [*small, "--data.batch_size=5000", "--model.genotype=darts_v1"], capsys)
+    assert "--plugins" not in error
+    error = refused(search, [f"--config={run / 'config.yaml'}", "--model.nodes=0"], capsys)
+    assert "--plugins" not in error
     monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
     monkeypatch.setattr(spaces, "_SPACES", dict(spaces._SPACES))
     (run / "card.old").rename(run / "card.json")

@@ -344,7 +344,9 @@ def test_data_that_do_not_suit_the_trainer_are_one_line(tmp_path, capsys):
     assert (tmp_path / "train" / "latest").resolve() == earlier
 
 
-def test_without_a_config_the_training_is_on_the_searchs_data(small_runs, tmp_path, no_drawings):
+def test_without_a_config_the_training_is_on_the_searchs_data(
+    small_runs, tmp_path, no_drawings, capsys
+):
     """Also where no training config is shipped for them, as for a folder of images."""
     folder = tmp_path / "shapes"
     for part, count in (("train", 12), ("test", 3)):
@@ -364,6 +366,18 @@ def test_without_a_config_the_training_is_on_the_searchs_data(small_runs, tmp_pa
     found = yaml.safe_load((tmp_path / "train" / "t" / "config.yaml").read_text())
     assert (found["data"]["name"], found["data"]["image_size"]) == ("image_folder", 8)
     assert card_of(tmp_path / "train" / "t")["train_samples"] == 22
+    # A setting that the search hands on and that other images do not suit.
+    config["data"]["test_fraction"] = 0.25
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    own = [f"--runs={tmp_path}", f"--data.root={folder}"]
+    error = refused(train, own, capsys)
+    assert "data.test_fraction: expected null" in error
+    assert "0.25 is that of the search" in error
+    assert "--data.test_fraction null" in error
+    stated = refused(train, [*own, "--data.test_fraction=0.3"], capsys)
+    assert "that of the search" not in stated
+    few = [*few, "--model.num_cells=3", "--noise_check=false", "--name=u", "--wandb=off"]
+    train([*own, *few, "--data.test_fraction=null"])
 
 
 TIMES = {"wall_time_s", "seconds", "genotype", "cell"}
