@@ -685,9 +685,10 @@ def noise_rows(noise: NoiseFit | None, grid: NoiseGrid, diverged: bool) -> dict[
 
 def _describe(noise: NoiseFit) -> str:
     at_most = "" if noise.protocol == "quick" else "at most "
+    epochs = len(noise.curve) or noise.epochs  # a limit on steps or time makes fewer
     return (
         f"{noise.protocol}: {counted(noise.samples, f'{noise.family} image')}, "
-        f"{at_most}{counted(noise.epochs, 'epoch')}, "
+        f"{at_most}{counted(epochs, 'epoch')}, "
         f"best constant answer {100 * noise.chance:.1f} %"
     )
 

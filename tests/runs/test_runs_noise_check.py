@@ -262,7 +262,9 @@ def test_the_quick_check_is_as_short_as_the_training(tmp_path, monkeypatch, limi
         step(self, *args, **settings)
 
     monkeypatch.setattr(TrainModule, "optimizer_step", counted)
-    run_of(tmp_path, "a", "--trainer.max_epochs=2", f"--trainer.{limit}")
+    _, card = run_of(tmp_path, "a", "--trainer.max_epochs=2", f"--trainer.{limit}")
+    epochs = "1 epoch," if "max_steps" in limit else "2 epochs,"
+    assert f", {epochs}" in card["noise_protocol"]
     on_noise = sum(kind is not TrainModule for kind in taken)
     assert (len(taken) - on_noise, on_noise) == (clean, noise)
 
