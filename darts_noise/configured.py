@@ -8,8 +8,9 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
+from functools import wraps
 from types import NoneType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from darts_noise.errors import SettingError, unknown
 
@@ -20,6 +21,34 @@ LARGEST_SEED = 2**32 - 1
 """The largest seed that NumPy accepts."""
 
 T = TypeVar("T")
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def naming_arguments(function: F) -> F:
+    """Decorate a function or a class so that a misspelt argument is answered with the nearest one.
+
+    >>> @naming_arguments
+    ... def double(number=1):
+    ...     return 2 * number
+    >>> double(numbr=3)
+    Traceback (most recent call last):
+    darts_noise.errors.SettingError: numbr: unknown argument 'numbr': did you mean 'number'? ...
+    """
+    if isinstance(function, type):
+        function.__init__ = naming_arguments(function.__init__)  # type: ignore[misc]
+        return function
+    valid = [name for name in inspect.signature(function).parameters if name != "self"]
+
+    @wraps(function)
+    def checked(*args: Any, **given: Any) -> Any:
+        for key in given:
+            if key not in valid:
+                raise SettingError(key, unknown("argument", key, valid))
+        return function(*args, **given)
+
+    return cast(F, checked)
 
 
 def require_seed(seed: int) -> None:

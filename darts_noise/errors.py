@@ -49,6 +49,15 @@ def within(group: str) -> Iterator[None]:
         raise error.within(group) from error.__cause__
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun for a message.
+
+    >>> counted(1, "epoch"), counted(1200, "file")
+    ('1 epoch', '1,200 files')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def unknown(kind: str, name: str, valid: Iterable[str]) -> ValueError:
     """Make the error for a `name` that is not in `valid`.
 
@@ -62,6 +71,15 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> ValueError:
     if nearest:
         hint = f"did you mean {names[nearest[0]]!r}? ({hint})"
     return ValueError(f"unknown {kind} {name!r}: {hint}")
+
+
+def names_unknown(error: Exception) -> bool:
+    """Return whether an error, or an error that quotes it, was made by `unknown`.
+
+    >>> names_unknown(SettingError("name", unknown("data set", "x", []))), names_unknown(OSError())
+    (True, False)
+    """
+    return re.search(r"\bunknown [\w ]+ ['\"]", str(error)) is not None
 
 
 def reported(text: str) -> SettingError | None:

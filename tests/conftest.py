@@ -115,7 +115,7 @@ def undrawn() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SearchOutputs, "draw", lambda *args: None)
         for name in ("save_cells", "save_figure", "draw_curves"):
-            patch.setattr(training, name, lambda *args: None)
+            patch.setattr(training, name, lambda *args, **more: None)
         yield
 
 

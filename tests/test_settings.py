@@ -36,6 +36,24 @@ def test_settings_are_read_without_anything_heavy():
     assert found.stdout.decode().strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    ("call", "nearest"),
+    [
+        (lambda: dn.TrainConfig(chanels=8), "channels"),
+        (lambda: dn.TrainerConfig(max_epoch=8), "max_epochs"),
+        (lambda: dn.ImageDataModule("digits", batchsize=8), "batch_size"),
+        (lambda: dn.create_model("darts_v1", chanels=8), "channels"),
+        (lambda: dn.Cell("darts_v1", 3, chanels=8), "channels"),
+        (lambda: dn.load_pretrained("digits", num_class=8), "num_classes"),
+        (lambda: dn.load_dataset("digits", imagesize=8), "image_size"),
+        (lambda: dn.noise_fit("darts_v1", None, epoch=8), "epochs"),
+    ],
+)
+def test_a_misspelt_argument_is_answered_with_the_nearest(call, nearest):
+    with pytest.raises(SettingError, match=f"did you mean '{nearest}'"):
+        call()
+
+
 @pytest.mark.parametrize("config", CONFIGS)
 def test_the_defaults_are_accepted_and_stay_as_they_are(config):
     made = config()

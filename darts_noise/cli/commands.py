@@ -26,7 +26,7 @@ from darts_noise.cli.parser import Command, Given, Option, Parser, UsageError, s
 from darts_noise.cli.program import called, fail, ready
 from darts_noise.configured import LARGEST_SEED, require_seed
 from darts_noise.data.settings import DataConfig
-from darts_noise.errors import SettingError, within
+from darts_noise.errors import SettingError, names_unknown, within
 from darts_noise.runs.folder import (
     CONFIG,
     find_run,
@@ -40,7 +40,7 @@ from darts_noise.search.settings import SearchConfig
 from darts_noise.space.json_file import read_json
 from darts_noise.space.shown import shown
 from darts_noise.study.settings import DECIDED, GROUPS, StudyConfig
-from darts_noise.train.settings import NoiseConfig, TrainConfig
+from darts_noise.train.settings import NoiseConfig, NoiseFamily, TrainConfig
 
 SEED = Option("seed", int, 0, f"seed of all random numbers, 0 to {LARGEST_SEED}")
 SEEDED = ("model.seed", "data.seed")
@@ -168,6 +168,7 @@ def search(argv: Sequence[str]) -> None:
     from darts_noise.runs import search as searching
 
     ready()
+    _require_root_read(given, lambda: [config.noise_family])
     with _naming_plugins(run.plugins, *given.configs):
         found = searching.search(ImageDataModule(data), config, trainer=trainer, run=run)
     if not found.card:  # another process has it
@@ -198,9 +199,11 @@ def train(argv: Sequence[str]) -> None:
     from darts_noise.data.module import ImageDataModule
     from darts_noise.report.card import control_row, row, verdict
     from darts_noise.runs import train as training
+    from darts_noise.space.published import load_genotype
 
     ready()
-    with _naming_plugins(run.plugins, *given.configs, cell):
+    with _naming_plugins(run.plugins, *given.configs, cell), _naming_source(given):
+        _require_root_read(given, lambda: training.measured_families(noise, load_genotype(cell)))
         result = training.train(
             cell, ImageDataModule(data), config, noise=noise, trainer=trainer, run=run
         )
@@ -234,7 +237,8 @@ def report(argv: Sequence[str]) -> None:
     ready()
 
     def explain(run: Path, error: Exception) -> str:
-        return "; ".join(filter(None, (str(error), lacking_plugins(run, given.plugins))))
+        lacking = lacking_plugins(run, given.plugins) if names_unknown(error) else None
+        return "; ".join(filter(None, (str(error), lacking)))
 
     with _naming_plugins(given.plugins, *given.runs):
         _run_plugins(given.plugins)
@@ -350,8 +354,6 @@ def _study_content(file: Path, stated: Mapping[str, Any]) -> Mapping[str, Any]:
         path = file.parent / named
         with within(setup):
             path = path if path.is_file() else find_config(named, setup)
-            if not path.is_file():
-                raise SettingError("config", f"no such file: {path}")
         try:
             Parser(command, called()).parse([], [path])
         except UsageError as error:
@@ -421,9 +423,36 @@ def _read(
     values |= dict.fromkeys(SEEDED, values["seed"])
     require_seed(values["seed"])
     values["plugins"] = tuple(front.plugins)
-    values["trust"] = ",".join(_trusted(values["trust"], parser.stated(rest))) or None
+    values["trust"] = ",".join(_trusted(values["trust"], given.stated)) or None
     given = replace(given, values=values)
     return None if _told(parser, given, front) else given
+
+
+def _require_root_read(given: Given, families: Callable[[], list[NoiseFamily]]) -> None:
+    """Refuse a root that the user states and nothing reads, because other data were meant.
+
+    A config that states the root and the data, such as the config of a run, is not refused.
+
+    Args:
+        given: the settings of a search or a training.
+        families: returns its noise families.
+
+    Raises:
+        SettingError: neither the data nor a noise family reads a file of this root.
+    """
+    from darts_noise.data.datasets import has_files
+    from darts_noise.noise.families import reads_root
+
+    name, root = given.values["data.name"], given.values["data.root"]
+    groups = [read_config(file).get("data") or {} for file in given.configs]
+    stated = "data.root" in given.stated or any("root" in g and "name" not in g for g in groups)
+    if stated and not has_files(name) and not any(map(reads_root, families())):
+        raise SettingError(
+            "data.root",
+            f"expected none, because {name!r} is installed with the package and no noise family "
+            f"reads files, got {root!r}; for your own images add --config small or "
+            "--data.name image_folder",
+        )
 
 
 def _told(parser: Parser, given: Given, front: argparse.Namespace) -> bool:
@@ -609,7 +638,12 @@ def _by_name(named: str, runs: str) -> str | None:
     if named.lower() in list_genotypes() or Path(named).exists() or Path(named).name != named:
         return None
     run = Path(runs) / "search" / named
-    return str(run) if (run / "genotype.json").is_file() else None
+    if (run / CONFIG).is_file() and not (run / "genotype.json").is_file():
+        raise SettingError(
+            "model.genotype",
+            f"{run} has no cell yet; {called('search')} --resume {quote(str(run))} goes on with it",
+        )
+    return str(run) if run.is_dir() else None
 
 
 def _beside_config(named: str, configs: Sequence[Path]) -> str | None:
@@ -644,8 +678,30 @@ def _plugins_option(files: Sequence[str]) -> str:
 
 
 @contextmanager
+def _naming_source(given: Given) -> Iterator[None]:
+    """Say in an error inside the context where a key of ``data`` comes from if nobody stated it."""
+    try:
+        yield
+    except SettingError as error:
+        group, _, name = error.key.partition(".")
+        value = given.values.get(error.key)
+        if (
+            group == "data"
+            and name not in OF_A_TRAINING
+            and error.key not in given.stated
+            and not given.configs
+            and value != vars(DataConfig())[name]
+        ):
+            error.add_note(
+                f"{error.key} {value} is that of the search or of the trained network; "
+                f"--{error.key} null replaces it"
+            )
+        raise
+
+
+@contextmanager
 def _naming_plugins(given: Sequence[str], *runs: str | Path) -> Iterator[None]:
-    """Name the missing plugins of the runs in an error inside the context.
+    """Name the missing plugins of the runs in an error about an unknown name inside the context.
 
     A name that only a plugin registers is unknown without it.
 
@@ -656,7 +712,8 @@ def _naming_plugins(given: Sequence[str], *runs: str | Path) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        for run in dict.fromkeys(p if p.is_dir() else p.parent for p in map(Path, runs)):
+        folders = dict.fromkeys(p if p.is_dir() else p.parent for p in map(Path, runs))
+        for run in folders if names_unknown(error) else ():
             lacking = lacking_plugins(run, given)
             if lacking is not None:
                 error.add_note(lacking)

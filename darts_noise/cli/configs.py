@@ -48,14 +48,15 @@ def find_config(named: str, kind: str) -> Path:
     >>> find_config("search/mnist", "train") == find_config("mnist", "search")
     True
     """
-    if Path(named).is_file() or not NAME.fullmatch(named):
-        return Path(named)
+    path, is_name = Path(named), NAME.fullmatch(named)
+    if path.is_file() or (path.exists() and not is_name):  # also a pipe
+        return path
     for path in (CONFIGS / kind / f"{named}.yaml", CONFIGS / f"{named}.yaml"):
-        if path.is_file():
+        if is_name and path.is_file():
             return path
     valid = list_configs(kind)
     problem = f"expected a YAML file or one of {', '.join(valid)}, got {named!r}"
-    if close := difflib.get_close_matches(named.lower(), valid, 1):
+    if close := difflib.get_close_matches(named.lower().removesuffix(".yaml"), valid, 1):
         problem += f": did you mean {close[0]!r}?"
     raise SettingError("config", problem)
 

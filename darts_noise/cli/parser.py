@@ -119,10 +119,12 @@ class Given:
     Attributes:
         values: every key of the command → its value.
         configs: the config files, in their order.
+        stated: the keys that the options state, with their values.
     """
 
     values: Mapping[str, Any]
     configs: Sequence[Path]
+    stated: Mapping[str, Any]
 
     def settings(self, cls: type[T], group: str = "") -> T:
         """Return the settings class of a group.
@@ -265,7 +267,7 @@ class Parser:
         with self._readable():
             base = self._parser.parse_object(content)
             values = self._parser.parse_args(list(argv), namespace=base)
-        return Given(dict(_flat(values, self.options)), list(configs))
+        return Given(dict(_flat(values, self.options)), list(configs), stated)
 
     def stated(self, argv: Sequence[str]) -> dict[str, Any]:
         """Return the keys that the options state, with their values.

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from darts_noise.configured import naming_arguments
 from darts_noise.data import memory
 from darts_noise.data.conversion import convert
 from darts_noise.data.file_images import FileImages
@@ -56,6 +57,12 @@ def require_dataset(name: str) -> None:
         raise SettingError("name", unknown("data set", name, _LOADERS))
 
 
+def has_files(name: str) -> bool:
+    """Return whether a data set reads files in its root. Only digits is known to read none."""
+    return name in _LOADERS and name != "digits"
+
+
+@naming_arguments
 def load_dataset(
     name: str,
     root: str | Path = "data",

@@ -16,7 +16,7 @@ from darts_noise.data.decoding import Header, read_headers
 from darts_noise.data.file_images import FileImages
 from darts_noise.data.images import ImageDataset, LabelledImages
 from darts_noise.data.splits import stratified_split
-from darts_noise.errors import SettingError
+from darts_noise.errors import SettingError, counted
 
 SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif"}
@@ -98,8 +98,8 @@ def _test_folder(root: Path) -> tuple[Half, Half]:
     for ignored in sorted(set(_folders(root)) - {train_folder, test_folder}):
         number = sum(file.suffix.lower() in SUFFIXES for file in ignored.rglob("*"))
         warnings.warn(
-            f"{ignored} with {number:,} images is ignored: {test_folder} is the test set, and "
-            "validation images are taken from train (data.validation_fraction)",
+            f"{ignored} with {counted(number, 'image')} is ignored: {test_folder} is the test set, "
+            "and validation images are taken from train (data.validation_fraction)",
             stacklevel=2,
         )
     test = images_by_class(test_folder)
@@ -229,16 +229,16 @@ def _tell(folder: Path, found: Half, ignored: list[Path]) -> None:
         suffixes = Counter(file.suffix.lower() or "no suffix" for file in ignored)
         kinds = ", ".join(f"{number:,} {suffix}" for suffix, number in suffixes.most_common(5))
         warnings.warn(
-            f"{folder}: {len(ignored):,} files are ignored, because they are not in the folder of "
-            f"a class or not images ({kinds}); the first is {min(ignored)}; images end with "
+            f"{folder}: ignored {counted(len(ignored), 'file')}, not in the folder of a class or "
+            f"not an image ({kinds}); the first is {min(ignored)}; images end with "
             f"{', '.join(sorted(SUFFIXES))}",
             stacklevel=4,
         )
     nested = [f for name, files in found.items() for f in files if f.parent != folder / name]
     if nested:
         warnings.warn(
-            f"{folder}: {len(nested):,} images are in folders within a class, such as "
-            f"{nested[0].parent}, and count as images of that class; if these folders are the "
+            f"{folder}: {counted(len(nested), 'image')} in folders within a class, such as "
+            f"{nested[0].parent}, counted as images of that class; if these folders are the "
             f"classes, move them to {folder}",
             stacklevel=4,
         )

@@ -81,6 +81,11 @@ class LabelledImages:
         _, channels, height, width = self.images.shape
         return channels, height, width
 
+    @property
+    def chance(self) -> float:
+        """The accuracy of the best constant answer: the share of the largest class."""
+        return int(torch.bincount(self.labels).max()) / len(self)
+
     def subset(self, indices: Tensor | Sequence[int]) -> "LabelledImages":
         """Copy the images at `indices` (K,), in that order, with the same classes.
 

@@ -68,6 +68,13 @@ class ImageDataModule(pl.LightningDataModule):
         self._train_loader: EpochLoader | None = None
         self._given = 0
 
+    def __getattr__(self, name: str) -> Any:
+        """Say that `setup` is missing, which sets these attributes."""
+        problem = f"{type(self).__name__!r} object has no attribute {name!r}"
+        if name in (*ImageDataModule.__annotations__, "num_classes", "in_channels", "image_shape"):
+            problem += " before setup(): call data.setup() first"
+        raise AttributeError(problem)
+
     def prepare_data(self) -> None:
         """Load on the first process of each node, so that only this process downloads."""
         self.setup("prepare")

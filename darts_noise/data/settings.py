@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+from darts_noise.configured import naming_arguments
 from darts_noise.errors import SettingError
 
 
+@naming_arguments
 @dataclass(frozen=True)
 class DataConfig:
     """Settings that choose, split and augment the images of a run.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import stochastic_depth
 
+from darts_noise.configured import naming_arguments
 from darts_noise.nets.gain import choose_layers
 from darts_noise.nets.integers import require_integers
 from darts_noise.nets.macro_layers import average
@@ -46,6 +47,7 @@ def build_operation(
     return nn.Sequential(average(stride), get_operation(name).build(channels, 1, affine))
 
 
+@naming_arguments
 class Cell(nn.Module):
     """A discrete cell, for a network of cells or as a block in any other module.
 

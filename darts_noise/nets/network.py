@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, overload
 
 from torch import Tensor, nn
 
+from darts_noise.configured import naming_arguments
 from darts_noise.errors import SettingError
 from darts_noise.nets.auxiliary import AuxiliaryHead, smallest_map
 from darts_noise.nets.body import Body, FeatureNetwork
@@ -201,6 +202,7 @@ def create_model(
 ) -> FeatureNetwork: ...
 
 
+@naming_arguments
 def create_model(
     genotype: str | Path | Genotype,
     *,

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from darts_noise.data.datasets import has_files
 from darts_noise.data.images import LabelledImages
 from darts_noise.data.seeds import Stream, generator
 from darts_noise.noise.mixture import Mixture, Part, describe, read_mixture, shares
@@ -52,6 +53,20 @@ def require_noise(family: Mixture) -> None:
 def describe_noise(family: Mixture) -> str:
     """Format the families for a card: ``uniform``, ``33.3 % random_pixels + 66.7 % uniform``."""
     return describe(noise_parts(family))
+
+
+def reads_root(family: Mixture) -> bool:
+    """Return whether a family reads files in the root of the run.
+
+    >>> reads_root("dataset:mnist"), reads_root({"dataset:mnist": {"root": "elsewhere"}})
+    (True, False)
+    """
+    return any(
+        _takes_root(_FAMILIES[part.family])
+        and "root" not in part.settings
+        and ("name" not in part.settings or has_files(part.settings["name"]))
+        for part in noise_parts(family)
+    )
 
 
 def make_noise(
@@ -114,8 +129,11 @@ def fingerprint(data: LabelledImages) -> str:
 
 
 def _with_root(family: Family, settings: dict[str, str], root: str | Path) -> dict[str, str]:
-    takes_root = "root" in inspect.signature(family).parameters
-    return {"root": str(root), **settings} if takes_root else settings
+    return {"root": str(root), **settings} if _takes_root(family) else settings
+
+
+def _takes_root(family: Family) -> bool:
+    return "root" in inspect.signature(family).parameters
 
 
 # These modules register the families of the package when they are imported.

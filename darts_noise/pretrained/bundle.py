@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from darts_noise.atomic import replacing, write_text
+from darts_noise.configured import naming_arguments
 from darts_noise.errors import SettingError, unknown
 from darts_noise.nets.body import Body, FeatureNetwork
 from darts_noise.nets.integers import require_integers
@@ -118,6 +119,7 @@ def load_pretrained(
 ) -> FeatureNetwork: ...
 
 
+@naming_arguments
 def load_pretrained(
     source: str | Path,
     *,
@@ -192,7 +194,7 @@ def _load(
     if isinstance(net, Network) and num_classes not in (None, net.num_classes):
         require_integers(num_classes=num_classes)
         net.reset_classifier(num_classes)
-    net.register_forward_pre_hook(_look_once)
+    vars(net)["look"] = net.register_forward_pre_hook(_look_once)
     return net.eval()
 
 
@@ -201,13 +203,13 @@ LARGEST_NORMALISED = 50.0
 
 
 def _look_once(net: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    """Warn if the first images of a network are on the scale from 0 to 255."""
-    if torch.compiler.is_compiling() or "has_looked" in vars(net):
+    """Warn if the first images of a network are on the scale from 0 to 255. The hook goes then."""
+    if torch.compiler.is_compiling() or "look" not in vars(net):
         return
     images = inputs[0] if inputs else None
     if not isinstance(images, Tensor) or images.is_meta or not images.numel():
         return
-    vars(net)["has_looked"] = True
+    vars(net).pop("look").remove()
     if float(images.detach().amax()) > LARGEST_NORMALISED:
         warnings.warn(
             "images: expected normalised images, got values above "
@@ -287,7 +289,13 @@ def find_bundle(source: str | Path) -> Path:
         for place in (folder, folder / OF_A_RUN):
             if (place / CONFIG).is_file():
                 return place
-        raise ValueError(f"{shown_path(folder)}: no {CONFIG} in this folder or in its {OF_A_RUN}")
+        expected = f"{shown_path(folder)}: expected the folder of a bundle or of a training run"
+        if (folder / "alpha.json").is_file():
+            raise ValueError(
+                f"{expected}, got a search, whose network is not trained; train its cell first: "
+                f"train.py --model.genotype {shown_path(folder)}"
+            )
+        raise ValueError(f"{expected}, got one without {CONFIG} and {OF_A_RUN}/{CONFIG}")
     message = unknown("trained network", shortened(str(source)), list_pretrained())
     raise ValueError(
         f"{message}, or the folder of a bundle or of a training run, or a W&B artifact"

@@ -53,6 +53,9 @@ def predict(source: str | Path, images: Sequence[str | Path]) -> list[Prediction
             "save_pretrained(..., images=...) states them"
         )
     files = list(map(Path, images))
+    for file in files:
+        if file.is_dir():
+            raise ValueError(f"{file}: expected an image file, got a folder; name its files")
     found = []
     for start in range(0, len(files), BATCH):
         part = files[start : start + BATCH]

@@ -74,6 +74,7 @@ FIGURES = (
     CardFigure("noise_penalty", "Penalty of the search"),
     CardFigure("noise_family", "Noise family of the search"),
     CardFigure("test_accuracy", "Test accuracy", percent, first=True, expected=True),
+    CardFigure("test_chance", "Test accuracy of the best constant answer", percent),
     CardFigure("validation_accuracy", "Validation accuracy", percent, first=True, expected=True),
     CardFigure("noise_accuracy", "Training-noise accuracy", percent, first=True, expected=True),
     CardFigure("selectivity", "Selectivity (steps on noise / on data)", first=True),
@@ -255,9 +256,44 @@ def verdict(card: Mapping[str, Any]) -> str:
     >>> print(textwrap.fill(verdict({**card, "noise_accuracy": 0.12}), 80))
     The network does not memorise uniform noise: 12.0 %, 1.0 points above the best
     constant answer (11.0 %), where the control resnet18 fits 100.0 %; measure
-    another family: --noise_family random_pixels.
+    another: --noise_family random_pixels.
     """
-    return _search_verdict(card) if card.get("kind") == "search" else _train_verdict(card)
+    main = _search_verdict(card) if card.get("kind") == "search" else _train_verdict(card)
+    others = [_other_verdict(rows) for rows in card.get("other_noise", ())]
+    return " ".join([*_unlearnt(card), main, *others])
+
+
+def _unlearnt(card: Mapping[str, Any]) -> list[str]:
+    """Return a sentence if the network is hardly better than the best constant answer."""
+    of_search = card.get("kind") == "search"
+    split, key = ("validation", "chance") if of_search else ("test", "test_chance")
+    accuracy, classes = card.get(f"{split}_accuracy"), card.get("num_classes")
+    chance = card.get(key, 1 / classes if classes else None)
+    if accuracy is None or chance is None or _excess(accuracy, chance) >= 2 * NEAR:
+        return []
+    return [
+        f"The network learns little or nothing of its data: {split} accuracy "
+        f"{_above(accuracy, chance)}; train longer: trainer.max_epochs."
+    ]
+
+
+def _other_verdict(rows: Mapping[str, Any]) -> str:
+    """Return one short sentence about a further noise family."""
+    noise, accuracy = rows["noise"], rows["noise_accuracy"]
+    family, chance = noise["family"], noise["chance"]
+    if noise["protocol"] == "selectivity":
+        steps = noise.get("shown_selectivity")
+        return f"{family} noise: {f'{steps} times as many steps' if steps else 'nothing follows'}."
+    if accuracy is None:
+        return f"{family} noise: every training diverged."
+    proven = noise.get("control_reached") and noise.get("real_reached") is not False
+    if _excess(accuracy, chance) >= FITTED:
+        what = "memorised"
+    elif not proven:
+        what = "not memorised, without proof"
+    else:
+        what = "not memorised" if _excess(accuracy, chance) < NEAR else "memorised in part"
+    return f"{family} noise: {what}, {_above(accuracy, chance)}."
 
 
 def _train_verdict(card: Mapping[str, Any]) -> str:
@@ -290,12 +326,8 @@ def _train_verdict(card: Mapping[str, Any]) -> str:
             f"The network memorises {family} noise: {above}{_controls(noise, ', beside')}; "
             "try a larger model.noise_weight or another model.space in the search."
         )
-    test, classes = card.get("test_accuracy"), card.get("num_classes")
-    if test is not None and classes and _excess(test, 1 / classes) < 2 * NEAR:
-        return (
-            f"The network learns neither its data ({100 * test:.1f} % of the test images) nor "
-            f"{family} noise ({above}), which proves nothing; train longer: trainer.max_epochs."
-        )
+    if _unlearnt(card):
+        return f"It fits {family} noise only to {above}, which proves nothing."
     if noise.get("real_reached") is False:
         return (
             f"The network fits {family} noise only to {above}, but the same trainings do not fit "
@@ -320,11 +352,10 @@ def _train_verdict(card: Mapping[str, Any]) -> str:
             f"{_controls(noise, ', where')}; --noise_protocol converged tries stronger trainings."
         )
     if _excess(accuracy, chance) < NEAR:
-        return (
-            f"The network does not memorise {family} noise: {above}{_controls(noise, ', where')}; "
-            "measure another family: --noise_family "
-            f"{'random_labels' if family == 'random_pixels' else 'random_pixels'}."
-        )
+        beside = _controls(noise, ", where")
+        another = "random_labels" if family == "random_pixels" else "random_pixels"
+        advice = "" if card.get("other_noise") else f"; measure another: --noise_family {another}"
+        return f"The network does not memorise {family} noise: {above}{beside}{advice}."
     return (
         f"The network memorises a part of {family} noise: {above}{_controls(noise, ', where')}; "
         "try a larger model.noise_weight in the search."

@@ -29,6 +29,8 @@ LEGEND_SHARE = 0.45  # of a panel's width
 MOST_BESIDE = 3  # names in a row of a legend
 LEGEND_BELOW = 29.0  # points from the axes down to the legend, below the name of the axis
 CHANCE_COLOUR = "#555555"
+GUESS = {"loss": "uniform\nguess", "accuracy": "best\nconstant\nanswer"}
+"""Title of a panel → name of its dotted line."""
 
 Look = tuple[str, Any]  # colour; a name of a line style, or (offset, dashes)
 Lines = dict[str, tuple[Series, Look]]  # by the name in the legend
@@ -82,21 +84,26 @@ class Panel:
 
 
 def draw_curves(
-    metrics_csv: Path, num_classes: int | None = None, title: str | None = None
+    metrics_csv: Path,
+    num_classes: int | None = None,
+    title: str | None = None,
+    chance: float | None = None,
 ) -> Figure:
     """Draw the curves of a run as panels that fill the page.
 
     Args:
         metrics_csv: the file. Columns may be missing and cells empty.
-        num_classes: C. Dotted lines show a guess: log C (loss) and 1/C (accuracy).
+        num_classes: C. A dotted line shows the loss of a uniform guess: log C.
         title: a line above the panels.
+        chance: the accuracy of the best constant answer, in [0, 1], for another dotted line.
+            Default: 1/C.
 
     Raises:
         ValueError: a cell is not a number, or `num_classes` is below 2.
     """
     if num_classes is not None and num_classes < 2:
         raise ValueError(f"num_classes: expected at least 2, got {num_classes}")
-    panels = make_panels(read_metrics(Path(metrics_csv)), num_classes)
+    panels = make_panels(read_metrics(Path(metrics_csv)), num_classes, chance)
     rows = row_lengths(len(panels))
     with matplotlib.rc_context(RC):
         size = (PANEL_WIDTH * max(rows), PANEL_HEIGHT * len(rows) + (0.3 if title else 0.0))
@@ -129,11 +136,16 @@ def row_lengths(count: int) -> list[int]:
     return [max(1, least + (row < more)) for row in range(rows)]
 
 
-def make_panels(series: Mapping[str, Series], num_classes: int | None = None) -> list[Panel]:
+def make_panels(
+    series: Mapping[str, Series], num_classes: int | None = None, chance: float | None = None
+) -> list[Panel]:
     """Make the panels for the columns of a ``metrics.csv``, in the order of a page.
 
-    `num_classes` is C of `draw_curves`.
+    `num_classes` and `chance` are those of `draw_curves`.
     """
+    guess = {}
+    if num_classes is not None:
+        guess = {"loss": math.log(num_classes), "accuracy": chance or 1 / num_classes}
     panels: dict[str, Lines] = {
         title: {name: (series[column], look) for column, name, look in columns if column in series}
         for title, columns in LINES.items()
@@ -151,7 +163,7 @@ def make_panels(series: Mapping[str, Series], num_classes: int | None = None) ->
     for kind in [kind for kind in shares if kind in MACRO]:
         of_kind = shares.pop(kind)
         panels[f"share: {kind}"] = {c: (of_kind[c], look) for c, look in looks_of(of_kind).items()}
-    found = [_line_panel(title, lines, num_classes) for title, lines in panels.items() if lines]
+    found = [_line_panel(t, lines, guess.get(t)) for t, lines in panels.items() if lines]
     # Kinds of cell with the same operations share one legend, which has its own panel.
     kinds = list(shares)
     explained = {k for k, then in pairwise(kinds) if set(shares[k]) != set(shares[then])}
@@ -222,12 +234,12 @@ def looks_of(names: Iterable[str]) -> dict[str, Look]:
     }
 
 
-def _line_panel(title: str, lines: Lines, classes: int | None = None, legend: bool = True) -> Panel:
-    draw = partial(_draw_lines, title=title, lines=lines, classes=classes, legend=legend)
+def _line_panel(title: str, lines: Lines, guess: float | None = None, legend: bool = True) -> Panel:
+    draw = partial(_draw_lines, title=title, lines=lines, guess=guess, legend=legend)
     return Panel(title, draw, {name: points for name, (points, _) in lines.items()})
 
 
-def _draw_lines(axes: Axes, title: str, lines: Lines, classes: int | None, legend: bool) -> None:
+def _draw_lines(axes: Axes, title: str, lines: Lines, guess: float | None, legend: bool) -> None:
     for i, (name, (points, (colour, style))) in enumerate(lines.items()):
         epochs, values = zip(*points, strict=True)
         marker = "o" if len(values) == 1 else None  # a line of one point would be invisible
@@ -242,7 +254,7 @@ def _draw_lines(axes: Axes, title: str, lines: Lines, classes: int | None, legen
             linewidth=1.2,
             clip_on=marker is None,
         )
-    _scale(axes, title, [value for points, _ in lines.values() for _, value in points], classes)
+    _scale(axes, title, [value for points, _ in lines.values() for _, value in points], guess)
     if len(lines) > 1 and legend:  # below the axes, where it covers no line
         figure = axes.get_figure(root=True)
         assert figure is not None
@@ -261,26 +273,23 @@ def _draw_lines(axes: Axes, title: str, lines: Lines, classes: int | None, legen
         )
 
 
-def _scale(axes: Axes, title: str, values: Sequence[float], classes: int | None) -> None:
+def _scale(axes: Axes, title: str, values: Sequence[float], guess: float | None) -> None:
     """Set the range of the values by their kind, and draw the line of a guess."""
     highest = max(filter(math.isfinite, values), default=0.0)
-    chance = None
-    if title.endswith("loss"):
-        chance = None if classes is None else math.log(classes)
-    elif title.endswith("accuracy"):
+    whole = 1.0
+    if title.endswith("accuracy"):
         whole = 100.0 if highest > 1.5 else 1.0  # per cent or a fraction
         axes.set_ylim(-0.03 * whole, 1.03 * whole)
-        chance = None if classes is None else whole / classes
     elif title.startswith(ENTROPY_TITLE):  # 0: α has decided
         axes.set_ylim(0.0, 1.08 * max(axes.get_ylim()[1], 0.1))
-    else:  # a share, or a penalty; the logarithmic penalty exceeds 1
+    elif not title.endswith("loss"):  # a share, or a penalty; the logarithmic penalty exceeds 1
         axes.set_ylim(-0.03 * max(1.0, highest), 1.03 * max(1.0, highest))
-    if chance is not None:
+    if guess is not None:
         # Its name is right of the axes, where no line is.
-        axes.axhline(chance, color=CHANCE_COLOUR, linestyle=":", linewidth=1.0, zorder=1)
+        axes.axhline(whole * guess, color=CHANCE_COLOUR, linestyle=":", linewidth=1.0, zorder=1)
         axes.annotate(
-            "chance",
-            (1.0, chance),
+            GUESS[title],
+            (1.0, whole * guess),
             xycoords=axes.get_yaxis_transform(),
             xytext=(2.0, 0.0),
             textcoords="offset points",

@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from darts_noise.errors import counted
 from darts_noise.report.alpha_history import AlphaHistory, edge_name, source_name, strengths
 from darts_noise.report.card import FIGURES, percent, shown_figures
 from darts_noise.report.cells import draw_cells
@@ -87,7 +88,8 @@ def make_page(
     """
     runs: dict[str, RunFolder] = {}
     parts: list[dict[str, Any]] = []
-    left_out: list[str] = []
+    lacking: list[str] = []  # lines about runs that cannot be shown, or not as a whole
+    failed = 0
     for i, path in enumerate(paths, 1):
         try:
             if (study := read_study(path)) is not None:
@@ -96,16 +98,19 @@ def make_page(
             run, anchor = read_run(path), f"run-{i}"
             parts.append(_run_part(run, anchor))
             runs[anchor] = run
+            if not run.card:
+                lacking.append(f"{path} has no card.json: the run has not ended")
         except (OSError, ValueError) as error:
-            if len(left_out) == len(paths) - 1:  # nothing is left to show
+            failed += 1
+            if failed == len(paths):  # nothing is left to show
                 raise
-            left_out.append(f"{path} is left out: {' '.join(explain(path, error).split())}")
-    for line in left_out:
+            lacking.append(f"{path} is left out: {' '.join(explain(path, error).split())}")
+    for line in lacking:
         warnings.warn(line, stacklevel=2)
     comparison = _comparison(runs) if len(runs) > 1 else None
     links = {"comparison": "comparison"} if comparison else {}
     links |= {part["anchor"]: part["title"] for part in parts}
-    return _template().render(links=links, comparison=comparison, parts=parts, left_out=left_out)
+    return _template().render(links=links, comparison=comparison, parts=parts, lacking=lacking)
 
 
 @cache
@@ -128,7 +133,7 @@ def _run_part(run: RunFolder, anchor: str) -> dict[str, Any]:
         "cell": None if run.genotype is None else _cell(run, run.genotype, anchor),
         "alpha": None,
         "candidates": _candidates(run.candidates) if run.candidates else None,
-        "curves": _panels(make_panels(run.series, run.num_classes), f"{anchor}-panel"),
+        "curves": _panels(make_panels(run.series, run.num_classes, run.chance), f"{anchor}-panel"),
         "card": None,
     }
     if run.card:
@@ -313,10 +318,11 @@ def _describe_cell(cell: Cell) -> str:
 def describe_film(history: AlphaHistory) -> str:
     """Return a text about the epochs in which the genotype changed."""
     changes = [str(moment.epoch) for moment in history.changes()[1:]]
-    kept = f"The operation kept on each edge over {len(history.moments)} epochs"
+    kept = f"The operation kept on each edge over {counted(len(history.moments), 'epoch')}"
     if not changes:
         return f"{kept}; the genotype never changed."
-    times = f"{len(changes)} times, after the epochs {', '.join(changes)}"
+    after = "epoch" if len(changes) == 1 else "epochs"
+    times = f"{counted(len(changes), 'time')}, after the {after} {', '.join(changes)}"
     return f"{kept}; the genotype changed {times}."
 
 

@@ -45,6 +45,12 @@ class RunFolder:
         found = self.card.get("num_classes")
         return found if type(found) is int and found > 1 else None
 
+    @property
+    def chance(self) -> float | None:
+        """The accuracy of the best constant answer on the training images, if the card has it."""
+        found = self.card.get("chance")
+        return found if type(found) is float and 0 < found <= 1 else None
+
 
 @dataclass(frozen=True)
 class StudyFolder:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -41,6 +42,7 @@ def create_run(root: str | Path, kind: str, name: str | None, dataset: str) -> P
         SettingError: the name is taken, or the folder cannot be written to. Files of an earlier run
             are never changed.
     """
+    require_free(root, kind, name)
     folder = Path(root) / kind
     if name is None:
         name = f"{dataset}-{datetime.now():%Y%m%d-%H%M%S}"
@@ -51,11 +53,27 @@ def create_run(root: str | Path, kind: str, name: str | None, dataset: str) -> P
     run = folder / name
     try:
         run.mkdir(parents=True)
-    except FileExistsError:
-        raise SettingError("name", f"{run} exists already; use another --name") from None
     except OSError as error:
         raise SettingError("runs", f"cannot write to {folder}: {error.strerror}") from None
     return run
+
+
+def require_free(root: str | Path, kind: str, name: str | None) -> None:
+    """Raise a `SettingError` if a run has this name. Call this before the images are read."""
+    run = Path(root) / kind / (name or "")
+    if name is not None and run.exists():
+        raise SettingError("name", f"{run} exists already; use another --name")
+
+
+def remove_run(run: Path) -> None:
+    """Remove the folder of a run that was refused. ``latest`` points at an earlier run again."""
+    shutil.rmtree(run, ignore_errors=True)
+    link = run.parent / "latest"
+    if link.is_symlink() and not link.exists():
+        link.unlink()
+        earlier = newest_run(run.parent.parent, run.parent.name)
+        if earlier is not None:
+            point_latest(earlier)
 
 
 def point_latest(run: Path) -> None:

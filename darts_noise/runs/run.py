@@ -1,8 +1,6 @@
 """A run: its folder, Trainer, checkpoints and loggers, from the start to the card."""
 
-import logging
 import traceback
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import is_dataclass, replace
@@ -47,6 +45,7 @@ from darts_noise.runs.folder import (
     find_run,
     lacking_plugins,
     note_plugins,
+    remove_run,
     write_config,
 )
 from darts_noise.runs.settings import RunConfig, TrainerConfig
@@ -70,34 +69,6 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, run: Path | None, status: int, *hints: str) -> None:
         super().__init__(f"interrupted; the results so far are in {run}")
         self.run, self.status, self.hints = run, status, hints
-
-
-@contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Inside the context, hide Lightning's messages about devices and workers."""
-    names = ("pytorch_lightning", "lightning", "lightning.pytorch", "lightning_fabric")
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        for message in (
-            ".*does not have many workers.*",
-            ".*LeafSpec.*",
-            ".*AMP with fp16 is not supported on CPU.*",  # we refuse this with one line
-            ".*Checkpoint directory .* exists and is not empty.*",
-            ".*Experiment logs directory .* exists and is not empty.*",
-            r".*monitor='val/accuracy'.*could not find.*",  # an epoch without a validation
-            ".*lr_scheduler.step.*before.*optimizer.step.*",
-            "It is recommended to use .*sync_dist=True.*",  # all processes log the same figures
-            "Total length of .* across ranks is zero.*",  # a config may leave no validation images
-        ):
-            warnings.filterwarnings("ignore", message=message)
-        for logger in loggers:
-            logger.setLevel(logging.WARNING)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
 
 
 class Run:
@@ -148,7 +119,7 @@ class Run:
         self.console = console or Console(soft_wrap=True, highlight=False, markup=False)
         if not self.is_first:
             self.console = Console(quiet=True)
-        resumes = config.resume is not None
+        self.resumes = config.resume is not None
         self.path = on_first_process(self._folder)
         folder = self.path / "checkpoints"
         self.table = MetricsTable(self.path / "metrics.csv")
@@ -173,13 +144,12 @@ class Run:
             self.checkpoint, notice = on_first_process(self._checkpoint)
         except ValueError:
             self.lock.release()
-            if self.is_first and not resumes:
-                self.path.rmdir()
+            self._remove()
             raise
         self.wandb: WandbLogger | None = None
         if self.is_first:
             stated = dict(settings(self.path))
-            if not resumes:
+            if not self.resumes:
                 folder.mkdir()
                 write_config(self.path, stated)
                 note_plugins(self.path, config.plugins)
@@ -232,17 +202,25 @@ class Run:
     def open(self) -> Iterator[None]:
         """Inside the context, signals stop the run as `Interrupted`. At the end, the run is closed.
 
-        An error that the user can solve, such as a full disk, gets a note with the run's folder.
+        An error that the user can solve, such as a full disk, gets a note with the run's folder. If
+        a setting is refused before the first step, there are no results, and the folder is removed.
         """
         try:
             with self.stops:
                 yield
         except (OSError, ValueError) as error:
             finish(self.wandb)
-            error.add_note(f"the results so far are in {self.path}")
+            if isinstance(error, SettingError) and not self.trainer.global_step:
+                self._remove()
+            else:
+                error.add_note(f"the results so far are in {self.path}")
             raise
         finally:
             self.lock.release()
+
+    def _remove(self) -> None:
+        if self.is_first and not self.resumes:
+            remove_run(self.path)
 
     def fit(self, module: pl.LightningModule) -> None:
         """Train, or resume the training.

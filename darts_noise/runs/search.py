@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 from torch import Tensor
 
 from darts_noise.atomic import write_text
-from darts_noise.data.images import LabelledImages
 from darts_noise.data.module import ImageDataModule
 from darts_noise.noise.families import describe_noise
 from darts_noise.report.alpha_history import (
@@ -34,11 +32,10 @@ from darts_noise.report.film_strip import draw_film
 from darts_noise.report.heatmap import draw_alpha
 from darts_noise.report.style import save_figure
 from darts_noise.report.tracking import Table, log_images, set_axis
-from darts_noise.runs.folder import point_latest
+from darts_noise.runs.folder import point_latest, require_free
 from darts_noise.runs.run import (
     Run,
     cell_artifact,
-    quiet_lightning,
     stated_settings,
     with_epochs,
 )
@@ -51,6 +48,7 @@ from darts_noise.search.final_cell import choose
 from darts_noise.search.module import SearchModule
 from darts_noise.search.settings import SearchConfig
 from darts_noise.space.genotype import Genotype, format_json
+from darts_noise.train.progress import quiet_lightning
 
 EPOCHS = 50
 """Default number of passes over the training images, as in DARTS (arXiv:1806.09055)."""
@@ -111,6 +109,8 @@ def search(
     config, run = config or SearchConfig(), run or RunConfig()
     trainer = with_epochs(trainer or TrainerConfig(), EPOCHS)
     check_trainer(config, trainer)
+    if run.resume is None:
+        require_free(run.runs, "search", run.name)
     with quiet_lightning():
         module = _module(config, data)
         session = Run(
@@ -119,7 +119,7 @@ def search(
             lambda path: stated_settings(config.seed, run, trainer, config, data.config),
             trainer,
             run,
-            lambda path: [SearchOutputs(path)],
+            lambda path: [SearchOutputs(path, data.train.chance)],
             "val/accuracy",
             console,
         )
@@ -195,7 +195,7 @@ def _choose(module: SearchModule, session: Run) -> Candidate:
     except (KeyboardInterrupt, SystemExit):
         session.interrupted()
     write_candidates(file, found)
-    outputs = SearchOutputs(session.path)
+    outputs = SearchOutputs(session.path, session.data.train.chance)
     outputs.write(module)
     outputs.draw(module)
     return found[0]
@@ -237,6 +237,7 @@ def search_card(
         "kind": "search",
         "dataset": data.name,
         "num_classes": data.num_classes,
+        "chance": data.train.chance,
         "space": module.space.name,
         "macro": dict(module.genotype().macro) or None,
         "channels": config.channels,
@@ -247,7 +248,7 @@ def search_card(
         "noise_penalty": config.penalty if config.noise_weight else None,
         "noise_family": family if config.noise_weight else None,
         "noise_samples": config.noise_samples,
-        "noise_chance": noise_chance(module.noise_set),
+        "noise_chance": None if module.noise_set is None else module.noise_set.chance,
         "noise_fingerprint": module.noise_fingerprint,
         "validation_accuracy": figures.get("val/accuracy"),
         "twin_noise_accuracy": None if module.twin is None else figures.get("noise/accuracy"),
@@ -281,11 +282,6 @@ def objective(
     return round(parts[0] + noise_weight * parts[1], 6)
 
 
-def noise_chance(noise: LabelledImages | None) -> float | None:
-    """Return the accuracy of the best constant answer on the noise set, or None without one."""
-    return None if noise is None else int(torch.bincount(noise.labels).max()) / len(noise)
-
-
 def _cell_figures(best: Candidate) -> dict[str, float]:
     """Return the accuracies of the chosen cell, trained alone on the data and on noise."""
     figures = {"cell_validation_accuracy": best.validation.accuracy}
@@ -297,13 +293,17 @@ def _cell_figures(best: Candidate) -> dict[str, float]:
 class SearchOutputs(pl.Callback):
     """A callback that writes the cell and α after every epoch, and the drawings at the end.
 
+    Args:
+        run: folder of the run.
+        chance: the accuracy of the best constant answer, for the curves.
+
     Attributes:
         history: the history of α. A checkpoint holds it too, so a resumed run does not need the
             file.
     """
 
-    def __init__(self, run: Path) -> None:
-        self.run = run
+    def __init__(self, run: Path, chance: float) -> None:
+        self.run, self.chance = run, chance
         self.history: AlphaHistory | None = None
         self._drawn = time.monotonic()
 
@@ -387,6 +387,8 @@ class SearchOutputs(pl.Callback):
         if self.history is not None:
             drawn["film"] = draw_film(self.history)
         if (self.run / "metrics.csv").is_file():
-            drawn["curves"] = draw_curves(self.run / "metrics.csv", module.num_classes)
+            drawn["curves"] = draw_curves(
+                self.run / "metrics.csv", module.num_classes, chance=self.chance
+            )
         for name, figure in drawn.items():
             save_figure(figure, self.run / name)

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from darts_noise.configured import naming_arguments
 from darts_noise.errors import SettingError, unknown
 from darts_noise.search.settings import SearchConfig
 
@@ -25,6 +26,7 @@ def is_plain(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) is not None
 
 
+@naming_arguments
 @dataclass(frozen=True)
 class RunConfig:
     """The folder and the tracking of a run.
@@ -62,6 +64,7 @@ class RunConfig:
             raise SettingError("wandb", unknown("mode", self.wandb, WANDB_MODES))
 
 
+@naming_arguments
 @dataclass(frozen=True)
 class TrainerConfig:
     """Arguments of Lightning's Trainer. All are accepted; the most useful ones are described here.

@@ -20,12 +20,12 @@ from darts_noise.atomic import write_text
 from darts_noise.checkpoints.checkpoint_io import LAST
 from darts_noise.data.module import ImageDataModule
 from darts_noise.distributed.collectives import on_first_process
-from darts_noise.errors import SettingError, within
+from darts_noise.errors import SettingError, counted, within
 from darts_noise.finite import NotFiniteError
 from darts_noise.nets.network import Network
 from darts_noise.nets.synchronised import SynchronisedNorms
 from darts_noise.noise.datasets import root_of_others
-from darts_noise.noise.families import make_noise, require_noise
+from darts_noise.noise.families import describe_noise, make_noise, require_noise
 from darts_noise.pretrained.bundle import OF_A_RUN, save_pretrained, start_from
 from darts_noise.pretrained.config import BundleImages
 from darts_noise.report.card import (
@@ -40,12 +40,18 @@ from darts_noise.report.curves import draw_curves
 from darts_noise.report.metrics import MetricsTable
 from darts_noise.report.style import save_figure
 from darts_noise.report.tracking import finish, set_axis, use_artifact
-from darts_noise.runs.folder import CONFIG, UNFINISHED, has_ended, point_latest, read_run_config
+from darts_noise.runs.folder import (
+    CONFIG,
+    UNFINISHED,
+    has_ended,
+    point_latest,
+    read_run_config,
+    require_free,
+)
 from darts_noise.runs.run import (
     Interrupted,
     Run,
     cell_artifact,
-    quiet_lightning,
     stated_settings,
     with_epochs,
 )
@@ -61,6 +67,7 @@ from darts_noise.train.factories import Factory, NetworkLike, loaded, suited_net
 from darts_noise.train.module import TrainModule
 from darts_noise.train.noise_fit import default_samples, noise_fit, require_samples
 from darts_noise.train.noise_record import NoiseFit
+from darts_noise.train.progress import quiet_lightning
 from darts_noise.train.quick import NoiseCurve
 from darts_noise.train.run_file import RunFile
 from darts_noise.train.settings import NoiseConfig, NoiseFamily, NoiseGrid, TrainConfig
@@ -159,6 +166,8 @@ def _train(
     console: Console | None,
 ) -> TrainResult:
     """Do the work of `train`, for a run of this kind."""
+    if run.resume is None:
+        require_free(run.runs, kind, run.name)
     cell = genotype
     try:
         genotype = genotype if isinstance(genotype, Genotype) else load_genotype(genotype)
@@ -409,7 +418,9 @@ def _control(
 
 
 def _draw_curves(session: Run) -> None:
-    curves = draw_curves(session.path / "metrics.csv", session.data.num_classes)
+    curves = draw_curves(
+        session.path / "metrics.csv", session.data.num_classes, chance=session.data.train.chance
+    )
     save_figure(curves, session.path / "curves")
 
 
@@ -509,6 +520,7 @@ def train_card(
         "dataset": data.name,
         "cell": cell,
         "num_classes": data.num_classes,
+        "chance": data.train.chance,
         "genotype": genotype.to_dict(),
         "macro": dict(genotype.macro) or None,
         "channels": config.channels,
@@ -516,6 +528,7 @@ def train_card(
         "noise_weight": weight,
         "noise_family": genotype.meta.get("noise_family") if weight else None,
         "test_accuracy": test.get("test/accuracy"),
+        "test_chance": data.test.chance,
         "test_loss": test.get("test/loss"),
         **noise,
         "parameters": count_parameters(module.net),
@@ -650,7 +663,9 @@ class NoiseCheck:
         runs, config = session.path / self.files["runs"], self.config
         own: dict[str, Any]
         if config.protocol == "quick":
-            title = "control noise" if session.kind == CONTROL else "noise"
+            title = f"{describe_noise(self.family)} noise"
+            if session.kind == CONTROL:
+                title = f"{CONTROL}, {title}"
             callbacks: list[pl.Callback] = [*session.progress(title, PROGRESS)]
             if self.number == 1:  # the row and the curve of a run are of its first family
                 callbacks.append(NoiseCurve(partial(_log_noise, session)))
@@ -781,9 +796,11 @@ def noise_rows(noise: NoiseFit | None, grid: NoiseGrid, diverged: bool) -> dict[
 
 def _describe(noise: NoiseFit) -> str:
     at_most = "" if noise.protocol == "quick" else "at most "
+    epochs = len(noise.curve) or noise.epochs  # a limit on steps or time makes fewer
     return (
-        f"{noise.protocol}: {noise.samples:,} {noise.family} images, {at_most}{noise.epochs} "
-        f"epochs, best constant answer {100 * noise.chance:.1f} %"
+        f"{noise.protocol}: {counted(noise.samples, f'{noise.family} image')}, "
+        f"{at_most}{counted(epochs, 'epoch')}, "
+        f"best constant answer {100 * noise.chance:.1f} %"
     )
 
 

@@ -8,13 +8,14 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from darts_noise.configured import Setting, require_seed
+from darts_noise.configured import Setting, naming_arguments, require_seed
 from darts_noise.errors import SettingError, unknown
 
 OPTIMISERS = ("sgd", "adam")
 """The optimisers for w and v."""
 
 
+@naming_arguments
 @dataclass(frozen=True)
 class SearchConfig:
     """The settings of a search: the search space, the noise-fit penalty and the optimisers.

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from darts_noise.atomic import write_text
+from darts_noise.errors import counted
 from darts_noise.noise.families import describe_noise
 from darts_noise.report.card import describe_hardware, versions
 from darts_noise.report.noise_plane import NetworkPoint, draw_noise_plane
@@ -216,9 +217,10 @@ def table(config: StudyConfig, found: Record) -> str:
             *_networks(config, found["networks"]),
             "",
             "Accuracies in per cent, mean ± standard deviation over the seeds. Noise accuracy: the "
-            f"largest of {len(how.grid())} trainings from scratch on {how.samples:,} fixed images, "
-            f"at most {how.epochs} epochs; each seed has another set. Quick: one training on noise "
-            "with the recipe and the epochs of the training on the data.",
+            f"largest of {counted(len(how.grid()), 'training')} from scratch on "
+            f"{counted(how.samples, 'fixed image')}, at most "
+            f"{counted(how.epochs, 'epoch')}; each seed has another set. Quick: one training on "
+            "noise with the recipe and the epochs of the training on the data.",
             "",
         ]
         control = found["positive_control"]

@@ -15,7 +15,7 @@ from darts_noise.errors import SettingError, within
 from darts_noise.noise.datasets import root_of_others
 from darts_noise.noise.families import describe_noise, make_noise
 from darts_noise.runs.folder import write_config
-from darts_noise.runs.run import Interrupted, plain, quiet_lightning
+from darts_noise.runs.run import Interrupted, plain
 from darts_noise.runs.stops import Interrupts
 from darts_noise.runs.train import Trained
 from darts_noise.runs.trainer import silent_trainer
@@ -27,7 +27,7 @@ from darts_noise.study.results import StudyResult, proposals_of, write_results
 from darts_noise.study.settings import DECIDED, StudyConfig
 from darts_noise.study.units import PROPOSAL, Unit, searched, units_of
 from darts_noise.study.work import SeedRuns
-from darts_noise.train.progress import readable_duration
+from darts_noise.train.progress import quiet_lightning, readable_duration
 
 POLL = 5.0
 """Seconds between two checks for a unit that is ready, while other workers have the rest."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from darts_noise.configured import changed
+from darts_noise.configured import changed, naming_arguments
 from darts_noise.data.settings import DataConfig
 from darts_noise.errors import SettingError, unknown, within
 from darts_noise.runs.settings import PLAIN, TrainerConfig, check_trainer, is_plain
@@ -216,6 +216,7 @@ def _is_range(values: object) -> bool:
     return numbers and low < high and (low > 0 or not values.get("log"))
 
 
+@naming_arguments
 @dataclass(frozen=True)
 class StudyConfig:
     """The settings of a study.

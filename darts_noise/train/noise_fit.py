@@ -14,7 +14,7 @@ from typing import Any
 import pytorch_lightning as pl
 from rich.console import Console
 
-from darts_noise.configured import config_of
+from darts_noise.configured import config_of, naming_arguments
 from darts_noise.data.images import LabelledImages
 from darts_noise.errors import SettingError, unknown, within
 from darts_noise.noise.datasets import largest_noise
@@ -24,6 +24,7 @@ from darts_noise.train.converged import converged_fit
 from darts_noise.train.factories import NetworkLike, loaded
 from darts_noise.train.noise_measurement import Measurement
 from darts_noise.train.noise_record import NoiseFit
+from darts_noise.train.progress import quiet_lightning
 from darts_noise.train.quick import quick_fit
 from darts_noise.train.selectivity import selectivity_fit
 from darts_noise.train.settings import PROTOCOLS, NoiseGrid, TrainConfig, require_protocol
@@ -54,6 +55,7 @@ def require_samples(protocol: str, samples: int, images: LabelledImages) -> None
         )
 
 
+@naming_arguments
 def noise_fit(
     network: NetworkLike,
     images: LabelledImages,
@@ -152,11 +154,12 @@ def noise_fit(
         recipe=recipe,
         trainer=trainer or {},
     )
-    if protocol == "quick":
-        return quick_fit(measurement, callbacks or (), path)
-    if protocol == "selectivity":
-        return selectivity_fit(measurement, grid, path, progress)
-    return converged_fit(measurement, grid, controls, path, progress)
+    with quiet_lightning():
+        if protocol == "quick":
+            return quick_fit(measurement, callbacks or (), path)
+        if protocol == "selectivity":
+            return selectivity_fit(measurement, grid, path, progress)
+        return converged_fit(measurement, grid, controls, path, progress)
 
 
 def _require_numbers(**numbers: object) -> None:

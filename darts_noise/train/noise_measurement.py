@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import torch
-
 from darts_noise.data.images import LabelledImages, Normalisation, channel_statistics
 from darts_noise.data.splits import stratified_subset
 from darts_noise.noise.families import fingerprint
@@ -91,7 +89,7 @@ class Measurement:
             family=self.family,
             accuracy=accuracy,
             accuracy_largest=accuracy_largest,
-            chance=int(torch.bincount(self.noise.labels).max()) / len(self.noise),
+            chance=self.noise.chance,
             samples=len(self.noise),
             epochs=self.epochs,
             seed=self.seed,

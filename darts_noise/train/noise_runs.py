@@ -140,7 +140,8 @@ class NoiseRuns:
         mine: NoiseRun | None = None
         if process_rank() < len(missing):
             number, point = keys[missing[process_rank()]]
-            which = f"{name} on {task.name}, {number}/{len(self.grid)}, {point}"
+            images = f"{self.measurement.family} noise" if task.name == "noise" else task.name
+            which = f"{name} on {images}, {number}/{len(self.grid)}, {point}"
             self.progress.begin(which, self.measurement.epochs)
             mine = self._train(task, name, point)
             self.progress.end(mine)

@@ -5,11 +5,14 @@ every step and writes no lines to a file. The columns of rich cut figures in two
 terminal.
 """
 
+import logging
 import math
 import sys
 import time
+import warnings
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +21,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.text import Text
 
+from darts_noise.errors import counted
 from darts_noise.train.noise_record import NoiseRun
 
 FIGURES = {
@@ -140,14 +144,15 @@ class RunProgress(pl.callbacks.ProgressBar):
     def _show(self, trainer: pl.Trainer, done: float) -> None:
         """Show the run after `done` epochs, on the moving line or as a new line."""
         assert self._line is not None
-        epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
+        epochs = self._epochs(trainer)
         seconds = time.perf_counter() - self._began
         # A run that resumes within an epoch has no mark yet.
         since, before = self._marks[0] if self._marks else (0.0, done)
         left = None
         if epochs is not None and done > before:
             left = max(0.0, (seconds - since) / (done - before) * (epochs - done))
-        epoch = f"{self.title} epoch {_of(self._epoch + 1, epochs)}"
+        whole = None if epochs is None else math.ceil(epochs)
+        epoch = f"{self.title} epoch {_of(self._epoch + 1, whole)}"
         if self._line.moves:
             steps = self.total_train_batches
             step = f"step {_of(self._step, int(steps) if math.isfinite(steps) else None)}"
@@ -156,6 +161,14 @@ class RunProgress(pl.callbacks.ProgressBar):
             times = [readable_duration(seconds)]
             times += [] if left is None else [f"{readable_duration(left)} left"]
             self.print("  ".join([epoch, *self._texts, f"({', '.join(times)})"]))
+
+    def _epochs(self, trainer: pl.Trainer) -> float | None:
+        """Return the length of the run by `max_epochs` and `max_steps`. None: it has no limit."""
+        epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else math.inf
+        if trainer.max_steps > 0 and math.isfinite(trainer.num_training_batches):
+            per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+            epochs = min(epochs, trainer.max_steps / per_epoch)
+        return epochs if math.isfinite(epochs) else None
 
     def _close(self) -> None:
         if self._line is not None:
@@ -202,7 +215,7 @@ class NoiseProgress:
             accuracy = "no accuracy" if run.accuracy is None else f"{100 * run.accuracy:.1f} %"
             self.console.print(
                 f"{self._text}: {'diverged, ' if run.diverged else ''}{accuracy}, "
-                f"{run.epochs} epochs, {run.seconds:.0f} s",
+                f"{counted(run.epochs, 'epoch')}, {run.seconds:.0f} s",
                 markup=False,
                 soft_wrap=True,
             )
@@ -236,7 +249,7 @@ class _Line:
         self,
         words: Sequence[str],
         done: float,
-        total: int | None,
+        total: float | None,
         figures: Sequence[str] = (),
         left: float | None = None,
     ) -> None:
@@ -277,6 +290,34 @@ class _Line:
             line.append(f" {heading} ", "dim").append(value)
         line.append(f" {times}", "dim").truncate(width)
         yield line
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Inside the context, hide Lightning's messages about devices and workers."""
+    names = ("pytorch_lightning", "lightning", "lightning.pytorch", "lightning_fabric")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        for message in (
+            ".*does not have many workers.*",
+            ".*LeafSpec.*",
+            ".*AMP with fp16 is not supported on CPU.*",  # we refuse this with one line
+            ".*Checkpoint directory .* exists and is not empty.*",
+            ".*Experiment logs directory .* exists and is not empty.*",
+            r".*monitor='val/accuracy'.*could not find.*",  # an epoch without a validation
+            ".*lr_scheduler.step.*before.*optimizer.step.*",
+            "It is recommended to use .*sync_dist=True.*",  # all processes log the same figures
+            "Total length of .* across ranks is zero.*",  # a config may leave no validation images
+        ):
+            warnings.filterwarnings("ignore", message=message)
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 def figure_texts(metrics: Mapping[str, Any], names: Mapping[str, str] = FIGURES) -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from darts_noise.configured import require_seed
+from darts_noise.configured import naming_arguments, require_seed
 from darts_noise.errors import SettingError, unknown
 
 NoiseFamily = dict[str, Any] | str
@@ -25,6 +25,7 @@ NoiseFamilies = list[NoiseFamily] | NoiseFamily | None
 OPTIMISERS = ("sgd", "adam")
 
 
+@naming_arguments
 @dataclass(frozen=True)
 class TrainConfig:
     """The settings of a discrete network and of its training.
@@ -145,6 +146,7 @@ class GridPoint(NamedTuple):
         return f"{self.optimiser} {self.learning_rate:g}{scale}, seed {self.seed}"
 
 
+@naming_arguments
 @dataclass(frozen=True)
 class NoiseGrid:
     """The grid of trainings of a measurement: optimisers, learning rates, initial scales and seeds.
@@ -249,6 +251,7 @@ def require_protocol(protocol: str) -> None:
         raise SettingError("protocol", unknown("protocol", protocol, PROTOCOLS))
 
 
+@naming_arguments
 @dataclass(frozen=True)
 class NoiseConfig:
     """The settings of the noise check: how well the trained cell fits noise.
@@ -293,9 +296,9 @@ class NoiseConfig:
         if isinstance(self.family, list) and len(self.family) > 1 and self.runs is not None:
             raise SettingError("runs", "expected none with several families")
         unused = PROTOCOLS[self.protocol].unused
-        without = [] if self.protocol == "quick" else None  # quick can leave its control out
+        left_out = self.protocol == "quick" and self.controls == []
         stated = {
-            "controls": self.controls not in (None, without),
+            "controls": self.controls is not None and not left_out,
             "grid": self.grid != NoiseGrid(),
         }
         for key, is_stated in stated.items():

@@ -188,6 +188,11 @@ def test_a_run_notes_its_plugins_and_says_which_are_lacking(plugged, tmp_path, c
         error = refused(main, words, capsys)
         assert f"--plugins '{file}'" in error, name
         assert "noted_" in error, name
+    # An error about anything else does not speak of plugins.
+    error = refused(train, [*small, "--data.batch_size=5000", "--model.genotype=darts_v1"], capsys)
+    assert "--plugins" not in error
+    error = refused(search, [f"--config={run / 'config.yaml'}", "--model.nodes=0"], capsys)
+    assert "--plugins" not in error
     monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
     monkeypatch.setattr(spaces, "_SPACES", dict(spaces._SPACES))
     (run / "card.old").rename(run / "card.json")
@@ -385,6 +390,15 @@ def test_the_cell_is_a_published_one_a_searchs_or_the_newest(tmp_path, monkeypat
         with pytest.raises(SystemExit):
             train([*argv, "--config=digits", f"--runs={tmp_path}"])
     assert taken == [old, old, "darts_v1", "DARTS_V2", old, "gone.json"]
+
+
+def test_a_search_without_a_cell_is_named(tmp_path, capsys):
+    run = tmp_path / "search" / "stopped"
+    run.mkdir(parents=True)
+    (run / "config.yaml").touch()
+    error = refused(train, ["--model.genotype=stopped", f"--runs={tmp_path}"], capsys)
+    assert f"{run} has no cell yet" in error
+    assert "--resume" in error
 
 
 def test_a_genotype_may_be_given_as_text(tmp_path):

@@ -210,12 +210,16 @@ def test_a_file_of_the_user_comes_first(tmp_path, monkeypatch):
     assert find_config("digits", "search") == Path("digits")
 
 
-@pytest.mark.parametrize("named", ["mine.yaml", "a/b/c", "../search/mnist", "seed: 1", "{}"])
-def test_what_is_no_name_is_a_path(named):
-    assert find_config(named, "search") == Path(named)
+def test_what_is_no_name_is_a_path(tmp_path):
+    (tmp_path / "mine.yaml").touch()
+    for path in (tmp_path / "mine.yaml", tmp_path, Path("/dev/null")):
+        assert find_config(str(path), "search") == path
 
 
-@pytest.mark.parametrize("named", ["mnst", "variants/no", "imagenet"])
+@pytest.mark.parametrize(
+    "named",
+    ["mnst", "variants/no", "imagenet", "no.yaml", "a/b/c", "../search/mnist", "seed: 1", "a\0b"],
+)
 def test_another_name_is_refused_with_those_there_are(named):
     with pytest.raises(SettingError, match=r"cifar10, digits, mnist, .*penalties/gram") as error:
         find_config(named, "search")
@@ -282,7 +286,10 @@ def test_the_parser_takes_the_commands_of_a_sweep(path):
     assert weights == set(map(float, ends(sweep["parameters"]["model.noise_weight"])))
 
 
-@pytest.mark.parametrize(("slip", "name"), [("mnits", "mnist"), ("variants/gads", "variants/gdas")])
+@pytest.mark.parametrize(
+    ("slip", "name"),
+    [("mnits", "mnist"), ("variants/gads", "variants/gdas"), ("smal.yaml", "small")],
+)
 def test_a_misspelt_config_suggests_the_nearest(slip, name):
     with pytest.raises(SettingError, match=f"did you mean '{name}'"):
         find_config(slip, "search")

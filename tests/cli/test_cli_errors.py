@@ -15,7 +15,11 @@ FOUND_IN_THE_PARSER = [
     (search, ["--model.macro", "{pooling: none}"], ["model.macro", "list", "'none'"]),
     (search, ["--model.mixup", "1"], ["'--model.mixup'", "train.py"]),
     (search, ["--model.seed", "1"], ["'--model.seed'", "'--seed'"]),
-    (search, ["--config", "nowhere.yaml"], ["nowhere.yaml: No such file"]),
+    (
+        search,
+        ["--config", "nowhere.yaml"],
+        ["config: ", "'nowhere.yaml'", "small", "variants/gdas"],
+    ),
     (search, ["--config", "mnst"], ["config: ", "'mnst'", "mnist", "variants/gdas"]),
     (search, ["--config"], ["--config"]),
     (search, ["--seed", "9" * 20], ["seed: ", "4294967295", "9" * 20]),
@@ -82,6 +86,18 @@ FOUND_LATER = [
     (search, ["--trainer.accumulate_grad_batches", "2"], ["trainer.accumulate_grad_batches: "]),
     (search, ["--trainer.max_epochs", "3"], ["trainer.max_epochs: ", "model.warmup_epochs (3)"]),
     (search, ["--trainer.callbacks=[EarlyStoping]"], ["trainer.callbacks: ", "EarlyStoping"]),
+    (search, ["--data.root=photos"], ["data.root: ", "'digits'", "'photos'", "--config small"]),
+    (search, ["-cdigits", "--data.root=x"], ["data.root: ", "'digits'", "--config small"]),
+    (
+        search,
+        ["--data.root=photos", "--model.noise_family={dataset:mnist: {root: own}}"],
+        ["data.root: ", "'photos'"],
+    ),
+    (
+        train,
+        ["--model.genotype=darts_v1", "--data.root=photos"],
+        ["data.root: ", "'digits'", "--data.name image_folder"],
+    ),
     (train, ["--model.genotype=darts_v1", "--model.channels=0"], ["model.channels: ", "0"]),
     (train, ["--model.genotype", "dats_v2"], ["model.genotype: ", "'darts_v2'"]),
     (train, ["--model.genotype", "gone.json"], ["gone.json: No such file"]),
@@ -108,6 +124,36 @@ def test_one_line_and_status_two(script, argv, words, capsys, tmp_path):
     error = refused(script, [*argv, "--runs", str(tmp_path / "runs")], capsys)
     assert [word for word in words if word not in error] == [], error
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("command", "argv"),
+    [
+        (search, ["--data.root={root}", "--model.noise_family=dataset:mnist"]),
+        (
+            train,
+            ["--model.genotype=darts_v1", "--data.root={root}", "--noise_family=dataset:mnist"],
+        ),
+        (search, ["--config={root}/config.yaml", "--model.noise_family=dataset:mnist"]),
+        (search, ["--data.name=mnist", "--data.root={root}"]),
+    ],
+)
+def test_a_root_that_the_noise_or_the_data_read_is_not_refused(command, argv, tmp_path, capsys):
+    """The folder is empty, so the message names what is missing in it."""
+    (tmp_path / "config.yaml").write_text(f"data: {{root: {tmp_path}}}\n")
+    filled = [word.replace("{root}", str(tmp_path)) for word in argv]
+    error = refused(command, [*filled, f"--runs={tmp_path / 'runs'}"], capsys)
+    assert "data.root: expected none" not in error
+    assert f"{tmp_path / 'MNIST'}" in error
+
+
+def test_a_root_in_a_config_without_the_data_is_refused(tmp_path, capsys):
+    file = tmp_path / "own.yaml"
+    file.write_text("data: {root: photos}\n")
+    argv = ["--config", str(file), f"--runs={tmp_path / 'runs'}"]
+    assert "data.root: expected none" in refused(search, argv, capsys)
+    file.write_text("data: {root: photos, name: digits}\n")  # as in the config of a run
+    assert "model.stem: " in refused(search, [*argv, "--model.stem=x"], capsys)
 
 
 @pytest.mark.parametrize(

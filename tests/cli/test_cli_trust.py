@@ -144,7 +144,7 @@ def test_the_message_names_the_key_and_says_how_to_allow_it(tmp_path, capsys):
 
 def test_an_option_beside_the_trainers_trusts_nobody(tmp_path, capsys):
     config = written(tmp_path, {"trainer": {"callbacks": [EVIL]}})
-    named = ["--data.root=theirs.images", "--name=theirs.a", f"--config={config}", *SMALL_SEARCH]
+    named = ["--wandb_project=theirs.a", "--name=theirs.a", f"--config={config}", *SMALL_SEARCH]
     assert "--trust theirs" in refused(search, [*named, f"--runs={tmp_path / 'runs'}"], capsys)
 
 

@@ -162,7 +162,7 @@ def test_files_that_are_not_read_are_counted_in_one_line(root: Path) -> None:
     (root / "train" / "cat" / "a.heic").write_bytes(b"")
     (root / "train" / "dog" / "b.HEIC").write_bytes(b"")
     write(root / "train" / "of no class.png", pixels(0))
-    with pytest.warns(UserWarning, match=r"3 files are ignored.*\(2 \.heic, 1 \.png\)") as said:
+    with pytest.warns(UserWarning, match=r"ignored 3 files.*\(2 \.heic, 1 \.png\)") as said:
         assert len(load(root).train) == 4
     assert len(said) == 1
     assert str(root / "train" / "cat" / "a.heic") in str(said[0].message)
@@ -180,7 +180,7 @@ def test_files_of_other_suffixes_are_read(root: Path, suffix: str) -> None:
 def test_folders_within_a_class_are_named(root: Path) -> None:
     """Also where they are the classes and the folder around them is not."""
     write(root / "train" / "cat" / "tabby" / "9.png", pixels(5))
-    with pytest.warns(UserWarning, match="train: 1 images are in folders within a class.*tabby"):
+    with pytest.warns(UserWarning, match="train: 1 image in folders within a class.*tabby"):
         assert load(root).train.labels.tolist() == [0, 0, 0, 1, 1]
     (root / "animals").mkdir()
     (root / "train").rename(root / "animals" / "train")

@@ -36,6 +36,16 @@ def test_training_and_validation_images_are_the_data_sets_and_the_test_set_is_it
     assert module.normalisation == channel_statistics(module.train.images)
 
 
+@pytest.mark.parametrize("name", ["train", "test", "dataset", "num_classes", "image_shape"])
+def test_what_setup_makes_is_asked_for_too_early(name: str) -> None:
+    module = ImageDataModule("digits")
+    with pytest.raises(AttributeError, match=rf"'{name}' before setup\(\)"):
+        getattr(module, name)
+    module.setup()
+    assert getattr(module, name)
+    assert not hasattr(module, "nothing")
+
+
 def test_the_test_set_does_not_depend_on_the_seed_and_the_split_does() -> None:
     first, second = ready(seed=0), ready(seed=1)
     assert torch.equal(first.test.images, second.test.images)

@@ -1,5 +1,6 @@
 """Bundles: a saved bundle loads unchanged, and every file is checked before use."""
 
+import copy
 import hashlib
 import json
 from dataclasses import replace
@@ -255,7 +256,11 @@ def test_images_on_the_wrong_scale_are_noticed(bundle, recwarn):
     recwarn.clear()
     net = dn.load_pretrained(bundle)
     net(IMAGES.normalisation(255 * images))
+    assert not net._forward_pre_hooks
     net(255 * images)  # only the first images are looked at
+    for copied in (copy.deepcopy(dn.load_pretrained(bundle)), dn.load_pretrained(bundle)):
+        copied(IMAGES.normalisation(255 * images))
+        assert not copied._forward_pre_hooks
     IMAGES.normalisation((255 * images).byte())
     IMAGES.normalisation(torch.zeros(1, 1, 9, 12))
     assert not recwarn.list

@@ -60,10 +60,21 @@ def test_the_command_prints_text_json_or_csv(files, capsys):
         (["digits"], "IMAGE"),
         (["digist", "a.png"], "did you mean 'digits'"),
         (["digits", "nothing.png"], "nothing.png: cannot read the image"),
+        (["digits", "."], ".: expected an image file, got a folder"),
     ],
 )
 def test_what_is_wrong_is_one_line(argv, message, capsys):
     assert message in refused(lambda argv: main(["predict", *argv]), argv, capsys)
+
+
+def test_a_search_and_another_folder_are_told_from_a_trained_network(small_runs, tmp_path, capsys):
+    argv = [str(small_runs.search), "a.png"]
+    error = refused(lambda argv: main(["predict", *argv]), argv, capsys)
+    assert "got a search" in error
+    assert f"train.py --model.genotype {small_runs.search}" in error
+    argv = [str(tmp_path), "a.png"]
+    error = refused(lambda argv: main(["predict", *argv]), argv, capsys)
+    assert f"{tmp_path}: expected the folder of a bundle or of a training run" in error
 
 
 def test_a_network_that_does_not_state_its_images_is_refused(tmp_path, files):

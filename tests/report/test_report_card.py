@@ -197,6 +197,7 @@ def noise(**more: Any) -> dict[str, Any]:
 
 TRAINED = {"kind": "train", "num_classes": 10, "test_accuracy": 0.98}
 SEARCHED = {"kind": "search", "noise_weight": 1.0, "noise_family": "uniform", "noise_chance": 0.2}
+CONSTANT = {"test_accuracy": 0.6, "test_chance": 0.6}
 QUICK: dict[str, Any] = {"protocol": "quick", "controls": {}, "control_reached": None}
 VERDICTS = {
     "memorised": (
@@ -241,7 +242,44 @@ VERDICTS = {
     ),
     "learns nothing": (
         {**TRAINED, "test_accuracy": 0.15, "noise": noise(), "noise_accuracy": 0.12},
-        ["neither", "15.0 %", "trainer.max_epochs"],
+        ["little or nothing", "15.0 %", "trainer.max_epochs", "proves nothing"],
+    ),
+    "only names the largest class, and memorises": (
+        {
+            **TRAINED,
+            **CONSTANT,
+            "noise": noise(),
+            "noise_accuracy": 1.0,
+        },
+        ["test accuracy 60.0 %", "best constant answer (60.0 %)", "memorises uniform"],
+    ),
+    "only names the largest class, without noise": (
+        {**TRAINED, "test_accuracy": 0.61, "test_chance": 0.6, "noise": None},
+        ["test accuracy 61.0 %, 1.0 points above", "--noise_check"],
+    ),
+    "search that only names the largest class": (
+        {**SEARCHED, "chance": 0.6, "validation_accuracy": 0.6, "twin_noise_accuracy": 0.21},
+        ["validation accuracy 60.0 %, 0.0 points above the best constant answer", "twin"],
+    ),
+    "a further family is memorised": (
+        {
+            **TRAINED,
+            "noise": noise(),
+            "noise_accuracy": 0.12,
+            "other_noise": [
+                {"noise": noise(family="blur"), "noise_accuracy": 0.97},
+                {"noise": noise(family="random_labels"), "noise_accuracy": 0.5},
+                {"noise": noise(family="random_pixels", **QUICK), "noise_accuracy": 0.12},
+                {"noise": noise(family="dataset:mnist"), "noise_accuracy": None},
+            ],
+        },
+        [
+            "does not memorise uniform",
+            "blur noise: memorised, 97.0 %",
+            "random_labels noise: memorised in part, 50.0 %",
+            "random_pixels noise: not memorised, without proof, 12.0 %",
+            "dataset:mnist noise: every training diverged",
+        ],
     ),
     "not measured": ({**TRAINED, "noise": None, "noise_accuracy": None}, ["--noise_check"]),
     "diverged": (
@@ -299,6 +337,14 @@ def test_the_control_has_a_row_with_the_figures_that_compare() -> None:
         {**CARD, "control": control}
     )
     assert control_row(CARD) is None
+
+
+def test_the_verdict_of_a_network_that_has_learnt_its_data_does_not_speak_of_them() -> None:
+    card = {**TRAINED, "test_chance": 0.6, "noise": noise(), "noise_accuracy": 1.0}
+    assert "learns" not in verdict(card)
+    assert "measure another" in verdict({**card, "noise_accuracy": 0.11})
+    others = [{"noise": noise(family="blur"), "noise_accuracy": 0.97}]
+    assert "measure" not in verdict({**card, "noise_accuracy": 0.11, "other_noise": others})
 
 
 def test_each_further_family_has_its_row() -> None:

@@ -51,6 +51,15 @@ def test_what_is_wrong_is_one_line(
     assert not (tmp_path / "r.html").exists()
 
 
+def test_a_run_that_has_not_ended_is_named(tmp_path: Path) -> None:
+    run, ended = search_run(tmp_path / "search" / "one"), search_run(tmp_path / "search" / "two")
+    (run / "card.json").unlink()
+    with pytest.warns(UserWarning, match=f"^{run} has no card.json") as said:
+        main(["report", str(ended), str(run), "--output", str(tmp_path / "r.html")])
+    assert len(said) == 1
+    assert f"{run} has no card.json" in (tmp_path / "r.html").read_text("utf-8")
+
+
 def test_a_history_of_another_cell_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -54,12 +54,12 @@ def test_chance_lines(tmp_path: Path, scale: int, chance: float) -> None:
     text = f"epoch,train/loss,noise/accuracy\n0,2.3,{0.1 * scale}\n1,2.2,{0.9 * scale}\n"
     path = write(tmp_path / "m.csv", text)
     found = panels(draw_curves(path, num_classes=10))
-    height = {
-        name: [text.xy[1] for text in axes.texts if text.get_text() == "chance"]
-        for name, axes in found.items()
-    }
+    height = {name: [text.xy[1] for text in axes.texts] for name, axes in found.items()}
     assert height == {"loss": [math.log(10)], "accuracy": [pytest.approx(chance)]}
     assert [line.get_ydata()[0] for line in found["loss"].lines[1:]] == height["loss"]
+    unequal = panels(draw_curves(path, num_classes=10, chance=0.6))["accuracy"].texts[0]
+    assert unequal.xy[1] == pytest.approx(6 * chance)
+    assert unequal.get_text().split() == ["best", "constant", "answer"]  # the words of the card
     assert not any(axes.texts for axes in panels(draw_curves(path)).values())
     with pytest.raises(ValueError, match="num_classes: expected at least 2, got 1"):
         draw_curves(path, num_classes=1)

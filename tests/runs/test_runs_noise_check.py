@@ -46,7 +46,7 @@ def without_times(record):
     return json.loads(json.dumps({**record, "seconds": 0, "runs": runs}))
 
 
-def test_each_named_family_has_its_row_and_the_default_is_that_of_the_search(tmp_path):
+def test_each_named_family_has_its_row_and_the_default_is_that_of_the_search(tmp_path, capsys):
     """With a file of its own, so that a stopped run goes on with each."""
     cell = tmp_path / "cell.json"
     meta = {"noise_family": "shuffled_pixels", "dataset": "digits"}
@@ -56,6 +56,10 @@ def test_each_named_family_has_its_row_and_the_default_is_that_of_the_search(tmp
     assert "other_noise" not in card
     families = "--noise_family=[uniform, {random_labels: 1}]"
     run, card = run_of(tmp_path, "b", families, *CONVERGED)
+    said = capsys.readouterr().out
+    assert "noise fit, network on uniform noise, " in said
+    assert "noise fit, network on random_labels noise, " in said
+    assert "random_labels noise: " in said.splitlines()[-1]  # the verdict
     assert card["noise"]["family"] == "uniform"
     assert [other["noise"]["family"] for other in card["other_noise"]] == ["random_labels"]
     shown = (run / "card.md").read_text("utf-8")
@@ -258,7 +262,9 @@ def test_the_quick_check_is_as_short_as_the_training(tmp_path, monkeypatch, limi
         step(self, *args, **settings)
 
     monkeypatch.setattr(TrainModule, "optimizer_step", counted)
-    run_of(tmp_path, "a", "--trainer.max_epochs=2", f"--trainer.{limit}")
+    _, card = run_of(tmp_path, "a", "--trainer.max_epochs=2", f"--trainer.{limit}")
+    epochs = "1 epoch," if "max_steps" in limit else "2 epochs,"
+    assert f", {epochs}" in card["noise_protocol"]
     on_noise = sum(kind is not TrainModule for kind in taken)
     assert (len(taken) - on_noise, on_noise) == (clean, noise)
 

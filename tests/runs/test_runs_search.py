@@ -234,6 +234,33 @@ def test_a_taken_name_leaves_what_is_there(tmp_path, capsys):
     assert [p.name for p in taken.iterdir()] == ["genotype.json"]
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--trainer.max_steps=2", "--model.warmup_epochs=1"], ["trainer.max_steps: ", "got 2"]),
+        (["--trainer.limit_val_batches=0.001"], ["trainer: ", "limit_val_batches"]),
+    ],
+)
+def test_a_setting_that_is_refused_before_the_first_step_leaves_no_folder(
+    options, words, tmp_path, capsys
+):
+    error = refused(search, [*SMALL_SEARCH, *options, "--wandb=off", f"--runs={tmp_path}"], capsys)
+    assert [word for word in words if word not in error] == [], error
+    assert "results so far" not in error
+    assert not any((tmp_path / "search").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("kind", "function"),
+    [("search", dn.search), ("train", lambda data, **more: dn.train("darts_v1", data, **more))],
+)
+def test_a_taken_name_is_refused_before_the_images_are_read(kind, function, tmp_path):
+    (tmp_path / kind / "mine").mkdir(parents=True)
+    data = dn.ImageDataModule("image_folder", root=str(tmp_path / "nowhere"))
+    with pytest.raises(dn.SettingError, match="use another --name"):
+        function(data, run=dn.RunConfig(name="mine", runs=str(tmp_path)))
+
+
 def test_the_next_command_is_one_that_finds_the_cell(tmp_path, capsys, no_drawings):
     runs = tmp_path / "my runs"
     more = ["--wandb=off", f"--runs={runs}", "--model.noise_weight=0", "--trainer.max_epochs=1"]

@@ -53,6 +53,7 @@ def test_it_takes_the_newest_search_and_names_it(small_runs):
     assert card["cell"] == str(small_runs.search)
     text = (small_runs.train / "card.md").read_text()
     assert "| Noise family of the search | uniform |" in text
+    assert "uniform noise epoch 2/2" in small_runs.said
 
 
 def test_its_metrics_have_a_row_per_epoch_and_a_curve_of_the_noise(small_runs):
@@ -153,6 +154,8 @@ def test_the_card_agrees_with_the_network_it_describes(small_runs):
     assert card["noise"]["epochs"] == card["epochs"] == 2
     assert 0 <= card["noise_accuracy"] <= 1
     assert "diverged" not in card
+    counts = torch.bincount(dn.load_dataset("digits").test.labels)
+    assert card["test_chance"] == int(counts.max()) / int(counts.sum())
     assert f"{100 * card['test_accuracy']:.2f} %" in (run / "card.md").read_text()
 
 
@@ -329,12 +332,21 @@ def test_a_training_that_diverges_ends_in_one_line(tmp_path, capsys, no_drawings
 
 
 def test_data_that_do_not_suit_the_trainer_are_one_line(tmp_path, capsys):
-    """Lightning says so in the midst of its set-up."""
+    """Lightning says so in the midst of its set-up. The folder is removed, and `latest` stays."""
+    earlier = tmp_path / "train" / "earlier"
+    dn.load_genotype("darts_v1").to_json(earlier / "genotype.json")
+    (tmp_path / "train" / "latest").symlink_to("earlier")
     argv = [*SMALL_TRAIN, *OWN, "--model.genotype=darts_v1", f"--runs={tmp_path}"]
-    assert "trainer: " in refused(train, [*argv, "--trainer.limit_val_batches=0.001"], capsys)
+    error = refused(train, [*argv, "--trainer.limit_val_batches=0.001"], capsys)
+    assert "trainer: " in error
+    assert "results so far" not in error
+    assert sorted(p.name for p in (tmp_path / "train").iterdir()) == ["earlier", "latest"]
+    assert (tmp_path / "train" / "latest").resolve() == earlier
 
 
-def test_without_a_config_the_training_is_on_the_searchs_data(small_runs, tmp_path, no_drawings):
+def test_without_a_config_the_training_is_on_the_searchs_data(
+    small_runs, tmp_path, no_drawings, capsys
+):
     """Also where no training config is shipped for them, as for a folder of images."""
     folder = tmp_path / "shapes"
     for part, count in (("train", 12), ("test", 3)):
@@ -354,6 +366,18 @@ def test_without_a_config_the_training_is_on_the_searchs_data(small_runs, tmp_pa
     found = yaml.safe_load((tmp_path / "train" / "t" / "config.yaml").read_text())
     assert (found["data"]["name"], found["data"]["image_size"]) == ("image_folder", 8)
     assert card_of(tmp_path / "train" / "t")["train_samples"] == 22
+    # A setting that the search hands on and that other images do not suit.
+    config["data"]["test_fraction"] = 0.25
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    own = [f"--runs={tmp_path}", f"--data.root={folder}"]
+    error = refused(train, own, capsys)
+    assert "data.test_fraction: expected null" in error
+    assert "0.25 is that of the search" in error
+    assert "--data.test_fraction null" in error
+    stated = refused(train, [*own, "--data.test_fraction=0.3"], capsys)
+    assert "that of the search" not in stated
+    few = [*few, "--model.num_cells=3", "--noise_check=false", "--name=u", "--wandb=off"]
+    train([*own, *few, "--data.test_fraction=null"])
 
 
 TIMES = {"wall_time_s", "seconds", "genotype", "cell"}

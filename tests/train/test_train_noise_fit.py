@@ -1,6 +1,8 @@
 """The measurement of noise fit: one fixed set, from scratch, with a clear difference of fits."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 import pytorch_lightning as pl
@@ -21,6 +23,16 @@ RECIPE = {
     "learning_rate": 0.1,
 }
 CPU = {"accelerator": "cpu"}
+
+
+def test_lightning_prints_nothing():
+    """In a process of its own, in which nothing else has set up the loggers."""
+    code = (
+        "import darts_noise as dn; images = dn.load_dataset('digits').train.subset(range(40)); "
+        f"dn.noise_fit('darts_v1', images, epochs=1, recipe={RECIPE}, trainer={CPU})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.fixture(scope="module")

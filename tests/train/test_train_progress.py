@@ -90,6 +90,23 @@ def test_plain_output_is_one_line_per_epoch(capsys: pytest.CaptureFixture[str]) 
     assert lines[-1].endswith(" 0 s left)")
 
 
+@pytest.mark.parametrize(
+    ("settings", "shown"),
+    [
+        ({"max_steps": STEPS + 1}, ["1/2", "2/2"]),
+        ({"max_steps": STEPS}, ["1/1"]),
+        ({"max_steps": 100 * STEPS}, ["1/3", "2/3", "3/3"]),
+        ({"max_steps": STEPS, "accumulate_grad_batches": 2}, ["1/2", "2/2"]),
+    ],
+)
+def test_the_number_of_epochs_is_that_which_the_steps_allow(
+    settings: dict[str, int], shown: list[str]
+) -> None:
+    console = Console(file=io.StringIO(), width=100)
+    fit(RunProgress("t", console), Module(), **settings)
+    assert re.findall(r"epoch (\d+/\d+)", written(console)) == shown
+
+
 def test_plain_lines_are_not_wrapped_and_brackets_stay() -> None:
     console = Console(file=io.StringIO(), width=20)
     callback = RunProgress("[red]a long name of a run[/red]", console)
@@ -248,7 +265,13 @@ def test_second_run_begins_anew_and_a_run_that_stops_early_is_said() -> None:
 
 def test_run_without_an_end() -> None:
     console = Console(file=io.StringIO())
-    fit(RunProgress("t", console), Module(), epochs=-1, max_steps=2 * STEPS)
+
+    class Stops(Module):
+        def on_train_epoch_end(self) -> None:
+            super().on_train_epoch_end()
+            self.trainer.should_stop = self.current_epoch == 1
+
+    fit(RunProgress("t", console), Stops(), epochs=-1)
     first, second = written(console).splitlines()
     assert re.fullmatch(r"t epoch 1  loss 100\.000  val acc 0\.250  \(\d+ s\)", first)
     assert second.startswith("t epoch 2  ")
@@ -295,13 +318,13 @@ def measured(network: Any = linear, **console: Any) -> str:
 def test_without_a_terminal_each_training_on_noise_is_a_line() -> None:
     first, second, *real = measured().splitlines()
     assert all(" on real, " in line for line in real)
-    assert first.startswith("noise fit, network on noise, 1/2, sgd 0.01, seed 0: ")
+    assert first.startswith("noise fit, network on uniform noise, 1/2, sgd 0.01, seed 0: ")
     assert " %, 2 epochs, " in first
     assert "2/2, sgd 0.1" in second
 
 
 def test_a_training_that_diverged_says_so() -> None:
-    assert "diverged, no accuracy, 1 epochs" in measured(lambda c, i: BreaksAfter(linear(c, i), 0))
+    assert "diverged, no accuracy, 1 epoch, " in measured(lambda c, i: BreaksAfter(linear(c, i), 0))
 
 
 def test_on_a_terminal_a_bar_names_the_training_and_is_gone_afterwards() -> None:
