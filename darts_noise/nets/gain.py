@@ -13,10 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from darts_noise.nets.input_filter import MixedInputFilter
 from darts_noise.nets.macro_layers import Shift, choose_normalisation
 from darts_noise.space.genotype import Genotype
-from darts_noise.space.operations.pooling import BlurPool
 
 
 def almost_orthogonal(weight: Tensor, groups: int = 1, least: float = 1e-24) -> Tensor:
@@ -148,8 +146,8 @@ def bound_gain(module: nn.Module) -> None:
         _parametrise(module, AlmostOrthogonal(least=1.0))
     elif isinstance(module, nn.AvgPool2d):
         module.count_include_pad |= module.kernel_size != module.stride
-    elif isinstance(module, (BlurPool, MixedInputFilter)):
-        module.border = "constant"
+    elif hasattr(module, "border"):
+        module.border = "constant"  # type: ignore[assignment]  # zeros, with which no pixel counts more than once
     elif next(module.parameters(recurse=False), None) is not None and not isinstance(module, Shift):
         raise ValueError(f"gain 'bounded': no bound is known for {type(module).__name__}")
 
