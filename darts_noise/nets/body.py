@@ -99,7 +99,8 @@ class Body(nn.Module):
         ]
         self.cells = nn.ModuleList(cells)
         self.out_channels = cells[-1].out_channels
-        if normalisation == "none" and genotype.choice("gain") == "free":
+        usual = (genotype.choice("gain"), genotype.choice("initialisation")) == ("free", "usual")
+        if normalisation == "none" and usual:
             steps = [self.stem, *(step for cell in cells for step in cell.steps())]
             start_small(steps, depth=1 + 2 * num_cells)
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from darts_noise.nets.macro_layers import Shift, choose_normalisation
+from darts_noise.nets.macro_layers import Shift, choose_normalisation, start_orthogonal
 from darts_noise.space.genotype import Genotype
 
 
@@ -104,14 +104,16 @@ class Scaled(nn.Module):
 
 
 def choose_layers(module: nn.Module, genotype: Genotype) -> None:
-    """Apply the genotype's macro choices ``gain`` and ``normalisation`` to the layers of a module.
+    """Apply the choices ``gain``, ``normalisation`` and ``initialisation`` to a module's layers.
 
-    A bounded gain leaves no norm to choose.
+    A bounded gain leaves no norm to choose, and its layers always start orthogonal.
     """
     if genotype.choice("gain") == "bounded":
         bound_gain(module)
     else:
         choose_normalisation(module, genotype.choice("normalisation"))
+        if genotype.choice("initialisation") == "orthogonal":
+            start_orthogonal(module)
 
 
 def bound_gain(module: nn.Module) -> None:
@@ -122,8 +124,7 @@ def bound_gain(module: nn.Module) -> None:
     border. A module that adds or concatenates the outputs of several layers must bound its own
     result; `Cell` does.
 
-    The initial weights are delta-orthogonal (Xiao et al. 2018, arXiv:1806.05393): orthogonal in the
-    centre of the kernel and zero elsewhere, so that no layer loses gain before the training.
+    The initial weights of convolutions are those of `start_orthogonal`.
 
     Raises:
         ValueError: a layer with parameters for which no bound is known, for example in an operation
@@ -139,7 +140,7 @@ def bound_gain(module: nn.Module) -> None:
         else:
             bound_gain(child)
     if isinstance(module, nn.Conv2d) and module.padding_mode == "zeros":
-        _delta_orthogonal(module.weight, module.groups)
+        start_orthogonal(module)
         _parametrise(module, AlmostOrthogonal(module.groups))
     elif isinstance(module, nn.Linear):
         nn.init.zeros_(module.weight)  # the first logits are 0, whatever the logit scale is
@@ -163,14 +164,6 @@ def weight_of(layer: nn.Module) -> Tensor:
 def _parametrise(layer: nn.Module, by: AlmostOrthogonal) -> None:
     # unsafe: the result has the shape and dtype of the weight, so there is nothing to check.
     parametrize.register_parametrization(layer, "weight", by, unsafe=True)
-
-
-@torch.no_grad()
-def _delta_orthogonal(weight: Tensor, groups: int) -> None:
-    centre = torch.empty(len(weight) // groups, weight.shape[1])
-    for part in weight.zero_().chunk(groups):
-        nn.init.orthogonal_(centre)
-        part.view(*centre.shape, -1)[..., part[0, 0].numel() // 2] = centre
 
 
 def _channels(norm: nn.BatchNorm2d | nn.GroupNorm) -> int:

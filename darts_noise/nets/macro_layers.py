@@ -82,6 +82,21 @@ def start_small(steps: Sequence[nn.Module], depth: int) -> None:
                 convolution.weight.mul_(SIGNAL ** (1 / (depth * in_a_row)))
 
 
+@torch.no_grad()
+def start_orthogonal(module: nn.Module) -> None:
+    """Give the convolutions in a module delta-orthogonal weights, with a gain of 1.
+
+    They are orthogonal in the centre of the kernel and zero elsewhere (Xiao et al. 2018,
+    arXiv:1806.05393), so that no layer loses gain before the training.
+    """
+    for layer in (layer for layer in module.modules() if isinstance(layer, nn.Conv2d)):
+        weight = layer.weight.zero_()
+        centre = torch.empty(len(weight) // layer.groups, weight.shape[1])
+        for part in weight.chunk(layer.groups):
+            nn.init.orthogonal_(centre)
+            part.view(*centre.shape, -1)[..., part[0, 0].numel() // 2] = centre
+
+
 def _keep_variances(module: nn.Module) -> None:
     rectified = False
     for leaf in (m for m in module.modules() if not list(m.children())):
@@ -326,8 +341,10 @@ def mixed_width(space: Space, channels: int) -> nn.Module:
     return nn.Identity() if candidates is None else MixedWidth(candidates, channels)
 
 
-def mix_norms(module: nn.Module, space: Space) -> None:
-    """Replace every batch norm in a module by a `MixedNorm`, if the space has this choice.
+def mix_layers(module: nn.Module, space: Space) -> None:
+    """Apply the choices ``normalisation`` and ``initialisation`` to the layers of a module.
+
+    Every batch norm is replaced by a `MixedNorm`, if the space has this choice.
 
     If ``none`` is a candidate, the convolutions are initialised as in a network without norms.
     Otherwise the signal of this candidate would be too weak to compete.
@@ -337,6 +354,8 @@ def mix_norms(module: nn.Module, space: Space) -> None:
         _replace_norms(module, lambda norm: MixedNorm(candidates, norm.num_features))
         if "none" in candidates:
             _keep_variances(module)
+    if space.fixed("initialisation") == "orthogonal":
+        start_orthogonal(module)
 
 
 @contextmanager

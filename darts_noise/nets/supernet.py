@@ -18,7 +18,7 @@ from darts_noise.nets.macro_layers import (
     candidates,
     classifier_inputs,
     final_pool,
-    mix_norms,
+    mix_layers,
     projection,
     stem_pooling,
     weighing,
@@ -28,6 +28,7 @@ from darts_noise.nets.mixed.stacked import Level, StackedCell, module_list
 from darts_noise.nets.mixed.textbook import MixedCell
 from darts_noise.nets.plan import plan_cells
 from darts_noise.nets.stems import build_stem
+from darts_noise.space.macro import FIXED
 from darts_noise.space.spaces import Space, get_space
 
 IMPLEMENTATIONS: Mapping[str, type[StackedCell] | type[MixedCell]] = MappingProxyType(
@@ -73,8 +74,9 @@ class SuperNet(nn.Module):
         super().__init__()
         require_implementation(implementation)
         self.space = get_space(space, nodes)
-        bounded = self.space.fixed("gain") == "bounded"
-        if bounded or self.space.fixed("reduction") == "average":
+        fixed = {name: self.space.fixed(name) for name in FIXED}
+        bounded = fixed["gain"] == "bounded"
+        if bounded or fixed["reduction"] == "average":
             implementation = "textbook"  # `stacked` supports neither
         self.implementation = implementation
         self._arguments: dict[str, Any] = {
@@ -90,7 +92,7 @@ class SuperNet(nn.Module):
         in_channels = filtered_channels(self.space, in_channels)
         self.stem = build_stem(stem, in_channels, channels, stem_stride)
         if not bounded:
-            mix_norms(self.stem, self.space)
+            mix_layers(self.stem, self.space)
         self.poolings = nn.ModuleList(map(stem_pooling, candidates(self.space, "pooling")))
         self.plans = plan_cells(
             num_cells=num_cells,
@@ -110,7 +112,7 @@ class SuperNet(nn.Module):
         self.pool = final_pool(self.space)
         self.projection = projection(self.space, last)
         if not bounded:
-            mix_norms(self.projection, self.space)
+            mix_layers(self.projection, self.space)
         if implementation == "shared":  # unused; each costs a launch
             for norm in (m for m in self.modules() if isinstance(m, BatchNorm)):
                 norm.num_batches_tracked = None

@@ -28,6 +28,7 @@ MACRO: Mapping[str, tuple[Value, ...]] = MappingProxyType(
         "filters": ("none", "haar", "gabor"),
         "positions": (1.0, 2.0, 4.0),
         "features": ("all", 16.0, 32.0, 64.0),
+        "initialisation": ("usual", "orthogonal"),
     }
 )
 """Each choice with its values. The DARTS value is the first.
@@ -46,9 +47,11 @@ the network sees: ``luma``, the mean of the three channels, or ``chroma``, the d
 image is also divided by its standard deviation. ``filters``: fixed filters in front of the stem.
 ``positions``: the side of the grid of parts over which the last map is averaged. ``features``: a
 linear map reduces the channels of the last map to this number before the classifier.
+``initialisation``: with ``orthogonal``, the convolutions start with a gain of 1, as they always do
+with a bounded gain.
 """
 
-FIXED = ("reduction", "gain")
+FIXED = ("reduction", "gain", "initialisation")
 """The choices that a supernet cannot mix, because all its operations share them."""
 
 

@@ -256,3 +256,26 @@ def test_with_all_weight_on_one_readout_a_supernet_is_that_readout(features, pos
         means = torch.einsum("fc,bcp->bfp", projection[..., 0, 0], means)
     expected = torch.einsum("kfp,bfp->bk", weight, means) + mixed.classifier.bias
     torch.testing.assert_close(logits, expected)
+
+
+def require_orthogonal(net):
+    """The exact singular values of the centre of each kernel, and zeros around it."""
+    for layer in (layer for layer in net.modules() if isinstance(layer, nn.Conv2d)):
+        for part in layer.weight.detach().chunk(layer.groups):
+            matrix = part.flatten(2).sum(2)
+            assert part.count_nonzero() <= matrix.numel()
+            values = torch.linalg.svdvals(matrix)
+            torch.testing.assert_close(values, torch.ones_like(values), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("normalisation", ["batch", "none"])
+def test_orthogonal_convolutions_start_with_a_gain_of_1(normalisation):
+    require_orthogonal(network(initialisation="orthogonal", normalisation=normalisation))
+
+
+@pytest.mark.parametrize("implementation", ["shared", "textbook"])
+def test_a_supernet_starts_orthogonal(implementation):
+    form = {"channels": 4, "num_cells": 3, "stem": "small", "implementation": implementation}
+    rows = {"initialisation": ["orthogonal"], "features": [16]}
+    net = dn.SuperNet(Space("mine", OPERATIONS, nodes=1, macro=rows), **form)
+    require_orthogonal(net.to_textbook() if implementation == "shared" else net)

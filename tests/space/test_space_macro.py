@@ -46,6 +46,7 @@ def test_silence_is_dartss_own():
         "filters": "none",
         "positions": 1.0,
         "features": "all",
+        "initialisation": "usual",
     }
 
 
