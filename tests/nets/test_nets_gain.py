@@ -126,6 +126,15 @@ def test_a_network_has_a_gain_of_at_most_its_logit_scale(macro):
         assert 0 < gain(randomised(network, scale), 3, 9, 9) <= 64 * (1 + 1e-9)
 
 
+def test_the_linear_map_of_the_features_has_a_gain_of_at_most_1():
+    """Alone: the gain of the cells in front of it would hide a larger one."""
+    sizes = {"channels": 4, "num_cells": 3, "in_channels": 1, "stem": "small"}
+    network = dn.create_model(genotype(features=16), **sizes)
+    space = Space("read", ("skip_connect",), 1, macro={**SINGLE, "features": (16.0,)})
+    for layer in (network.projection, dn.SuperNet(space, **sizes).projection.terms[0]):
+        assert gain(randomised(layer, 10.0), layer.in_channels, 2, 2) <= 1 + 1e-9
+
+
 def test_averages_and_the_concatenation_reach_the_bound_and_do_not_exceed_it():
     """All paths carry the same state, so a plain sum or concatenation would exceed the bound."""
     nodes = [[["skip_connect", 0], ["skip_connect", 1]], [["skip_connect", 0], ["skip_connect", 2]]]
