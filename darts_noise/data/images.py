@@ -187,7 +187,7 @@ def _constants(normalisation: Normalisation, device: torch.device) -> tuple[Tens
         return scale.to(device, torch.float32), black.to(device, torch.float32)
 
 
-def channel_statistics(images: Tensor | FileImages) -> Normalisation:
+def channel_statistics(images: Tensor | FileImages, shared: bool = False) -> Normalisation:
     """Return mean and population standard deviation of each channel, in exact arithmetic.
 
     A uint8 pixel has 256 values, so the moments are integer sums over a histogram. This needs no
@@ -198,14 +198,18 @@ def channel_statistics(images: Tensor | FileImages) -> Normalisation:
 
     Args:
         images: (N, C, H, W), uint8, N ≥ 1.
+        shared: use the statistics of the pixels of all channels for every channel. Default: False.
 
     Raises:
         ValueError: there are no images, they are not uint8 of rank 4, or a file cannot be read.
     """
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape.numel() == 0:
         raise ValueError(f"images: expected non-empty uint8 (N, C, H, W), got {_describe(images)}")
+    histograms = _histograms(images)
+    if shared:
+        histograms = [[sum(counts) for counts in zip(*histograms, strict=True)]] * len(histograms)
     mean, std = [], []
-    for counts in _histograms(images):
+    for counts in histograms:
         pixels = sum(counts)
         first = sum(value * count for value, count in enumerate(counts))
         second = sum(value**2 * count for value, count in enumerate(counts))

@@ -96,7 +96,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.train, self.validation = self._split(self.dataset.train)
         self.test = self.dataset.test
         self.augmentation = self._augmentation()
-        self.normalisation = channel_statistics(self.train.images)
+        self.normalisation = channel_statistics(self.train.images, c.shared_statistics)
         self._is_set_up = True
 
     @property

@@ -35,6 +35,8 @@ class DataConfig:
             null: batch by batch if they take more than half of the available memory.
         test_fraction: share of each class that is held out as test images, for own images in
             ROOT/<class>/ without test images. null: the test images are in ROOT/test/<class>/.
+        shared_statistics: normalise all channels by one mean and one standard deviation, so that
+            the channels of a grey image stay equal.
 
     Raises:
         SettingError: a value is out of range.
@@ -56,6 +58,7 @@ class DataConfig:
     crop_pct: float = 1.0
     in_memory: bool | None = None
     test_fraction: float | None = None
+    shared_statistics: bool = False
 
     def __post_init__(self) -> None:
         least = {"image_size": 1, "batch_size": 1, "train_samples": 1}

@@ -12,7 +12,7 @@ from darts_noise.errors import SettingError
 from darts_noise.nets.cell import Cell
 from darts_noise.nets.features import Feature, FeatureInfo, chosen_indices
 from darts_noise.nets.gain import choose_layers
-from darts_noise.nets.input_filter import input_filter
+from darts_noise.nets.input_filter import filtered_channels, input_filter
 from darts_noise.nets.macro_layers import (
     pooling_stride,
     scaled_channels,
@@ -73,7 +73,8 @@ class Body(nn.Module):
             "stem_stride": stem_stride,
         }
         channels = scaled_channels(genotype, channels)
-        self.input_filter = input_filter(genotype.choice("input_filter"), in_channels)
+        self.input_filter = input_filter(genotype, in_channels)
+        in_channels = filtered_channels(genotype, in_channels)
         self.stem = build_stem(stem, in_channels, channels, stem_stride)
         normalisation, pooling = genotype.choice("normalisation"), genotype.choice("pooling")
         self.stem_pooling = stem_pooling(pooling)
@@ -98,7 +99,8 @@ class Body(nn.Module):
         ]
         self.cells = nn.ModuleList(cells)
         self.out_channels = cells[-1].out_channels
-        if normalisation == "none" and genotype.choice("gain") == "free":
+        usual = (genotype.choice("gain"), genotype.choice("initialisation")) == ("free", "usual")
+        if normalisation == "none" and usual:
             steps = [self.stem, *(step for cell in cells for step in cell.steps())]
             start_small(steps, depth=1 + 2 * num_cells)
 

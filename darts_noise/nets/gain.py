@@ -13,10 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from darts_noise.nets.input_filter import MixedInputFilter
-from darts_noise.nets.macro_layers import Shift, choose_normalisation
+from darts_noise.nets.macro_layers import Shift, choose_normalisation, start_orthogonal
 from darts_noise.space.genotype import Genotype
-from darts_noise.space.operations.pooling import BlurPool
 
 
 def almost_orthogonal(weight: Tensor, groups: int = 1, least: float = 1e-24) -> Tensor:
@@ -107,14 +105,16 @@ class Scaled(nn.Module):
 
 
 def choose_layers(module: nn.Module, genotype: Genotype) -> None:
-    """Apply the genotype's macro choices ``gain`` and ``normalisation`` to the layers of a module.
+    """Apply the choices ``gain``, ``normalisation`` and ``initialisation`` to a module's layers.
 
-    A bounded gain leaves no norm to choose.
+    A bounded gain leaves no norm to choose, and its layers always start orthogonal.
     """
     if genotype.choice("gain") == "bounded":
         bound_gain(module)
     else:
         choose_normalisation(module, genotype.choice("normalisation"))
+        if genotype.choice("initialisation") == "orthogonal":
+            start_orthogonal(module)
 
 
 def bound_gain(module: nn.Module) -> None:
@@ -125,8 +125,7 @@ def bound_gain(module: nn.Module) -> None:
     border. A module that adds or concatenates the outputs of several layers must bound its own
     result; `Cell` does.
 
-    The initial weights are delta-orthogonal (Xiao et al. 2018, arXiv:1806.05393): orthogonal in the
-    centre of the kernel and zero elsewhere, so that no layer loses gain before the training.
+    The initial weights of convolutions are those of `start_orthogonal`.
 
     Raises:
         ValueError: a layer with parameters for which no bound is known, for example in an operation
@@ -142,15 +141,15 @@ def bound_gain(module: nn.Module) -> None:
         else:
             bound_gain(child)
     if isinstance(module, nn.Conv2d) and module.padding_mode == "zeros":
-        _delta_orthogonal(module.weight, module.groups)
+        start_orthogonal(module)
         _parametrise(module, AlmostOrthogonal(module.groups))
     elif isinstance(module, nn.Linear):
         nn.init.zeros_(module.weight)  # the first logits are 0, whatever the logit scale is
         _parametrise(module, AlmostOrthogonal(least=1.0))
     elif isinstance(module, nn.AvgPool2d):
         module.count_include_pad |= module.kernel_size != module.stride
-    elif isinstance(module, (BlurPool, MixedInputFilter)):
-        module.border = "constant"
+    elif hasattr(module, "border"):
+        module.border = "constant"  # type: ignore[assignment]  # zeros, with which no pixel counts more than once
     elif next(module.parameters(recurse=False), None) is not None and not isinstance(module, Shift):
         raise ValueError(f"gain 'bounded': no bound is known for {type(module).__name__}")
 
@@ -166,14 +165,6 @@ def weight_of(layer: nn.Module) -> Tensor:
 def _parametrise(layer: nn.Module, by: AlmostOrthogonal) -> None:
     # unsafe: the result has the shape and dtype of the weight, so there is nothing to check.
     parametrize.register_parametrization(layer, "weight", by, unsafe=True)
-
-
-@torch.no_grad()
-def _delta_orthogonal(weight: Tensor, groups: int) -> None:
-    centre = torch.empty(len(weight) // groups, weight.shape[1])
-    for part in weight.zero_().chunk(groups):
-        nn.init.orthogonal_(centre)
-        part.view(*centre.shape, -1)[..., part[0, 0].numel() // 2] = centre
 
 
 def _channels(norm: nn.BatchNorm2d | nn.GroupNorm) -> int:

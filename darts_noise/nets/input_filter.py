@@ -1,26 +1,107 @@
-"""The macro choice ``input_filter``: a low-pass filter before the stem of a network or supernet.
+"""The macro choices before the stem: ``colour``, ``contrast``, ``input_filter``, ``filters``.
 
-Neighbouring pixels of independent noise are uncorrelated. A binomial 3×3 filter therefore reduces
-the standard deviation of noise to 3/8, and a 5×5 filter to a bit more than 1/4. An image keeps its
-coarse structure.
+They decide what a network can see, in this order. Neighbouring pixels of independent noise are
+uncorrelated. A binomial 3×3 filter therefore reduces the standard deviation of noise to 3/8, and a
+5×5 filter to a bit more than 1/4. An image keeps its coarse structure.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from darts_noise.nets.macro_layers import Weighted
+from darts_noise.errors import SettingError
+from darts_noise.nets.gain import almost_orthogonal
+from darts_noise.nets.macro_layers import Weighted, candidates, chosen
+from darts_noise.space.genotype import Genotype
 from darts_noise.space.macro import Value
 from darts_noise.space.operations.pooling import BlurPool, binomial, mirrored
 from darts_noise.space.spaces import Space
 
 
-def input_filter(kind: Value, in_channels: int) -> nn.Module:
-    """Make the filter before the stem: (B, in_channels, H, W) → the same shape."""
-    size = filter_size(kind)
-    return nn.Identity() if size == 1 else BlurPool(in_channels, 1, size)
+def input_filter(choices: Genotype | Space, in_channels: int) -> nn.Module:
+    """Make all that is before the stem: (B, in_channels, H, W) → (B, K, H, W).
+
+    K is `filtered_channels`.
+
+    Raises:
+        ValueError: ``luma`` or ``chroma`` of images that do not have three channels.
+    """
+    colours = candidates(choices, "colour")
+    if in_channels != 3 and colours != ("all",):
+        raise SettingError(
+            "macro.colour",
+            f"expected images of 3 channels for {', '.join(map(str, colours))}, got {in_channels}",
+        )
+    steps = [chosen(choices, "colour", colour), chosen(choices, "contrast", contrast)]
+    if isinstance(choices, Space) and "input_filter" in dict(choices.macro):
+        steps.append(MixedInputFilter(candidates(choices, "input_filter")))
+    else:
+        size = filter_size(*candidates(choices, "input_filter"))
+        steps.append(nn.Identity() if size == 1 else BlurPool(in_channels, 1, size))
+    steps.append(chosen(choices, "filters", lambda kind: filters(kind, in_channels), beside=1))
+    return nn.Sequential(*(step for step in steps if not isinstance(step, nn.Identity)))
+
+
+def filtered_channels(choices: Genotype | Space, in_channels: int) -> int:
+    """Return the channels K in front of the stem."""
+    return in_channels * sum(
+        1 if kind == "none" else len(BANKS[str(kind)]()) for kind in candidates(choices, "filters")
+    )
+
+
+class Colour(nn.Module):
+    """The projection of each pixel on the grey axis or on its complement, (B, 3, H, W).
+
+    ``luma`` is the mean of the three channels, in all of them; ``chroma`` is the difference to it.
+    The chroma of three equal channels is exactly 0.
+    """
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kind == "luma":
+            return x.mean(1, keepdim=True).expand_as(x)
+        return ((x - x.roll(1, 1)) + (x - x.roll(2, 1))) / 3
+
+    def extra_repr(self) -> str:
+        return self.kind
+
+
+def colour(kind: Value) -> nn.Module:
+    """Make the choice ``colour``: (B, 3, H, W) → the same shape."""
+    return nn.Identity() if kind == "all" else Colour(str(kind))
+
+
+class Contrast(nn.Module):
+    """Removes the mean of each channel of an image, and can divide the image by its deviation.
+
+    The standard deviation √(σ² + 10⁻⁵) is over all channels and pixels of the image, so that the
+    channels keep their proportions. Only this division can have a gain above 1.
+    """
+
+    def __init__(self, standardised: bool) -> None:
+        super().__init__()
+        self.standardised = standardised
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x - x.mean((2, 3), keepdim=True)
+        if self.standardised:
+            x = x * (x.square().mean((1, 2, 3), keepdim=True) + 1e-5).rsqrt()
+        return x
+
+    def extra_repr(self) -> str:
+        return f"standardised={self.standardised}"
+
+
+def contrast(kind: Value) -> nn.Module:
+    """Make the choice ``contrast``: (B, C, H, W) → the same shape."""
+    return nn.Identity() if kind == "none" else Contrast(kind == "standardised")
 
 
 def filter_size(kind: Value) -> int:
@@ -56,7 +137,56 @@ class MixedInputFilter(Weighted):
         return F.conv2d(mirrored(x, self.margin, self.border), weight, groups=channels)
 
 
-def mixed_input_filter(space: Space) -> nn.Module:
-    """Make the filter before the stem of a supernet; an identity if the space has no filters."""
-    candidates = dict(space.macro).get("input_filter")
-    return nn.Identity() if candidates is None else MixedInputFilter(candidates)
+def haar() -> Tensor:
+    """Return the average and the three differences over 2×2 pixels, (4, 2, 2).
+
+    At every pixel of a map they keep the norm (an undecimated Haar transform, a tight frame).
+
+    >>> haar()[0], haar()[1]
+    (tensor([[0.2500, 0.2500],
+            [0.2500, 0.2500]]), tensor([[ 0.2500, -0.2500],
+            [ 0.2500, -0.2500]]))
+    """
+    rows = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
+    return torch.einsum("ai,bj->abij", rows, rows).flatten(0, 1) / 4
+
+
+def gabor() -> Tensor:
+    """Return waves of 4 pixels in four directions, even and odd, (8, 5, 5).
+
+    A Gaussian of 1.5 pixels weighs them. They have no mean, so a constant image gives zeros. Their
+    common gain is at most 1.
+    """
+    y, x = torch.meshgrid(torch.arange(-2.0, 3.0), torch.arange(-2.0, 3.0), indexing="ij")
+    angles = math.pi / 4 * torch.arange(4.0)[:, None, None]
+    phase = math.pi / 2 * (x * angles.cos() + y * angles.sin())
+    envelope = torch.exp(-(x.square() + y.square()) / (2 * 1.5**2))
+    waves = torch.cat([phase.cos(), phase.sin()])
+    waves = envelope * (waves - (envelope * waves).mean((1, 2), keepdim=True) / envelope.mean())
+    return almost_orthogonal(waves[:, None])[:, 0]
+
+
+BANKS: Mapping[str, Callable[[], Tensor]] = MappingProxyType({"haar": haar, "gabor": gabor})
+"""The fixed filters of ``filters``, each (K, height, width)."""
+
+
+class FilterBank(nn.Module):
+    """Fixed filters of each channel: (B, C, H, W) → (B, C · K, H, W). The border is zero."""
+
+    kernel: Tensor
+
+    def __init__(self, kernels: Tensor, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        weight = kernels[:, None].repeat(channels, 1, 1, 1)
+        self.register_buffer("kernel", weight, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = self.kernel.shape[-2:]
+        margins = ((width - 1) // 2, width // 2, (height - 1) // 2, height // 2)
+        return F.conv2d(F.pad(x, margins), self.kernel, groups=self.channels)
+
+
+def filters(kind: Value, in_channels: int) -> nn.Module:
+    """Make the choice ``filters``: (B, C, H, W) → (B, C, H, W) or (B, C · K, H, W)."""
+    return nn.Identity() if kind == "none" else FilterBank(BANKS[str(kind)](), in_channels)

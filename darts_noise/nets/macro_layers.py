@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darts_noise.compat import BatchNorm
@@ -81,6 +82,21 @@ def start_small(steps: Sequence[nn.Module], depth: int) -> None:
                 convolution.weight.mul_(SIGNAL ** (1 / (depth * in_a_row)))
 
 
+@torch.no_grad()
+def start_orthogonal(module: nn.Module) -> None:
+    """Give the convolutions in a module delta-orthogonal weights, with a gain of 1.
+
+    They are orthogonal in the centre of the kernel and zero elsewhere (Xiao et al. 2018,
+    arXiv:1806.05393), so that no layer loses gain before the training.
+    """
+    for layer in (layer for layer in module.modules() if isinstance(layer, nn.Conv2d)):
+        weight = layer.weight.zero_()
+        centre = torch.empty(len(weight) // layer.groups, weight.shape[1])
+        for part in weight.chunk(layer.groups):
+            nn.init.orthogonal_(centre)
+            part.view(*centre.shape, -1)[..., part[0, 0].numel() // 2] = centre
+
+
 def _keep_variances(module: nn.Module) -> None:
     rectified = False
     for leaf in (m for m in module.modules() if not list(m.children())):
@@ -110,7 +126,90 @@ def average(side: int) -> nn.AvgPool2d:
     return nn.AvgPool2d(side, ceil_mode=True, count_include_pad=False)
 
 
+class Parts(nn.Module):
+    """The means of a map over count × count parts: (B, C, H, W) → (B, C, count², 1).
+
+    A part has ⌈H/count⌉ × ⌈W/count⌉ pixels, fewer at the border. No two parts overlap. If a map is
+    too small, parts outside it are zeros. Therefore the gain is at most 1 at every size.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _part_means(x, self.count)
+
+    def extra_repr(self) -> str:
+        return f"count={self.count}"
+
+
+def _part_means(x: Tensor, count: int) -> Tensor:
+    means = F.avg_pool2d(x, [-(-side // count) for side in x.shape[-2:]], ceil_mode=True)
+    height, width = means.shape[-2:]
+    return F.pad(means, (0, count - width, 0, count - height)).flatten(2)[..., None]
+
+
+torch.fx.wrap("_part_means")  # a symbolic trace has no sizes
+
+
+def final_pool(choices: Genotype | Space) -> nn.Module:
+    """Make the final mean: (B, C, H, W) → (B, C, P, 1), P positions in all."""
+    return chosen(
+        choices,
+        "positions",
+        lambda count: nn.AdaptiveAvgPool2d(1) if count == 1 else Parts(int(count)),
+        beside=2,
+    )
+
+
+def projection(choices: Genotype | Space, channels: int) -> nn.Module:
+    """Make the linear map of the features: (B, channels, P, 1) → (B, F, P, 1), F features."""
+    return chosen(
+        choices,
+        "features",
+        lambda kind: (
+            nn.Identity() if kind == "all" else nn.Conv2d(channels, int(kind), 1, bias=False)
+        ),
+        beside=1,
+    )
+
+
+def classifier_inputs(choices: Genotype | Space, channels: int) -> int:
+    """Return the inputs of the classifier behind a last map of this many channels."""
+    features = sum(
+        channels if kind == "all" else int(kind) for kind in candidates(choices, "features")
+    )
+    return features * sum(int(side) ** 2 for side in candidates(choices, "positions"))
+
+
 # ------------------------------------------------------------------------- the supernet
+
+
+def candidates(choices: Genotype | Space, name: str) -> tuple[Value, ...]:
+    """Return the value of a macro choice in a genotype, or its candidates in a space."""
+    if isinstance(choices, Genotype):
+        return (choices.choice(name),)
+    return dict(choices.macro).get(name, MACRO[name][:1])
+
+
+def chosen(
+    choices: Genotype | Space,
+    name: str,
+    make: Callable[[Value], nn.Module],
+    beside: int | None = None,
+) -> nn.Module:
+    """Make the module of a macro choice; if a space searches the choice, a `Mixed` one.
+
+    Args:
+        choices: a genotype or a space.
+        name: the choice.
+        make: makes the module of a value.
+        beside: as for `Mixed`.
+    """
+    if isinstance(choices, Genotype) or name not in dict(choices.macro):
+        return make(*candidates(choices, name))
+    return Mixed(name, candidates(choices, name), make, beside)
 
 
 class Weighted(nn.Module):
@@ -132,6 +231,29 @@ class Weighted(nn.Module):
     def shares(self) -> Tensor:
         assert self.weights is not None, "a supernet's module outside its supernet"
         return self.weights
+
+
+class Mixed(Weighted):
+    """Σ_k weight_k · module_k(x), or these terms side by side in a dimension.
+
+    A linear layer behind terms side by side computes the weighted sum of a linear layer behind each
+    candidate, which may differ in their shapes. Neither form has a larger gain than its candidates.
+    """
+
+    def __init__(
+        self,
+        choice: str,
+        candidates: Sequence[Value],
+        make: Callable[[Value], nn.Module],
+        beside: int | None = None,
+    ) -> None:
+        super().__init__(choice, candidates)
+        self.terms = nn.ModuleList(map(make, candidates))
+        self.beside = beside
+
+    def forward(self, x: Tensor) -> Tensor:
+        terms = [w.to(x.dtype) * term(x) for w, term in zip(self.shares, self.terms, strict=True)]
+        return torch.stack(terms).sum(0) if self.beside is None else torch.cat(terms, self.beside)
 
 
 class MixedNorm(Weighted, BatchNorm):
@@ -219,13 +341,10 @@ def mixed_width(space: Space, channels: int) -> nn.Module:
     return nn.Identity() if candidates is None else MixedWidth(candidates, channels)
 
 
-def pooling_candidates(space: Space) -> tuple[Value, ...]:
-    """Return the candidates for the pooling after the stem. Default: the DARTS value."""
-    return dict(space.macro).get("pooling", MACRO["pooling"][:1])
+def mix_layers(module: nn.Module, space: Space) -> None:
+    """Apply the choices ``normalisation`` and ``initialisation`` to the layers of a module.
 
-
-def mix_norms(module: nn.Module, space: Space) -> None:
-    """Replace every batch norm in a module by a `MixedNorm`, if the space has this choice.
+    Every batch norm is replaced by a `MixedNorm`, if the space has this choice.
 
     If ``none`` is a candidate, the convolutions are initialised as in a network without norms.
     Otherwise the signal of this candidate would be too weak to compete.
@@ -235,6 +354,8 @@ def mix_norms(module: nn.Module, space: Space) -> None:
         _replace_norms(module, lambda norm: MixedNorm(candidates, norm.num_features))
         if "none" in candidates:
             _keep_variances(module)
+    if space.fixed("initialisation") == "orthogonal":
+        start_orthogonal(module)
 
 
 @contextmanager

@@ -16,7 +16,12 @@ from darts_noise.nets.auxiliary import AuxiliaryHead, smallest_map
 from darts_noise.nets.body import Body, FeatureNetwork
 from darts_noise.nets.gain import ScaledLinear, choose_layers
 from darts_noise.nets.integers import require_integers
-from darts_noise.nets.macro_layers import pooling_stride
+from darts_noise.nets.macro_layers import (
+    classifier_inputs,
+    final_pool,
+    pooling_stride,
+    projection,
+)
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.macro import MACRO, Value
 from darts_noise.space.published import load_genotype
@@ -37,7 +42,9 @@ class Network(Body):
             schedule may change it between steps.
         feature_info: channels, reduction and submodule of the map of each size. To get the maps,
             use ``features_only=True`` or torchvision's ``create_feature_extractor``.
-        num_features: channels of the last map, the input of the classifier.
+        num_features: channels of the last map.
+        head_hidden_size: number of pooled features, the input of the classifier. It differs from
+            `num_features` with the macro choices ``features`` and ``positions``.
         num_classes: size of the last layer. 0: there is no last layer.
     """
 
@@ -66,6 +73,7 @@ class Network(Body):
         )
         self.feature_info = self.all_features
         self.num_features = self.out_channels
+        self.head_hidden_size = classifier_inputs(genotype, self.num_features)
         # After the second reduction, so that it gets the map of the last third of the cells.
         self.num_classes = num_classes
         self.auxiliary_name = f"cells.{2 * num_cells // 3}"
@@ -75,14 +83,16 @@ class Network(Body):
             assert isinstance(cell.out_channels, int)
             self.auxiliary = AuxiliaryHead(cell.out_channels, self._linear, stem)
             choose_layers(self.auxiliary.features, genotype)
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = self._linear(self.num_features)
+        self.pool = final_pool(genotype)
+        self.projection = projection(genotype, self.num_features)
+        choose_layers(self.projection, genotype)
+        self.classifier = self._linear(self.head_hidden_size)
 
     def forward(self, x: Tensor) -> Tensor | WithAuxiliary:
         """Return the logits (B, num_classes) of images (B, in_channels, H, W).
 
         With an auxiliary head in train mode, return the logits of both heads as `WithAuxiliary`. If
-        `num_classes` is 0, return the pooled features (B, num_features).
+        `num_classes` is 0, return the pooled features (B, head_hidden_size).
         """
         if self.auxiliary is None or not self.training:
             return self.forward_head(self.forward_features(x))
@@ -102,10 +112,10 @@ class Network(Body):
 
         Args:
             x: the output of `forward_features`.
-            pre_logits: skip the classifier and return the pooled features (B, num_features).
+            pre_logits: skip the classifier and return the pooled features (B, head_hidden_size).
                 Default: False.
         """
-        pooled: Tensor = self.pool(x).flatten(1)
+        pooled: Tensor = self.projection(self.pool(x)).flatten(1)
         if pre_logits:
             return pooled
         logits: Tensor = self.classifier(pooled)
@@ -128,7 +138,7 @@ class Network(Body):
         heads: list[Network | AuxiliaryHead] = [self]
         for head in heads if self.auxiliary is None else [*heads, self.auxiliary]:
             like = next(self.stem.parameters())
-            width = self.num_features if head is self else AuxiliaryHead.WIDTH
+            width = self.head_hidden_size if head is self else AuxiliaryHead.WIDTH
             head.classifier = self._linear(width).to(like)
 
     def _linear(self, num_features: int) -> nn.Module:

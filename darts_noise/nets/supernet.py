@@ -13,14 +13,22 @@ from torch import Tensor, nn
 from darts_noise.compat import BatchNorm
 from darts_noise.errors import SettingError, unknown
 from darts_noise.nets.gain import ScaledLinear, bound_gain
-from darts_noise.nets.input_filter import mixed_input_filter
-from darts_noise.nets.macro_layers import mix_norms, pooling_candidates, stem_pooling, weighing
+from darts_noise.nets.input_filter import filtered_channels, input_filter
+from darts_noise.nets.macro_layers import (
+    candidates,
+    classifier_inputs,
+    final_pool,
+    mix_layers,
+    projection,
+    stem_pooling,
+    weighing,
+)
 from darts_noise.nets.mixed.earlier_weights import drop_counts, rename_earlier
 from darts_noise.nets.mixed.stacked import Level, StackedCell, module_list
 from darts_noise.nets.mixed.textbook import MixedCell
 from darts_noise.nets.plan import plan_cells
 from darts_noise.nets.stems import build_stem
-from darts_noise.space.macro import MACRO
+from darts_noise.space.macro import FIXED
 from darts_noise.space.spaces import Space, get_space
 
 IMPLEMENTATIONS: Mapping[str, type[StackedCell] | type[MixedCell]] = MappingProxyType(
@@ -66,8 +74,9 @@ class SuperNet(nn.Module):
         super().__init__()
         require_implementation(implementation)
         self.space = get_space(space, nodes)
-        bounded = self.space.fixed("gain") == "bounded"
-        if bounded or self.space.fixed("reduction") == "average":
+        fixed = {name: self.space.fixed(name) for name in FIXED}
+        bounded = fixed["gain"] == "bounded"
+        if bounded or fixed["reduction"] == "average":
             implementation = "textbook"  # `stacked` supports neither
         self.implementation = implementation
         self._arguments: dict[str, Any] = {
@@ -79,11 +88,12 @@ class SuperNet(nn.Module):
             "stem": stem,
             "stem_stride": stem_stride,
         }
-        self.input_filter = mixed_input_filter(self.space)
+        self.input_filter = input_filter(self.space, in_channels)
+        in_channels = filtered_channels(self.space, in_channels)
         self.stem = build_stem(stem, in_channels, channels, stem_stride)
         if not bounded:
-            mix_norms(self.stem, self.space)
-        self.poolings = nn.ModuleList(map(stem_pooling, pooling_candidates(self.space)))
+            mix_layers(self.stem, self.space)
+        self.poolings = nn.ModuleList(map(stem_pooling, candidates(self.space, "pooling")))
         self.plans = plan_cells(
             num_cells=num_cells,
             channels=channels,
@@ -98,15 +108,20 @@ class SuperNet(nn.Module):
         for level in (module for module in self.modules() if isinstance(module, Level)):
             level.register_load_state_dict_pre_hook(rename_earlier)  # type: ignore[no-untyped-call]
             level.register_load_state_dict_post_hook(drop_counts)  # type: ignore[no-untyped-call]
-        self.pool = nn.AdaptiveAvgPool2d(1)
+        last = self.plans[-1].channels * self.space.nodes
+        self.pool = final_pool(self.space)
+        self.projection = projection(self.space, last)
+        if not bounded:
+            mix_layers(self.projection, self.space)
         if implementation == "shared":  # unused; each costs a launch
             for norm in (m for m in self.modules() if isinstance(m, BatchNorm)):
                 norm.num_batches_tracked = None
-        self.classifier = ScaledLinear(self.plans[-1].channels * self.space.nodes, num_classes)
+        self.classifier = ScaledLinear(classifier_inputs(self.space, last), num_classes)
         if bounded:
-            for part in (self.input_filter, self.stem, self.poolings, self.classifier):
+            before = (self.input_filter, self.stem, self.poolings)
+            for part in (*before, self.projection, self.classifier):
                 bound_gain(part)
-        scales = dict(self.space.macro).get("logit_scale", MACRO["logit_scale"][:1])
+        scales = candidates(self.space, "logit_scale")
         self.register_buffer("log_scales", torch.tensor(scales).log(), persistent=False)
 
     def forward(self, x: Tensor, weights: Mapping[str, Tensor]) -> Tensor:
@@ -130,23 +145,24 @@ class SuperNet(nn.Module):
             for plan, cell in zip(self.plans, self.cells, strict=False):
                 if plan.kind not in arranged:
                     arranged[plan.kind] = cell.arrange(weights[plan.kind])
-            features = [self._features(i, states, arranged) for i in range(len(self.poolings))]
+            paths = [self._pooled(i, states, arranged) for i in range(len(self.poolings))]
+            features = self.projection(_mixed(paths, weights.get("pooling"))).flatten(1)
         scale: Tensor | float = 1.0
         if "logit_scale" in weights:
             scale = (weights["logit_scale"][0] @ self.log_scales).exp()  # the geometric mean
-        logits: Tensor = self.classifier(_mixed(features, weights.get("pooling")), scale)
+        logits: Tensor = self.classifier(features, scale)
         return logits
 
-    def _features(
+    def _pooled(
         self, path: int, states: tuple[Tensor, Tensor], arranged: Mapping[str, Any]
     ) -> Tensor:
-        """Return the features (B, channels) of the stem's states after a pooling and its cells."""
+        """Return the means (B, channels, P, 1) of the last map, after a pooling and its cells."""
         first, second = (self.poolings[path](state) for state in states)
         depth = len(self.plans)
         own = list(self.cells)[path * depth : (path + 1) * depth]
         for plan, cell in zip(self.plans, own, strict=True):
             first, second = second, cell(first, second, arranged[plan.kind])
-        pooled: Tensor = self.pool(second).flatten(1)
+        pooled: Tensor = self.pool(second)
         return pooled
 
     def _require_weights(self, weights: Mapping[str, Tensor]) -> None:
@@ -188,7 +204,7 @@ class SuperNet(nn.Module):
         """Yield our tensors with the matching tensors of a textbook supernet."""
         if self.implementation == "textbook" or textbook.implementation != "textbook":
             raise ValueError("expected a shared supernet and a textbook one")
-        for name in ("stem", "classifier"):
+        for name in ("stem", "projection", "classifier"):
             ours, theirs = getattr(self, name).state_dict(), getattr(textbook, name).state_dict()
             yield from ((ours[key], theirs[key]) for key in ours)
         for own, other in zip(self.cells, textbook.cells, strict=True):
@@ -197,11 +213,11 @@ class SuperNet(nn.Module):
             yield from own.pairs(other)
 
 
-def _mixed(features: list[Tensor], weights: Tensor | None) -> Tensor:
-    """Return Σ_k weight_k · features_k, (B, channels). Weights: (1, candidates), None for one."""
+def _mixed(paths: list[Tensor], weights: Tensor | None) -> Tensor:
+    """Return Σ_k weight_k · path_k. Weights: (1, candidates), None for one path."""
     if weights is None:
-        return features[0]
-    return torch.einsum("k,kbc->bc", weights[0], torch.stack(features))
+        return paths[0]
+    return torch.einsum("k,k...->...", weights[0], torch.stack(paths))
 
 
 def require_implementation(name: str) -> None:

@@ -690,6 +690,7 @@ class NoiseCheck:
                 family=self.family,
                 samples=self.samples,
                 root=self.root,
+                normalisation=self.data.normalisation,
                 epochs=self.epochs,
                 batch_size=self.data.config.batch_size,
                 seed=module.config.seed,

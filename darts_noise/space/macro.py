@@ -2,7 +2,8 @@
 
 A choice that a genotype does not state has its DARTS value: batch norm, no input filter, no pooling
 after the stem, the full width. To add a choice, add an entry to `MACRO` and implement it in
-`nets/macro_layers.py` or in a new file in that folder.
+`nets/macro_layers.py`, in `nets/input_filter.py` if it is before the stem, or in a new file in that
+folder.
 """
 
 from collections.abc import Mapping
@@ -22,6 +23,12 @@ MACRO: Mapping[str, tuple[Value, ...]] = MappingProxyType(
         "reduction": ("strided", "average"),
         "gain": ("free", "bounded"),
         "logit_scale": (1.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0),
+        "colour": ("all", "luma", "chroma"),
+        "contrast": ("none", "centred", "standardised"),
+        "filters": ("none", "haar", "gabor"),
+        "positions": (1.0, 2.0, 4.0),
+        "features": ("all", 16.0, 32.0, 64.0),
+        "initialisation": ("usual", "orthogonal"),
     }
 )
 """Each choice with its values. The DARTS value is the first.
@@ -34,10 +41,17 @@ channels. ``reduction``: how the operations and the preprocessing of a cell halv
 stride, or by an average over squares of 2 × 2 pixels before them. ``gain``: with ``bounded``, no
 layer amplifies differences: there is no norm, MaxMin replaces ReLU and an average replaces the sum
 of operations; see `darts_noise.nets.gain`. ``logit_scale``: a fixed factor of the logits. With a
-bounded gain, it is the contrast that the network may use.
+bounded gain, it is the contrast that the network may use. ``colour``: the part of each pixel that
+the network sees: ``luma``, the mean of the three channels, or ``chroma``, the difference to it.
+``contrast``: with ``centred``, each channel of an image loses its mean; with ``standardised``, the
+image is also divided by its standard deviation. ``filters``: fixed filters in front of the stem.
+``positions``: the side of the grid of parts over which the last map is averaged. ``features``: a
+linear map reduces the channels of the last map to this number before the classifier.
+``initialisation``: with ``orthogonal``, the convolutions start with a gain of 1, as they always do
+with a bounded gain.
 """
 
-FIXED = ("reduction", "gain")
+FIXED = ("reduction", "gain", "initialisation")
 """The choices that a supernet cannot mix, because all its operations share them."""
 
 

@@ -151,6 +151,7 @@ class SeedRuns:
                 family=family,
                 seed=self.seed,
                 root=root_of_others(data.name, data.config.root),
+                normalisation=data.normalisation,
                 recipe=recipe,
                 trainer={key: getattr(self.trainer, key) for key in FROM_TRAINING[protocol]},
                 **own,

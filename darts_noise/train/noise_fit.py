@@ -15,7 +15,7 @@ import pytorch_lightning as pl
 from rich.console import Console
 
 from darts_noise.configured import config_of, naming_arguments
-from darts_noise.data.images import LabelledImages
+from darts_noise.data.images import LabelledImages, Normalisation, channel_statistics
 from darts_noise.errors import SettingError, unknown, within
 from darts_noise.noise.datasets import largest_noise
 from darts_noise.noise.families import describe_noise, make_noise
@@ -74,6 +74,7 @@ def noise_fit(
     path: str | Path | None = None,
     progress: Console | bool | None = None,
     root: str | Path = "data",
+    normalisation: Normalisation | None = None,
 ) -> NoiseFit:
     """Train a network from scratch on noise, and return how well it fits the noise.
 
@@ -114,6 +115,8 @@ def noise_fit(
         progress: whether, or on which console, to show the trainings of a grid. Default: on
             standard error if that is a terminal.
         root: folder of the data sets that `family` names.
+        normalisation: normalisation of the images and the noise. Default: by the mean and the
+            standard deviation of each channel of `images`.
 
     Returns:
         The record. A standard network, too, may be near chance after a few epochs, so compare the
@@ -135,6 +138,7 @@ def noise_fit(
         controls=(controls, Mapping),
         recipe=(recipe, TrainConfig | Mapping),
         trainer=(trainer, Mapping),
+        normalisation=(normalisation, Normalisation),
     )
     with within("recipe"):
         if not isinstance(recipe, TrainConfig):
@@ -146,6 +150,7 @@ def noise_fit(
     measurement = Measurement(
         network=loaded(network),
         images=images,
+        normalisation=normalisation or channel_statistics(images.images),
         noise=make_noise(family, samples, images, seed, root),
         family=describe_noise(family),
         epochs=PROTOCOLS[protocol].epochs if epochs is None else epochs,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from darts_noise.data.images import LabelledImages, Normalisation, channel_statistics
+from darts_noise.data.images import LabelledImages, Normalisation
 from darts_noise.data.splits import stratified_subset
 from darts_noise.noise.families import fingerprint
 from darts_noise.space.genotype import Genotype
@@ -21,6 +21,7 @@ class Measurement:
     Attributes:
         network: a genotype, or a function that makes the module.
         images: the real training images, which the noise imitates.
+        normalisation: normalisation of the real images. It is used for the noise too.
         noise: the noise set.
         family: name of the noise family, as a card shows it.
         epochs: passes over the noise set. The long protocols may stop earlier.
@@ -32,6 +33,7 @@ class Measurement:
 
     network: Genotype | Factory
     images: LabelledImages
+    normalisation: Normalisation
     noise: LabelledImages
     family: str
     epochs: int
@@ -49,11 +51,6 @@ class Measurement:
     def in_channels(self) -> int:
         """Channels of the real images."""
         return self.images.shape[0]
-
-    @cached_property
-    def normalisation(self) -> Normalisation:
-        """Normalisation of the real images. It is used for the noise too."""
-        return channel_statistics(self.images.images)
 
     @cached_property
     def real(self) -> LabelledImages:

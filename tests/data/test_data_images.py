@@ -72,6 +72,17 @@ def test_statistics_and_normalisation_equal_numpys_in_float64(channels: int) -> 
     assert torch.equal(normalisation(images.double()), normalised)
 
 
+def test_shared_statistics_are_of_all_channels_and_keep_grey_images_grey() -> None:
+    images = random_images(50, 3, 7, 9)
+    images[:, 0] //= 3
+    pixels = images.numpy().astype(np.float64) / 255
+    normalisation = channel_statistics(images, shared=True)
+    np.testing.assert_allclose(normalisation.mean, [pixels.mean()] * 3, rtol=1e-14)
+    np.testing.assert_allclose(normalisation.std, [pixels.std()] * 3, rtol=1e-13)
+    grey = normalisation(images[:, 1:2].repeat(1, 3, 1, 1))
+    assert torch.equal(grey, grey[:, :1].expand_as(grey))
+
+
 def test_a_constant_channel_normalises_to_zero() -> None:
     images = torch.full((10, 1, 4, 4), 77, dtype=torch.uint8)
     normalisation = channel_statistics(images)

@@ -34,6 +34,8 @@ def test_training_and_validation_images_are_the_data_sets_and_the_test_set_is_it
     assert module.test is module.dataset.test
     assert (module.num_classes, module.in_channels, module.image_shape) == (10, 1, (1, 8, 8))
     assert module.normalisation == channel_statistics(module.train.images)
+    shared = ready(grey=False, shared_statistics=True)
+    assert shared.normalisation == channel_statistics(shared.train.images, shared=True)
 
 
 @pytest.mark.parametrize("name", ["train", "test", "dataset", "num_classes", "image_shape"])

@@ -13,6 +13,7 @@ from darts_noise.nets.macro_layers import weighing
 from darts_noise.nets.mixed.textbook import MixedCell
 from darts_noise.nets.plan import CellPlan
 from darts_noise.report.card import count_multiply_adds
+from darts_noise.space.macro import MACRO
 from darts_noise.space.operations import get_operation
 from darts_noise.space.operations.pooling import BlurPool
 from darts_noise.space.spaces import Space, get_space
@@ -105,15 +106,33 @@ def test_pairs_of_channels_are_sorted_and_an_odd_channel_stays():
     assert blur(torch.ones(1, 2, 4, 4)).min() == 1  # a free one mirrors the border
 
 
-@pytest.mark.parametrize("macro", [{}, {"input_filter": "blur_5x5", "pooling": "average_2"}])
+@pytest.mark.parametrize(
+    "macro",
+    [
+        {},
+        {"input_filter": "blur_5x5", "pooling": "average_2"},
+        {"colour": "chroma", "contrast": "centred", "filters": "haar", "features": 16},
+        {"colour": "luma", "filters": "gabor", "features": 64, "positions": 2},
+        {"positions": 4},
+    ],
+)
 def test_a_network_has_a_gain_of_at_most_its_logit_scale(macro):
     """Whatever its weights are; the mean over the last map only reduces it."""
     network = dn.create_model(
-        genotype(logit_scale=64.0, **macro), channels=4, num_cells=4, in_channels=2, stem="small"
+        genotype(logit_scale=64.0, **macro), channels=4, num_cells=4, in_channels=3, stem="small"
     )
-    assert gain(network.double(), 2, 9, 9) == 0  # the last layer starts at zero
+    assert gain(network.double(), 3, 9, 9) == 0  # the last layer starts at zero
     for scale in (0.1, 1.0, 10.0):
-        assert 0 < gain(randomised(network, scale), 2, 9, 9) <= 64 * (1 + 1e-9)
+        assert 0 < gain(randomised(network, scale), 3, 9, 9) <= 64 * (1 + 1e-9)
+
+
+def test_the_linear_map_of_the_features_has_a_gain_of_at_most_1():
+    """Alone: the gain of the cells in front of it would hide a larger one."""
+    sizes = {"channels": 4, "num_cells": 3, "in_channels": 1, "stem": "small"}
+    network = dn.create_model(genotype(features=16), **sizes)
+    space = Space("read", ("skip_connect",), 1, macro={**SINGLE, "features": (16.0,)})
+    for layer in (network.projection, dn.SuperNet(space, **sizes).projection.terms[0]):
+        assert gain(randomised(layer, 10.0), layer.in_channels, 2, 2) <= 1 + 1e-9
 
 
 def test_averages_and_the_concatenation_reach_the_bound_and_do_not_exceed_it():
@@ -162,19 +181,24 @@ def test_the_initial_scale_has_no_effect():
     torch.testing.assert_close(network(x), before, rtol=1e-4, atol=1e-5)
 
 
-def test_a_supernet_has_a_gain_of_at_most_its_scale_and_its_alpha_have_the_right_gradient():
+READ = {name: MACRO[name] for name in ("colour", "filters", "positions", "features")}
+
+
+@pytest.mark.parametrize("macro", [{}, {**READ, "contrast": ("none", "centred")}])
+def test_a_supernet_has_a_gain_of_at_most_its_scale_and_its_alpha_have_the_right_gradient(macro):
     torch.manual_seed(0)
-    space = replace(get_space("bounded"), nodes=2)
-    sizes = {"channels": 4, "num_cells": 3, "in_channels": 1, "stem": "small"}
+    space = get_space("bounded")
+    space = replace(space, nodes=2, macro={**dict(space.macro), **macro})
+    sizes = {"channels": 4, "num_cells": 3, "in_channels": 3, "stem": "small"}
     net, arch = dn.SuperNet(space, **sizes).double(), dn.Architecture(space).double()
     randomised(net)
     for row in arch.parameters():
         nn.init.normal_(row)
     weights = arch()
     scale = float((weights["logit_scale"][0].detach() @ net.log_scales).exp())
-    assert 0 < gain(lambda x: net(x, weights), 1, 8, 8) <= scale * (1 + 1e-9)
+    assert 0 < gain(lambda x: net(x, weights), 3, 8, 8) <= scale * (1 + 1e-9)
 
-    x, labels = torch.randn(4, 1, 8, 8, dtype=torch.float64), torch.arange(4)
+    x, labels = torch.randn(4, 3, 8, 8, dtype=torch.float64), torch.arange(4)
 
     def loss():
         return nn.functional.cross_entropy(net(x, arch()), labels)

@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import darts_noise as dn
-from darts_noise.nets.input_filter import MixedInputFilter, input_filter
-from darts_noise.nets.macro_layers import SIGNAL, MixedNorm, Shift, stem_pooling
+from darts_noise.nets.macro_layers import SIGNAL, MixedNorm, Parts, Shift, stem_pooling
 from darts_noise.space.macro import FIXED, MACRO
 from darts_noise.space.spaces import Space
 
@@ -108,9 +107,13 @@ def supernets(macro, **form):
         dn.SuperNet(Space("mine", OPERATIONS, nodes=2, macro=rows), **form).double()
         for rows in (macro, {})
     ]
-    nets[1].load_state_dict(
-        {k: v for k, v in nets[0].state_dict().items() if k in nets[1].state_dict()}, strict=False
-    )
+    state, own = nets[0].state_dict(), nets[1].state_dict()
+    # The DARTS values come first in what the stem and the classifier read.
+    state["stem.layers.0.weight"] = state["stem.layers.0.weight"][:, :3]
+    positions = sum(int(side) ** 2 for side in macro.get("positions", (1,)))
+    read = state["classifier.weight"].unflatten(1, (-1, positions))[..., 0]
+    state["classifier.weight"] = read[:, : own["classifier.weight"].shape[1]]
+    nets[1].load_state_dict({key: state[key] for key in own if key in state}, strict=False)
     return nets, torch.randn(3, 3, 11, 13, dtype=torch.float64)
 
 
@@ -198,33 +201,81 @@ def test_weights_of_a_choice_are_checked():
         net(x, arch() | {"width": torch.ones(2)})
 
 
-@pytest.mark.parametrize("choice", MACRO["input_filter"])
-@pytest.mark.parametrize("shape", [(3, 3, 11, 13), (2, 1, 2, 5), (1, 2, 1, 1)])
-def test_a_mixed_input_filter_is_the_sum_of_the_filters(choice, shape):
-    """Also where an image is too small to be mirrored; and with all weight on one, that one."""
-    torch.manual_seed(0)
-    x = torch.randn(shape, dtype=torch.float64)
-    candidates = MACRO["input_filter"]
-    alone = [input_filter(kind, shape[1]).double()(x) for kind in candidates]
-    mixed = MixedInputFilter(candidates).double()
-    mixed.weights = torch.rand(3, dtype=torch.float64)
-    if min(shape[2:]) > 2:
-        expected = sum(w * term for w, term in zip(mixed.weights, alone, strict=True))
-        torch.testing.assert_close(mixed(x), expected)
-    mixed.weights = torch.tensor([float(kind == choice) for kind in candidates]).double()
-    if min(shape[2:]) > 2 or choice != "blur_3x3":
-        torch.testing.assert_close(mixed(x), alone[candidates.index(choice)])
+@pytest.mark.parametrize("side", [2, 4])
+def test_a_last_map_is_averaged_over_its_parts(side):
+    x = torch.randn(2, 3, 2 * side, 3 * side)
+    means = x.unfold(2, 2, 2).unfold(3, 3, 3).mean((4, 5))  # (B, C, side, side)
+    torch.testing.assert_close(Parts(side)(x), means.flatten(2)[..., None])
+    torch.testing.assert_close(Parts(1)(x), x.mean((2, 3))[..., None, None])
 
 
-@pytest.mark.parametrize(
-    ("kind", "left"), [("none", 1.0), ("blur_3x3", 0.375), ("blur_5x5", 70 / 256)]
-)
-def test_an_input_filter_leaves_little_of_noise_and_all_of_what_is_smooth(kind, left):
-    """Of independent pixels, the deviation √Σk² of its kernel; of a constant, all."""
-    torch.manual_seed(0)
-    net = network(input_filter=kind)
-    noise = net.input_filter(torch.randn(64, 1, 28, 28))[..., 4:-4, 4:-4]
-    assert noise.std().item() == pytest.approx(left, rel=0.03)
-    smooth = torch.full((1, 1, 9, 9), 3.0)
-    torch.testing.assert_close(net.input_filter(smooth), smooth)
-    assert net.state_dict().keys() == network().state_dict().keys()
+@pytest.mark.parametrize("shape", [(1, 1), (2, 5), (3, 3), (7, 6), (9, 2)])
+def test_parts_of_any_map_do_not_overlap_and_miss_no_pixel(shape):
+    """The gain is exactly that of a mean over the smallest part."""
+    x = torch.zeros(1, 1, *shape, dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(Parts(4), x).reshape(16, -1)
+    assert ((jacobian > 0).sum(0) == 1).all()
+    sums = jacobian.sum(1)
+    torch.testing.assert_close(sums, (sums > 0).double())
+    assert torch.linalg.matrix_norm(jacobian, 2) <= 1
+
+
+def test_positions_and_features_are_the_inputs_of_the_classifier():
+    x = torch.randn(2, 1, 16, 16)
+    net = network(positions=2, features=16).eval()
+    features = net.forward_head(net.forward_features(x), pre_logits=True)
+    assert features.shape == (2, 16 * 4)
+    assert net.head_hidden_size == net.classifier.in_features == 64
+    maps = F.conv2d(net.forward_features(x), net.projection.weight)  # before the mean: the same
+    torch.testing.assert_close(features, F.adaptive_avg_pool2d(maps, 2).flatten(1))
+    net.reset_classifier(3)
+    assert net(x).shape == (2, 3)
+    assert network().head_hidden_size == network().num_features
+
+
+@pytest.mark.parametrize(("features", "positions"), [(16.0, 2.0), ("all", 4.0), (32.0, 1.0)])
+def test_with_all_weight_on_one_readout_a_supernet_is_that_readout(features, positions):
+    """A linear layer behind the candidates side by side has its own weights for each of them."""
+    rows = {"features": ("all", 16.0, 32.0), "positions": (1.0, 2.0, 4.0)}
+    mixed, x = supernets(rows)[0][0], torch.randn(3, 3, 16, 16, dtype=torch.float64)
+    chosen = {
+        name: torch.tensor([[float(v == value) for v in rows[name]]]).double()
+        for name, value in {"features": features, "positions": positions}.items()
+    }
+    last = []
+    handle = mixed.cells[-1].register_forward_hook(lambda _, __, y: last.append(y))
+    logits = mixed(x, dn.Architecture(mixed.space).double()() | chosen)
+    handle.remove()
+    means = F.adaptive_avg_pool2d(last[0], int(positions)).flatten(2)  # the last map is 4 × 4
+    blocks = {"all": slice(0, 32), 16.0: slice(32, 48), 32.0: slice(48, 80)}
+    start = {1.0: 0, 2.0: 1, 4.0: 5}[positions]
+    weight = mixed.classifier.weight.unflatten(1, (-1, 21))[:, blocks[features]]
+    weight = weight[..., start : start + int(positions) ** 2]
+    if features != "all":
+        projection = mixed.projection.terms[rows["features"].index(features)].weight
+        means = torch.einsum("fc,bcp->bfp", projection[..., 0, 0], means)
+    expected = torch.einsum("kfp,bfp->bk", weight, means) + mixed.classifier.bias
+    torch.testing.assert_close(logits, expected)
+
+
+def require_orthogonal(net):
+    """The exact singular values of the centre of each kernel, and zeros around it."""
+    for layer in (layer for layer in net.modules() if isinstance(layer, nn.Conv2d)):
+        for part in layer.weight.detach().chunk(layer.groups):
+            matrix = part.flatten(2).sum(2)
+            assert part.count_nonzero() <= matrix.numel()
+            values = torch.linalg.svdvals(matrix)
+            torch.testing.assert_close(values, torch.ones_like(values), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("normalisation", ["batch", "none"])
+def test_orthogonal_convolutions_start_with_a_gain_of_1(normalisation):
+    require_orthogonal(network(initialisation="orthogonal", normalisation=normalisation))
+
+
+@pytest.mark.parametrize("implementation", ["shared", "textbook"])
+def test_a_supernet_starts_orthogonal(implementation):
+    form = {"channels": 4, "num_cells": 3, "stem": "small", "implementation": implementation}
+    rows = {"initialisation": ["orthogonal"], "features": [16]}
+    net = dn.SuperNet(Space("mine", OPERATIONS, nodes=1, macro=rows), **form)
+    require_orthogonal(net.to_textbook() if implementation == "shared" else net)

@@ -23,6 +23,13 @@ def test_a_genotype_keeps_its_choices_in_json(tmp_path):
     assert hash(again) == hash(found)
 
 
+@pytest.mark.parametrize("name", MACRO)
+def test_every_value_of_every_choice_is_kept(name, tmp_path):
+    for value in MACRO[name]:
+        genotype(**{name: value}).to_json(tmp_path / "g.json")
+        assert dn.Genotype.from_json(tmp_path / "g.json").macro == {name: value}
+
+
 def test_silence_is_dartss_own():
     silent = genotype()
     assert "macro" not in silent.to_dict()
@@ -34,6 +41,12 @@ def test_silence_is_dartss_own():
         "reduction": "strided",
         "gain": "free",
         "logit_scale": 1.0,
+        "colour": "all",
+        "contrast": "none",
+        "filters": "none",
+        "positions": 1.0,
+        "features": "all",
+        "initialisation": "usual",
     }
 
 

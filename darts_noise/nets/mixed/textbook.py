@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from darts_noise.nets.cell import build_operation, preprocessing
 from darts_noise.nets.gain import bound_gain
-from darts_noise.nets.macro_layers import mix_norms, mixed_width
+from darts_noise.nets.macro_layers import mix_layers, mixed_width
 from darts_noise.nets.plan import CellPlan
 from darts_noise.space.operations import get_operation
 from darts_noise.space.operations.identity import Zero
@@ -78,7 +78,7 @@ class MixedCell(nn.Module):
         if self.bounded:
             bound_gain(self)
         else:
-            mix_norms(self, space)
+            mix_layers(self, space)
 
     def arrange(self, weights: Tensor) -> Tensor:
         """Return the weights (edges, operations) for `forward`. Cells of a kind share them."""

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darts_noise.errors import SettingError
-from darts_noise.nets.macro_layers import mix_norms
+from darts_noise.nets.macro_layers import mix_layers
 from darts_noise.nets.mixed.textbook import MixedCell, MixedOperation
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.search.architecture import Architecture
@@ -25,7 +25,7 @@ class PartialMixedOperation(nn.Module):
         super().__init__()
         self.width = whole.channels // parts
         self.mixed = MixedOperation(whole.space, self.width, whole.stride, whole.allowed)
-        mix_norms(self.mixed, whole.space)
+        mix_layers(self.mixed, whole.space)
         self.bypass = nn.MaxPool2d(2, 2, ceil_mode=True) if whole.stride == 2 else nn.Identity()
         self.parts = parts
 
