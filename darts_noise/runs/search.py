@@ -166,7 +166,8 @@ def find_cell(
         trainer: Lightning's Trainer.
 
     Returns:
-        The cell, and the figures of the last epoch by their names in ``metrics.csv``.
+        The cell, and the figures of the last epoch by their names in ``metrics.csv``, with the
+        number of ``gradient_steps``.
 
     Raises:
         ValueError: as for `search`.
@@ -175,16 +176,16 @@ def find_cell(
     trainer = with_epochs(trainer, EPOCHS)
     check_trainer(config, trainer)
     with quiet_lightning(), interruptible():
-        module = _module(_first(config), data)
+        module, heats = _module(_first(config), data), []
         fitted = silent_trainer(trainer)
         if config.race:
             data.trainer = fitted
             heats = race(config, module, data)
             module = _module(narrowed(config, standing(heats)[0].macro), data)
         fitted.fit(module, datamodule=data)
-        if config.candidates > 1:
-            choose(module, data)
-    return module.genotype(), figures_of(fitted)
+        found = choose(module, data) if config.candidates > 1 else []
+    steps = sum(steps_spent(module, found, heats).values())
+    return module.genotype(), {**figures_of(fitted), "gradient_steps": steps}
 
 
 def _module(config: SearchConfig, data: ImageDataModule) -> SearchModule:
@@ -298,12 +299,7 @@ def search_card(
     Its figures are figures of the supernet. If candidates were measured, the first adds the figures
     of the chosen cell alone.
     """
-    best = found[0] if found else None
-    steps = {
-        "race": sum(heat.steps for heat in heats),
-        "supernet": module.gradient_steps,
-        "candidates": sum(candidate.steps for candidate in found),
-    }
+    best, steps = found[0] if found else None, steps_spent(module, found, heats)
     data = session.data
     config = module.config
     family = describe_noise(config.noise_family)
@@ -338,6 +334,17 @@ def search_card(
         **({} if best is None else _cell_figures(best)),
         "genotype": str(session.path / "genotype.json"),
         **session.origin(config.seed),
+    }
+
+
+def steps_spent(
+    module: SearchModule, found: Sequence[Candidate], heats: Sequence[Heat]
+) -> dict[str, int]:
+    """Return the number of optimiser steps of each part of a search."""
+    return {
+        "race": sum(heat.steps for heat in heats),
+        "supernet": module.gradient_steps,
+        "candidates": sum(candidate.steps for candidate in found),
     }
 
 

@@ -95,6 +95,8 @@ class Heat:
     @property
     def shown_objective(self) -> str:
         """The objective as text, marked if it is a lower bound."""
+        if not math.isfinite(self.objective):
+            return "diverged"
         return f"{'' if self.is_complete else '≥ '}{self.objective:.4f}"
 
     def __str__(self) -> str:

@@ -69,8 +69,9 @@ def test_alpha_is_searched_with_the_winner_and_nothing_else_changes(tmp_path: Pa
     assert (plain.card["race"], plain.card["gradient_steps"]) == (None, sum(steps[1:]))
     assert not (plain.path / "race.json").exists()
 
-    found, _ = find_cell(dn.ImageDataModule(**DATA), CONFIG, TRAINER)
+    found, figures = find_cell(dn.ImageDataModule(**DATA), CONFIG, TRAINER)
     assert found == raced.genotype
+    assert figures["gradient_steps"] == raced.card["gradient_steps"]
 
 
 @pytest.mark.parametrize(

@@ -223,6 +223,15 @@ def test_without_a_penalty_validation_alone_decides(ready, monkeypatch):
     assert all(not heat.noise for heat in heats)
 
 
+def test_of_equal_combinations_the_one_that_led_wins():
+    one, other = {"logit_scale": 1.0}, {"logit_scale": 16.0}
+    heats = [
+        Heat(macro, (epochs, 1), objective=objective)
+        for macro, epochs, objective in ((one, 40, 0.2), (other, 40, 0.1), (other, 100, 0.5))
+    ]
+    assert standing([*heats, Heat(one, (100, 1), objective=0.5)])[0].macro == other
+
+
 # ---------------------------------------------------------------- one training, random numbers
 
 
