@@ -38,6 +38,7 @@ class Stream(enum.IntEnum):
     PERTURBATION = 15
     LAG = 16
     CURVATURE = 17
+    RACE = 18
 
 
 def derive_seed(seed: int, *key: int) -> int:

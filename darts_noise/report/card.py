@@ -86,7 +86,12 @@ FIGURES = (
     CardFigure("positive_control", "Positive control's noise accuracy", percent, expected=True),
     CardFigure("twin_noise_accuracy", "Twin's noise accuracy", percent),
     CardFigure("penalty", "Penalty P(α)"),
+    CardFigure("race", "Combinations raced"),
     CardFigure("candidates", "Cells measured"),
+    CardFigure("gradient_steps", "Gradient steps"),
+    CardFigure("race_steps", "Gradient steps of the race"),
+    CardFigure("supernet_steps", "Gradient steps of the supernet"),
+    CardFigure("candidates_steps", "Gradient steps of the candidates"),
     CardFigure(
         "cell_validation_accuracy", "Validation accuracy of the best, alone", percent, first=True
     ),

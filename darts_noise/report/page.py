@@ -1,6 +1,7 @@
 """Runs and studies as one HTML page that needs no network. `page.html` is its template."""
 
 import io
+import math
 import re
 import warnings
 from base64 import b64encode
@@ -33,8 +34,9 @@ from darts_noise.report.film_strip import draw_film
 from darts_noise.report.heatmap import draw_alpha
 from darts_noise.report.metrics import Series
 from darts_noise.report.run_folder import RunFolder, StudyFolder, read_run, read_study
-from darts_noise.report.style import RC
+from darts_noise.report.style import OKABE_ITO, RC
 from darts_noise.search.candidate import Candidate
+from darts_noise.search.race import Heat, standing
 from darts_noise.space.genotype import Cell, Genotype
 
 PANEL_SIZE, LEGEND_SIZE = (3.3, 2.1), (1.7, 2.1)  # inches
@@ -132,6 +134,7 @@ def _run_part(run: RunFolder, anchor: str) -> dict[str, Any]:
         "title": run.title,
         "cell": None if run.genotype is None else _cell(run, run.genotype, anchor),
         "alpha": None,
+        "race": None,
         "candidates": _candidates(run.candidates) if run.candidates else None,
         "curves": _panels(make_panels(run.series, run.num_classes, run.chance), f"{anchor}-panel"),
         "card": None,
@@ -141,6 +144,8 @@ def _run_part(run: RunFolder, anchor: str) -> dict[str, Any]:
         part["card"] = Table(f"Result card of {run.title}", ("Figure", "Value"), figures)
     if run.history is not None and run.history.moments:
         part |= _alpha(run.history, run.genotype, anchor)
+    if run.race:
+        part |= _race(run.race, anchor)
     return part
 
 
@@ -190,6 +195,56 @@ def _alpha(history: AlphaHistory, genotype: Genotype | None, anchor: str) -> dic
         "frames": frames,
         "changes": len(changes),
     }
+
+
+def _race(heats: Sequence[Heat], anchor: str) -> dict[str, Any]:
+    """Return the plot and the table of a race."""
+    order, rows = standing(heats), []
+    for place, heat in enumerate(order, start=1):
+        shown = ("not measured" if share is None else percent(share) for share in heat.accuracies)
+        values = map(str, heat.macro.values())
+        rows.append((str(place), *values, str(heat.epochs[0]), *shown, heat.shown_objective))
+    figures = ("Epochs on noise", "Validation accuracy", "Noise accuracy", "Objective")
+    return {
+        "race": _drawing(
+            _draw_race(heats),
+            f"{anchor}-race-plot",
+            f"Objective of {len(order)} combinations after each rung of the race; the table has "
+            "the last objective of each",
+            f"The winner is blue: {order[0].name}. A cross is a lower bound: the combination "
+            "could no longer be kept.",
+        ),
+        "race_table": Table(
+            "Combinations of the choices for the whole network, the winner first; accuracies are "
+            "means over the reference cells",
+            ("Place", *order[0].macro, *figures),
+            rows,
+        ),
+    }
+
+
+def _draw_race(heats: Sequence[Heat]) -> Figure:
+    """Draw the objective of each combination over the epochs of the rungs."""
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=PANEL_SIZE, layout="constrained")
+        axes = figure.subplots()
+        winner, *others = standing(heats)
+        for last in (*others, winner):
+            own = [h for h in heats if h.macro == last.macro and math.isfinite(h.objective)]
+            colour = OKABE_ITO["blue"] if last is winner else "#999999"
+            axes.plot(
+                [h.epochs[0] for h in own], [h.objective for h in own], color=colour, linewidth=1.0
+            )
+            for heat in own:
+                mark = "o" if heat.is_complete else "x"
+                axes.plot(heat.epochs[0], heat.objective, mark, color=colour, markersize=3.5)
+        epochs = sorted({heat.epochs[0] for heat in heats})
+        axes.set_xscale("log")
+        axes.set_xticks(epochs, list(map(str, epochs)))
+        axes.set_xticks([], minor=True)
+        axes.set_xlabel("epochs on noise")
+        axes.set_ylabel("objective")
+    return figure
 
 
 def _candidates(found: Sequence[Candidate]) -> Table:

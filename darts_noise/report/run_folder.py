@@ -9,6 +9,7 @@ from typing import Any
 from darts_noise.report.alpha_history import AlphaHistory, read_history
 from darts_noise.report.metrics import Series, read_metrics
 from darts_noise.search.candidate import Candidate, read_candidates
+from darts_noise.search.race import Heat, read_race
 from darts_noise.space.genotype import Genotype
 
 MAX_BYTES = 1 << 24
@@ -23,6 +24,7 @@ class RunFolder:
         card: the result card.
         genotype: the cell that was found or trained.
         history: α after every epoch of a search.
+        race: the race of a search over macro choices, in the order of the trainings.
         candidates: the measured candidates of a search, the best first.
         series: column of ``metrics.csv`` → its points.
     """
@@ -31,6 +33,7 @@ class RunFolder:
     card: Mapping[str, Any] = field(default_factory=dict)
     genotype: Genotype | None = None
     history: AlphaHistory | None = None
+    race: Sequence[Heat] = ()
     candidates: Sequence[Candidate] = ()
     series: Mapping[str, Series] = field(default_factory=dict)
 
@@ -71,6 +74,7 @@ def read_run(path: Path) -> RunFolder:
     path = path.resolve()  # `latest` is a link to the run's own name
     card, cell, metrics = path / "card.json", path / "genotype.json", path / "metrics.csv"
     history, candidates = path / "history.json", path / "candidates.json"
+    race = path / "race.json"
     if not (card.is_file() or cell.is_file() or metrics.is_file()):
         raise ValueError(f"{path}: expected the directory of a run, such as runs/search/latest")
     return RunFolder(
@@ -78,6 +82,7 @@ def read_run(path: Path) -> RunFolder:
         card=_read_card(card) if card.is_file() else {},
         genotype=Genotype.from_json(cell) if cell.is_file() else None,
         history=read_history(history) if history.is_file() else None,
+        race=read_race(race)[1] if race.is_file() else (),
         candidates=read_candidates(candidates) if candidates.is_file() else (),
         series=read_metrics(metrics) if metrics.is_file() else {},
     )

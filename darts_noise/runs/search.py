@@ -15,6 +15,7 @@ from torch import Tensor
 
 from darts_noise.atomic import write_text
 from darts_noise.data.module import ImageDataModule
+from darts_noise.distributed.collectives import on_first_process
 from darts_noise.noise.families import describe_noise
 from darts_noise.report.alpha_history import (
     AlphaHistory,
@@ -46,6 +47,16 @@ from darts_noise.search.architecture import Architecture
 from darts_noise.search.candidate import Candidate, read_candidates, write_candidates
 from darts_noise.search.final_cell import choose
 from darts_noise.search.module import SearchModule
+from darts_noise.search.race import (
+    Heat,
+    combinations,
+    narrowed,
+    race,
+    read_race,
+    reference_cells,
+    standing,
+    write_race,
+)
 from darts_noise.search.settings import SearchConfig
 from darts_noise.space.genotype import Genotype, format_json
 from darts_noise.train.progress import quiet_lightning
@@ -54,6 +65,7 @@ EPOCHS = 50
 """Default number of passes over the training images, as in DARTS (arXiv:1806.09055)."""
 HISTORY = "history.json"
 CANDIDATES = "candidates.json"
+RACE = "race.json"
 SPLITS = ("train", "val", "noise")
 STEPS = "search/step"
 """The figure that counts the steps of the search. W&B draws all other figures over it."""
@@ -112,7 +124,7 @@ def search(
     if run.resume is None:
         require_free(run.runs, "search", run.name)
     with quiet_lightning():
-        module = _module(config, data)
+        module = _module(_first(config), data)
         session = Run(
             "search",
             data,
@@ -124,17 +136,20 @@ def search(
             console,
         )
         with session.open():
+            heats = _race(config, module, session) if config.race else []
+            if heats:
+                module = _module(narrowed(config, standing(heats)[0].macro), data)
             set_axis(session.wandb, STEPS, figure_names(module))
             session.fit(module)
             card: dict[str, Any] = {}
             if session.is_first:
-                best = _choose(module, session) if config.candidates > 1 else None
-                card = search_card(module, session, best)
+                found = _choose(module, session) if config.candidates > 1 else []
+                card = search_card(module, session, found, heats)
                 session.close(
                     card,
                     {name: session.path / f"{name}.png" for name in DRAWINGS},
                     cell_artifact(session.path.name, session.path / "genotype.json"),
-                    weights_tables(module.arch),
+                    {**weights_tables(module.arch), **race_table(heats)},
                 )
     alpha = {name: a.detach() for name, a in module.arch.named_parameters()}
     return SearchResult(module.genotype(), alpha, card, session.path, module.stopped_because)
@@ -151,7 +166,8 @@ def find_cell(
         trainer: Lightning's Trainer.
 
     Returns:
-        The cell, and the figures of the last epoch by their names in ``metrics.csv``.
+        The cell, and the figures of the last epoch by their names in ``metrics.csv``, with the
+        number of ``gradient_steps``.
 
     Raises:
         ValueError: as for `search`.
@@ -160,12 +176,16 @@ def find_cell(
     trainer = with_epochs(trainer, EPOCHS)
     check_trainer(config, trainer)
     with quiet_lightning(), interruptible():
-        module = _module(config, data)
+        module, heats = _module(_first(config), data), []
         fitted = silent_trainer(trainer)
+        if config.race:
+            data.trainer = fitted
+            heats = race(config, module, data)
+            module = _module(narrowed(config, standing(heats)[0].macro), data)
         fitted.fit(module, datamodule=data)
-        if config.candidates > 1:
-            choose(module, data)
-    return module.genotype(), figures_of(fitted)
+        found = choose(module, data) if config.candidates > 1 else []
+    steps = sum(steps_spent(module, found, heats).values())
+    return module.genotype(), {**figures_of(fitted), "gradient_steps": steps}
 
 
 def _module(config: SearchConfig, data: ImageDataModule) -> SearchModule:
@@ -177,8 +197,55 @@ def _module(config: SearchConfig, data: ImageDataModule) -> SearchModule:
     return module
 
 
-def _choose(module: SearchModule, session: Run) -> Candidate:
-    """Measure the cells that α proposes, write the figures, and return the best cell."""
+def _first(config: SearchConfig) -> SearchConfig:
+    """Return the settings, or those of the first combination if macro choices race."""
+    return narrowed(config, combinations(config)[0]) if config.race else config
+
+
+def _race(config: SearchConfig, module: SearchModule, session: Run) -> list[Heat]:
+    """Race the macro choices, write the figures, and return them."""
+    console, file = session.console, session.path / RACE
+    cells = reference_cells(module)
+
+    def read() -> list[Heat]:
+        with suppress(ValueError):  # from a stopped run; a damaged file costs only time
+            of, heats = read_race(file)
+            return heats if of == cells else []
+        return []
+
+    def told(heats: Sequence[Heat]) -> None:
+        if session.is_first:
+            write_race(file, cells, heats)
+        console.print(f"race  {heats[-1]}")
+
+    console.print(f"racing {len(combinations(config))} combinations of macro choices")
+    try:
+        heats = race(config, module, session.data, told, on_first_process(read))
+    except (KeyboardInterrupt, SystemExit):
+        session.interrupted()
+    console.print(f"the race is won by {standing(heats)[0].name}")
+    return heats
+
+
+def race_table(heats: Sequence[Heat]) -> dict[str, Table]:
+    """Return the table of a race, the winner first. Without a race, there is no table."""
+    if not heats:
+        return {}
+    columns = (*heats[0].macro, "epochs", "validation_accuracy", "noise_accuracy", "objective")
+    rows = [
+        [
+            *map(str, heat.macro.values()),
+            heat.epochs[0],
+            *heat.accuracies,
+            heat.shown_objective,
+        ]
+        for heat in standing(heats)
+    ]
+    return {"race": (columns, rows)}
+
+
+def _choose(module: SearchModule, session: Run) -> list[Candidate]:
+    """Measure the cells that α proposes, write the figures, and return them, the best first."""
     console, count = session.console, module.config.candidates
     file, known = session.path / CANDIDATES, []
     with suppress(ValueError):  # from a stopped run; a damaged file costs only time
@@ -198,7 +265,7 @@ def _choose(module: SearchModule, session: Run) -> Candidate:
     outputs = SearchOutputs(session.path, session.data.train.chance)
     outputs.write(module)
     outputs.draw(module)
-    return found[0]
+    return found
 
 
 def figure_names(module: SearchModule) -> list[str]:
@@ -222,13 +289,17 @@ def weights_tables(arch: Architecture) -> dict[str, Table]:
 
 
 def search_card(
-    module: SearchModule, session: Run, best: Candidate | None = None
+    module: SearchModule,
+    session: Run,
+    found: Sequence[Candidate] = (),
+    heats: Sequence[Heat] = (),
 ) -> dict[str, Any]:
     """Return the card of a search.
 
-    Its figures are figures of the supernet. If candidates were measured, `best` adds the figures of
-    the chosen cell alone.
+    Its figures are figures of the supernet. If candidates were measured, the first adds the figures
+    of the chosen cell alone.
     """
+    best, steps = found[0] if found else None, steps_spent(module, found, heats)
     data = session.data
     config = module.config
     family = describe_noise(config.noise_family)
@@ -254,13 +325,27 @@ def search_card(
         "twin_noise_accuracy": None if module.twin is None else figures.get("noise/accuracy"),
         "penalty": figures.get("noise/penalty"),
         "objective": objective(figures, config.noise_weight, best),
+        "race": len(standing(heats)) or None,
         "candidates": module.genotype().meta.get("candidates"),
+        "gradient_steps": sum(steps.values()),
+        **{f"{part}_steps": number for part, number in steps.items() if number},
         "parameters": count_parameters(module.net),
         "epochs": session.trainer.current_epoch,
         "train_samples": len(data.train),
         **({} if best is None else _cell_figures(best)),
         "genotype": str(session.path / "genotype.json"),
         **session.origin(config.seed),
+    }
+
+
+def steps_spent(
+    module: SearchModule, found: Sequence[Candidate], heats: Sequence[Heat]
+) -> dict[str, int]:
+    """Return the number of optimiser steps of each part of a search."""
+    return {
+        "race": sum(heat.steps for heat in heats),
+        "supernet": module.gradient_steps,
+        "candidates": sum(candidate.steps for candidate in found),
     }
 
 

@@ -27,12 +27,14 @@ class Candidate:
             None if λ is 0, or if the validation loss alone rules the cell out.
         objective: F, or a lower bound of F if the fit to noise stopped early. None if the noise fit
             was needed but not measured, or if every training on noise diverged.
+        steps: optimiser steps of these trainings.
     """
 
     genotype: Genotype
     validation: Reading
     noise: Reading | None = None
     objective: float | None = None
+    steps: int = 0
 
     @property
     def score(self) -> float:
@@ -48,14 +50,13 @@ class Candidate:
     def to_dict(self) -> dict[str, Any]:
         """Return the candidate as a JSON object. An infinite loss becomes null."""
         genotype = {k: v for k, v in self.genotype.to_dict().items() if k != "meta"}
-        readings: dict[str, Any] = {}
-        for name, reading in (("validation", self.validation), ("noise", self.noise)):
-            if reading is not None:
-                loss = reading.loss if math.isfinite(reading.loss) else None
-                readings[name] = [loss, reading.accuracy]
-            else:
-                readings[name] = None
-        return {"genotype": genotype, **readings, "objective": self.objective}
+        return {
+            "genotype": genotype,
+            "validation": reading_to_json(self.validation),
+            "noise": None if self.noise is None else reading_to_json(self.noise),
+            "objective": self.objective,
+            "steps": self.steps,
+        }
 
     @classmethod
     def from_dict(cls, data: object) -> "Candidate":
@@ -64,16 +65,20 @@ class Candidate:
         Raises:
             ValueError: ``data`` is not such an object.
         """
-        if not isinstance(data, Mapping) or data.keys() != KEYS:
+        if not isinstance(data, Mapping) or data.keys() - {"steps"} != KEYS:
             raise ValueError(f"expected a candidate, got {shown(data)}")
         noise, objective = data["noise"], data["objective"]
+        steps = data.get("steps", 0)  # older files do not have it
+        if type(steps) is not int:
+            raise ValueError(f"steps: expected an integer, got {shown(steps)}")
         if objective is not None and type(objective) is not float:
             raise ValueError(f"objective: expected a number or null, got {shown(objective)}")
         return cls(
             Genotype.from_dict(data["genotype"]),
-            _reading(data["validation"]),
-            None if noise is None else _reading(noise),
+            reading_from_json(data["validation"]),
+            None if noise is None else reading_from_json(noise),
             objective,
+            steps,
         )
 
 
@@ -107,7 +112,13 @@ def read_candidates(path: Path) -> list[Candidate]:
         raise ValueError(f"{shown_path(path)}: {error}") from None
 
 
-def _reading(value: object) -> Reading:
+def reading_to_json(reading: Reading) -> list[float | None]:
+    """Return a loss and an accuracy. An infinite loss becomes None."""
+    return [reading.loss if math.isfinite(reading.loss) else None, reading.accuracy]
+
+
+def reading_from_json(value: object) -> Reading:
+    """Return the reading that `reading_to_json` wrote. Raise ``ValueError`` for another value."""
     if isinstance(value, list) and len(value) == 2 and type(value[1]) is float:
         loss, accuracy = value
         if loss is None or type(loss) is float:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -40,6 +41,9 @@ class CandidateTrainings:
         module: the search, for its settings and its noise.
         data: the data of the search.
         known: cells that are already measured.
+
+    Attributes:
+        steps: optimiser steps of all trainings so far.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class CandidateTrainings:
         self.known = {candidate.genotype: candidate for candidate in known}
         self.module, self.data, self.config = module, data, module.config
         self.seed = derive_seed(module.config.seed, Stream.CANDIDATES)
+        self.steps = 0
         # Lightning moves a module to the CPU at the end of its fit.
         trainer = data.trainer
         self.device = module.device if trainer is None else trainer.strategy.root_device
@@ -70,6 +75,11 @@ class CandidateTrainings:
         """
         if genotype in self.known:
             return self.known[genotype]
+        before = self.steps
+        candidate = self._measured(genotype, least)
+        return replace(candidate, steps=self.steps - before)
+
+    def _measured(self, genotype: Genotype, least: float) -> Candidate:
         channels = self.channels(genotype)
         validation = self.on_data(genotype, channels)
         noise = self.module.noise_set
@@ -79,13 +89,19 @@ class CandidateTrainings:
             return Candidate(genotype, validation, None, validation.loss)
 
         def objective(noise_loss: float) -> float:
-            penalty = self.module.penalty.of_fit(torch.tensor(noise_loss), noise.num_classes)
-            return validation.loss + self.config.noise_weight * float(penalty)
+            return validation.loss + self.weighted_penalty(noise_loss)
 
         fit = self.on_noise(genotype, channels, noise, lambda loss: objective(loss) >= least)
         if not math.isfinite(fit.loss):  # all trainings diverged
             return Candidate(genotype, validation, fit)
         return Candidate(genotype, validation, fit, objective(fit.loss))
+
+    def weighted_penalty(self, noise_loss: float) -> float:
+        """Return λ · P for a loss in nats on the noise of the search."""
+        assert self.module.noise_set is not None
+        classes = self.module.noise_set.num_classes
+        penalty = self.module.penalty.of_fit(torch.tensor(noise_loss), classes)
+        return self.config.noise_weight * float(penalty)
 
     def channels(self, genotype: Genotype) -> int:
         """Return the channels of the networks: for ``candidate_parameters``, or the supernet's."""
@@ -94,19 +110,29 @@ class CandidateTrainings:
             return self.config.channels
         return nearest_width(parameter_count(genotype, **self.fixed), parameters)
 
+    def epochs(self, share: float = 1.0) -> tuple[int, int]:
+        """Return a share of `NOISE_EPOCHS` and of ``candidate_epochs``, rounded up."""
+        return math.ceil(share * NOISE_EPOCHS), math.ceil(share * self.config.candidate_epochs)
+
     def network(self, genotype: Genotype, channels: int) -> nn.Module:
         """Return a new network of a cell."""
         net: nn.Module = create_model(genotype, channels=channels, **self.fixed)
         return net
 
-    def on_data(self, genotype: Genotype, channels: int) -> Reading:
-        """Train on the images that train w, and read on the images that train α."""
+    def on_data(self, genotype: Genotype, channels: int, share: float = 1.0) -> Reading:
+        """Train on the images that train w, and read on the images that train α.
+
+        Args:
+            genotype: the cell.
+            channels: channels of the network.
+            share: share of the epochs; see `epochs`.
+        """
         data, config = self.data, self.config
         optimiser = usual_optimiser(genotype)
         recipe = Recipe(
             optimiser,
             RATES[optimiser],
-            config.candidate_epochs,
+            self.epochs(share)[1],
             weight_decay=DECAY if optimiser == "sgd" else 0.0,
             gradient_clip=config.gradient_clip,
         )
@@ -119,6 +145,7 @@ class CandidateTrainings:
         channels: int,
         noise: LabelledImages,
         enough: Callable[[float], bool] = lambda loss: False,
+        share: float = 1.0,
     ) -> Reading:
         """Train on noise with each of `NOISE_RATES`, and return the better fit to the same images.
 
@@ -127,14 +154,16 @@ class CandidateTrainings:
             channels: channels of the network.
             noise: the images.
             enough: whether to stop at a loss in nats. The training always stops at `FITTED`.
+            share: share of the epochs; see `epochs`.
         """
+        epochs, _ = self.epochs(share)
 
         def fitted(loss: float) -> bool:
             return loss <= FITTED or enough(loss)
 
         fits = []
         for rate in NOISE_RATES:
-            recipe = Recipe("adam", rate, NOISE_EPOCHS, gradient_clip=self.config.gradient_clip)
+            recipe = Recipe("adam", rate, epochs, gradient_clip=self.config.gradient_clip)
             stream = self._shuffled(noise)
             training = self._train(genotype, channels, stream, recipe, fitted)
             same = whole_set(noise, self.data.normalisation, self.device)
@@ -176,7 +205,7 @@ class CandidateTrainings:
     ) -> Training:
         """Train a new network until the mean loss of an epoch is `enough`, or to the last epoch."""
         devices: Any = [self.device.index or 0] if self.device.type == "cuda" else 1
-        return train_from_scratch(
+        training = train_from_scratch(
             lambda: self.network(genotype, channels),
             stream,
             recipe,
@@ -184,3 +213,5 @@ class CandidateTrainings:
             seed=self.seed,
             look=lambda net, steps, loss: enough(loss),
         )
+        self.steps += training.steps
+        return training

@@ -116,6 +116,7 @@ class SearchModule(PlainModule[SearchConfig]):
         self.automatic_optimization = False
         self.search_step = 0  # number of steps so far
         self.twin_step = 0  # number of updates of the twin so far
+        self.alpha_step = 0  # number of updates of α so far
         self.finite = FiniteCheck(ADVICE)
         self.chosen: Genotype | None = None
         self.stopped_because: str | None = None
@@ -215,6 +216,11 @@ class SearchModule(PlainModule[SearchConfig]):
     def _fresh_twin(self, restart: int) -> SuperNet:
         return make_twin(self._supernet, self.config.seed, restart)
 
+    @property
+    def gradient_steps(self) -> int:
+        """Number of updates of w, v and α so far."""
+        return self.search_step + self.twin_step + self.alpha_step
+
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
         """Return the optimisers of α, w and v, and the cosine schedules of w and v.
 
@@ -239,6 +245,7 @@ class SearchModule(PlainModule[SearchConfig]):
         of_twin = None
         if self.current_epoch >= self.config.warmup_epochs:
             of_twin = self._step_alpha(alpha, batch)
+            self.alpha_step += 1
         self._step_weights(weights, batch)
         for optimiser in twin * self.config.twin_steps:
             self._step_twin(optimiser, of_twin)
@@ -502,7 +509,11 @@ class SearchModule(PlainModule[SearchConfig]):
             "in_channels": self.in_channels,
             "dataset": self.dataset_name,
         }
-        checkpoint["positions"] = {"search": self.search_step, "twin": self.twin_step}
+        checkpoint["positions"] = {
+            "search": self.search_step,
+            "twin": self.twin_step,
+            "alpha": self.alpha_step,
+        }
         checkpoint["variants"] = {name: v.state() for name, v in self.variants.items()}
         checkpoint["noise"] = self.noise_fingerprint
         checkpoint["stopped_because"] = self.stopped_because
@@ -518,8 +529,9 @@ class SearchModule(PlainModule[SearchConfig]):
             self.noise_fingerprint = checkpoint["noise"]
         else:
             require_same_noise(checkpoint["noise"], self.noise_fingerprint)
-        self.search_step = checkpoint["positions"]["search"]
-        self.twin_step = checkpoint["positions"]["twin"]
+        positions = checkpoint["positions"]
+        self.search_step, self.twin_step = positions["search"], positions["twin"]
+        self.alpha_step = positions.get("alpha", self.search_step)  # not in older checkpoints
         for name, state in checkpoint["variants"].items():
             self.variants[name].load(state)
         self.stopped_because = checkpoint["stopped_because"]

@@ -47,6 +47,9 @@ class SearchConfig:
         twin_learning_rate: learning rate of the twin at the start. null: the same as learning_rate.
         twin_restart: epochs after which the twin gets new weights and its cosine schedule starts
             again. 0: never.
+        race: largest number of combinations of the space's macro choices that race before α is
+            searched. They are trained in a few reference cells, and α is searched with the best
+            combination. 0: no race; α decides the macro choices.
         candidates: discrete cells that are trained at the end; the search returns the cell with the
             smallest F = L_val + λ·P. 1: take the strongest operations of α and train nothing. P is
             ``penalty`` if that is a function of the noise loss, otherwise the penalty ``twin``.
@@ -88,6 +91,7 @@ class SearchConfig:
     twin_optimiser: str | None = None
     twin_learning_rate: float | None = None
     twin_restart: int = 0
+    race: int = 0
     candidates: int = 1
     candidate_epochs: int = 40
     candidate_parameters: int | None = None
@@ -111,6 +115,8 @@ class SearchConfig:
             if not least <= value < math.inf:  # written so that NaN is refused as well
                 raise SettingError(key, f"expected {least} or more, got {value}")
         require_seed(self.seed)
+        if self.race < 0 or self.race == 1:
+            raise SettingError("race", f"expected 0 (no race), or 2 or more, got {self.race}")
         parameters = self.candidate_parameters
         if parameters is not None and parameters < 1:
             raise SettingError(

@@ -15,6 +15,7 @@ from darts_noise.reading import Reading
 from darts_noise.report.alpha_history import read_history
 from darts_noise.report.page import make_page
 from darts_noise.search.candidate import Candidate, write_candidates
+from darts_noise.search.race import Heat, write_race
 
 
 class Page(HTMLParser):
@@ -158,6 +159,34 @@ def test_the_candidates_are_listed_as_they_were_measured(tmp_path: Path) -> None
     assert "run-1-candidates" in {a["id"] for a in Page(text).all("section")}
     assert "<td>97.12 %</td><td>15.30 %</td><td>0.2500</td>" in text
     assert "<td>10.00 %</td><td>not measured</td><td></td>" in text
+
+
+def test_a_race_is_drawn_and_listed_with_its_winner_first(tmp_path: Path) -> None:
+    run = search_run(tmp_path / "search" / "one")
+    reading = Reading(1.5, 0.25)
+    heats = [
+        Heat({"width": 1.0}, (40, 4), (reading,) * 2, (Reading(0.5, 0.9712),) * 2, 0.75),
+        Heat({"width": 0.25}, (40, 4), (reading,) * 2, (), 0.875),
+        Heat({"width": 0.5}, (40, 4), (reading,) * 2, (reading,) * 2, math.inf),
+        Heat({"width": 1.0}, (100, 10), (reading,) * 2, (Reading(0.5, 0.98),) * 2, 1.25),
+    ]
+    write_race(run / "race.json", [], heats)
+    text = make_page([run])
+    assert "run-1-race" in {a["id"] for a in Page(text).all("section")}
+    rows = re.findall(
+        r'<tr><th scope="row">(\d)</th><td>([\d.]+)</td><td>(\d+)</td>(.*?)</tr>', text
+    )
+    assert [row[:3] for row in rows] == [
+        ("1", "1.0", "100"),
+        ("2", "0.25", "40"),
+        ("3", "0.5", "40"),
+    ]
+    assert rows[0][3] == "<td>98.00 %</td><td>25.00 %</td><td>1.2500</td>"
+    assert rows[1][3] == "<td>not measured</td><td>25.00 %</td><td>≥ 0.8750</td>"
+    assert "Objective of 3 combinations" in text
+    (run / "race.json").write_text("{")
+    with pytest.raises(ValueError, match=r"race\.json: "):
+        make_page([run])
 
 
 @pytest.mark.parametrize("damaged", ["[1]", '{"candidates": [1]}', "{"])

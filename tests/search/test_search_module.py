@@ -430,7 +430,7 @@ def test_a_checkpoint_holds_alpha_and_the_positions(digits, tmp_path):
     run.save_checkpoint(tmp_path / "x.ckpt")
     held = torch.load(tmp_path / "x.ckpt", weights_only=True)
     assert torch.equal(held["state_dict"]["arch.normal"], module.arch.normal)
-    assert held["positions"] == {"search": 3, "twin": 6}
+    assert held["positions"] == {"search": 3, "twin": 6, "alpha": 3}
 
 
 def test_figures_of_an_epoch_carry_their_names(digits):

@@ -1,0 +1,134 @@
+"""``search.py --model.race``: the race before the search, its file, and the resume."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import darts_noise as dn
+from darts_noise.runs.search import find_cell
+from darts_noise.search import candidate_trainings
+from darts_noise.search.candidate_trainings import CandidateTrainings
+from darts_noise.search.race import read_race, standing
+
+DATA = {"name": "digits", "train_samples": 80, "batch_size": 20}
+CONFIG = dn.SearchConfig(
+    "bounded",
+    nodes=1,
+    macro={"logit_scale": [64.0, 1024.0]},
+    channels=4,
+    num_cells=3,
+    stem="small",
+    optimiser="adam",
+    noise_samples=40,
+    candidates=2,
+    candidate_epochs=1,
+    race=2,
+)
+TRAINER = dn.TrainerConfig(accelerator="cpu", max_epochs=1, enable_progress_bar=False)
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch, no_drawings: None) -> None:
+    monkeypatch.setattr(candidate_trainings, "NOISE_EPOCHS", 2)
+
+
+def search_in(folder: Path, config: dn.SearchConfig = CONFIG, **run: Any) -> dn.SearchResult:
+    run = {"name": "a", **run}
+    return dn.search(
+        dn.ImageDataModule(**DATA),
+        config,
+        trainer=TRAINER,
+        run=dn.RunConfig(runs=str(folder), wandb="off", **run),
+    )
+
+
+def test_alpha_is_searched_with_the_winner_and_nothing_else_changes(tmp_path: Path) -> None:
+    raced = search_in(tmp_path)
+    _, heats = read_race(raced.path / "race.json")
+    winner = standing(heats)[0].macro
+    assert dict(raced.genotype.macro) == winner
+    assert raced.card["macro"] == winner
+    assert raced.card["race"] == 2
+    steps = [raced.card[f"{part}_steps"] for part in ("race", "supernet", "candidates")]
+    assert steps[0] == sum(heat.steps for heat in heats) > 0
+    assert raced.card["gradient_steps"] == sum(steps)
+    rows = json.loads((raced.path / "candidates.json").read_text())["candidates"]
+    assert all(row["genotype"]["macro"] == winner for row in rows)
+    assert steps[2] == sum(row["steps"] for row in rows)
+
+    decided = {name: [value] for name, value in winner.items()}
+    plain = search_in(tmp_path, replace(CONFIG, race=0, macro=decided), name="plain")
+    assert plain.genotype == raced.genotype
+    assert all(torch.equal(raced.alpha[name], alpha) for name, alpha in plain.alpha.items())
+    for name in ("metrics.csv", "candidates.json", "genotype.json"):
+        assert (plain.path / name).read_bytes() == (raced.path / name).read_bytes()
+    assert (plain.card["race"], plain.card["gradient_steps"]) == (None, sum(steps[1:]))
+    assert not (plain.path / "race.json").exists()
+
+    found, figures = find_cell(dn.ImageDataModule(**DATA), CONFIG, TRAINER)
+    assert found == raced.genotype
+    assert figures["gradient_steps"] == raced.card["gradient_steps"]
+
+
+@pytest.mark.parametrize(
+    ("stopped_after", "damaged"),
+    [(3, False), (6, True), pytest.param(7, False, marks=pytest.mark.slow)],
+)
+def test_a_search_that_is_stopped_in_its_race_ends_as_the_unbroken_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_after: int, damaged: bool
+) -> None:
+    whole = search_in(tmp_path, name="whole")
+    made: list[str] = []
+
+    def counted(name: str, limit: float) -> None:
+        usual = getattr(CandidateTrainings, name)
+
+        def train(*args: Any, **more: Any) -> Any:
+            if "share" in more:  # a training of the race
+                if len(made) == limit:
+                    raise KeyboardInterrupt
+                made.append(name)
+            return usual(*args, **more)
+
+        patch.setattr(CandidateTrainings, name, train)
+
+    for limit in (stopped_after, -1):
+        with monkeypatch.context() as patch:
+            counted("on_noise", limit)
+            counted("on_data", limit)
+            if limit == stopped_after:
+                with pytest.raises(KeyboardInterrupt):
+                    search_in(tmp_path)
+                run = tmp_path / "search" / "a"
+                assert not (run / "card.json").exists()
+                if damaged:
+                    (run / "race.json").write_text('{"cells": [')
+                made.clear()
+            else:
+                search_in(tmp_path, name=None, resume=str(run))
+    needed = sum(len(h.noise) + len(h.validation) for h in read_race(run / "race.json")[1])
+    assert len(made) == (needed if damaged else needed - stopped_after)
+    for name in ("race.json", "metrics.csv", "candidates.json", "genotype.json"):
+        assert (run / name).read_bytes() == (whole.path / name).read_bytes()
+
+
+def test_a_finished_race_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = search_in(tmp_path)
+    (whole.path / "card.json").unlink()
+    before = (whole.path / "race.json").read_bytes()
+    monkeypatch.setattr(CandidateTrainings, "_train", None)  # any training fails
+    again = search_in(tmp_path, name=None, resume=str(whole.path))
+    assert again.genotype == whole.genotype
+    assert (whole.path / "race.json").read_bytes() == before
+    for key in ("race", "macro", "gradient_steps", "race_steps", "candidates_steps"):
+        assert again.card[key] == whole.card[key]
+
+
+def test_an_impossible_race_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^model\.race: expected 0, because no macro choice"):
+        search_in(tmp_path, dn.SearchConfig("darts", race=4))
+    assert not (tmp_path / "search").exists()
