@@ -41,6 +41,7 @@ FIGURES = {
     "validation_accuracy": "val/accuracy",
     "twin_noise_accuracy": "noise/accuracy",
     "penalty": "noise/penalty",
+    "gradient_steps": "gradient_steps",
 }
 """The figures of a search that a record keeps."""
 DEVICE = ("accelerator", "devices", "precision")

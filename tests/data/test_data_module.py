@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from PIL import Image
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from darts_noise.data.batches import Batch, BatchStream
@@ -34,7 +35,21 @@ def test_training_and_validation_images_are_the_data_sets_and_the_test_set_is_it
     assert module.test is module.dataset.test
     assert (module.num_classes, module.in_channels, module.image_shape) == (10, 1, (1, 8, 8))
     assert module.normalisation == channel_statistics(module.train.images)
-    shared = ready(grey=False, shared_statistics=True)
+
+
+def test_the_channels_share_their_statistics_if_the_config_says_so(tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        (tmp_path / "train" / label).mkdir(parents=True)
+        for number in range(4):
+            red = Image.effect_noise((8, 8), 200)
+            Image.merge("RGB", [red, Image.new("L", (8, 8), 7 + number), red]).save(
+                tmp_path / "train" / label / f"{number}.png"
+            )
+    own = {"name": "image_folder", "root": str(tmp_path), "batch_size": 2, "test_fraction": 0.25}
+    apart, shared = ready(**own), ready(**own, shared_statistics=True)
+    assert len(set(apart.normalisation.std)) > 1
+    for statistics in (shared.normalisation.mean, shared.normalisation.std):
+        assert len(set(statistics)) == 1
     assert shared.normalisation == channel_statistics(shared.train.images, shared=True)
 
 

@@ -71,6 +71,20 @@ def test_each_named_family_has_its_row_and_the_default_is_that_of_the_search(tmp
     assert config["noise_family"] == ["uniform", {"random_labels": 1}]
 
 
+def test_the_noise_is_normalised_as_the_images(tmp_path, monkeypatch):
+    """Without that, the channels of a grey image would differ."""
+    real, seen = training.noise_fit, []
+
+    def noted(*args, normalisation, **settings):
+        seen.append(normalisation)
+        return real(*args, normalisation=normalisation, **settings)
+
+    monkeypatch.setattr(training, "noise_fit", noted)
+    run, _ = run_of(tmp_path, "a", "--noise_samples=20")
+    config = json.loads((run / "bundle" / "config.json").read_text())["images"]
+    assert [list(seen[0].mean), list(seen[0].std)] == [config["mean"], config["std"]]
+
+
 def test_a_file_of_noise_runs_is_of_one_family():
     with pytest.raises(dn.SettingError, match="runs: "):
         dn.NoiseConfig(family=["uniform", "blur"], protocol="converged", runs="noise_runs.json")

@@ -18,6 +18,7 @@ from darts_noise.study.cells import random_cell
 from darts_noise.study.units import compared_networks
 from darts_noise.study.work import SeedRuns
 from darts_noise.train import noise_runs
+from darts_noise.train.noise_record import NoiseFit
 
 SEED = 3
 CELL = dn.load_genotype("gdas")
@@ -106,6 +107,7 @@ def fitted(network, **how):
     )
 
 
+FIT = NoiseFit("quick", "uniform", 0.5, 0.5, 0.1, 10, 1, 0, "", 1.0)
 SIZE = {"channels": 4, "num_cells": 3, "stem": "small"}
 
 
@@ -144,6 +146,16 @@ def test_the_quick_fit_has_the_recipe_and_the_epochs_of_the_training(worker):
     found = measured(worker(), "quick", RECORD)
     assert found == fitted(CELL, recipe=recipe, **how)
     assert found["samples"] == 100
+
+
+def test_the_noise_is_normalised_as_the_images(worker, monkeypatch):
+    seen = []
+    monkeypatch.setattr(work, "noise_fit", lambda *a, **settings: seen.append(settings) or FIT)
+    own = worker()
+    data, _ = own._settings(RECORD)
+    data.setup()
+    own.noise(RECORD, "uniform", "quick", "file.json")
+    assert seen[0]["normalisation"] == data.normalisation
 
 
 @pytest.mark.parametrize("control", ["random", "all_skip"])
