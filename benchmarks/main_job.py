@@ -21,8 +21,9 @@ FIGURES = ("test_accuracy", "noise_accuracy", "validation_accuracy")
 def one_run(args: argparse.Namespace, noise_weight: float, seed: int, runs: Path) -> dict[str, Any]:
     """Search and train once, and return the figures of both cards."""
     name = f"lambda{noise_weight:g}-seed{seed}"
-    common = [f"--data.root={args.root}", f"--runs={runs}", f"--name={name}", f"--seed={seed}"]
-    common += ["--wandb=off"]
+    common = [f"--runs={runs}", f"--name={name}", f"--seed={seed}", "--wandb=off"]
+    if args.dataset != "digits":  # which are part of scikit-learn
+        common.append(f"--data.root={args.root}")
     configs = ROOT / "configs"
     search_time, search_memory = measured(
         "search.py",
