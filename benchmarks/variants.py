@@ -63,10 +63,10 @@ def one_run(options: list[str], root: str, seed: int, runs: Path) -> dict[str, A
     """Search, train and measure the noise fit once."""
     common = [f"--data.root={root}", f"--runs={runs}", "--name=run", f"--seed={seed}"]
     common += ["--wandb=off"]
-    search = [f"--config={CONFIGS / 'search' / 'mnist.yaml'}", *options, *SEARCH, *common]
+    search = [f"--config={CONFIGS / 'search' / 'mnist_noise.yaml'}", *options, *SEARCH, *common]
     search_time, _ = measured("search.py", *search)
     found = runs / "search" / "run"
-    train = [f"--config={CONFIGS / 'train' / 'mnist.yaml'}", f"--model.genotype={found}"]
+    train = [f"--config={CONFIGS / 'train' / 'mnist_noise.yaml'}", f"--model.genotype={found}"]
     measured("train.py", *train, *TRAIN, "--noise_check=false", *common)
     trained = card_of(runs / "train" / "run")
     images = load_dataset("mnist", root, None, None).train
