@@ -86,6 +86,7 @@ class Body(nn.Module):
             stem_channels=self.stem.channels,
             stem_reduces=self.stem.reduces,
             concat={"normal": len(genotype.normal_concat), "reduce": len(genotype.reduce_concat)},
+            reductions=genotype.choice("reductions"),
         )
         cells = [
             Cell(

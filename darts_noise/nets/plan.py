@@ -7,6 +7,7 @@ search and in the training. This file only computes numbers and makes no modules
 from dataclasses import dataclass
 
 from darts_noise.errors import SettingError
+from darts_noise.space.macro import Value
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,18 @@ class CellPlan:
         return "reduce" if self.reduction else "normal"
 
 
-def reduction_cells(num_cells: int) -> set[int]:
+def reduction_cells(num_cells: int, where: Value = "both") -> set[int]:
     """Return the indices of the reduction cells, at 1/3 and 2/3 of the depth (DARTS, section 3.1).
 
-    >>> sorted(reduction_cells(20))
-    [6, 13]
+    Args:
+        num_cells: number of cells.
+        where: the macro choice ``reductions``: ``both``, or only the ``first`` or the ``second``.
+
+    >>> sorted(reduction_cells(20)), reduction_cells(20, "first")
+    ([6, 13], {6})
     """
-    return {num_cells // 3, 2 * num_cells // 3}
+    first, second = num_cells // 3, 2 * num_cells // 3
+    return {"first": {first}, "second": {second}}.get(str(where), {first, second})
 
 
 def plan_cells(
@@ -50,6 +56,7 @@ def plan_cells(
     stem_channels: tuple[int, int],
     stem_reduces: bool,
     concat: dict[str, int],
+    reductions: Value = "both",
 ) -> list[CellPlan]:
     """Return one plan per cell. Each reduction doubles the channels.
 
@@ -59,6 +66,7 @@ def plan_cells(
         stem_channels: channels of the stem's two outputs.
         stem_reduces: whether the stem's second output is half as large as its first.
         concat: number of states that the cell concatenates, for ``"normal"`` and ``"reduce"``.
+        reductions: the macro choice of this name; see `reduction_cells`.
 
     Raises:
         ValueError: `num_cells` is below 1.
@@ -69,7 +77,7 @@ def plan_cells(
     before_last, last = stem_channels
     reduction_last = stem_reduces
     for index in range(num_cells):
-        reduction = index in reduction_cells(num_cells)
+        reduction = index in reduction_cells(num_cells, reductions)
         if reduction:
             channels *= 2
         plan = CellPlan(before_last, last, channels, reduction, reduction_last)

@@ -100,6 +100,7 @@ class SuperNet(nn.Module):
             stem_channels=self.stem.channels,
             stem_reduces=self.stem.reduces,
             concat={"normal": self.space.nodes, "reduce": self.space.nodes},
+            reductions=fixed["reductions"],
         )
         cell = IMPLEMENTATIONS[implementation]
         self.cells = module_list(

@@ -127,31 +127,30 @@ class Space:
         return values[0]
 
     def narrowed(self, macro: Mapping[str, Sequence[Value]]) -> "Space":
-        """Return the space with only these candidates for some macro choices.
+        """Return the space with these candidates for some macro choices.
 
-        A choice with one candidate is fixed.
+        A choice with one candidate is fixed. A choice that the space does not search is added.
 
         Raises:
-            ValueError: the space does not have a choice or a candidate. The message lists the valid
-                ones.
+            ValueError: there is no such choice, or the space, or the choice, has no such candidate.
+                The message lists the valid ones.
 
         >>> space = get_space("noise").narrowed({"width": [1.0]})
         >>> dict(space.macro)["width"], len(space.macro)
         ((1.0,), 4)
+        >>> get_space("darts").narrowed({"colour": ["all", "chroma"]}).macro
+        (('colour', ('all', 'chroma')),)
         """
         own = dict(self.macro)
         for name, values in macro.items():
-            if name not in own:
-                raise SettingError(
-                    "macro",
-                    f"expected choices of space {self.name!r} "
-                    f"({', '.join(own) or 'which has none'}), got {shown(name)}",
-                )
-            wrong = [value for value in values if value not in own[name]]
+            if name not in MACRO:
+                raise SettingError("macro", unknown("macro choice", shortened(name), MACRO))
+            allowed = own.get(name, MACRO[name])
+            wrong = [value for value in values if value not in allowed]
             if wrong or not values:
                 raise SettingError(
                     f"macro.{name}",
-                    f"expected some of {', '.join(map(repr, own[name]))}, got "
+                    f"expected some of {', '.join(map(repr, allowed))}, got "
                     f"{shown(wrong[0] if wrong else values)}",
                 )
         rows = {**own, **{name: tuple(values) for name, values in macro.items()}}

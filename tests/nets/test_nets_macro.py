@@ -1,6 +1,7 @@
 """Macro choices in networks: the layers of a discrete network, and the weights in the supernet."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -199,6 +200,22 @@ def test_weights_of_a_choice_are_checked():
     arch = dn.Architecture(net.space).double()
     with pytest.raises(ValueError, match=r"weights\['width'\]: expected \(1, 2\)"):
         net(x, arch() | {"width": torch.ones(2)})
+
+
+@pytest.mark.parametrize(
+    ("where", "sides"), [("both", [16, 8, 4]), ("first", [16, 8, 8]), ("second", [16, 16, 8])]
+)
+def test_where_the_reductions_are(where, sides):
+    """Channels double with each, and the supernet has the same plan."""
+    genotype = replace(dn.load_genotype("darts_v2"), macro={"reductions": where})
+    net = dn.create_model(genotype, channels=4, num_cells=3, stem="small").eval()
+    maps = [state for _, state in net.maps(torch.zeros(1, 3, 16, 16))][1:]
+    assert [state.shape[-1] for state in maps] == sides
+    assert [state.shape[1] for state in maps] == [4 * 4 * 16 // side for side in sides]
+    space = dn.Space("s", ["skip_connect", "conv_3x3"], macro={"reductions": [where]})
+    supernet = dn.SuperNet(space, channels=4, num_cells=3, stem="small")
+    halved = [large > small for large, small in pairwise([16, *sides])]
+    assert [plan.reduction for plan in supernet.plans] == halved
 
 
 @pytest.mark.parametrize("side", [2, 4])

@@ -216,7 +216,7 @@ def test_a_pickle_in_the_place_of_the_weights_is_refused(bundle):
 def test_an_unknown_name_is_answered_with_the_known_ones(tmp_path):
     with pytest.raises(ValueError, match="unknown trained network 'digist'"):
         dn.load_pretrained("digist")
-    with pytest.raises(ValueError, match=r"no config.json in this folder or in its bundle"):
+    with pytest.raises(ValueError, match=r"folder of a bundle or of a training run.*config\.json"):
         dn.load_pretrained(tmp_path)
 
 

@@ -348,7 +348,7 @@ def test_a_mixture_is_searched_and_another_family_is_measured(views, tmp_path):
     assert card["noise"]["family"] == f"dataset:{views}"
     assert card["noise"]["samples"] == 30  # all there are, fewer than the 72 real ones
     text = (run / "card.md").read_text()
-    assert f"| Noise protocol | quick: 30 dataset:{views} images, 1 epochs" in text
+    assert f"| Noise protocol | quick: 30 dataset:{views} images, 1 epoch," in text
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert config["noise_family"] == f"dataset:{views}"
 

@@ -75,14 +75,14 @@ def test_the_cell_is_that_of_the_final_alpha(small_runs):
     held = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     for kind in ("normal", "reduce"):
         assert torch.equal(torch.tensor(alpha[kind]), held[f"arch.{kind}"])
-    arch = dn.Architecture("low_pass", 1)
+    arch = dn.Architecture("bounded", 1)
     arch.load_state_dict({k: torch.tensor(v) for k, v in alpha.items()})
     assert arch.genotype() == dn.load_genotype(run)
 
 
 def test_the_card_says_what_was_searched(small_runs):
     card = json.loads((small_runs.search / "card.json").read_text())
-    expected = {"space": "low_pass", "hypergradient": "first_order", "channels": 4, "num_cells": 3}
+    expected = {"space": "bounded", "hypergradient": "first_order", "channels": 4, "num_cells": 3}
     assert {key: card[key] for key in expected} == expected
     assert (card["train_samples"], card["epochs"], card["seed"]) == (40, 2, 0)
     text = (small_runs.search / "card.md").read_text()
@@ -203,6 +203,7 @@ def test_data_and_callbacks_may_be_objects(tmp_path, no_drawings):
 
 def test_a_search_that_diverges_is_one_line_and_stays(tmp_path, capsys, no_drawings):
     rates = ["--model.learning_rate=1e9", "--model.learning_rate_min=1e8"]
+    rates += ["--model.space=low_pass", "--model.optimiser=sgd"]
     wild = [*rates, "--model.gradient_clip=0", "--wandb=off", "--name=a", f"--runs={tmp_path}"]
     error = refused(search, [*SMALL_SEARCH, *wild], capsys)
     assert "finite" in error

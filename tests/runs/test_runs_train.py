@@ -130,7 +130,7 @@ def test_the_curve_of_the_noise_arrives_while_it_is_made(small_runs, tmp_path, m
 
     monkeypatch.setattr(training.NoiseCurve, "on_train_epoch_start", begun)
     own = [f"--model.genotype={small_runs.search}", f"--runs={tmp_path}", "--wandb=off"]
-    train([*SMALL_TRAIN, *own, "--name=t"])
+    train([*SMALL_TRAIN, *own, "--name=t", "--noise_controls=[]"])
     assert ends == [(0, 0), (1, 1)]
     assert [epoch for epoch, _ in logged] == [0, 1]
 
@@ -426,7 +426,8 @@ def test_one_seed_is_one_result_with_any_reading_threads_and_with_or_without_wan
 def test_a_training_starts_from_the_weights_of_another(small_runs, tmp_path, no_drawings):
     """It takes over the cell, the size and the data, so the options need not repeat them."""
     few = ["--data.train_samples=80", "--data.batch_size=20", "--trainer.max_epochs=1"]
-    still = ["--model.learning_rate=1e-12", "--model.weight_decay=0", "--trainer.accelerator=cpu"]
+    still = ["--model.learning_rate=1e-12", "--model.adam_learning_rate=1e-12"]
+    still += ["--model.weight_decay=0", "--trainer.accelerator=cpu"]
     train([*few, *still, *OWN, f"--model.init={small_runs.train}", f"--runs={tmp_path}"])
     first, again = (
         dn.load_pretrained(small_runs.train),

@@ -315,8 +315,7 @@ def test_what_is_no_candidate_is_refused(damage):
     [
         (
             {"macro": {"widht": [1.0]}},
-            r"model.macro: expected choices of space 'noise' \(normalisation, input_filter, "
-            r"pooling, width\), got 'widht'",
+            "model.macro: unknown macro choice 'widht': did you mean 'width'",
         ),
         (
             {"macro": {"pooling": ["average_3"]}},

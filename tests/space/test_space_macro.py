@@ -39,6 +39,7 @@ def test_silence_is_dartss_own():
         "pooling": "none",
         "width": 1.0,
         "reduction": "strided",
+        "reductions": "both",
         "gain": "free",
         "logit_scale": 1.0,
         "colour": "all",

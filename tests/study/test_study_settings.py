@@ -206,7 +206,7 @@ def test_the_configs_are_found_from_the_folder_of_the_study_or_by_name(read, tmp
     found = read(file)
     assert found.train.model.channels == 12
     assert found.search.data.name == "mnist"
-    assert read(file, "--train.config", "digits").train.model.channels == 16
+    assert read(file, "--train.config", "digits").train.model.channels == 8
 
 
 def test_the_files_of_cells_likewise_or_from_the_present_folder(read, tmp_path, monkeypatch):
