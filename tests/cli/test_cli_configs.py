@@ -295,6 +295,7 @@ def test_a_misspelt_config_suggests_the_nearest(slip, name):
         find_config(slip, "search")
 
 
+@pytest.mark.slow
 def test_a_run_of_a_sweep_searches_trains_and_ranks_the_training(tmp_path):
     sweep = yaml.safe_load((ROOT / "configs" / "sweeps" / "digits.yaml").read_text("utf-8"))
     command = sweep_commands(sweep)[-1][1:]

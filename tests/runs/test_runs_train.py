@@ -362,7 +362,8 @@ def test_without_a_config_the_training_is_on_the_searchs_data(
     config["data"] |= {"name": "image_folder", "root": str(folder), "image_size": 8}
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     few = ["--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--data.batch_size=6"]
-    train([*OWN, *few, "--model.num_cells=3", f"--runs={tmp_path}"])
+    few += ["--model.num_cells=3", "--model.channels=4"]
+    train([*OWN, *few, f"--runs={tmp_path}"])
     found = yaml.safe_load((tmp_path / "train" / "t" / "config.yaml").read_text())
     assert (found["data"]["name"], found["data"]["image_size"]) == ("image_folder", 8)
     assert card_of(tmp_path / "train" / "t")["train_samples"] == 22
