@@ -73,7 +73,7 @@ def networks_of(name: str) -> list[Found]:
         measured = {f"{noise['protocol']}/{noise['family']}": run["noise_accuracy"]}
         networks.setdefault(network["network"], network)["seeds"].append({**run, **measured})
         if control := run.get("control"):
-            title = f"λ = {λ:g}, with batch norm instead"
+            title = f"the cells of λ = {λ:g} with batch norm"
             network = {"network": f"control_{λ:g}", "title": title, "seeds": []}
             measured = dict.fromkeys(measured, control["noise_accuracy"])
             networks.setdefault(network["network"], network)["seeds"].append(

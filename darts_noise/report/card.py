@@ -226,8 +226,12 @@ def control_row(card: Mapping[str, Any]) -> str | None:
     if not control:
         return None
     kinds = ("test_accuracy", "noise_accuracy", "parameters")
-    figures = [figure for figure in FIGURES if figure.key in kinds]
-    shown = [f"{figure.title} {_text(figure, control)}" for figure in figures]
+    shown = [f"{f.title} {_text(f, control)}" for f in FIGURES if f.key in kinds]
+    for rows, accuracy in zip(
+        card.get("other_noise", ()), control.get("other_noise", ()), strict=False
+    ):
+        text = "diverged" if accuracy is None else percent(accuracy)
+        shown.insert(-1, f"Training-noise accuracy, {rows['noise']['family']} {text}")
     return " | ".join([*shown, f"the same cell {control['network']}"])
 
 
@@ -276,9 +280,12 @@ def _unlearnt(card: Mapping[str, Any]) -> list[str]:
     chance = card.get(key, 1 / classes if classes else None)
     if accuracy is None or chance is None or _excess(accuracy, chance) >= 2 * NEAR:
         return []
+    control = card.get("control") or {}
+    beside = control.get("test_accuracy")
+    other = f" (the control: {percent(beside)})" if beside is not None else ""
     return [
         f"The network learns little or nothing of its data: {split} accuracy "
-        f"{_above(accuracy, chance)}; train longer: trainer.max_epochs."
+        f"{_above(accuracy, chance)}{other}; train longer: trainer.max_epochs."
     ]
 
 
@@ -298,7 +305,7 @@ def _other_verdict(rows: Mapping[str, Any]) -> str:
         what = "not memorised, without proof"
     else:
         what = "not memorised" if _excess(accuracy, chance) < NEAR else "memorised in part"
-    return f"{family} noise: {what}, {_above(accuracy, chance)}."
+    return f"{family} noise: {what}, {_above(accuracy, chance)}{_controls(noise, '; beside')}."
 
 
 def _train_verdict(card: Mapping[str, Any]) -> str:
@@ -345,8 +352,9 @@ def _train_verdict(card: Mapping[str, Any]) -> str:
         )
     if not noise.get("control_reached"):
         return (
-            f"The network fits {family} noise to {above}, but no control was trained beside it, "
-            "and a standard network may be as low; use --noise_protocol converged."
+            f"The network fits {family} noise to {above}, but no control was trained beside it "
+            "(quick trains one only beside a cell without batch norm), and a standard network may "
+            "be as low; use --noise_protocol converged."
         )
     if noise["protocol"] == "quick":
         memorises = (

@@ -303,6 +303,12 @@ class NoiseConfig:
         }
         for key, is_stated in stated.items():
             if is_stated and key in unused:
-                raise SettingError(key, f"expected none with the protocol {self.protocol}")
+                problem = f"expected none with the protocol {self.protocol}"
+                if key == "controls" and self.protocol == "quick":
+                    problem = (
+                        "expected null, or [] to leave its control out, with the protocol quick; "
+                        "converged takes other controls"
+                    )
+                raise SettingError(key, problem)
         if self.runs is not None and self.protocol == "quick":
             raise SettingError("runs", "expected none with the protocol quick")

@@ -336,6 +336,8 @@ def test_the_control_has_a_row_with_the_figures_that_compare() -> None:
     assert f"| Control | {shown.replace('|', chr(92) + '|')} |" in markdown(
         {**CARD, "control": control}
     )
+    unlearnt = {**CARD, "num_classes": 10, "test_accuracy": 0.1, "control": control}
+    assert "(the control: 99.00 %)" in verdict(unlearnt)
     assert control_row(CARD) is None
 
 
