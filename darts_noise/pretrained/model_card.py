@@ -13,6 +13,7 @@ import yaml
 from darts_noise.pretrained.config import BundleConfig, BundleImages
 from darts_noise.report.card import markdown
 from darts_noise.space.genotype import Genotype
+from darts_noise.space.macro import as_text
 
 TAGS = ("image-classification", "neural-architecture-search", "darts", "pytorch")
 METRICS = {"test_accuracy": "Test accuracy", "noise_accuracy": "Training-noise accuracy"}
@@ -65,7 +66,7 @@ def _about(config: BundleConfig, genotype: Genotype) -> str:
         f"Arguments of the network: {arguments}."
     )
     if genotype.macro:
-        choices = ", ".join(f"{key} {value}" for key, value in genotype.macro.items())
+        choices = ", ".join(f"{key} {as_text(value)}" for key, value in genotype.macro.items())
         text += f" Choices for the whole network: {choices}."
     if (images := config.images) is not None:
         height, width = images.image_size

@@ -20,6 +20,7 @@ from torch.nn.utils import parametrize
 from torch.utils.flop_counter import FlopCounterMode
 
 from darts_noise.atomic import write_text
+from darts_noise.space.macro import as_text
 from darts_noise.train.progress import readable_duration
 
 
@@ -434,7 +435,7 @@ def _entry(key: str, value: Any) -> str:
     if isinstance(value, Mapping):
         inner = ", ".join(_entry(k, v) for k, v in value.items())
         return f"{key} ({inner})" if inner else key
-    return key if value is None else f"{key} {value}"
+    return key if value is None else f"{key} {as_text(value)}"
 
 
 def finite(value: Any) -> Any:

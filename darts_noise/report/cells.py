@@ -39,6 +39,7 @@ from darts_noise.report.style import (
     write_title,
 )
 from darts_noise.space.genotype import Genotype
+from darts_noise.space.macro import as_text
 
 ARROW = 0.07  # inches, as for the legend
 LEGEND_LINE, LEGEND_GAP = 0.24, 0.1
@@ -81,7 +82,9 @@ def draw_cells(
         for kind, (_, cell, concat) in kinds.items():
             if plans[kind].width < width:
                 plans[kind] = layout(cell, concat, width)
-        macro = _lines([f"{name} {value}" for name, value in genotype.macro.items()], width)
+        macro = _lines(
+            [f"{name} {as_text(value)}" for name, value in genotype.macro.items()], width
+        )
         columns = len(legend)
         while columns > 1 and _legend_width([k.name for k in legend], columns) > width:
             columns -= 1

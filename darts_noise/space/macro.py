@@ -57,6 +57,15 @@ FIXED = ("reduction", "reductions", "gain", "initialisation")
 """The choices that a supernet cannot mix, because all its operations share them."""
 
 
+def as_text(value: Value) -> str:
+    """Return a value as a reader writes it.
+
+    >>> as_text(4096.0), as_text(0.5), as_text("blur_3x3")
+    ('4096', '0.5', 'blur_3x3')
+    """
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def check_macro(name: object, value: object) -> tuple[str, Value]:
     """Return the choice and its value as they are written in `MACRO`.
 

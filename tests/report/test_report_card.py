@@ -150,7 +150,7 @@ def test_figures_of_a_diverged_training_are_shown_by_that_word(tmp_path: Path) -
 def test_variants_are_shown_with_their_settings() -> None:
     variants = {"gdas": {"temperature": 10.0, "final_temperature": 0.1}, "darts_plus": None}
     shown = table(markdown({"variants": variants}))
-    assert shown["Variants"] == "gdas (temperature 10.0, final_temperature 0.1), darts_plus"
+    assert shown["Variants"] == "gdas (temperature 10, final_temperature 0.1), darts_plus"
 
 
 def test_what_is_not_there_is_left_out_and_text_cannot_break_the_table() -> None:
