@@ -147,7 +147,7 @@ def small_runs(tmp_path_factory: pytest.TempPathFactory) -> SmallRuns:
     root, said = tmp_path_factory.mktemp("runs"), io.StringIO()
     with redirect_stdout(said):
         search([*SMALL_SEARCH, f"--runs={root}", "--name=s"])
-        train([*SMALL_TRAIN, f"--runs={root}", "--name=t"])
+        train([*SMALL_TRAIN, f"--runs={root}", "--name=t", "--noise_controls=[]"])
     return SmallRuns(root, root / "search" / "s", root / "train" / "t", said.getvalue())
 
 
