@@ -693,7 +693,7 @@ def _naming_source(given: Given) -> Iterator[None]:
             and value != vars(DataConfig())[name]
         ):
             error.add_note(
-                f"{error.key} {value} is that of the search or of the trained network; "
+                f"{error.key} {value} comes from the search or the trained network; "
                 f"--{error.key} null replaces it"
             )
         raise

@@ -306,7 +306,7 @@ def _other_verdict(rows: Mapping[str, Any]) -> str:
         what = "not memorised, without proof"
     else:
         what = "not memorised" if _excess(accuracy, chance) < NEAR else "memorised in part"
-    return f"{family} noise: {what}, {_above(accuracy, chance)}{_controls(noise, '; beside')}."
+    return f"{family} noise: {what}, {_above(accuracy, chance)}{_controls(noise, ';')}."
 
 
 def _train_verdict(card: Mapping[str, Any]) -> str:
@@ -336,7 +336,7 @@ def _train_verdict(card: Mapping[str, Any]) -> str:
     above = _above(accuracy, chance)
     if _excess(accuracy, chance) >= FITTED:
         return (
-            f"The network memorises {family} noise: {above}{_controls(noise, ', beside')}; "
+            f"The network memorises {family} noise: {above}{_controls(noise, ';')}; "
             "try a larger model.noise_weight or another model.space in the search."
         )
     if _unlearnt(card):
@@ -348,8 +348,8 @@ def _train_verdict(card: Mapping[str, Any]) -> str:
         )
     if noise.get("control_reached") is False:
         return (
-            f"The network fits {family} noise only to {above}, but no control fits it either"
-            f"{_controls(noise, ':')}, which proves nothing; try more --noise_epochs."
+            f"The network fits {family} noise only to {above}, which proves nothing, because no "
+            f"control fits it either{_controls(noise, ';')}; try more --noise_epochs."
         )
     if not noise.get("control_reached"):
         return (
@@ -415,8 +415,8 @@ def _controls(noise: Mapping[str, Any], before: str) -> str:
     if not found:
         return ""
     name = max(found, key=lambda key: found[key])
-    verb = "fits" if before.endswith("where") else "with"
-    return f"{before} the control {name} {verb} {100 * found[name]:.1f} %"
+    verb = " fits" if before.endswith("where") else ":"
+    return f"{before} the control {name}{verb} {100 * found[name]:.1f} %"
 
 
 def _text(figure: CardFigure, card: Mapping[str, Any]) -> str:

@@ -81,6 +81,7 @@ class Run:
         is_first: whether this is the first process.
         trainer: Lightning's Trainer with the loggers, checkpoints and progress of this project.
         console: the console for all output to the user.
+        has_results: whether the folder holds results from before the first step. Default: False.
 
     Args:
         kind: ``search`` or ``train``.
@@ -119,7 +120,7 @@ class Run:
         self.console = console or Console(soft_wrap=True, highlight=False, markup=False)
         if not self.is_first:
             self.console = Console(quiet=True)
-        self.resumes = config.resume is not None
+        self.resumes, self.has_results = config.resume is not None, False
         self.path = on_first_process(self._folder)
         folder = self.path / "checkpoints"
         self.table = MetricsTable(self.path / "metrics.csv")
@@ -210,7 +211,8 @@ class Run:
                 yield
         except (OSError, ValueError) as error:
             finish(self.wandb)
-            if isinstance(error, SettingError) and not self.trainer.global_step:
+            begun = self.has_results or self.trainer.global_step > 0
+            if isinstance(error, SettingError) and not begun:
                 self._remove()
             else:
                 error.add_note(f"the results so far are in {self.path}")

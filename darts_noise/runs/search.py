@@ -198,7 +198,7 @@ def _module(config: SearchConfig, data: ImageDataModule) -> SearchModule:
 
 
 def _first(config: SearchConfig) -> SearchConfig:
-    """Return the settings, or those of the first combination if macro choices race."""
+    """Return the settings. If macro choices race, return those of the first combination."""
     return narrowed(config, combinations(config)[0]) if config.race else config
 
 
@@ -216,6 +216,7 @@ def _race(config: SearchConfig, module: SearchModule, session: Run) -> list[Heat
     def told(heats: Sequence[Heat]) -> None:
         if session.is_first:
             write_race(file, cells, heats)
+            session.has_results = True
         console.print(f"race  {heats[-1]}")
 
     console.print(f"racing {len(combinations(config))} combinations of macro choices")

@@ -204,7 +204,16 @@ def _train(
             session.console.print(f"no auxiliary head: images of {size} pixels are too small")
         wanted = noise.check and noise.protocol == "quick" and noise.controls is None
         other = with_batch_norm(genotype) if wanted else None
-        control = partial(_control, session, other, config, noise, trainer, run) if other else None
+        control = None
+        if other is not None:
+            alike = replace(
+                trainer,
+                callbacks=deepcopy(trainer.callbacks),  # before this run changes their state
+                logger=None,
+                profiler=None,
+                default_root_dir=None,
+            )
+            control = partial(_control, session, other, config, noise, alike, run)
         with session.open():
             return _run(session, module, genotype, cell, checks, control)
 
@@ -365,7 +374,7 @@ def _control(
         genotype: the cell of the control.
         config: the recipe of the run.
         noise: the noise check of the run.
-        trainer: the Trainer settings of the run.
+        trainer: the Trainer settings of the control.
         run: the settings of the run.
 
     Returns:
@@ -386,13 +395,6 @@ def _control(
         wandb="off",
         plugins=(),
     )
-    alike = replace(
-        trainer,
-        callbacks=deepcopy(trainer.callbacks),  # such as early stopping, which counts
-        logger=None,
-        profiler=None,
-        default_root_dir=None,
-    )
     try:
         if not ended:
             _train(
@@ -401,7 +403,7 @@ def _control(
                 copy(session.data),
                 replace(config, init=None),
                 replace(noise, controls=[]),
-                alike,
+                trainer,
                 own,
                 session.console,
             )

@@ -228,7 +228,7 @@ def test_a_last_map_is_averaged_over_its_parts(side):
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 5), (3, 3), (7, 6), (9, 2)])
 def test_parts_of_any_map_do_not_overlap_and_miss_no_pixel(shape):
-    """The gain is exactly that of a mean over the smallest part."""
+    """The gain equals the gain of a mean over the smallest part."""
     x = torch.zeros(1, 1, *shape, dtype=torch.float64)
     jacobian = torch.autograd.functional.jacobian(Parts(4), x).reshape(16, -1)
     assert ((jacobian > 0).sum(0) == 1).all()

@@ -234,7 +234,7 @@ VERDICTS = {
             "noise": noise(controls={"a": 0.2, "b": 0.4, "c": None}, control_reached=False),
             "noise_accuracy": 0.12,
         },
-        ["1.0 points above", "control b with 40.0 %", "proves nothing", "--noise_epochs"],
+        ["1.0 points above", "control b: 40.0 %", "proves nothing", "--noise_epochs"],
     ),
     "real images are not fitted either": (
         {**TRAINED, "noise": noise(real_reached=False), "noise_accuracy": 0.12},

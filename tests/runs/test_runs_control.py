@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from conftest import SMALL_TRAIN, train
+from pytorch_lightning.callbacks import EarlyStopping
 
 import darts_noise as dn
 from darts_noise.runs import train as training
@@ -82,13 +83,34 @@ def test_the_control_changes_nothing_for_the_cell(tmp_path, cell):
     assert (tmp_path / "train" / "latest").resolve() == other.resolve()
 
 
+def test_callbacks_that_count_start_anew_for_the_control(tmp_path, cell):
+    """Otherwise a control that learns would be stopped by what early stopping saw of the cell."""
+
+    def trained(genotype, name):
+        patient = EarlyStopping("train/loss", patience=1, min_delta=100.0)  # after two epochs
+        return dn.train(
+            genotype,
+            dn.ImageDataModule("digits", train_samples=80, batch_size=20),
+            dn.TrainConfig(channels=4, num_cells=3, stem="small", auxiliary_weight=0),
+            noise=dn.NoiseConfig(samples=40),
+            trainer=dn.TrainerConfig(accelerator="cpu", max_epochs=5, callbacks=[patient]),
+            run=dn.RunConfig(name=name, runs=str(tmp_path), wandb="off"),
+        )
+
+    control = trained(cell, "a").card["control"]
+    card = trained(with_batch_norm(cell), "b").card
+    assert card["epochs"] == 2
+    for key in ("test_accuracy", "noise_accuracy"):
+        assert control[key] == card[key]
+
+
 def test_a_run_that_is_stopped_in_its_control_goes_on_there(tmp_path, cell, capsys, monkeypatch):
     _, whole = run_of(tmp_path, "whole", cell)
     step, steps = TrainModule.optimizer_step, []
 
     def stopped(self, *args, **settings):
         steps.append(self)
-        if len(steps) == 9:  # 3 in each epoch of the run, then those of the control
+        if len(steps) == 9:  # the run makes 3 in each of 2 epochs; then the control begins
             raise KeyboardInterrupt
         step(self, *args, **settings)
 

@@ -132,3 +132,14 @@ def test_an_impossible_race_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^model\.race: expected 0, because no macro choice"):
         search_in(tmp_path, dn.SearchConfig("darts", race=4))
     assert not (tmp_path / "search").exists()
+
+
+def test_a_refusal_after_the_race_keeps_what_the_race_has_measured(tmp_path: Path) -> None:
+    data = dn.ImageDataModule(**DATA)
+    trainer = replace(TRAINER, max_epochs=2, max_steps=1)  # a step of the warm-up
+    run = dn.RunConfig(name="a", runs=str(tmp_path), wandb="off")
+    with pytest.raises(dn.SettingError, match="max_steps") as refused:
+        dn.search(data, replace(CONFIG, warmup_epochs=1), trainer=trainer, run=run)
+    _, heats = read_race(tmp_path / "search" / "a" / "race.json")
+    assert len(standing(heats)) == 2
+    assert any("results so far" in note for note in refused.value.__notes__)

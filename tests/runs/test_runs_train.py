@@ -373,10 +373,10 @@ def test_without_a_config_the_training_is_on_the_searchs_data(
     own = [f"--runs={tmp_path}", f"--data.root={folder}"]
     error = refused(train, own, capsys)
     assert "data.test_fraction: expected null" in error
-    assert "0.25 is that of the search" in error
+    assert "0.25 comes from the search" in error
     assert "--data.test_fraction null" in error
     stated = refused(train, [*own, "--data.test_fraction=0.3"], capsys)
-    assert "that of the search" not in stated
+    assert "comes from the search" not in stated
     few = [*few, "--model.num_cells=3", "--noise_check=false", "--name=u", "--wandb=off"]
     train([*own, *few, "--data.test_fraction=null"])
 

@@ -118,7 +118,7 @@ def test_the_winner_learns_and_does_not_memorise(ready, monkeypatch):
 
 
 class Played:
-    """Trainings whose figures are drawn from a name, in place of those of `CandidateTrainings`."""
+    """Trainings that take no time: their figures are random numbers, seeded by the combination."""
 
     def __init__(self, monkeypatch):
         self.salt = 0
