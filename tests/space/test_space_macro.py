@@ -4,7 +4,7 @@ import pytest
 
 import darts_noise as dn
 from darts_noise.space.macro import MACRO, check_macro
-from darts_noise.space.spaces import Space
+from darts_noise.space.spaces import Space, get_space
 
 CELL = [[("sep_conv_3x3", 0), ("skip_connect", 1)]]
 
@@ -92,3 +92,14 @@ def test_the_strongest_candidate_is_chosen():
     arch.macro["pooling"].data = arch.macro["pooling"].new_tensor([[0.5, 0.1]])
     assert arch.genotype().macro == {"width": 0.25, "pooling": "none"}
     assert arch.figures()["share/width/0.25"] > 0.9
+
+
+def test_a_space_keeps_to_its_candidates_and_takes_choices_that_it_lacks():
+    space = get_space("bounded")
+    with pytest.raises(dn.SettingError, match=r"macro\.gain: expected some of 'bounded', got 'fr"):
+        space.narrowed({"gain": ["free"]})
+    added = space.narrowed({"reductions": ["first"], "logit_scale": [64.0]})
+    assert dict(added.macro)["reductions"] == ("first",)
+    assert dict(added.macro)["logit_scale"] == (64.0,)
+    with pytest.raises(dn.SettingError, match="macro: unknown macro choice 'redutcions'"):
+        space.narrowed({"redutcions": ["first"]})
