@@ -348,14 +348,12 @@ class Parser:
         name = key.removeprefix("model.")
         if key not in self.options and name in self.command.elsewhere:
             return f": it is a key of {self.command.elsewhere[name]}"
-        close = difflib.get_close_matches(key, self.options, 1, 0.6)
+        groups = {k.partition(".")[0] for k in self.options if "." in k}
+        close = difflib.get_close_matches(key, [*groups, *self.options], 1, 0.6)
         if not close:  # a bare name, such as "channels" for "model.channels"
             tails = {k.rsplit(".", 1)[-1]: k for k in self.options}
             near = difflib.get_close_matches(key.rsplit(".", 1)[-1], tails, 1, 0.8)
             close = [tails[tail] for tail in near]
-        if "." not in key:  # perhaps a group
-            groups = {k.partition(".")[0] for k in self.options if "." in k}
-            close = difflib.get_close_matches(key, groups, 1, 0.6) or close
         hint = f": did you mean '{prefix}{close[0]}'?" if close else ""
         return f"{hint} (--help lists the options)"
 

@@ -77,7 +77,7 @@ def draw_alpha(
             nodes count from 0.
         title: a line above the maps.
         macro: the kinds that are macro choices, each with the names of its candidates. They have
-            one row.
+            one row. A choice with one candidate is decided and not drawn.
         genotype: the genotype whose operations get a frame.
 
     Raises:
@@ -99,6 +99,8 @@ def draw_alpha(
     for kind, rows in weights.items():
         # The title of a macro choice names its one row.
         names, columns = ([""], macro[kind]) if kind in macro else (labels, operations)
+        if kind in macro and len(columns) == 1:
+            continue
         table = _table(kind, rows, (len(names), len(columns)))
         drawn = _Map(kind, table, names, columns, chosen.get(kind, ()))
         bands[kind in macro].append(drawn)

@@ -110,7 +110,7 @@ class Architecture(nn.Module):
     def figures(self) -> dict[str, Tensor]:
         """Return the entropy of each cell and macro choice and the mean weight of each candidate.
 
-        The keys are the names in the log.
+        The keys are the names in the log. A choice with one candidate is decided and has no figure.
         """
         values: dict[str, Tensor] = {}
         for kind, alpha in self.alpha.items():
@@ -119,6 +119,8 @@ class Architecture(nn.Module):
             for name, share in zip(self.space.operations, weights.mean(0), strict=True):
                 values[f"share/{kind}/{name}"] = share
         for choice, candidates in self.space.macro:
+            if len(candidates) == 1:
+                continue
             weights = softmax(self.macro[choice].detach())
             values[f"alpha/entropy_{choice}"] = entropy(weights)
             for value, share in zip(candidates, weights[0], strict=True):

@@ -42,6 +42,13 @@ def test_rows_columns_and_scale_are_those_given() -> None:
     assert bar.get_ylim()[0] == 0.0
 
 
+def test_a_decided_choice_is_not_drawn() -> None:
+    weights = {"normal": weights_of(2, 3), "gain": [[1.0]], "width": [[0.25, 0.75]]}
+    macro = {"gain": ("bounded",), "width": ("1.0", "0.5")}
+    *maps, _ = draw_alpha(weights, ["a", "b", "c"], edges_of(1), macro=macro).axes
+    assert [axes.get_title(loc="left") for axes in maps] == ["normal", "width"]
+
+
 @pytest.mark.parametrize("columns", [3, 8, 20])
 @pytest.mark.parametrize("nodes", [2, 4, 7])
 def test_text_fits_and_nothing_is_clipped(nodes: int, columns: int) -> None:

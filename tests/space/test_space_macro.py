@@ -92,6 +92,9 @@ def test_the_strongest_candidate_is_chosen():
     arch.macro["pooling"].data = arch.macro["pooling"].new_tensor([[0.5, 0.1]])
     assert arch.genotype().macro == {"width": 0.25, "pooling": "none"}
     assert arch.figures()["share/width/0.25"] > 0.9
+    decided = dn.Architecture(get_space("bounded", 1)).figures()
+    assert "alpha/entropy_logit_scale" in decided
+    assert not [name for name in decided if "gain" in name or "reduction" in name]
 
 
 def test_a_space_keeps_to_its_candidates_and_takes_choices_that_it_lacks():
