@@ -28,7 +28,7 @@ def input_filter(choices: Genotype | Space, in_channels: int) -> nn.Module:
     K is `filtered_channels`.
 
     Raises:
-        ValueError: ``luma`` or ``chroma`` of images that do not have three channels.
+        ValueError: a ``colour`` other than ``all`` of images that do not have three channels.
     """
     colours = candidates(choices, "colour")
     if in_channels != 3 and colours != ("all",):
@@ -53,11 +53,17 @@ def filtered_channels(choices: Genotype | Space, in_channels: int) -> int:
     )
 
 
+LUMA_LIMIT = 4.0
+"""The largest norm of luma in ``tinted`` as a multiple of the norm of chroma."""
+
+
 class Colour(nn.Module):
-    """The projection of each pixel on the grey axis or on its complement, (B, 3, H, W).
+    """The part of each pixel that the network sees, (B, 3, H, W).
 
     ``luma`` is the mean of the three channels, in all of them; ``chroma`` is the difference to it.
-    The chroma of three equal channels is exactly 0.
+    Both are orthogonal projections. ``tinted`` is chroma and luma, which is clipped where its norm
+    is more than `LUMA_LIMIT` times that of chroma. For three equal channels, ``chroma`` and
+    ``tinted`` are exactly 0.
     """
 
     def __init__(self, kind: str) -> None:
@@ -65,9 +71,14 @@ class Colour(nn.Module):
         self.kind = kind
 
     def forward(self, x: Tensor) -> Tensor:
+        luma = x.mean(1, keepdim=True)
         if self.kind == "luma":
-            return x.mean(1, keepdim=True).expand_as(x)
-        return ((x - x.roll(1, 1)) + (x - x.roll(2, 1))) / 3
+            return luma.expand_as(x)
+        chroma = ((x - x.roll(1, 1)) + (x - x.roll(2, 1))) / 3
+        if self.kind == "chroma":
+            return chroma
+        limit = torch.linalg.vector_norm(chroma, dim=1, keepdim=True) * (LUMA_LIMIT / math.sqrt(3))
+        return chroma + luma.clamp(-limit, limit)
 
     def extra_repr(self) -> str:
         return self.kind

@@ -75,25 +75,40 @@ def test_a_colour_is_an_orthogonal_projection_of_every_pixel(kind):
     torch.testing.assert_close(colour("luma")(x) + colour("chroma")(x), x)
 
 
+def test_tinted_clips_luma_to_a_multiple_of_chroma():
+    x = images(200, 3, 4, 5) * torch.rand(200, 1, 4, 5) + 3 * torch.randn(200, 1, 4, 5)
+    seen = colour("tinted")(x)
+    torch.testing.assert_close(colour("chroma")(seen), colour("chroma")(x))
+    before, after = (colour("luma")(y).norm(dim=1) for y in (x, seen))
+    chroma = colour("chroma")(x).norm(dim=1)
+    torch.testing.assert_close(after, torch.minimum(before, 4 * chroma))
+    assert (after < before).any()
+    assert (after == before).any()
+    near = x + 0.1 * images(200, 3, 4, 5)
+    gain = (colour("tinted")(near) - seen).norm(dim=1) / (near - x).norm(dim=1)
+    assert 1 < gain.max() <= 17**0.5
+
+
 def random_images(channels, levels=256):
     pixels = torch.randint(levels, (40, channels, 12, 12), dtype=torch.uint8)
     return LabelledImages(pixels, torch.arange(40) % 2, ("a", "b"))
 
 
+@pytest.mark.parametrize("kind", ["chroma", "tinted"])
 @pytest.mark.parametrize("choices", [{}, {"contrast": "standardised", "input_filter": "blur_3x3"}])
-def test_chroma_gives_the_same_logits_for_every_grey_image(choices):
+def test_a_network_without_grey_gives_the_same_logits_for_every_grey_image(kind, choices):
     """Exactly, with shared statistics; also for a data set of grey images as noise."""
     real = random_images(3)
     real.images[:, 0] //= 3  # the channels differ in mean and deviation
     normalisation = channel_statistics(real.images, shared=True)
-    net = dn.create_model(cell(colour="chroma", **choices), channels=4, num_cells=3).eval()
+    net = dn.create_model(cell(colour=kind, **choices), channels=4, num_cells=3).eval()
     noise = dn.make_noise({"dataset:digits": {"labels": "random"}}, 20, real, seed=0)
     logits = net(normalisation(noise.images))
     assert torch.equal(logits, logits[:1].expand_as(logits))
     assert not torch.equal(net(normalisation(real.images[:2]))[:1], logits[:1])
 
 
-@pytest.mark.parametrize("kind", ["luma", "chroma"])
+@pytest.mark.parametrize("kind", ["luma", "chroma", "tinted"])
 def test_a_colour_needs_three_channels(kind):
     message = r"macro\.colour: expected images of 3 channels for .*, got 1"
     with pytest.raises(dn.SettingError, match=message):
@@ -152,7 +167,7 @@ def test_a_mixed_step_is_the_weighted_sum_of_its_candidates(choice):
     x = images(2, 3, 6, 5)
     space = Space("s", ("skip_connect",), macro={choice: MACRO[choice]})
     mixed = input_filter(space, 3).double()
-    weights = torch.rand(1, 3, dtype=torch.float64)
+    weights = torch.rand(1, len(MACRO[choice]), dtype=torch.float64)
     alone = [input_filter(cell(**{choice: kind}), 3).double()(x) for kind in MACRO[choice]]
     terms = [w * out for w, out in zip(weights[0], alone, strict=True)]
     with weighing(mixed, {choice: weights}):
