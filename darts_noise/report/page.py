@@ -38,6 +38,7 @@ from darts_noise.report.style import OKABE_ITO, RC
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.race import Heat, standing
 from darts_noise.space.genotype import Cell, Genotype
+from darts_noise.space.macro import as_text
 
 PANEL_SIZE, LEGEND_SIZE = (3.3, 2.1), (1.7, 2.1)  # inches
 PIXELS_PER_INCH = 105.0  # 96 would be the size on paper, too small for a screen
@@ -202,7 +203,7 @@ def _race(heats: Sequence[Heat], anchor: str) -> dict[str, Any]:
     order, rows = standing(heats), []
     for place, heat in enumerate(order, start=1):
         shown = ("not measured" if share is None else percent(share) for share in heat.accuracies)
-        values = map(str, heat.macro.values())
+        values = map(as_text, heat.macro.values())
         rows.append((str(place), *values, str(heat.epochs[0]), *shown, heat.shown_objective))
     figures = ("Epochs on noise", "Validation accuracy", "Noise accuracy", "Objective")
     return {

@@ -59,6 +59,7 @@ from darts_noise.search.race import (
 )
 from darts_noise.search.settings import SearchConfig
 from darts_noise.space.genotype import Genotype, format_json
+from darts_noise.space.macro import as_text
 from darts_noise.train.progress import quiet_lightning
 
 EPOCHS = 50
@@ -451,7 +452,7 @@ class SearchOutputs(pl.Callback):
         history = self.history or AlphaHistory(
             operations=space.operations,
             edges=tuple(space.edges),
-            macro={name: tuple(map(str, values)) for name, values in space.macro},
+            macro={name: tuple(map(as_text, values)) for name, values in space.macro},
         )
         weights = {k: w.tolist() for k, w in module.arch.expected().items()}
         moment = Moment(module.current_epoch + 1, module.genotype(), weights)

@@ -40,7 +40,7 @@ from darts_noise.search.module import SearchModule
 from darts_noise.search.settings import SearchConfig
 from darts_noise.space.genotype import Genotype, format_json
 from darts_noise.space.json_file import read_json, shown_path
-from darts_noise.space.macro import Value, check_macro
+from darts_noise.space.macro import Value, as_text, check_macro
 from darts_noise.space.shown import shown
 from darts_noise.space.spaces import get_space
 
@@ -81,7 +81,7 @@ class Heat:
     @property
     def name(self) -> str:
         """The values of the combination."""
-        return ", ".join(str(value) for value in self.macro.values())
+        return ", ".join(map(as_text, self.macro.values()))
 
     @property
     def accuracies(self) -> tuple[float | None, float | None]:

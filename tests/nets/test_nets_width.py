@@ -3,7 +3,11 @@
 import pytest
 
 from darts_noise.nets import width
+from darts_noise.space.genotype import Genotype
+from darts_noise.space.macro import MACRO
 from darts_noise.space.published import load_genotype
+
+CONVOLUTIONS = [[("conv_3x3", 0), ("conv_3x3", 1)]]
 
 
 @pytest.mark.parametrize("macro", [{}, {"normalisation": "none", "input_filter": "blur_3x3"}])
@@ -20,3 +24,15 @@ def test_the_networks_that_are_counted_take_no_memory(macro, monkeypatch):
     with pytest.raises(ValueError, match=r"parameters: expected about .* got 100,000,000,000"):
         width.channels_for(genotype, 10**11, num_cells=3)
     assert all(p.is_meta for net in made for p in net.parameters())
+
+
+@pytest.mark.parametrize(
+    ("choice", "value"), [(name, value) for name, values in MACRO.items() for value in values]
+)
+def test_the_count_is_that_of_the_network_for_every_macro_choice(choice, value):
+    genotype = Genotype(
+        CONVOLUTIONS, [2], CONVOLUTIONS, [2], macro={"gain": "bounded", choice: value}
+    )
+    counted = width.parameter_count(genotype, num_cells=3, stem="small")(6)
+    net = width.create_model(genotype, num_cells=3, stem="small", channels=6)
+    assert counted == sum(p.numel() for p in net.parameters())
