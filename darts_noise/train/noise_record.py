@@ -52,8 +52,12 @@ class NoiseRun:
     @property
     def key(self) -> str:
         """The key that identifies the run within its measurement; see `run_key`."""
-        point = GridPoint(self.optimiser, self.learning_rate, self.initial_scale, self.seed)
-        return run_key(self.network, self.data, point)
+        return run_key(self.network, self.data, self.point)
+
+    @property
+    def point(self) -> GridPoint:
+        """The settings of the training."""
+        return GridPoint(self.optimiser, self.learning_rate, self.initial_scale, self.seed)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -112,7 +112,11 @@ class NoiseRuns:
         self.progress.__exit__(kind, error, trace)
 
     def on(
-        self, task: TrainingSet, name: str = MEASURED, enough: float | None = None
+        self,
+        task: TrainingSet,
+        name: str = MEASURED,
+        enough: float | None = None,
+        after: Sequence[NoiseRun] = (),
     ) -> list[NoiseRun]:
         """Return the trainings of a network on a set.
 
@@ -120,10 +124,13 @@ class NoiseRuns:
             task: the set.
             name: name of the network.
             enough: stop after a training with this accuracy. None (default): as the grid says.
+            after: trainings on another set. The settings that fitted most of it come first.
         """
         enough = self.grid.enough if enough is None else enough
         done: list[NoiseRun] = []
-        settings = list(enumerate(self.grid, 1))
+        fitted = {run.point: run.accuracy or 0.0 for run in after}
+        points = sorted(self.grid, key=lambda point: -fitted.get(point, 0.0))
+        settings = list(enumerate(points, 1))
         for start in range(0, len(settings), process_count()):
             for run in self._together(task, name, settings[start : start + process_count()]):
                 done.append(run)

@@ -93,10 +93,14 @@ def test_the_same_trainings_on_real_images_say_whether_they_are_strong_enough():
     assert measure(linear, epochs=1, protocol="selectivity", controls=None).real_reached is None
 
 
-def test_trainings_on_real_images_end_with_the_first_that_is_good_enough():
-    grid = dn.NoiseGrid(sgd_rates=(1e-5, 0.1, 0.03), adam_rates=(), seeds=1, scales=(1,))
-    real = [run for run in measure(wide, grid=grid).runs if run.data == "real"]
-    assert [run.learning_rate for run in real] == [1e-5, 0.1]
+def test_real_images_are_first_trained_as_the_noise_that_was_fitted_best():
+    """And no more once a training is good enough."""
+    grid = dn.NoiseGrid(sgd_rates=(1e-5, 1e-4, 0.1), adam_rates=(), seeds=1, scales=(1,))
+    fit = measure(wide, grid=grid)
+    assert [run.learning_rate for run in on_noise(fit)] == [1e-5, 1e-4, 0.1]
+    assert [run.learning_rate for run in fit.runs if run.data == "real"] == [0.1]
+    all_fail = measure(blind, grid=grid, epochs=2)
+    assert len([run for run in all_fail.runs if run.data == "real"]) == 3
 
 
 def test_there_may_be_more_noise_than_real_images():
