@@ -11,8 +11,9 @@ on both edges, and 8 channels in the first cell. There are two kinds of rows:
 
 A network is trained from scratch on 1,000 images, and its accuracy on these images is read: on
 three families of noise, and on real images. The training is one of the protocol `converged`: Adam
-at 1e-3, initial weights × 1, 100 epochs. As there, a training on real images ends at 90 %. The network is also trained on the same real images as a
-candidate of a search, and read on the validation images. Test images are not used.
+at 1e-3, initial weights × 1, 100 epochs. As there, a training on real images ends at 90 %. For the
+validation accuracy, the network is trained on the training images as a candidate of a search is.
+Test images are not used.
 
 The command takes about an hour of one core. To stay there, it makes one training for each set
 instead of a grid, with batches of 128. It reads a training after every fifth epoch, and stops a
@@ -35,7 +36,8 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -46,8 +48,8 @@ from torch import nn
 import darts_noise as dn
 from benchmarks import commands
 from darts_noise.data.batches import BatchStream
-from darts_noise.data.images import LabelledImages
-from darts_noise.reading import EVALUATION_BATCH, read, read_fit, whole_set
+from darts_noise.data.splits import stratified_subset
+from darts_noise.reading import EVALUATION_BATCH, read
 from darts_noise.search.candidate_trainings import DECAY, RATES
 from darts_noise.search.race import SHARES
 from darts_noise.space.macro import Value, as_text
@@ -55,6 +57,7 @@ from darts_noise.space.spaces import get_space
 from darts_noise.train.loop import Recipe, train_from_scratch
 from darts_noise.train.module import usual_optimiser
 from darts_noise.train.noise_record import CONTROL_ACCURACY, REAL_ACCURACY
+from darts_noise.train.noise_training import TrainingSet, measure_fit
 from darts_noise.train.settings import GRADIENT_CLIP
 
 FILE = "noise_fit_by_choice_digits"
@@ -171,9 +174,9 @@ class Measurement:
             family: dn.make_noise(family, sizes.samples, self.data.train, sizes.seed)
             for family in FAMILIES
         }
-        real = self.data.train
-        self.sets["real"] = LabelledImages(
-            real.images[: sizes.samples], real.labels[: sizes.samples], real.classes
+        images = self.data.train
+        self.sets["real"] = images.subset(
+            stratified_subset(images.labels, sizes.samples, sizes.seed)
         )
 
     def network(self, genotype: dn.Genotype) -> nn.Module:
@@ -188,44 +191,33 @@ class Measurement:
         )
 
     def fit(self, genotype: dn.Genotype, name: str, epochs: int) -> dict[str, Any]:
-        """Train on one of the sets, and return the largest accuracy on it after some epochs.
+        """Train on one of the sets, and return the largest accuracy on it.
 
-        ``after`` has the accuracy after each length of a rung. After a stop, it is the accuracy at
-        the stop. A training whose loss becomes NaN or infinite has no further readings.
+        ``after`` has the largest accuracy up to each rung of a race. None: the loss was NaN or
+        infinite before.
         """
-        sizes, images = self.sizes, self.sets[name]
-        target = sizes.real_target if name == "real" else sizes.target
-        stream = BatchStream(
-            images, sizes.noise_batch_size, self.data.normalisation, seed=sizes.seed
-        )
-        same = whole_set(images, self.data.normalisation, self.fabric.device)
-        marks = [length for length in lengths(sizes.epochs) if length < epochs]
-        after: dict[int, float] = {}
-        best, per_epoch = 0.0, stream.batches_per_epoch
-
-        def look(net: nn.Module, steps: int, loss: float) -> bool:
-            nonlocal best
-            best = max(best, read_fit(net, same).accuracy)
-            if steps // per_epoch in marks:
-                after[steps // per_epoch] = best
-            return best >= target
-
-        apart = lengths(sizes.epochs)[0]
-        training = train_from_scratch(
+        sizes, apart = self.sizes, lengths(self.sizes.epochs)[0]
+        best: dict[int, float] = {}
+        run = measure_fit(
             lambda: self.network(genotype),
-            stream,
+            TrainingSet(
+                name,
+                self.sets[name],
+                self.data.normalisation,
+                sizes.noise_batch_size,
+                sizes.real_target if name == "real" else sizes.target,
+                due=lambda steps, per_epoch: steps % (apart * per_epoch) == 0,
+            ),
             Recipe("adam", sizes.noise_rate, epochs, gradient_clip=GRADIENT_CLIP),
             self.fabric,
-            seed=sizes.seed,
-            look=look,
-            due=lambda steps, n: steps % (apart * n) == 0,
+            network="network",
+            seed=0,
+            base_seed=sizes.seed,
+            watch=best.__setitem__,
         )
-        return {
-            "accuracy": best,
-            "epochs": math.ceil(training.steps / per_epoch),
-            "after": {str(length): after.get(length, best) for length in marks},
-            **({"diverged": True} if training.diverged else {}),
-        }
+        after = {n: best.get(n, run.accuracy) for n in lengths(sizes.epochs) if n < epochs}
+        found = {"accuracy": run.accuracy, "epochs": run.epochs, "diverged": run.diverged}
+        return {**found, "after": after}
 
     def validation(self, genotype: dn.Genotype, epochs: int) -> float:
         """Train on the real images as a candidate of a search; return the validation accuracy."""
@@ -263,49 +255,46 @@ class Measurement:
             with_proxies: whether to make the short trainings too.
         """
         sizes, genotype, started = self.sizes, row.genotype, time.process_time()
-        found: dict[str, Any] = {
-            **asdict(row),
-            "parameters": sum(p.numel() for p in self.network(genotype).parameters()),
+        full: dict[str, Any] = {
             "validation": self.validation(genotype, sizes.data_epochs),
             **{name: self.fit(genotype, name, sizes.epochs) for name in self.sets},
         }
+        short: dict[str, dict[int, float | None]] = {}
         if with_proxies:
-            found["proxies"] = {
-                "validation": {
-                    str(length): self.validation(genotype, length)
-                    for length in lengths(sizes.data_epochs)[:-1]
-                },
-                "uniform": {
-                    str(length): self.fit(genotype, "uniform", length)["accuracy"]
-                    for length in lengths(sizes.epochs)[:-1]
-                },
+            short["validation"] = {
+                epochs: self.validation(genotype, epochs)
+                for epochs in lengths(sizes.data_epochs)[:-1]
             }
-        found["cpu_s"] = round(time.process_time() - started, 1)
-        return found
+            short["uniform"] = {
+                epochs: self.fit(genotype, "uniform", epochs)["accuracy"]
+                for epochs in lengths(sizes.epochs)[:-1]
+            }
+        parameters = sum(p.numel() for p in self.network(genotype).parameters())
+        seconds = round(time.process_time() - started, 1)
+        return {**asdict(row), "parameters": parameters, **full, "proxies": short, "cpu_s": seconds}
 
 
-def correlations(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def correlations(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return Spearman's ρ between a figure after few epochs and the same figure at the end."""
-    pairs: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+    pairs: dict[tuple[str, str, int], list[tuple[float, float]]] = defaultdict(list)
     for row in rows:
-        for of, short in row.get("proxies", {}).items():
+        shorter = [(of, "own schedule", values) for of, values in row["proxies"].items()]
+        shorter += [(of, "first part of the full", row[of]["after"]) for of in FAMILIES]
+        for of, proxy, values in shorter:
             full = row[of] if of == "validation" else row[of]["accuracy"]
-            for length, value in short.items():
-                pairs.setdefault((of, "own schedule", length), []).append((value, full))
-        for of in FAMILIES:
-            for length, value in row[of]["after"].items():
-                pair = value, row[of]["accuracy"]
-                pairs.setdefault((of, "part of the full training", length), []).append(pair)
+            for epochs, value in values.items():
+                if value is not None and full is not None:
+                    pairs[of, proxy, int(epochs)].append((value, full))
     return [
         {
             "of": of,
             "proxy": proxy,
-            "epochs": int(length),
+            "epochs": epochs,
             "rho": round(float(spearmanr(values).statistic), 3),
             "n": len(values),
         }
-        for (of, proxy, length), values in sorted(pairs.items())
-        if len(values) > 2
+        for (of, proxy, epochs), values in sorted(pairs.items())
+        if min(len(set(figure)) for figure in zip(*values, strict=True)) > 1
     ]
 
 
@@ -316,10 +305,10 @@ def measure(sizes: Sizes, rows: list[Row]) -> None:
         SystemExit: the file holds rows of other sizes.
     """
     path = commands.RESULTS / f"{FILE}.json"
-    known = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    if known and known["setting"] != asdict(sizes):
+    known = json.loads(path.read_text("utf-8")) if path.exists() else {"rows": {}}
+    if known.setdefault("setting", asdict(sizes)) != asdict(sizes):
         raise SystemExit(f"{path} holds rows of another setting; move or delete it")
-    measurement, done = Measurement(sizes), known.get("rows", {})
+    measurement, done = Measurement(sizes), known["rows"]
     for number, row in enumerate(rows):
         if row.name in done:
             continue
@@ -329,7 +318,7 @@ def measure(sizes: Sizes, rows: list[Row]) -> None:
             "setting": asdict(sizes),
             **commands.surroundings(),
             "cpu_s": round(sum(of["cpu_s"] for of in done.values())),
-            "spearman": correlations(list(done.values())),
+            "spearman": correlations(done.values()),
             "rows": {row.name: done[row.name] for row in rows if row.name in done},
         }
         commands.store(FILE, result)
