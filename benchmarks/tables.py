@@ -201,15 +201,26 @@ def by_choice(network: str, changed: str) -> Iterator[Row]:
             title = f"`{operation}`"
         else:
             continue
-        fits = [row[family]["accuracy"] for family in families]
-        real, epochs = row["real"]["accuracy"], row["real"]["epochs"]
+        fits = [fitted(row[family]["accuracy"], setting["target"]) for family in families]
+        real, epochs = row["real"]["accuracy"] or 0.0, row["real"]["epochs"]
         yield [
             title,
             f"{row['parameters']:,}",
             percent(row["validation"]),
-            *("≥ 99" if fit >= setting["target"] else percent(fit) for fit in fits),
+            *fits,
             str(epochs) if real >= setting["real_target"] else f"never ({percent(real)})",
         ]
+
+
+def fitted(accuracy: float | None, target: float) -> str:
+    """Return the accuracy of a training that stops at the target.
+
+    >>> fitted(0.434, 0.99), fitted(0.992, 0.99), fitted(None, 0.99)
+    ('43.4', '≥ 99', 'diverged')
+    """
+    if accuracy is None:
+        return "diverged"
+    return f"≥ {percent(target, 0)}" if accuracy >= target else percent(accuracy)
 
 
 def proxies() -> Iterator[Row]:
