@@ -153,10 +153,12 @@ class Row:
 
 
 def all_rows() -> Iterator[Row]:
-    """Yield every network once."""
+    """Yield every network once, first those that the others are compared with."""
+    yield from (Row(network, REFERENCE) for network in CHANGED)
     for network, choices in CHANGED.items():
         known = get_space("bounded").operations if network == "bounded" else dn.list_operations()
-        yield from (Row(network, operation) for operation in known if operation not in BLIND)
+        others = [operation for operation in known if operation not in (*BLIND, REFERENCE)]
+        yield from (Row(network, operation) for operation in others)
         for choice, values in choices.items():
             yield from (Row(network, REFERENCE, choice, value) for value in values)
 

@@ -2,6 +2,7 @@
 
 import doctest
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,16 @@ def test_a_training_is_one_of_the_protocol_and_a_short_one_has_its_own_schedule(
         real = measurement.fit(LEARNS_FAST.genotype, "real", epochs)
         assert (fit["accuracy"], real["accuracy"]) == (protocol.accuracy, protocol.real_accuracy)
         assert fit["accuracy"] > protocol.chance
+        assert real["epochs"] == epochs
         assert list(fit["after"].values()) == sorted(fit["after"].values())
+
+
+def test_a_training_on_real_images_has_a_target_of_its_own() -> None:
+    fit = Measurement(replace(TINY, real_target=0.05)).fit
+    epochs = [
+        fit(LEARNS_FAST.genotype, name, TINY.epochs)["epochs"] for name in ("real", "uniform")
+    ]
+    assert epochs == [1, TINY.epochs]
 
 
 def test_no_figure_needs_test_images() -> None:
