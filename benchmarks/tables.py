@@ -224,10 +224,12 @@ def fitted(accuracy: float | None, target: float) -> str:
 
 
 def proxies() -> Iterator[Row]:
-    """Yield how well a short training of `benchmarks.noise_fit_by_choice` predicts the full one."""
-    found = load(BY_CHOICE)
+    """Yield how well a short training of `benchmarks.noise_fit_by_choice` predicts the full one.
+
+    Fewer than five networks say nothing.
+    """
     yield ["figure", "short training", "epochs", "Spearman's ρ", "n"]
-    for row in found["spearman"]:
+    for row in (row for row in load(BY_CHOICE)["spearman"] if row["n"] >= 5):
         of = "validation" if row["of"] == "validation" else heading(f"converged/{row['of']}")
         yield [of, row["proxy"], str(row["epochs"]), f"{row['rho']:.2f}", str(row["n"])]
 

@@ -95,7 +95,9 @@ def test_a_fit_at_the_target_and_a_network_that_does_not_learn_are_shown_as_such
         "batch/conv_3x3": row("batch", "conv_3x3"),
     }
     setting = {"target": 0.99, "real_target": 0.9}
-    found = {"setting": setting, "rows": rows, "spearman": []}
+    short = {"of": "uniform", "proxy": "own schedule", "epochs": 5, "rho": 0.876}
+    ranks = [{**short, "n": n} for n in (4, 5)]
+    found = {"setting": setting, "rows": rows, "spearman": ranks}
     (results / "noise_fit_by_choice_digits.json").write_text(json.dumps(found))
     assert list(tables.by_choice("none", "operation"))[1:] == [
         ["`conv_1x1`", "1,234", "90.0", "50.0", "50.0", "50.0", "never (40.0)"],
@@ -106,6 +108,7 @@ def test_a_fit_at_the_target_and_a_network_that_does_not_learn_are_shown_as_such
         ["`width` 0.5", "1,234", "90.0", "≥ 99", "≥ 99", "≥ 99", "15"],
         ["`pooling` average_2", "1,234", "90.0", *["diverged"] * 3, "15"],
     ]
+    assert list(tables.proxies())[1:] == [["uniform", "own schedule", "5", "0.88", "5"]]
 
 
 def test_a_file_that_lacks_a_figure_is_named_by_its_table(results):

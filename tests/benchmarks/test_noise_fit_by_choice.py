@@ -58,7 +58,6 @@ def test_a_training_is_one_of_the_protocol_and_a_short_one_has_its_own_schedule(
         real = measurement.fit(LEARNS_FAST.genotype, "real", epochs)
         assert (fit["accuracy"], real["accuracy"]) == (protocol.accuracy, protocol.real_accuracy)
         assert fit["accuracy"] > protocol.chance
-        assert real["epochs"] == epochs
         assert list(fit["after"].values()) == sorted(fit["after"].values())
 
 
