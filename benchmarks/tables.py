@@ -15,6 +15,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from darts_noise.atomic import write_text
+from darts_noise.space.macro import as_text
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -25,6 +26,8 @@ SUMMARY = (
     ("digits", "main_job_digits", ("lambda_1",), "control_1"),
 )
 """The README's table: data, file or study, networks, and the control of the last column."""
+
+BY_CHOICE = "noise_fit_by_choice_digits"
 
 Found = dict[str, Any]
 Row = list[str]
@@ -176,6 +179,61 @@ def cell_text(nodes: list[list[list[Any]]]) -> str:
     return "; ".join(" + ".join(operation for operation, _ in node) for node in nodes)
 
 
+def by_choice(network: str, changed: str) -> Iterator[Row]:
+    """Yield the rows of one network in `benchmarks.noise_fit_by_choice`.
+
+    Args:
+        network: ``none``, ``bounded`` or ``batch``.
+        changed: ``operation``, or ``choice``: first the network without a changed choice, then the
+            networks with one.
+    """
+    found = load(BY_CHOICE)
+    families, setting = ("uniform", "random_pixels", "random_labels"), found["setting"]
+    figures = ["parameters", "validation", *(heading(f"converged/{family}") for family in families)]
+    yield [changed, *figures, "epochs to 90% of real images"]
+    for row in found["rows"].values():
+        choice, operation = row["choice"], row["operation"]
+        if row["network"] != network:
+            continue
+        if changed == "choice" and (choice or operation == "conv_3x3"):
+            title = f"`{choice}` {as_text(row['value'])}" if choice else "no change"
+        elif changed == "operation" and not choice:
+            title = f"`{operation}`"
+        else:
+            continue
+        fits = [fitted(row[family]["accuracy"], setting["target"]) for family in families]
+        real, epochs = row["real"]["accuracy"] or 0.0, row["real"]["epochs"]
+        yield [
+            title,
+            f"{row['parameters']:,}",
+            percent(row["validation"]),
+            *fits,
+            str(epochs) if real >= setting["real_target"] else f"never ({percent(real)})",
+        ]
+
+
+def fitted(accuracy: float | None, target: float) -> str:
+    """Return the accuracy of a training that stops at the target.
+
+    >>> fitted(0.434, 0.99), fitted(0.992, 0.99), fitted(None, 0.99)
+    ('43.4', '≥ 99', 'diverged')
+    """
+    if accuracy is None:
+        return "diverged"
+    return f"≥ {percent(target, 0)}" if accuracy >= target else percent(accuracy)
+
+
+def proxies() -> Iterator[Row]:
+    """Yield how well a short training of `benchmarks.noise_fit_by_choice` predicts the full one.
+
+    Fewer than five networks say nothing.
+    """
+    yield ["figure", "short training", "epochs", "Spearman's ρ", "n"]
+    for row in (row for row in load(BY_CHOICE)["spearman"] if row["n"] >= 5):
+        of = "validation" if row["of"] == "validation" else heading(f"converged/{row['of']}")
+        yield [of, row["proxy"], str(row["epochs"]), f"{row['rho']:.2f}", str(row["n"])]
+
+
 def not_learnt() -> Iterator[Row]:
     yield ["λ", "parameters", "CIFAR-10, test accuracy", "MNIST, training accuracy"]
     for run in load("mnist_not_learnt")["runs"]:
@@ -268,6 +326,12 @@ TABLES: dict[str, Callable[[], Iterable[Row]]] = {
     "cifar10, λ = 1": partial(seeds, "cifar10_study", "lambda_1"),
     "cifar10, λ = 4": partial(seeds, "cifar10_study", "lambda_4"),
     "cifar10, from mnist": partial(seeds, "cifar10_study", "cell_mnist"),
+    "operations, no norm": partial(by_choice, "none", "operation"),
+    "operations, bounded gain": partial(by_choice, "bounded", "operation"),
+    "operations, batch norm": partial(by_choice, "batch", "operation"),
+    "choices, no norm": partial(by_choice, "none", "choice"),
+    "choices, bounded gain": partial(by_choice, "bounded", "choice"),
+    "short trainings": proxies,
     "not learnt": not_learnt,
     "variants": variants,
     "search step": search_step,

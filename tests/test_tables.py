@@ -80,6 +80,37 @@ def test_runs_of_the_main_job_become_networks_by_their_weight(results):
     assert tables.spread(searched, "quick/uniform") == "20.0"
 
 
+def test_a_fit_at_the_target_and_a_network_that_does_not_learn_are_shown_as_such(results):
+    def row(network, operation, choice=None, value=None, fit=0.5, real=0.95):
+        fits = {key: {"accuracy": fit} for key in ("uniform", "random_pixels", "random_labels")}
+        of_real = {"accuracy": real, "epochs": 15}
+        named = {"network": network, "operation": operation, "choice": choice, "value": value}
+        return {**named, "parameters": 1234, "validation": 0.9, **fits, "real": of_real}
+
+    rows = {
+        "none/conv_1x1": row("none", "conv_1x1", real=0.4),
+        "none/conv_3x3": row("none", "conv_3x3"),
+        "none/width=0.5": row("none", "conv_3x3", "width", 0.5, fit=0.991),
+        "none/pooling=average_2": row("none", "conv_3x3", "pooling", "average_2", fit=None),
+        "batch/conv_3x3": row("batch", "conv_3x3"),
+    }
+    setting = {"target": 0.99, "real_target": 0.9}
+    short = {"of": "uniform", "proxy": "own schedule", "epochs": 5, "rho": 0.876}
+    ranks = [{**short, "n": n} for n in (4, 5)]
+    found = {"setting": setting, "rows": rows, "spearman": ranks}
+    (results / "noise_fit_by_choice_digits.json").write_text(json.dumps(found))
+    assert list(tables.by_choice("none", "operation"))[1:] == [
+        ["`conv_1x1`", "1,234", "90.0", "50.0", "50.0", "50.0", "never (40.0)"],
+        ["`conv_3x3`", "1,234", "90.0", "50.0", "50.0", "50.0", "15"],
+    ]
+    assert list(tables.by_choice("none", "choice"))[1:] == [
+        ["no change", "1,234", "90.0", "50.0", "50.0", "50.0", "15"],
+        ["`width` 0.5", "1,234", "90.0", "≥ 99", "≥ 99", "≥ 99", "15"],
+        ["`pooling` average_2", "1,234", "90.0", *["diverged"] * 3, "15"],
+    ]
+    assert list(tables.proxies())[1:] == [["uniform", "own schedule", "5", "0.88", "5"]]
+
+
 def test_a_file_that_lacks_a_figure_is_named_by_its_table(results):
     (results / "growth_cpu.json").write_text("{}")
     with pytest.raises(ValueError, match="table 'growth': its file lacks 'sizes'"):
