@@ -140,7 +140,8 @@ def load_pretrained(
             ``entity/project/model-NAME:version``.
         num_classes: for fine-tuning: another number replaces the last layer by a new one with
             random weights. 0: no last layer. None (default): the classes of the training.
-        features_only, out_indices: as for `create_model`.
+        features_only: as for `create_model`.
+        out_indices: as for `create_model`.
 
     Raises:
         ValueError: the bundle does not exist, is damaged, or its weights do not fit its config. The
