@@ -29,7 +29,9 @@ def measure_proposals(module: SearchModule, session: Run) -> list[Candidate]:
     known = on_first_process(lambda: read_known(session.path))
     before = {(candidate.genotype, candidate.share) for candidate in known}
     outputs = SearchOutputs(session.path, session.data.train.chance, "cell")
-    session.console.print(f"strategy {module.config.strategy}: trains each cell alone")
+    setting = module.config.strategy
+    name = setting if isinstance(setting, str) else next(iter(setting))
+    session.console.print(f"measuring the cells that the strategy {name} proposes")
 
     def told(found: Sequence[Candidate], budget: int) -> None:
         if not session.is_first:
