@@ -16,6 +16,7 @@ MODULES = {
     "Architecture": "search.architecture",
     "BundleConfig": "pretrained.config",
     "BundleImages": "pretrained.config",
+    "Candidate": "search.candidate",
     "Cell": "nets.cell",
     "DataConfig": "data.settings",
     "FeatureNetwork": "nets.body",
@@ -33,12 +34,14 @@ MODULES = {
     "NoiseRun": "train.noise_record",
     "Penalty": "noise.penalties.penalty",
     "Prediction": "pretrained.predict",
+    "Proposal": "search.strategies.strategy",
     "RunConfig": "runs.settings",
     "SearchConfig": "search.settings",
     "SearchModule": "search.module",
     "SearchResult": "runs.search",
     "SettingError": "errors",
     "Space": "space.spaces",
+    "Strategy": "search.strategies.strategy",
     "StudyConfig": "study.settings",
     "StudyResult": "study.results",
     "SuperNet": "nets.supernet",
@@ -57,6 +60,7 @@ MODULES = {
     "list_penalties": "noise.penalties.penalty",
     "list_pretrained": "pretrained.shipped",
     "list_spaces": "space.spaces",
+    "list_strategies": "search.strategies.strategy",
     "list_variants": "search.variants.variant",
     "load_dataset": "data.datasets",
     "load_genotype": "space.published",
@@ -72,6 +76,7 @@ MODULES = {
     "register_operation": "space.operations",
     "register_penalty": "noise.penalties.penalty",
     "register_space": "space.spaces",
+    "register_strategy": "search.strategies.strategy",
     "register_variant": "search.variants.variant",
     "save_pretrained": "pretrained.bundle",
     "search": "runs.search",
@@ -122,11 +127,16 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test compares the t
     from darts_noise.runs.train import TrainResult as TrainResult
     from darts_noise.runs.train import train as train
     from darts_noise.search.architecture import Architecture as Architecture
+    from darts_noise.search.candidate import Candidate as Candidate
     from darts_noise.search.hypergradients import InnerStep as InnerStep
     from darts_noise.search.hypergradients import hypergradient as hypergradient
     from darts_noise.search.hypergradients import objective as objective
     from darts_noise.search.module import SearchModule as SearchModule
     from darts_noise.search.settings import SearchConfig as SearchConfig
+    from darts_noise.search.strategies.strategy import Proposal as Proposal
+    from darts_noise.search.strategies.strategy import Strategy as Strategy
+    from darts_noise.search.strategies.strategy import list_strategies as list_strategies
+    from darts_noise.search.strategies.strategy import register_strategy as register_strategy
     from darts_noise.search.variants.variant import Variant as Variant
     from darts_noise.search.variants.variant import list_variants as list_variants
     from darts_noise.search.variants.variant import register_variant as register_variant

@@ -130,6 +130,35 @@ def configured(
         raise SettingError(f"{key}.{name}", error) from None
 
 
+def name_and_settings(
+    kind: str, key: str, example: str, setting: object
+) -> tuple[str, Mapping[str, Setting] | None]:
+    """Return the name and the settings of a config key that holds one object of a registered class.
+
+    Args:
+        kind: the kind of the classes, for messages, such as ``penalty``.
+        key: the config key.
+        example: a name with its settings, for messages: ``{twin: {form: log}}``.
+        setting: a name, or a mapping of one name to its settings.
+
+    Raises:
+        SettingError: the setting is neither.
+    """
+    if isinstance(setting, str):
+        return setting, None
+    if not isinstance(setting, Mapping) or len(setting) != 1:
+        raise SettingError(
+            key,
+            f"expected the name of a {kind}, or one with its settings as in {example}, got "
+            f"{setting!r}",
+        )
+    [(name, given)] = setting.items()
+    if not isinstance(given, Mapping | None):
+        below = example.partition(": ")[2].removesuffix("}")
+        raise SettingError(f"{key}.{name}", f"expected settings, as in {below}, got {given!r}")
+    return str(name), given
+
+
 NAMES: Mapping[Any, str] = {
     int: "a whole number",
     float: "a finite number",

@@ -67,6 +67,7 @@ SEARCH = Command(
     dict.fromkeys(set(_names(TrainConfig)) - set(_names(SearchConfig)), "train.py"),
     SEEDED,
     MORE,
+    short={f"model.{name}": name for name in ("strategy", "strategy_steps")},
 )
 TRAIN = Command(
     "train",

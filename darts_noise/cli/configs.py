@@ -63,7 +63,7 @@ def find_config(named: str, kind: str) -> Path:
 
 def list_configs(kind: str) -> list[str]:
     """Return the names of the shipped configs of a kind. A search also has presets."""
-    presets = ("variants", "penalties") if kind == "search" else ()
+    presets = ("variants", "penalties", "strategies") if kind == "search" else ()
     return [path.stem for path in sorted((CONFIGS / kind).glob("*.yaml"))] + [
         f"{folder}/{path.stem}"
         for folder in presets

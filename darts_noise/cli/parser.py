@@ -70,6 +70,7 @@ class Option:
         default: the value if neither a config nor the command line states it.
         text: its text in ``--help``.
         hidden: whether ``--help`` leaves it out.
+        short: a second name on the command line.
     """
 
     key: str
@@ -77,6 +78,7 @@ class Option:
     default: Any
     text: str
     hidden: bool = False
+    short: str | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class Command:
         hidden: keys that are no options because another option sets them. A config may have them.
         more: the last lines of ``--help``.
         brief: prefixes of the keys that ``--help`` leaves out.
+        short: key → its second name on the command line.
     """
 
     name: str
@@ -102,13 +105,19 @@ class Command:
     hidden: Sequence[str] = ()
     more: Sequence[str] = ()
     brief: Sequence[str] = ()
+    short: Mapping[str, str] = field(default_factory=dict)
 
     def all_options(self) -> list[Option]:
         """Return the options in the order of ``--help``."""
         found = [*self.options, *(o for g, cls in self.groups.items() for o in options_of(cls, g))]
         hidden, brief = set(self.hidden), tuple(self.brief)
         return [
-            replace(o, hidden=o.hidden or o.key in hidden or o.key.startswith(brief)) for o in found
+            replace(
+                o,
+                hidden=o.hidden or o.key in hidden or o.key.startswith(brief),
+                short=self.short.get(o.key),
+            )
+            for o in found
         ]
 
 
@@ -232,7 +241,7 @@ class Parser:
         self._parser = ArgumentParser(prog=program, exit_on_error=False, allow_abbrev=False)
         for option in self.options.values():
             self._parser.add_argument(
-                f"--{option.key}",
+                *[f"--{name}" for name in (option.key, option.short) if name],
                 type=_without_any(option.type),
                 default=option.default,
                 help=option.text,
@@ -292,7 +301,8 @@ class Parser:
             if option.hidden:
                 continue
             default = given.values.get(option.key)
-            text = option.text.rstrip(".") + ("" if default in (None, ()) else f" [{default}]")
+            text = option.text.rstrip(".") + (f" (also --{option.short})" if option.short else "")
+            text += "" if default in (None, ()) else f" [{default}]"
             wrapped = textwrap.wrap(text, WIDTH - MARGIN, break_on_hyphens=False)
             entry = f"\n{'':{MARGIN}}".join(wrapped)
             name = option.key.rpartition(".")[0] or "run"
@@ -337,7 +347,7 @@ class Parser:
             return f"unknown option {option!r}{self._hint(option.lstrip('-'), '--')}"
         if problem := reported(text):
             return str(problem)
-        if match := re.match(r"argument --(\S+): (.*)", text):
+        if match := re.match(r"argument --([^\s/]+)\S*: (.*)", text):
             return f"{match[1]}: {match[2]}"
         return text
 

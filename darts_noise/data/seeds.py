@@ -39,6 +39,7 @@ class Stream(enum.IntEnum):
     LAG = 16
     CURVATURE = 17
     RACE = 18
+    STRATEGY = 19
 
 
 def derive_seed(seed: int, *key: int) -> int:

@@ -37,17 +37,22 @@ class Moment:
 class AlphaHistory:
     """α after each epoch of a search.
 
+    A search without α has a moment for each measured cell instead. Its genotype is the best cell so
+    far, and its weights are the shares of the last cells that have each operation.
+
     Attributes:
         operations: names of the columns of a cell's α.
         edges: (predecessor, node) of its rows; see `darts_noise.space.spaces.Space.edges`.
         macro: choice → its candidates, as text.
         moments: in the order of their epochs.
+        counted: what the moments count: ``epoch`` or ``cell``.
     """
 
     operations: tuple[str, ...]
     edges: tuple[tuple[int, int], ...]
     macro: Mapping[str, tuple[str, ...]]
     moments: tuple[Moment, ...] = ()
+    counted: str = "epoch"
 
     def with_moment(self, moment: Moment) -> "AlphaHistory":
         """Return the history with one more moment, which replaces moments from its epoch on.
@@ -70,6 +75,7 @@ def to_rows(history: AlphaHistory) -> list[dict[str, Any]]:
         "operations": list(history.operations),
         "edges": [list(edge) for edge in history.edges],
         "macro": {name: list(values) for name, values in history.macro.items()},
+        **({} if history.counted == "epoch" else {"counted": history.counted}),
     }
     rows: list[dict[str, Any]] = [head]
     for moment in history.moments:
@@ -97,6 +103,7 @@ def from_rows(rows: Any) -> AlphaHistory:
             edges=tuple((int(p), int(node)) for p, node in head["edges"]),
             macro={str(name): tuple(map(str, values)) for name, values in head["macro"].items()},
             moments=tuple(map(_moment, moments)),
+            counted=str(head.get("counted", "epoch")),
         )
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(str(error)) from None

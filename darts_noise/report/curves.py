@@ -7,7 +7,7 @@ operations of a cell are stacked areas, the few candidates of a macro choice are
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -44,6 +44,10 @@ LINES: dict[str, tuple[tuple[str, str, Look], ...]] = {
     "loss": tuple((f"{split}/loss", *line) for split, line in SPLITS.items()),
     "accuracy": tuple((f"{split}/accuracy", *line) for split, line in SPLITS.items()),
     "penalty": (("noise/penalty", "P(α)", (OKABE_ITO["vermillion"], "-")),),
+    "objective": (
+        ("objective/cell", "each cell", (OKABE_ITO["green"], "--")),
+        ("objective/best", "best so far", (OKABE_ITO["blue"], "-")),
+    ),
 }
 """Title of a panel → column, name in the legend and look of each of its lines."""
 COMPARED = {
@@ -56,6 +60,8 @@ COMPARED = {
     "alpha/entropy_reduce": "entropy of α (nats): reduce",
 }
 """Column of the comparison of runs → title of its panel."""
+BEST = "objective/best"
+"""A column of searches that count measured cells instead of epochs."""
 ENTROPY, SHARE = "alpha/entropy_", "share/"
 ENTROPY_TITLE = "entropy of α (nats)"
 OTHER_LOOKS: tuple[Look, ...] = (
@@ -76,11 +82,13 @@ class Panel:
         title: title of the panel. Empty: the panel is only a legend.
         draw: function that draws into empty axes.
         series: the lines by their names in the legend.
+        axis: name of the horizontal axis.
     """
 
     title: str
     draw: Callable[[Axes], None]
     series: Mapping[str, Series] = field(default_factory=dict)
+    axis: str = "epoch"
 
 
 def draw_curves(
@@ -173,7 +181,7 @@ def make_panels(
         found.append(Panel(f"operation share: {kind}", areas, operations))
         if kind in explained:
             found.append(Panel("", partial(explain_operations, look=looks(operations))))
-    return found
+    return [replace(panel, axis="cell") for panel in found] if BEST in series else found
 
 
 def make_comparison(runs: Mapping[str, Mapping[str, Series]]) -> list[Panel]:
@@ -200,7 +208,7 @@ def draw_panel(axes: Axes, panel: Panel, epochs: tuple[float, float]) -> None:
     """Draw a panel into the axes, for these first and last epochs."""
     if panel.title:
         axes.set_title(panel.title, weight="bold", loc="left")
-        axes.set_xlabel("epoch")
+        axes.set_xlabel(panel.axis)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         first, last = epochs
         axes.set_xlim((first, last) if last > first else (first - 0.5, first + 0.5))
@@ -282,7 +290,9 @@ def _scale(axes: Axes, title: str, values: Sequence[float], guess: float | None)
         axes.set_ylim(-0.03 * whole, 1.03 * whole)
     elif title.startswith(ENTROPY_TITLE):  # 0: α has decided
         axes.set_ylim(0.0, 1.08 * max(axes.get_ylim()[1], 0.1))
-    elif not title.endswith("loss"):  # a share, or a penalty; the logarithmic penalty exceeds 1
+    elif not title.endswith(
+        ("loss", "objective")
+    ):  # a share, or a penalty; the logarithmic penalty exceeds 1
         axes.set_ylim(-0.03 * max(1.0, highest), 1.03 * max(1.0, highest))
     if guess is not None:
         # Its name is right of the axes, where no line is.

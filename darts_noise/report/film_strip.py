@@ -63,7 +63,7 @@ def draw_film(history: AlphaHistory, title: str | None = None) -> Figure:
             _paint(axes, rows, epochs, look if name in CELLS else {}, across)
             axes.set_title(name, weight="bold", loc="left", pad=3.0)
         axes.tick_params(axis="x", length=2.0, labelbottom=True)
-        axes.set_xlabel("epoch")
+        axes.set_xlabel(history.counted)
         explain_operations(axes_at(figure, *beside), look)
     return figure
 

@@ -181,20 +181,25 @@ def _alpha(history: AlphaHistory, genotype: Genotype | None, anchor: str) -> dic
     for i in evenly(len(changes), MOST_FRAMES):
         moment = changes[i]
         strength = strengths(moment.genotype, moment.weights, *axes)
-        figure = draw_cells(moment.genotype, f"epoch {moment.epoch}", strength)
-        description = f"Epoch {moment.epoch}: {describe_cells(moment.genotype)}"
+        when = f"{history.counted} {moment.epoch}"
+        figure = draw_cells(moment.genotype, when, strength)
+        description = f"{when.capitalize()}: {describe_cells(moment.genotype)}"
         frames.append(_drawing(figure, f"{anchor}-frame-{moment.epoch}", description))
+    meaning = "Weights of α after the last epoch."
+    if history.counted == "cell":
+        meaning = "Share of the last measured cells that have each operation or choice."
     return {
         "alpha": _drawing(
             heat,
             f"{anchor}-alpha",
-            "Heat map of α; the table below has its numbers",
-            "Weights of α after the last epoch. Frames mark the operations of the cell.",
+            "Heat map of the weights; the table below has the numbers",
+            f"{meaning} Frames mark the operations of the cell.",
         ),
         "weights": weights,
         "film": _drawing(draw_film(history), f"{anchor}-film", describe_film(history)),
         "frames": frames,
         "changes": len(changes),
+        "counted": history.counted,
     }
 
 
@@ -260,7 +265,7 @@ def _candidates(found: Sequence[Candidate]) -> Table:
         for place, candidate in enumerate(found, start=1)
     ]
     head = ("Place", "Validation accuracy", "Noise accuracy", "Objective", "Cell")
-    return Table("Measured cells that α proposed; the first was chosen", head, rows)
+    return Table("Measured cells; the first was chosen", head, rows)
 
 
 def _comparison(runs: Mapping[str, RunFolder]) -> dict[str, Any]:
@@ -320,7 +325,9 @@ def _blocks(markdown: str) -> Iterator[tuple[str, Any]]:
 def _panels(panels: Sequence[Panel], anchor: str) -> list[Drawing]:
     epochs, drawn = epochs_of(panels), []
     for i, panel in enumerate(panels):
-        description = describe_lines(panel.title, panel.series) if panel.title else "legend"
+        description = (
+            describe_lines(panel.title, panel.series, panel.axis) if panel.title else "legend"
+        )
         with matplotlib.rc_context(RC):
             size = PANEL_SIZE if panel.title else LEGEND_SIZE
             figure = Figure(figsize=size, layout="constrained")
@@ -372,29 +379,30 @@ def _describe_cell(cell: Cell) -> str:
 
 
 def describe_film(history: AlphaHistory) -> str:
-    """Return a text about the epochs in which the genotype changed."""
+    """Return a text about the epochs or cells after which the genotype changed."""
     changes = [str(moment.epoch) for moment in history.changes()[1:]]
-    kept = f"The operation kept on each edge over {counted(len(history.moments), 'epoch')}"
+    unit = history.counted
+    kept = f"The operation kept on each edge over {counted(len(history.moments), unit)}"
     if not changes:
         return f"{kept}; the genotype never changed."
-    after = "epoch" if len(changes) == 1 else "epochs"
+    after = unit if len(changes) == 1 else f"{unit}s"
     times = f"{counted(len(changes), 'time')}, after the {after} {', '.join(changes)}"
     return f"{kept}; the genotype changed {times}."
 
 
-def describe_lines(title: str, lines: Mapping[str, Series]) -> str:
+def describe_lines(title: str, lines: Mapping[str, Series], axis: str = "epoch") -> str:
     """Return a text about the start and the end of each line.
 
     >>> describe_lines("loss", {"train": [(1, 2.3), (2, 1.5), (3, 0.5)]})
     'loss by epoch; train from 2.3 (epoch 1) to 0.5 (epoch 3)'
     """
     parts = [
-        f"{name} from {points[0][1]:.3g} (epoch {points[0][0]:g}) "
-        f"to {points[-1][1]:.3g} (epoch {points[-1][0]:g})"
+        f"{name} from {points[0][1]:.3g} ({axis} {points[0][0]:g}) "
+        f"to {points[-1][1]:.3g} ({axis} {points[-1][0]:g})"
         for name, points in lines.items()
         if points
     ]
-    return f"{title} by epoch; {'; '.join(parts)}"
+    return f"{title} by {axis}; {'; '.join(parts)}"
 
 
 def evenly(count: int, most: int) -> list[int]:

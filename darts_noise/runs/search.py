@@ -1,6 +1,5 @@
 """Run a search from its settings to its card, and write its files."""
 
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -8,43 +7,38 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import WandbLogger
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 from torch import Tensor
 
-from darts_noise.atomic import write_text
 from darts_noise.data.module import ImageDataModule
 from darts_noise.distributed.collectives import on_first_process
 from darts_noise.noise.families import describe_noise
-from darts_noise.report.alpha_history import (
-    AlphaHistory,
-    Moment,
-    edge_name,
-    from_rows,
-    strengths,
-    to_rows,
-    write_history,
-)
+from darts_noise.report.alpha_history import edge_name
 from darts_noise.report.card import count_parameters
-from darts_noise.report.cells import draw_cells
-from darts_noise.report.curves import draw_curves
-from darts_noise.report.film_strip import draw_film
-from darts_noise.report.heatmap import draw_alpha
-from darts_noise.report.style import save_figure
-from darts_noise.report.tracking import Table, log_images, set_axis
-from darts_noise.runs.folder import point_latest, require_free
+from darts_noise.report.tracking import Table, set_axis
+from darts_noise.runs.folder import require_free
 from darts_noise.runs.run import (
     Run,
     cell_artifact,
     stated_settings,
     with_epochs,
 )
+from darts_noise.runs.search_outputs import (
+    DRAWINGS,
+    STEPS,
+    SearchOutputs,
+    moment_of,
+    read_known,
+    write_measured,
+)
 from darts_noise.runs.settings import RunConfig, TrainerConfig, check_trainer
 from darts_noise.runs.stops import interruptible
+from darts_noise.runs.strategy import measure_proposals
 from darts_noise.runs.trainer import figures_of, silent_trainer
 from darts_noise.search.architecture import Architecture
-from darts_noise.search.candidate import Candidate, read_candidates, write_candidates
+from darts_noise.search.asking import budget, propose
+from darts_noise.search.candidate import Candidate
+from darts_noise.search.candidate_trainings import CandidateTrainings
 from darts_noise.search.final_cell import choose
 from darts_noise.search.module import SearchModule
 from darts_noise.search.race import (
@@ -58,21 +52,14 @@ from darts_noise.search.race import (
     write_race,
 )
 from darts_noise.search.settings import SearchConfig
-from darts_noise.space.genotype import Genotype, format_json
+from darts_noise.space.genotype import Genotype
 from darts_noise.space.macro import as_text
 from darts_noise.train.progress import quiet_lightning
 
 EPOCHS = 50
 """Default number of passes over the training images, as in DARTS (arXiv:1806.09055)."""
-HISTORY = "history.json"
-CANDIDATES = "candidates.json"
 RACE = "race.json"
 SPLITS = ("train", "val", "noise")
-STEPS = "search/step"
-"""The figure that counts the steps of the search. W&B draws all other figures over it."""
-REDRAWN = 60.0  # seconds between two drawings of a running search
-DRAWINGS = ("cells", "alpha", "film", "curves")
-"""The drawings of a search, each as PNG and SVG."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +68,11 @@ class SearchResult:
 
     Attributes:
         genotype: the discrete cells.
-        alpha: the architecture weights before the relaxation, by name.
+        alpha: the architecture weights before the relaxation, by name. Empty if the strategy has
+            no supernet.
         card: the figures of ``card.json``. Empty in all processes except the first.
         path: the run's folder.
-        stopped_because: why a search variant ended the search early, or None.
+        stopped_because: why a search variant or a strategy ended the search early, or None.
     """
 
     genotype: Genotype
@@ -137,22 +125,32 @@ def search(
             console,
         )
         with session.open():
-            heats = _race(config, module, session) if config.race else []
-            if heats:
-                module = _module(narrowed(config, standing(heats)[0].macro), data)
-            set_axis(session.wandb, STEPS, figure_names(module))
-            session.fit(module)
+            heats: list[Heat] = []
+            found: list[Candidate] = []
+            tables: dict[str, Table] = {}
+            if module.strategy is not None:
+                found = measure_proposals(module, session)
+            else:
+                heats = _race(config, module, session) if config.race else []
+                if heats:
+                    module = _module(narrowed(config, standing(heats)[0].macro), data)
+                set_axis(session.wandb, STEPS, figure_names(module))
+                session.fit(module)
+                if session.is_first and config.candidates > 1:
+                    found = _choose(module, session)
+                tables = {**weights_tables(module.arch), **race_table(heats)}
             card: dict[str, Any] = {}
             if session.is_first:
-                found = _choose(module, session) if config.candidates > 1 else []
                 card = search_card(module, session, found, heats)
                 session.close(
                     card,
                     {name: session.path / f"{name}.png" for name in DRAWINGS},
                     cell_artifact(session.path.name, session.path / "genotype.json"),
-                    {**weights_tables(module.arch), **race_table(heats)},
+                    tables,
                 )
-    alpha = {name: a.detach() for name, a in module.arch.named_parameters()}
+    alpha: dict[str, Tensor] = {}
+    if module.strategy is None:
+        alpha = {name: a.detach() for name, a in module.arch.named_parameters()}
     return SearchResult(module.genotype(), alpha, card, session.path, module.stopped_because)
 
 
@@ -168,7 +166,7 @@ def find_cell(
 
     Returns:
         The cell, and the figures of the last epoch by their names in ``metrics.csv``, with the
-        number of ``gradient_steps``.
+        number of ``gradient_steps``. A strategy without a supernet has the figures of the cell.
 
     Raises:
         ValueError: as for `search`.
@@ -179,6 +177,12 @@ def find_cell(
     with quiet_lightning(), interruptible():
         module, heats = _module(_first(config), data), []
         fitted = silent_trainer(trainer)
+        if module.strategy is not None:
+            data.trainer = fitted
+            found = propose(module, data)
+            steps = sum(candidate.steps for candidate in found)
+            figures = {"val/accuracy": found[0].validation.accuracy, "gradient_steps": steps}
+            return module.genotype(), figures
         if config.race:
             data.trainer = fitted
             heats = race(config, module, data)
@@ -194,7 +198,7 @@ def _module(config: SearchConfig, data: ImageDataModule) -> SearchModule:
     pl.seed_everything(config.seed, workers=True, verbose=False)
     module = SearchModule(config)
     data.setup()
-    module.build(data)
+    (module.build if module.strategy is None else module.prepare)(data)
     return module
 
 
@@ -248,25 +252,21 @@ def race_table(heats: Sequence[Heat]) -> dict[str, Table]:
 
 def _choose(module: SearchModule, session: Run) -> list[Candidate]:
     """Measure the cells that α proposes, write the figures, and return them, the best first."""
-    console, count = session.console, module.config.candidates
-    file, known = session.path / CANDIDATES, []
-    with suppress(ValueError):  # from a stopped run; a damaged file costs only time
-        known = read_candidates(file)
+    console, count, known = session.console, module.config.candidates, read_known(session.path)
     console.print(f"measuring up to {count} cells that α proposes")
 
     def told(found: Sequence[Candidate]) -> None:
-        measured = {candidate.genotype for candidate in found}
-        write_candidates(file, [*found, *(c for c in known if c.genotype not in measured)])
+        write_measured(session.path, found, known)
         console.print(f"candidate {len(found)}/{count}  {found[-1]}")
 
     try:
         found = choose(module, session.data, told, known)
     except (KeyboardInterrupt, SystemExit):
         session.interrupted()
-    write_candidates(file, found)
+    write_measured(session.path, found, ())
     outputs = SearchOutputs(session.path, session.data.train.chance)
     outputs.write(module)
-    outputs.draw(module)
+    outputs.draw(moment_of(module), module.space, module.num_classes)
     return found
 
 
@@ -279,7 +279,7 @@ def figure_names(module: SearchModule) -> list[str]:
 
 def weights_tables(arch: Architecture) -> dict[str, Table]:
     """Return the relaxed weights as tables, with one row per edge and one column per operation."""
-    choices = {name: tuple(map(str, values)) for name, values in arch.space.macro}
+    choices = {name: tuple(map(as_text, values)) for name, values in arch.space.macro}
     tables: dict[str, Table] = {}
     for kind, weights in arch.expected().items():
         of_macro = kind in choices
@@ -305,7 +305,6 @@ def search_card(
     data = session.data
     config = module.config
     family = describe_noise(config.noise_family)
-    figures = session.table.figures
     return {
         "kind": "search",
         "dataset": data.name,
@@ -315,28 +314,45 @@ def search_card(
         "macro": dict(module.genotype().macro) or None,
         "channels": config.channels,
         "num_cells": config.num_cells,
-        "hypergradient": config.hypergradient,
-        "variants": config.variants or None,
         "noise_weight": config.noise_weight,
         "noise_penalty": config.penalty if config.noise_weight else None,
         "noise_family": family if config.noise_weight else None,
         "noise_samples": config.noise_samples,
         "noise_chance": None if module.noise_set is None else module.noise_set.chance,
         "noise_fingerprint": module.noise_fingerprint,
-        "validation_accuracy": figures.get("val/accuracy"),
-        "twin_noise_accuracy": None if module.twin is None else figures.get("noise/accuracy"),
-        "penalty": figures.get("noise/penalty"),
-        "objective": objective(figures, config.noise_weight, best),
+        **_method_figures(module, session, best),
         "race": len(standing(heats)) or None,
         "candidates": module.genotype().meta.get("candidates"),
         "gradient_steps": sum(steps.values()),
         **{f"{part}_steps": number for part, number in steps.items() if number},
-        "parameters": count_parameters(module.net),
-        "epochs": session.trainer.current_epoch,
         "train_samples": len(data.train),
         **({} if best is None else _cell_figures(best)),
         "genotype": str(session.path / "genotype.json"),
         **session.origin(config.seed),
+    }
+
+
+def _method_figures(module: SearchModule, session: Run, best: Candidate | None) -> dict[str, Any]:
+    """Return the figures of a search with α and a supernet, or of another strategy."""
+    figures, config = session.table.figures, module.config
+    if module.strategy is not None:
+        assert best is not None
+        trainings = CandidateTrainings(module, session.data)
+        return {
+            "strategy": config.strategy,
+            "strategy_steps": budget(trainings),
+            "objective": best.objective,
+            "parameters": trainings.parameters(best.genotype),
+        }
+    return {
+        "hypergradient": config.hypergradient,
+        "variants": config.variants or None,
+        "validation_accuracy": figures.get("val/accuracy"),
+        "twin_noise_accuracy": None if module.twin is None else figures.get("noise/accuracy"),
+        "penalty": figures.get("noise/penalty"),
+        "objective": objective(figures, config.noise_weight, best),
+        "parameters": count_parameters(module.net),
+        "epochs": session.trainer.current_epoch,
     }
 
 
@@ -375,107 +391,3 @@ def _cell_figures(best: Candidate) -> dict[str, float]:
     if best.noise is not None:
         figures["cell_noise_accuracy"] = best.noise.accuracy
     return figures
-
-
-class SearchOutputs(pl.Callback):
-    """A callback that writes the cell and α after every epoch, and the drawings at the end.
-
-    Args:
-        run: folder of the run.
-        chance: the accuracy of the best constant answer, for the curves.
-
-    Attributes:
-        history: the history of α. A checkpoint holds it too, so a resumed run does not need the
-            file.
-    """
-
-    def __init__(self, run: Path, chance: float) -> None:
-        self.run, self.chance = run, chance
-        self.history: AlphaHistory | None = None
-        self._drawn = time.monotonic()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {} if self.history is None else {"history": to_rows(self.history)}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.history = from_rows(state_dict["history"])
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, SearchModule)
-        pl_module.log(STEPS, float(pl_module.search_step))
-        if trainer.is_global_zero:
-            self.write(pl_module)
-            self.remember(pl_module)
-            if time.monotonic() - self._drawn > REDRAWN:
-                self.draw(pl_module)
-                self._drawn = time.monotonic()
-                for logger in trainer.loggers:
-                    if isinstance(logger, WandbLogger):
-                        log_images(logger, {name: self.run / f"{name}.png" for name in DRAWINGS})
-
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, SearchModule)
-        if trainer.is_global_zero:
-            self.write(pl_module)
-            if self.history is not None:  # also if a resumed run had no epoch left
-                write_history(self.run / HISTORY, self.history)
-            self.draw(pl_module)
-
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
-        assert isinstance(pl_module, SearchModule)
-        if trainer.is_global_zero and isinstance(exception, KeyboardInterrupt | SIGTERMException):
-            self.write(pl_module)
-            self.draw(pl_module)
-
-    def write(self, module: SearchModule) -> None:
-        """Write ``genotype.json``, and ``alpha.json`` with α and the relaxed weights."""
-        cell = self.run / "genotype.json"
-        first = not cell.exists()
-        module.genotype().to_json(cell)
-        if first:
-            point_latest(self.run)
-        arch = module.arch
-        alpha = {
-            "space": arch.space.name,
-            "operations": list(arch.space.operations),
-            "edges": arch.space.edges,
-            "alpha": {k: a.tolist() for k, a in arch.named_parameters()},
-            "weights": {k: w.tolist() for k, w in arch.expected().items()},
-        }
-        write_text(self.run / "alpha.json", format_json(alpha))
-
-    def remember(self, module: SearchModule) -> None:
-        """Add the finished epoch to ``history.json``."""
-        space = module.arch.space
-        history = self.history or AlphaHistory(
-            operations=space.operations,
-            edges=tuple(space.edges),
-            macro={name: tuple(map(as_text, values)) for name, values in space.macro},
-        )
-        weights = {k: w.tolist() for k, w in module.arch.expected().items()}
-        moment = Moment(module.current_epoch + 1, module.genotype(), weights)
-        self.history = history.with_moment(moment)
-        write_history(self.run / HISTORY, self.history)
-
-    def draw(self, module: SearchModule) -> None:
-        """Write the drawings of the search so far."""
-        space, genotype = module.arch.space, module.genotype()
-        weights = {k: w.tolist() for k, w in module.arch.expected().items()}
-        macro = {name: [str(value) for value in values] for name, values in space.macro}
-        strength = strengths(genotype, weights, space.operations, space.edges)
-        drawn = {
-            "cells": draw_cells(genotype, strength=strength),
-            "alpha": draw_alpha(
-                weights, space.operations, space.edges, macro=macro, genotype=genotype
-            ),
-        }
-        if self.history is not None:
-            drawn["film"] = draw_film(self.history)
-        if (self.run / "metrics.csv").is_file():
-            drawn["curves"] = draw_curves(
-                self.run / "metrics.csv", module.num_classes, chance=self.chance
-            )
-        for name, figure in drawn.items():
-            save_figure(figure, self.run / name)

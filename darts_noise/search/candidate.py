@@ -1,4 +1,4 @@
-"""A cell that α proposes, its measurements, and the file ``candidates.json``."""
+"""A proposed cell, its measurements, and the file ``candidates.json``."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -13,6 +13,8 @@ from darts_noise.space.json_file import read_json, shown_path
 from darts_noise.space.shown import shown
 
 KEYS = {"genotype", "validation", "noise", "objective"}
+OPTIONAL = {"steps", "share", "peak"}
+"""Keys of a row of the file. Older files do not have the optional keys."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Candidate:
         objective: F, or a lower bound of F if the fit to noise stopped early. None if the noise fit
             was needed but not measured, or if every training on noise diverged.
         steps: optimiser steps of these trainings.
+        share: length of the trainings, as a share of the full number of epochs.
+        peak: largest validation accuracy after the last epochs. None if only the last was read.
     """
 
     genotype: Genotype
@@ -35,6 +39,8 @@ class Candidate:
     noise: Reading | None = None
     objective: float | None = None
     steps: int = 0
+    share: float = 1.0
+    peak: float | None = None
 
     @property
     def score(self) -> float:
@@ -42,7 +48,8 @@ class Candidate:
         return math.inf if self.objective is None else self.objective
 
     def __str__(self) -> str:
-        parts = [f"val {self.validation}"]
+        parts = [] if self.share == 1 else [f"{100 * self.share:.3g} % of the epochs"]
+        parts += [f"val {self.validation}"]
         parts += [] if self.noise is None else [f"noise {self.noise}"]
         parts += [] if self.objective is None else [f"F {self.objective:.4f}"]
         return "  ".join(parts)
@@ -56,6 +63,8 @@ class Candidate:
             "noise": None if self.noise is None else reading_to_json(self.noise),
             "objective": self.objective,
             "steps": self.steps,
+            **({} if self.share == 1 else {"share": self.share}),
+            **({} if self.peak is None else {"peak": self.peak}),
         }
 
     @classmethod
@@ -65,12 +74,17 @@ class Candidate:
         Raises:
             ValueError: ``data`` is not such an object.
         """
-        if not isinstance(data, Mapping) or data.keys() - {"steps"} != KEYS:
+        if not isinstance(data, Mapping) or data.keys() - OPTIONAL != KEYS:
             raise ValueError(f"expected a candidate, got {shown(data)}")
         noise, objective = data["noise"], data["objective"]
-        steps = data.get("steps", 0)  # older files do not have it
+        steps, share = data.get("steps", 0), data.get("share", 1.0)
+        peak = data.get("peak")
         if type(steps) is not int:
             raise ValueError(f"steps: expected an integer, got {shown(steps)}")
+        if peak is not None and type(peak) is not float:
+            raise ValueError(f"peak: expected a number or null, got {shown(peak)}")
+        if type(share) is not float or not 0 < share <= 1:
+            raise ValueError(f"share: expected a number above 0, at most 1, got {shown(share)}")
         if objective is not None and type(objective) is not float:
             raise ValueError(f"objective: expected a number or null, got {shown(objective)}")
         return cls(
@@ -79,15 +93,18 @@ class Candidate:
             None if noise is None else reading_from_json(noise),
             objective,
             steps,
+            share,
+            peak,
         )
 
 
 def ranked(found: Iterable[Candidate]) -> list[Candidate]:
     """Return the candidates, the best first.
 
-    Candidates without an objective come last, in the order of their validation loss.
+    Candidates that were trained longer come first. Candidates without an objective come last, in
+    the order of their validation loss.
     """
-    return sorted(found, key=lambda candidate: (candidate.score, candidate.validation.loss))
+    return sorted(found, key=lambda one: (-one.share, one.score, one.validation.loss))
 
 
 def write_candidates(path: Path, found: Iterable[Candidate]) -> None:

@@ -44,17 +44,17 @@ class CandidateTrainings:
 
     Attributes:
         steps: optimiser steps of all trainings so far.
+        peak_epochs: see `Strategy`. Default: 1.
     """
 
     def __init__(
         self, module: SearchModule, data: ImageDataModule, known: Iterable[Candidate] = ()
     ) -> None:
-        if module.noise_set is None:  # the module was loaded from a checkpoint
-            module.build(data)
-        self.known = {candidate.genotype: candidate for candidate in known}
+        module.prepare(data)  # changes nothing, except if the module is of a checkpoint
+        self.known = {(candidate.genotype, candidate.share): candidate for candidate in known}
         self.module, self.data, self.config = module, data, module.config
         self.seed = derive_seed(module.config.seed, Stream.CANDIDATES)
-        self.steps = 0
+        self.steps, self.peak_epochs = 0, 1
         # Lightning moves a module to the CPU at the end of its fit.
         trainer = data.trainer
         self.device = module.device if trainer is None else trainer.strategy.root_device
@@ -64,7 +64,9 @@ class CandidateTrainings:
             **{key: getattr(module.config, key) for key in ("num_cells", "stem", "stem_stride")},
         }
 
-    def measured(self, genotype: Genotype, least: float = math.inf) -> Candidate:
+    def measured(
+        self, genotype: Genotype, least: float = math.inf, share: float = 1.0
+    ) -> Candidate:
         """Measure a cell.
 
         Args:
@@ -72,16 +74,21 @@ class CandidateTrainings:
             least: the smallest objective so far. If L_val is not below it, noise is not measured,
                 because P only adds to L_val. The training on noise stops when the objective reaches
                 it, because P grows during the training.
+            share: share of the epochs; see `epochs`.
         """
-        if genotype in self.known:
-            return self.known[genotype]
+        if (genotype, share) in self.known:
+            return self.known[genotype, share]
         before = self.steps
-        candidate = self._measured(genotype, least)
-        return replace(candidate, steps=self.steps - before)
+        accuracies: list[float] | None = [] if self.peak_epochs > 1 else None
+        candidate = self._measured(genotype, least, share, accuracies)
+        peak = max(accuracies) if accuracies else None
+        return replace(candidate, steps=self.steps - before, share=share, peak=peak)
 
-    def _measured(self, genotype: Genotype, least: float) -> Candidate:
+    def _measured(
+        self, genotype: Genotype, least: float, share: float, accuracies: list[float] | None
+    ) -> Candidate:
         channels = self.channels(genotype)
-        validation = self.on_data(genotype, channels)
+        validation = self.on_data(genotype, channels, share=share, accuracies=accuracies)
         noise = self.module.noise_set
         if validation.loss >= (math.inf if noise is None else least):
             return Candidate(genotype, validation)
@@ -91,7 +98,10 @@ class CandidateTrainings:
         def objective(noise_loss: float) -> float:
             return validation.loss + self.weighted_penalty(noise_loss)
 
-        fit = self.on_noise(genotype, channels, noise, lambda loss: objective(loss) >= least)
+        def enough(noise_loss: float) -> bool:
+            return objective(noise_loss) >= least
+
+        fit = self.on_noise(genotype, channels, noise, enough, share=share)
         if not math.isfinite(fit.loss):  # all trainings diverged
             return Candidate(genotype, validation, fit)
         return Candidate(genotype, validation, fit, objective(fit.loss))
@@ -114,30 +124,57 @@ class CandidateTrainings:
         """Return a share of `NOISE_EPOCHS` and of ``candidate_epochs``, rounded up."""
         return math.ceil(share * NOISE_EPOCHS), math.ceil(share * self.config.candidate_epochs)
 
+    def full_steps(self) -> int:
+        """Return the optimiser steps of the measurement of one cell that is trained in full."""
+        noise, (on_noise, on_data) = self.module.noise_set, self.epochs()
+        steps = on_data * self._shuffled(self.data.train).batches_per_epoch
+        if noise is not None:
+            steps += len(NOISE_RATES) * on_noise * self._shuffled(noise).batches_per_epoch
+        return steps
+
+    def parameters(self, genotype: Genotype) -> int:
+        """Return the number of parameters of the network of a cell."""
+        return parameter_count(genotype, **self.fixed)(self.channels(genotype))
+
     def network(self, genotype: Genotype, channels: int) -> nn.Module:
         """Return a new network of a cell."""
         net: nn.Module = create_model(genotype, channels=channels, **self.fixed)
         return net
 
-    def on_data(self, genotype: Genotype, channels: int, share: float = 1.0) -> Reading:
+    def on_data(
+        self,
+        genotype: Genotype,
+        channels: int,
+        share: float = 1.0,
+        accuracies: list[float] | None = None,
+    ) -> Reading:
         """Train on the images that train w, and read on the images that train α.
 
         Args:
             genotype: the cell.
             channels: channels of the network.
             share: share of the epochs; see `epochs`.
+            accuracies: a list that gets the accuracies after the last `peak_epochs` epochs.
         """
         data, config = self.data, self.config
-        optimiser = usual_optimiser(genotype)
+        optimiser, epochs = usual_optimiser(genotype), self.epochs(share)[1]
         recipe = Recipe(
             optimiser,
             RATES[optimiser],
-            self.epochs(share)[1],
+            epochs,
             weight_decay=DECAY if optimiser == "sgd" else 0.0,
             gradient_clip=config.gradient_clip,
         )
         stream = self._shuffled(data.train, data.augmentation)
-        return read(self._train(genotype, channels, stream, recipe).net, self._validation())
+        from_ = (epochs - self.peak_epochs) * stream.batches_per_epoch
+
+        def look(net: nn.Module, steps: int, loss: float) -> bool:
+            if accuracies is not None and steps > from_:
+                accuracies.append(read(net, self._validation()).accuracy)
+            return False
+
+        training = self._train(genotype, channels, stream, recipe, look)
+        return read(training.net, self._validation())
 
     def on_noise(
         self,
@@ -158,7 +195,7 @@ class CandidateTrainings:
         """
         epochs, _ = self.epochs(share)
 
-        def fitted(loss: float) -> bool:
+        def fitted(net: nn.Module, steps: int, loss: float) -> bool:
             return loss <= FITTED or enough(loss)
 
         fits = []
@@ -201,9 +238,9 @@ class CandidateTrainings:
         channels: int,
         stream: BatchStream,
         recipe: Recipe,
-        enough: Callable[[float], bool] = lambda loss: False,
+        look: Callable[[nn.Module, int, float], bool],
     ) -> Training:
-        """Train a new network until the mean loss of an epoch is `enough`, or to the last epoch."""
+        """Train a new network until a `look` after an epoch stops it, or to the last epoch."""
         devices: Any = [self.device.index or 0] if self.device.type == "cuda" else 1
         training = train_from_scratch(
             lambda: self.network(genotype, channels),
@@ -211,7 +248,7 @@ class CandidateTrainings:
             recipe,
             Fabric(accelerator=self.device.type, devices=devices),
             seed=self.seed,
-            look=lambda net, steps, loss: enough(loss),
+            look=look,
         )
         self.steps += training.steps
         return training

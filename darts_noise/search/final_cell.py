@@ -21,13 +21,14 @@ import torch
 
 from darts_noise.data.module import ImageDataModule
 from darts_noise.data.seeds import Stream, generator
-from darts_noise.search.candidate import Candidate, ranked
+from darts_noise.search.architecture import Architecture
+from darts_noise.search.asking import ask_and_tell
+from darts_noise.search.candidate import Candidate
 from darts_noise.search.candidate_trainings import CandidateTrainings
 from darts_noise.search.module import SearchModule
+from darts_noise.search.strategies.cells import ordered
+from darts_noise.search.strategies.strategy import Proposal, Strategy
 from darts_noise.space.genotype import Cell, Genotype
-
-MISSES = 100
-"""The choice ends after this many proposals in a row that were already measured."""
 
 
 def choose(
@@ -51,45 +52,46 @@ def choose(
         known: candidates that an interrupted run of this search has measured.
 
     Returns:
-        The candidates, the best first; see `ranked`. There are fewer than ``candidates`` if 100
-        proposals in a row were already measured.
+        The candidates, the best first; see `ask_and_tell`. There are fewer than ``candidates`` if
+        100 proposals in a row were already measured.
     """
-    arch, count, seed = module.arch, module.config.candidates, module.config.seed
-    trainings, random = CandidateTrainings(module, data, known), generator(seed, Stream.CANDIDATES)
-    best = trainings.measured(ordered(arch.genotype()))
-    found, misses = {best.genotype: best}, 0
-    told([best])
-    while len(found) < count and misses < MISSES:
-        genotype = ordered(arch.draw(random))
-        if len(found) >= math.ceil(count / 3):
-            genotype = altered(best.genotype, genotype, random)
-        if genotype in found:
-            misses += 1
-            continue
-        misses = 0
-        found[genotype] = candidate = trainings.measured(genotype, best.score)
-        told(list(found.values()))
-        if candidate.score < best.score:
-            best = candidate
+    count, trainings = module.config.candidates, CandidateTrainings(module, data, known)
+    strategy = FromAlpha(module.arch, count, module.config.seed)
+    found = ask_and_tell(strategy, trainings, told, cells=count)
     meta = {**module.genotype().meta, "candidates": len(found)}
-    module.chosen = replace(best.genotype, meta=meta)
-    return ranked(found.values())
+    module.chosen = replace(found[0].genotype, meta=meta)
+    return found
 
 
-def ordered(genotype: Genotype) -> Genotype:
-    """Return the same cells with the operations of each node sorted by predecessor.
+class FromAlpha(Strategy):
+    """The cells that α proposes; see `choose`.
 
-    A genotype sorts them by strength, so two different genotypes can describe the same network.
+    Args:
+        arch: α.
+        count: number of candidates.
+        seed: seed of the search.
     """
 
-    def by_predecessor(cell: Cell) -> Cell:
-        return tuple(tuple(sorted(pairs, key=lambda pair: pair[::-1])) for pairs in cell)
+    exact = False
 
-    return replace(
-        genotype,
-        normal=by_predecessor(genotype.normal),
-        reduce=by_predecessor(genotype.reduce),
-    )
+    def __init__(self, arch: Architecture, count: int, seed: int) -> None:
+        self.arch, self.sampled = arch, math.ceil(count / 3)
+        self.random = generator(seed, Stream.CANDIDATES)
+        self.found: set[Genotype] = set()
+        self.best: Candidate | None = None
+
+    def ask(self) -> Proposal:
+        if self.best is None:
+            return Proposal(ordered(self.arch.genotype()))
+        genotype = ordered(self.arch.draw(self.random))
+        if len(self.found) >= self.sampled:
+            genotype = altered(self.best.genotype, genotype, self.random)
+        return Proposal(genotype)
+
+    def tell(self, candidate: Candidate) -> None:
+        self.found.add(candidate.genotype)
+        if self.best is None or candidate.score < self.best.score:
+            self.best = candidate
 
 
 def altered(cell: Genotype, drawn: Genotype, random: torch.Generator) -> Genotype:

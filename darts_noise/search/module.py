@@ -63,7 +63,12 @@ from darts_noise.search.hypergradients import (
 )
 from darts_noise.search.lag import LAG_STEPS, twin_lag
 from darts_noise.search.penalty_gradient import SupernetOnNoise
-from darts_noise.search.settings import SearchConfig, require_no_twin_settings
+from darts_noise.search.settings import (
+    SearchConfig,
+    require_no_supernet_settings,
+    require_no_twin_settings,
+)
+from darts_noise.search.strategies import make_strategy
 from darts_noise.search.symptoms import Symptoms
 from darts_noise.search.variants.variant import Weights, make_variants
 from darts_noise.space.genotype import Genotype
@@ -105,6 +110,9 @@ class SearchModule(PlainModule[SearchConfig]):
         c = self.config
         self.space = get_space(c.space, c.nodes).narrowed(c.macro or {})
         assert not isinstance(c.variants, str)
+        self.strategy = make_strategy(c.strategy)
+        if self.strategy is not None:
+            require_no_supernet_settings(c)
         self.variants = make_variants(c.variants or {})
         self.penalty = make_penalty(c.penalty)
         with within("noise_"):
@@ -136,11 +144,19 @@ class SearchModule(PlainModule[SearchConfig]):
         Raises:
             SettingError: a stem or a size that does not exist, or a noise set that cannot be made.
         """
+        if not hasattr(self, "arch"):
+            self._build_networks(data.num_classes, data.in_channels)
+        self.prepare(data)
+
+    def prepare(self, data: ImageDataModule) -> None:
+        """Make the noise set, which is all that the training of single cells needs.
+
+        A second call changes nothing. Arguments and errors are those of `build`.
+        """
         c = self.config
         data.validation_stream(shuffle=True)  # raises if the data have no images to train α on
         self.dataset_name = data.name
-        if not hasattr(self, "arch"):
-            self._build_networks(data.num_classes, data.in_channels)
+        self.num_classes, self.in_channels = data.num_classes, data.in_channels
         if c.noise_weight > 0 and self.noise_set is None:
             root = root_of_others(data.name, data.config.root)
             with within("model.noise_"):
@@ -168,6 +184,12 @@ class SearchModule(PlainModule[SearchConfig]):
 
     def setup(self, stage: str) -> None:
         """Call `build`, and make the streams of batches for α and v."""
+        if self.strategy is not None:
+            raise SettingError(
+                "model.strategy",
+                f"expected 'darts', which trains a supernet, got {self.config.strategy!r}; "
+                "dn.search runs every strategy",
+            )
         data = self._data
         self.build(data)
         if self.noise_set is not None:
@@ -190,14 +212,15 @@ class SearchModule(PlainModule[SearchConfig]):
         """
         if self.chosen is not None:
             return self.chosen
-        stated = ("noise_weight", "noise_family", "penalty", "seed")
-        return self.arch.genotype(
-            {
-                "dataset": self.dataset_name,
-                **{key: getattr(self.config, key) for key in stated},
-                "epoch": self.current_epoch,
-            }
-        )
+        return self.arch.genotype({**self.stated(), "epoch": self.current_epoch})
+
+    def stated(self) -> dict[str, Any]:
+        """Return the data set and the main settings, for the ``meta`` of a genotype."""
+        keys = ("noise_weight", "noise_family", "penalty", "seed")
+        return {
+            "dataset": self.dataset_name,
+            **{key: getattr(self.config, key) for key in keys},
+        }
 
     @property
     def _data(self) -> ImageDataModule:

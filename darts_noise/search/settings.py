@@ -43,6 +43,11 @@ class SearchConfig:
             change). Both compute the same function.
         hypergradient: gradient with respect to α: first_order, finite_difference, exact or neumann.
         variants: a search variant, or several with settings; see darts_noise.list_variants().
+        strategy: what proposes cells; see darts_noise.list_strategies(). darts: the differentiable
+            search. Any other strategy trains single cells and no supernet. With settings:
+            {random: {rungs: 3}}.
+        strategy_steps: budget of gradient steps of a strategy other than darts. null: the steps
+            of 20 cells that are trained in full.
         twin_steps: updates of the twin per search step.
         twin_optimiser: optimiser of the twin: sgd or adam. null: the same as optimiser.
         twin_learning_rate: learning rate of the twin at the start. null: the same as learning_rate.
@@ -88,6 +93,8 @@ class SearchConfig:
     supernet: str = "shared"
     hypergradient: str = "first_order"
     variants: str | dict[str, dict[str, Setting] | None] | None = None
+    strategy: dict[str, dict[str, Setting] | None] | str = "darts"
+    strategy_steps: int | None = None
     twin_steps: int = 1
     twin_optimiser: str | None = None
     twin_learning_rate: float | None = None
@@ -118,11 +125,10 @@ class SearchConfig:
         require_seed(self.seed)
         if self.race < 0 or self.race == 1:
             raise SettingError("race", f"expected 0 (no race), or 2 or more, got {self.race}")
-        parameters = self.candidate_parameters
-        if parameters is not None and parameters < 1:
-            raise SettingError(
-                "candidate_parameters", f"expected 1 or more, or null, got {parameters}"
-            )
+        for key in ("strategy_steps", "candidate_parameters"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise SettingError(key, f"expected 1 or more, or null, got {value}")
         if not all(0 <= beta < 1 for beta in self.alpha_betas):
             raise SettingError(
                 "alpha_betas", f"expected two numbers from 0 to 1, got {self.alpha_betas}"
@@ -201,4 +207,16 @@ def require_no_twin_settings(config: SearchConfig, penalty: str) -> None:
         if (value := getattr(config, key)) != only:
             raise SettingError(
                 key, f"expected {only} with penalty {penalty!r}, which has no twin, got {value}"
+            )
+
+
+def require_no_supernet_settings(config: SearchConfig) -> None:
+    """Raise a `SettingError` if a setting is stated that contradicts training single cells."""
+    for key, only in (("variants", None), ("race", 0)):
+        if (value := getattr(config, key)) != only:
+            expected = "null" if only is None else only
+            raise SettingError(
+                key,
+                f"expected {expected} with strategy {config.strategy!r}, which has no supernet "
+                f"and proposes the macro choices itself, got {value}",
             )

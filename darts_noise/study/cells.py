@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from functools import partial
 
-import torch
-
 from darts_noise.data.seeds import Stream, generator
 from darts_noise.nets.width import nearest_width
-from darts_noise.space.genotype import Cell, Genotype
+from darts_noise.search.strategies.cells import random_cell as uniform_cell
+from darts_noise.space.genotype import Genotype
 from darts_noise.space.spaces import Space
 
 TOLERANCE = 0.05
@@ -26,28 +25,7 @@ def random_cell(space: Space, seed: int, draw: int = 0) -> Genotype:
         seed: seed of the cell.
         draw: number of the cell among the cells of this seed.
     """
-    source = generator(seed, Stream.RANDOM_CELL, draw)
-
-    def choose(count: int) -> int:
-        return int(torch.randint(count, (), generator=source))
-
-    def cell(kind: str) -> Cell:
-        candidates = {
-            edge: [name for name in allowed if name != "none"]
-            for edge, allowed in zip(space.edges, space.candidates(kind), strict=True)
-        }
-        nodes = []
-        for node in range(space.nodes):
-            kept = min(space.kept_edges, node + 2)
-            from_ = sorted(torch.randperm(node + 2, generator=source)[:kept].tolist())
-            of_edges = [(candidates[p, node], p) for p in from_]
-            nodes.append(tuple((names[choose(len(names))], p) for names, p in of_edges))
-        return tuple(nodes)
-
-    concat = tuple(range(2, 2 + space.nodes))
-    normal, reduce = cell("normal"), cell("reduce")
-    macro = {name: values[choose(len(values))] for name, values in space.macro}
-    return Genotype(normal, concat, reduce, concat, macro=macro)
+    return uniform_cell(space, generator(seed, Stream.RANDOM_CELL, draw))
 
 
 def matched_cell(

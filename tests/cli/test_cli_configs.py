@@ -29,6 +29,7 @@ OF_FOLDERS = ("imagenet", "small")
 OF_RUNS = [path for kind in COMMANDS for path in sorted((ROOT / "configs" / kind).glob("*.yaml"))]
 VARIANTS = sorted((ROOT / "configs" / "variants").glob("*.yaml"))
 PENALTIES = sorted((ROOT / "configs" / "penalties").glob("*.yaml"))
+STRATEGIES = sorted((ROOT / "configs" / "strategies").glob("*.yaml"))
 SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.yaml"))
 DIGITS = f"--config={ROOT / 'configs' / 'search' / 'digits.yaml'}"
 
@@ -129,6 +130,35 @@ def test_a_penalty_lies_over_a_search_config_and_states_every_setting(path):
     assert f"--config penalties/{path.stem}" in path.read_text()  # the command that it shows
 
 
+@pytest.mark.parametrize("path", STRATEGIES, ids=lambda p: p.stem)
+def test_a_strategy_lies_over_a_search_config_and_states_every_setting(path):
+    config = search_config(DIGITS, f"--config={path}")
+    [(name, stated)] = config.strategy.items()
+    assert name == path.stem
+    strategy = dn.SearchModule(config).strategy
+    allowed = inspect.signature(type(strategy)).parameters
+    assert {k: type(v) for k, v in stated.items()} == {
+        k: type(p.default) for k, p in allowed.items()
+    }
+    assert f"--config strategies/{path.stem}" in path.read_text()  # the command that it shows
+
+
+def test_every_strategy_but_the_default_has_a_preset():
+    assert sorted(["darts", *(path.stem for path in STRATEGIES)]) == dn.list_strategies()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("random", "random"), ("{random: {rungs: 2}}", {"random": {"rungs": 2}})],
+)
+def test_a_strategy_has_a_short_option(given, expected):
+    for option in ("--strategy", "--model.strategy"):
+        config = search_config(f"--config={STRATEGIES[0]}", f"{option}={given}")
+        assert config.strategy == expected
+    assert search_config("--strategy_steps=7").strategy_steps == 7
+    assert search_config().strategy == "darts"
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -190,7 +220,9 @@ def test_the_imagenet_preset_is_the_papers():
     assert (trainer["max_epochs"], trainer["gradient_clip_val"]) == (250, 5.0)
 
 
-@pytest.mark.parametrize("kind", ["search", "train", "study", "variants", "penalties"])
+@pytest.mark.parametrize(
+    "kind", ["search", "train", "study", "variants", "penalties", "strategies"]
+)
 def test_each_is_found_by_its_name_from_any_folder(kind, tmp_path, monkeypatch):
     assert CONFIGS.resolve() == ROOT / "configs"
     monkeypatch.chdir(tmp_path)

@@ -103,12 +103,12 @@ def test_the_cell_of_the_least_objective_is_taken(searched, monkeypatch):
         drawn = random.Random(f"{salt[0]} {parts(genotype)}")
         return drawn.uniform(0, 3), drawn.uniform(0, 4)
 
-    def on_noise(self, genotype, channels, noise, enough):
+    def on_noise(self, genotype, channels, noise, enough, share):
         asked.append(genotype)
         return Reading(figures(genotype)[1], 0.1)
 
     monkeypatch.setattr(
-        CandidateTrainings, "on_data", lambda self, g, channels: Reading(figures(g)[0], 0.5)
+        CandidateTrainings, "on_data", lambda self, g, channels, **more: Reading(figures(g)[0], 0.5)
     )
     monkeypatch.setattr(CandidateTrainings, "on_noise", on_noise)
     for salt[0] in range(40):
@@ -132,7 +132,7 @@ def test_the_later_proposals_climb(searched, monkeypatch):
     """Where every operation and choice counts for itself, changing one at a time is worth more
     than drawing all of them again and again."""
 
-    def loss(self, genotype, channels=None):
+    def loss(self, genotype, channels=None, **more):
         named = [op for node in (*genotype.normal, *genotype.reduce) for op, _ in node]
         return Reading(sum(random.Random(str(p)).random() for p in [*named, *macro(genotype)]), 0)
 
@@ -228,7 +228,9 @@ def test_a_fit_ends_once_it_rules_the_cell_out(searched, monkeypatch, norm):
     steps = []
     batch = BatchStream.batch
     monkeypatch.setattr(BatchStream, "batch", lambda self, k: (steps.append(k), batch(self, k))[1])
-    monkeypatch.setattr(CandidateTrainings, "on_data", lambda self, g, channels: Reading(0.5, 0.9))
+    monkeypatch.setattr(
+        CandidateTrainings, "on_data", lambda self, g, channels, **more: Reading(0.5, 0.9)
+    )
     measured = CandidateTrainings(module, data).measured
     whole, taken = measured(cell), len(steps)
     ruled_out = measured(cell, least=0.6)
@@ -347,9 +349,11 @@ def test_refusals_name_the_key(wrong, message):
 )
 def test_the_objective_is_that_of_the_search(searched, short, monkeypatch, penalty, expected):
     module, data = searched(penalty=penalty)
-    monkeypatch.setattr(CandidateTrainings, "on_data", lambda self, g, channels: Reading(0.5, 0.9))
     monkeypatch.setattr(
-        CandidateTrainings, "on_noise", lambda self, g, c, noise, enough: Reading(1.0, 0.6)
+        CandidateTrainings, "on_data", lambda self, g, channels, **more: Reading(0.5, 0.9)
+    )
+    monkeypatch.setattr(
+        CandidateTrainings, "on_noise", lambda self, g, c, noise, enough, share: Reading(1.0, 0.6)
     )
     candidate = CandidateTrainings(module, data).measured(module.arch.genotype())
     share = 1 - 1 / math.log(10)

@@ -20,10 +20,9 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from darts_noise.configured import configured
+from darts_noise.configured import Setting, configured, name_and_settings
 from darts_noise.data.batches import Batch
 from darts_noise.distributed.collectives import average_over_processes
-from darts_noise.errors import SettingError
 
 
 @dataclass(frozen=True)
@@ -177,15 +176,7 @@ def penalty_name(setting: str | Mapping[str, Any]) -> str:
     Raises:
         ValueError: the setting is neither a name nor a mapping of one name to its settings.
     """
-    if isinstance(setting, str):
-        return setting
-    if not isinstance(setting, Mapping) or len(setting) != 1:
-        raise SettingError(
-            "penalty",
-            "expected the name of a penalty, or one with its settings as in "
-            f"{{twin: {{form: log}}}}, got {setting!r}",
-        )
-    return str(next(iter(setting)))
+    return _name_and_settings(setting)[0]
 
 
 def make_penalty(setting: str | Mapping[str, Any]) -> Penalty:
@@ -195,10 +186,8 @@ def make_penalty(setting: str | Mapping[str, Any]) -> Penalty:
         ValueError: a penalty or setting is unknown, or a value is invalid. The message is one line
             and names the key.
     """
-    name = penalty_name(setting)
-    given = None if isinstance(setting, str) else setting[name]
-    if not isinstance(given, Mapping | None):
-        raise SettingError(
-            f"penalty.{name}", f"expected settings, as in {{form: log}}, got {given!r}"
-        )
-    return configured("penalty", "penalty", _PENALTIES, name, given)
+    return configured("penalty", "penalty", _PENALTIES, *_name_and_settings(setting))
+
+
+def _name_and_settings(setting: object) -> tuple[str, Mapping[str, Setting] | None]:
+    return name_and_settings("penalty", "penalty", "{twin: {form: log}}", setting)

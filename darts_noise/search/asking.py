@@ -1,0 +1,113 @@
+"""Ask a strategy for cells, measure each cell alone, and tell the strategy what it was worth."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from darts_noise.data.module import ImageDataModule
+from darts_noise.data.seeds import Stream, drawing
+from darts_noise.distributed.collectives import on_first_process
+from darts_noise.search.candidate import Candidate, ranked
+from darts_noise.search.candidate_trainings import CandidateTrainings
+from darts_noise.search.module import SearchModule
+from darts_noise.search.strategies.strategy import Strategy
+
+CELLS = 20
+"""Number of cells trained in full whose gradient steps are the default budget of a strategy."""
+REPEATS = 100
+"""A search ends after this many proposals in a row that were already measured."""
+Make = Callable[[], Candidate]
+
+
+def ask_and_tell(
+    strategy: Strategy,
+    trainings: CandidateTrainings,
+    told: Callable[[Sequence[Candidate]], None] = lambda found: None,
+    *,
+    cells: float = math.inf,
+    steps: float = math.inf,
+    call: Callable[[Make], Candidate] = lambda measure: measure(),
+) -> list[Candidate]:
+    """Measure the cells that a strategy proposes, and return them, the best first; see `ranked`.
+
+    The same arguments give the same cells and measurements, also if ``trainings`` knows some of
+    them from a stopped search. The state of torch's generators does not change.
+
+    Args:
+        strategy: the strategy, after its `start`.
+        trainings: the trainings of the search.
+        told: is called after each measurement with all candidates so far, in the order of
+            measurement.
+        cells: largest number of measurements.
+        steps: budget of optimiser steps. The measurement that exceeds it is completed.
+        call: calls a measurement. With several processes, all processes must call this function
+            with `on_first_process`.
+    """
+    found: dict[object, Candidate] = {}
+    spent, repeats, asked, best = 0, 0, 0, math.inf
+    seed, trainings.peak_epochs = trainings.config.seed, strategy.peak_epochs
+    while len(found) < cells and spent < steps and repeats < REPEATS:
+        with drawing(seed, Stream.STRATEGY, asked, 1):
+            genotype, share = strategy.ask()
+        if (genotype, share) in found:
+            repeats += 1
+        else:
+            repeats = 0
+            bar = math.inf if strategy.exact or share < 1 else best
+            candidate = call(partial(trainings.measured, genotype, bar, share))
+            found[genotype, share] = candidate
+            spent += candidate.steps
+            best = min(best, candidate.score) if share == 1 else best
+            told(list(found.values()))
+        with drawing(seed, Stream.STRATEGY, asked, 2):
+            strategy.tell(found[genotype, share])
+        asked += 1
+    return ranked(found.values())
+
+
+def budget(trainings: CandidateTrainings) -> int:
+    """Return the budget of a strategy in gradient steps."""
+    return trainings.config.strategy_steps or CELLS * trainings.full_steps()
+
+
+def propose(
+    module: SearchModule,
+    data: ImageDataModule,
+    told: Callable[[Sequence[Candidate], int], None] = lambda found, budget: None,
+    known: Iterable[Candidate] = (),
+) -> list[Candidate]:
+    """Measure cells that the strategy of a search proposes, and set `module.chosen` to the best.
+
+    With several processes, all call this function: the first one trains, and all get the results.
+
+    Args:
+        module: the search, prepared for the data.
+        data: the data of the search.
+        told: is called after each measurement with all candidates so far, in the order of
+            measurement, and the budget of gradient steps.
+        known: candidates that an interrupted run of this search has measured.
+
+    Returns:
+        The candidates, the best first.
+    """
+    strategy, trainings = module.strategy, CandidateTrainings(module, data, known)
+    assert strategy is not None
+    steps = budget(trainings)
+    with drawing(module.config.seed, Stream.STRATEGY):
+        strategy.start(module.space)
+    found = ask_and_tell(
+        strategy,
+        trainings,
+        lambda so_far: told(so_far, steps),
+        steps=steps,
+        call=on_first_process,
+    )
+    if sum(candidate.steps for candidate in found) < steps:
+        module.stopped_because = (
+            f"the strategy proposed {REPEATS} cells in a row that were already measured"
+        )
+    origin = {"space": module.space.name, "strategy": module.config.strategy}
+    meta = {**origin, **module.stated(), "candidates": len(found)}
+    module.chosen = replace(found[0].genotype, meta=meta)
+    return found

@@ -1,0 +1,108 @@
+"""A cell as a series of decisions, random cells, and the cells that differ in one decision."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from darts_noise.space.genotype import Cell, Genotype
+from darts_noise.space.spaces import Space
+
+Take = Callable[[str, Sequence[Any], int], list[Any]]
+"""(kind of decision, options, count) → so many different options. The kind is ``"predecessor"``,
+``"operation"`` or the name of a macro choice."""
+
+
+def assemble(space: Space, take: Take) -> Genotype:
+    """Return the cell that a series of decisions makes.
+
+    For each node of the normal and then of the reduction cell: its predecessors, and an operation
+    for each of them that the space allows on this edge, never ``none``. Then each macro choice.
+    """
+
+    def taken(kind: str, options: Sequence[Any]) -> Any:
+        return take(kind, options, 1)[0]
+
+    def cell(kind: str) -> Cell:
+        candidates = {
+            edge: [name for name in allowed if name != "none"]
+            for edge, allowed in zip(space.edges, space.candidates(kind), strict=True)
+        }
+        nodes = []
+        for node in range(space.nodes):
+            kept = min(space.kept_edges, node + 2)
+            from_ = sorted(take("predecessor", range(node + 2), kept))
+            nodes.append(tuple((taken("operation", candidates[p, node]), p) for p in from_))
+        return tuple(nodes)
+
+    concat = tuple(range(2, 2 + space.nodes))
+    normal, reduce = cell("normal"), cell("reduce")
+    macro = {name: taken(name, values) for name, values in space.macro}
+    return Genotype(normal, concat, reduce, concat, macro=macro)
+
+
+def random_cell(space: Space, source: torch.Generator | None = None) -> Genotype:
+    """Return a random cell of a space: uniform operations, predecessors and macro choices.
+
+    Args:
+        space: the search space.
+        source: the generator. None: torch's global generator.
+    """
+
+    def take(kind: str, options: Sequence[Any], count: int) -> list[Any]:
+        if kind == "predecessor":
+            return torch.randperm(len(options), generator=source)[:count].tolist()
+        return [options[int(torch.randint(len(options), (), generator=source))]]
+
+    return assemble(space, take)
+
+
+def ordered(genotype: Genotype) -> Genotype:
+    """Return the same cells with the operations of each node sorted by predecessor.
+
+    A genotype sorts them by strength, so two different genotypes can describe the same network.
+    """
+
+    def by_predecessor(cell: Cell) -> Cell:
+        return tuple(tuple(sorted(pairs, key=lambda pair: pair[::-1])) for pairs in cell)
+
+    return replace(
+        genotype,
+        normal=by_predecessor(genotype.normal),
+        reduce=by_predecessor(genotype.reduce),
+    )
+
+
+def neighbours(space: Space, cell: Genotype) -> dict[str, list[Genotype]]:
+    """Return the cells of the space that differ from ``cell`` in one thing, by its kind.
+
+    ``"operation"``: one operation with the same predecessor. ``"edge"``: one predecessor of a node.
+    The operation stays, or is each one that the space allows there if it is not allowed on the new
+    edge. ``"macro"``: one macro choice.
+    """
+    found: dict[str, list[Genotype]] = {"operation": [], "edge": [], "macro": []}
+    for kind in ("normal", "reduce"):
+        nodes: Cell = getattr(cell, kind)
+        allowed = dict(zip(space.edges, space.candidates(kind), strict=True))
+        for node, pairs in enumerate(nodes):
+            used = {predecessor for _, predecessor in pairs}
+            for place, (operation, predecessor) in enumerate(pairs):
+                changes = [
+                    ("operation", name, predecessor)
+                    for name in allowed[predecessor, node]
+                    if name not in ("none", operation)
+                ]
+                for other in set(range(node + 2)) - used:
+                    names = [name for name in allowed[other, node] if name != "none"]
+                    kept = [operation] if operation in names else names
+                    changes += [("edge", name, other) for name in kept]
+                for of, *pair in changes:
+                    changed = (*pairs[:place], tuple(pair), *pairs[place + 1 :])
+                    cells: dict[str, Any] = {kind: (*nodes[:node], changed, *nodes[node + 1 :])}
+                    found[of].append(ordered(replace(cell, **cells)))
+    for name, values in space.macro:
+        for value in values:
+            if value != cell.choice(name):
+                found["macro"].append(replace(cell, macro={**cell.macro, name: value}))
+    return found

@@ -1,0 +1,176 @@
+"""A recurrent controller that draws cells, trained by REINFORCE (Zoph & Le 2017, arXiv:1611.01578).
+
+The controller is an LSTM. At each decision, a softmax over the options gives their probabilities,
+one option is drawn, and its embedding is the input of the next step. θ are its weights. The policy
+gradient (section 3.2 of the paper) with a baseline b and a weight β of the entropy is
+
+    ∇ J(θ) = E[(R − b) · ∇ log π(cell; θ)] + β · ∇ H(θ)
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from darts_noise.errors import SettingError
+from darts_noise.search.candidate import Candidate
+from darts_noise.search.strategies.cells import assemble
+from darts_noise.search.strategies.strategy import Proposal, Strategy, register_strategy
+from darts_noise.space.genotype import Genotype
+from darts_noise.space.spaces import Space
+
+INITIAL_RANGE = 0.08
+"""The initial weights of the controller are uniform in ±0.08, as in the paper."""
+
+
+class Draw(NamedTuple):
+    """A cell that a controller has drawn.
+
+    Attributes:
+        genotype: the cell.
+        log_probability: log π(cell; θ), with its graph.
+        entropy: sum of the entropies of the decisions, with its graph.
+    """
+
+    genotype: Genotype
+    log_probability: Tensor
+    entropy: Tensor
+
+
+class Controller(nn.Module):
+    """A distribution over the cells of a space.
+
+    Args:
+        space: the search space.
+        hidden: size of the hidden states and of the embeddings.
+        layers: number of LSTM layers.
+    """
+
+    def __init__(self, space: Space, hidden: int, layers: int) -> None:
+        super().__init__()
+        self.space = space
+        self.options: dict[str, Sequence[Any]] = {
+            "predecessor": range(space.nodes + 1),
+            "operation": space.operations,
+            **dict(space.macro),
+        }
+        self.start = nn.Parameter(torch.zeros(hidden))
+        self.lstm = nn.LSTM(hidden, hidden, layers)
+        self.heads = nn.ModuleDict(
+            {kind: nn.Linear(hidden, len(options)) for kind, options in self.options.items()}
+        )
+        self.embeddings = nn.ModuleDict(
+            {kind: nn.Embedding(len(options), hidden) for kind, options in self.options.items()}
+        )
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -INITIAL_RANGE, INITIAL_RANGE)
+
+    def forward(self, places: Iterator[int] | None = None) -> Draw:
+        """Draw a cell from torch's global generator.
+
+        A decision with one possible answer is no decision. Predecessors of a node are drawn one
+        after the other, without replacement.
+
+        Args:
+            places: the decisions to take instead of drawing them: the place of each among the
+                options that are left.
+        """
+        state: tuple[Tensor, Tensor] | None = None
+        token: Tensor = self.start
+        log_probability, entropy = 0 * self.start.sum(), torch.zeros(())
+
+        def take(kind: str, options: Sequence[Any], count: int) -> list[Any]:
+            nonlocal state, token, log_probability, entropy
+            if count == len(options):
+                return list(options)
+            left, taken = list(options), []
+            for _ in range(count):
+                output, state = self.lstm(token[None], state)  # (1, hidden)
+                rows = [self.options[kind].index(option) for option in left]
+                logs = self.heads[kind](output[0])[rows].log_softmax(0)
+                share = logs.exp()
+                drawn = torch.multinomial(share.detach(), 1) if places is None else next(places)
+                place = int(drawn)
+                log_probability = log_probability + logs[place]
+                entropy = entropy - (share * logs).sum()
+                token = self.embeddings[kind](torch.tensor(rows[place]))
+                taken.append(left.pop(place))
+            return taken
+
+        genotype = assemble(self.space, take)
+        return Draw(genotype, log_probability, entropy)
+
+
+def reward(candidate: Candidate) -> float:
+    """Return R = (A · exp(−λ · P))³, where A is the largest validation accuracy of the last epochs.
+
+    Without a penalty it is the reward of the paper, the cube of A. A penalty counts as it does in
+    F = L_val + λ · P, where exp(−F) is the mean probability of the right class times exp(−λ · P).
+    A cell without an objective, because every training on noise diverged, gets 0.
+    """
+    if candidate.objective is None:
+        return 0.0
+    penalty = candidate.objective - candidate.validation.loss
+    accuracy = candidate.validation.accuracy if candidate.peak is None else candidate.peak
+    return (accuracy * math.exp(-penalty)) ** 3
+
+
+@register_strategy("nas")
+class Nas(Strategy):
+    """A controller that learns which cells have a large `reward`.
+
+    Args:
+        learning_rate: learning rate of Adam for the controller.
+        entropy: β, the weight of the entropy.
+        baseline: share of the old baseline when a new reward is averaged in. The baseline is the
+            exponential moving average of the rewards before this one.
+        batch: number of cells for each step of the controller.
+        hidden: size of the controller's hidden states.
+        layers: number of its LSTM layers.
+    """
+
+    peak_epochs = 5
+
+    def __init__(
+        self,
+        learning_rate: float = 0.01,
+        entropy: float = 1e-4,
+        baseline: float = 0.8,
+        batch: int = 1,
+        hidden: int = 35,
+        layers: int = 2,
+    ) -> None:
+        for key, value in (("learning_rate", learning_rate), ("entropy", entropy)):
+            if value < 0:
+                raise SettingError(key, f"expected 0 or more, got {value}")
+        if not 0 <= baseline < 1:
+            raise SettingError("baseline", f"expected 0 or more and less than 1, got {baseline}")
+        for key, count in (("batch", batch), ("hidden", hidden), ("layers", layers)):
+            if count < 1:
+                raise SettingError(key, f"expected 1 or more, got {count}")
+        self.learning_rate, self.entropy, self.decay = learning_rate, entropy, baseline
+        self.batch, self.hidden, self.layers = batch, hidden, layers
+
+    def start(self, space: Space) -> None:
+        super().start(space)
+        self.controller = Controller(space, self.hidden, self.layers)
+        self.optimiser = torch.optim.Adam(self.controller.parameters(), self.learning_rate)
+        self.baseline: float | None = None
+        self.told = 0
+
+    def ask(self) -> Proposal:
+        self.draw = self.controller()
+        return Proposal(self.draw.genotype)
+
+    def tell(self, candidate: Candidate) -> None:
+        found = reward(candidate)
+        before = found if self.baseline is None else self.baseline
+        gain = (found - before) * self.draw.log_probability + self.entropy * self.draw.entropy
+        (-gain / self.batch).backward()
+        self.baseline = self.decay * before + (1 - self.decay) * found
+        self.told += 1
+        if self.told % self.batch == 0:
+            self.optimiser.step()
+            self.optimiser.zero_grad()
