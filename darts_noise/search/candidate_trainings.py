@@ -50,7 +50,8 @@ class CandidateTrainings:
     def __init__(
         self, module: SearchModule, data: ImageDataModule, known: Iterable[Candidate] = ()
     ) -> None:
-        module.prepare(data)  # changes nothing, except if the module is of a checkpoint
+        if module.noise_set is None:  # the module was loaded from a checkpoint
+            module.prepare(data)
         self.known = {(candidate.genotype, candidate.share): candidate for candidate in known}
         self.module, self.data, self.config = module, data, module.config
         self.seed = derive_seed(module.config.seed, Stream.CANDIDATES)

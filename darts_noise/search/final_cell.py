@@ -29,6 +29,7 @@ from darts_noise.search.module import SearchModule
 from darts_noise.search.strategies.cells import ordered
 from darts_noise.search.strategies.strategy import Proposal, Strategy
 from darts_noise.space.genotype import Cell, Genotype
+from darts_noise.space.macro import Value
 
 
 def choose(
@@ -41,8 +42,10 @@ def choose(
 
     The first candidate is the genotype of α. A third of the candidates, this one included, are
     samples from α. Each later candidate changes one operation or macro choice of the best cell so
-    far. The same α gives the same candidates and the same measurements. The state of torch's
-    generator does not change. With several processes, only one process calls this function.
+    far. Macro choices are drawn uniformly, because the mixture says little about them: in the
+    supernet of `bounded`, the twin fits hardly any noise with any logit scale. The same α gives the
+    same candidates and the same measurements. The state of torch's generator does not change. With
+    several processes, only one process calls this function.
 
     Args:
         module: the search.
@@ -84,6 +87,7 @@ class FromAlpha(Strategy):
         if self.best is None:
             return Proposal(ordered(self.arch.genotype()))
         genotype = ordered(self.arch.draw(self.random))
+        genotype = replace(genotype, macro=self._macro())
         if len(self.found) >= self.sampled:
             genotype = altered(self.best.genotype, genotype, self.random)
         return Proposal(genotype)
@@ -92,6 +96,12 @@ class FromAlpha(Strategy):
         self.found.add(candidate.genotype)
         if self.best is None or candidate.score < self.best.score:
             self.best = candidate
+
+    def _macro(self) -> dict[str, Value]:
+        return {
+            name: values[int(torch.randint(len(values), (), generator=self.random))]
+            for name, values in self.arch.space.macro
+        }
 
 
 def altered(cell: Genotype, drawn: Genotype, random: torch.Generator) -> Genotype:

@@ -16,7 +16,7 @@ from darts_noise.reading import Reading
 from darts_noise.search import candidate_trainings
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.candidate_trainings import CandidateTrainings
-from darts_noise.search.final_cell import altered, choose, ordered
+from darts_noise.search.final_cell import FromAlpha, altered, choose, ordered
 
 pytestmark = pytest.mark.usefixtures("small_space")
 
@@ -80,6 +80,20 @@ def test_where_alpha_is_certain_nothing_else_is_proposed(searched, short):
     [only] = choose(module, data)
     assert only.genotype == ordered(module.arch.genotype())
     assert module.genotype().meta["candidates"] == 1
+
+
+def test_every_macro_choice_is_proposed_however_certain_alpha_is():
+    arch = dn.Architecture("bounded", nodes=1)
+    with torch.no_grad():
+        arch.macro["logit_scale"][0, -1] = 1000.0
+    strategy, scales = FromAlpha(arch, 400, seed=0), Counter()
+    for _ in range(400):
+        cell = strategy.ask().genotype
+        strategy.tell(Candidate(cell, Reading(0.1, 0.5), objective=0.0))
+        scales[cell.macro["logit_scale"]] += 1
+    values = dict(arch.space.macro)["logit_scale"]
+    assert len(values) == 4
+    assert min(scales[value] for value in values) > 20
 
 
 def test_a_draw_is_as_likely_as_alpha_makes_it():
