@@ -128,6 +128,8 @@ def configured(
         raise error.within(f"{key}.{name}") from None
     except ValueError as error:
         raise SettingError(f"{key}.{name}", error) from None
+    except Exception as error:  # the class of a user may raise anything
+        raise SettingError(f"{key}.{name}", f"{type(error).__name__}: {error}") from error
 
 
 def name_and_settings(

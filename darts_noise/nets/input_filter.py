@@ -30,12 +30,7 @@ def input_filter(choices: Genotype | Space, in_channels: int) -> nn.Module:
     Raises:
         ValueError: a ``colour`` other than ``all`` of images that do not have three channels.
     """
-    colours = candidates(choices, "colour")
-    if in_channels != 3 and colours != ("all",):
-        raise SettingError(
-            "macro.colour",
-            f"expected images of 3 channels for {', '.join(map(str, colours))}, got {in_channels}",
-        )
+    require_colour(choices, in_channels)
     steps = [chosen(choices, "colour", colour), chosen(choices, "contrast", contrast)]
     if isinstance(choices, Space) and "input_filter" in dict(choices.macro):
         steps.append(MixedInputFilter(candidates(choices, "input_filter")))
@@ -44,6 +39,16 @@ def input_filter(choices: Genotype | Space, in_channels: int) -> nn.Module:
         steps.append(nn.Identity() if size == 1 else BlurPool(in_channels, 1, size))
     steps.append(chosen(choices, "filters", lambda kind: filters(kind, in_channels), beside=1))
     return nn.Sequential(*(step for step in steps if not isinstance(step, nn.Identity)))
+
+
+def require_colour(choices: Genotype | Space, in_channels: int) -> None:
+    """Raise a `SettingError` if ``colour`` has a value that needs three channels."""
+    colours = [str(kind) for kind in candidates(choices, "colour") if kind != "all"]
+    if in_channels != 3 and colours:
+        raise SettingError(
+            "macro.colour",
+            f"expected images of 3 channels for {', '.join(colours)}, got {in_channels}",
+        )
 
 
 def filtered_channels(choices: Genotype | Space, in_channels: int) -> int:

@@ -1,17 +1,23 @@
 """Ask a strategy for cells, measure each cell alone, and tell the strategy what it was worth."""
 
 import math
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from darts_noise.data.module import ImageDataModule
 from darts_noise.data.seeds import Stream, drawing
 from darts_noise.distributed.collectives import on_first_process
+from darts_noise.errors import SettingError
 from darts_noise.search.candidate import Candidate, ranked
 from darts_noise.search.candidate_trainings import CandidateTrainings
 from darts_noise.search.module import SearchModule
-from darts_noise.search.strategies.strategy import Strategy
+from darts_noise.search.strategies.strategy import Proposal, Strategy
+from darts_noise.space.genotype import Genotype
+from darts_noise.space.shown import shown
 
 CELLS = 20
 """Number of cells trained in full whose gradient steps are the default budget of a strategy."""
@@ -49,7 +55,7 @@ def ask_and_tell(
     seed, trainings.peak_epochs = trainings.config.seed, strategy.peak_epochs
     while len(found) < cells and spent < steps and repeats < REPEATS:
         with drawing(seed, Stream.STRATEGY, asked, 1):
-            genotype, share = strategy.ask()
+            genotype, share = _proposed(strategy)
         if (genotype, share) in found:
             repeats += 1
         else:
@@ -61,9 +67,46 @@ def ask_and_tell(
             best = min(best, candidate.score) if share == 1 else best
             told(list(found.values()))
         with drawing(seed, Stream.STRATEGY, asked, 2):
-            strategy.tell(found[genotype, share])
+            _called(strategy.tell, found[genotype, share])
         asked += 1
     return ranked(found.values())
+
+
+def _called(method: Callable[..., Any], *args: Any) -> Any:
+    """Call a method of a strategy, and name it and its line in an error that it raises.
+
+    Raises:
+        SettingError: the method raised an exception.
+    """
+    try:
+        return method(*args)
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)[1:]  # without this function
+        place = f" ({Path(frames[0].filename).name}, line {frames[0].lineno})" if frames else ""
+        raise SettingError(
+            "model.strategy",
+            f"{method.__qualname__} failed: {type(error).__name__}: {error}{place}",
+        ) from error
+
+
+def _proposed(strategy: Strategy) -> Proposal:
+    """Return the next proposal of a strategy.
+
+    Raises:
+        SettingError: `Strategy.ask` raised an exception, or returned no valid proposal.
+    """
+    proposal = _called(strategy.ask)
+    of = f"from {strategy.ask.__qualname__}"
+    if not isinstance(proposal, Proposal) or not isinstance(proposal.genotype, Genotype):
+        raise SettingError(
+            "model.strategy", f"expected a Proposal of a Genotype {of}, got {shown(proposal)}"
+        )
+    if not isinstance(proposal.share, int | float) or not 0 < proposal.share <= 1:
+        raise SettingError(
+            "model.strategy",
+            f"expected a share above 0 and at most 1 {of}, got {shown(proposal.share)}",
+        )
+    return proposal
 
 
 def budget(trainings: CandidateTrainings) -> int:
@@ -95,7 +138,7 @@ def propose(
     assert strategy is not None
     steps = budget(trainings)
     with drawing(module.config.seed, Stream.STRATEGY):
-        strategy.start(module.space)
+        _called(strategy.start, module.space)
     found = ask_and_tell(
         strategy,
         trainings,

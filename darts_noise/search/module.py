@@ -34,6 +34,7 @@ from darts_noise.errors import SettingError, within
 from darts_noise.finite import FiniteCheck, Term, make_guardable
 from darts_noise.loading import PlainModule
 from darts_noise.metrics import SplitMetrics, log_validation
+from darts_noise.nets.input_filter import require_colour
 from darts_noise.nets.supernet import SuperNet, require_implementation
 from darts_noise.noise.datasets import root_of_others
 from darts_noise.noise.families import fingerprint, make_noise, require_noise
@@ -154,6 +155,8 @@ class SearchModule(PlainModule[SearchConfig]):
         A second call changes nothing. Arguments and errors are those of `build`.
         """
         c = self.config
+        with within("model"):
+            require_colour(self.space, data.in_channels)
         data.validation_stream(shuffle=True)  # raises if the data have no images to train α on
         self.dataset_name = data.name
         self.num_classes, self.in_channels = data.num_classes, data.in_channels

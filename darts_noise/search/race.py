@@ -32,6 +32,7 @@ from darts_noise.data.module import ImageDataModule
 from darts_noise.data.seeds import Stream, generator
 from darts_noise.distributed.collectives import on_first_process
 from darts_noise.errors import SettingError, within
+from darts_noise.nets.input_filter import require_colour
 from darts_noise.reading import Reading
 from darts_noise.search.architecture import discretise
 from darts_noise.search.candidate import reading_from_json, reading_to_json
@@ -42,7 +43,7 @@ from darts_noise.space.genotype import Genotype, format_json
 from darts_noise.space.json_file import read_json, shown_path
 from darts_noise.space.macro import Value, as_text, check_macro
 from darts_noise.space.shown import shown
-from darts_noise.space.spaces import get_space
+from darts_noise.space.spaces import Space, get_space
 
 SHARES = (0.05, 0.15, 0.4, 1.0)
 """The length of each rung as a share of a candidate's epochs: 5 to 100 epochs on the noise."""
@@ -142,6 +143,10 @@ class Heat:
 
 
 @within("model")
+def _space(config: SearchConfig) -> Space:
+    return get_space(config.space, config.nodes).narrowed(config.macro or {})
+
+
 def combinations(config: SearchConfig) -> list[dict[str, Value]]:
     """Return the combinations of macro choices that race: all, or ``race`` different ones.
 
@@ -151,7 +156,7 @@ def combinations(config: SearchConfig) -> list[dict[str, Value]]:
     Raises:
         SettingError: the space leaves nothing to choose.
     """
-    space = get_space(config.space, config.nodes).narrowed(config.macro or {})
+    space = _space(config)
     rows, most = dict(space.macro), config.race
     count = math.prod(map(len, rows.values()))
     if count < 2:
@@ -209,7 +214,12 @@ def race(
         data: the data of the search.
         told: is called after each training with all heats so far.
         known: heats of an interrupted race with the same settings. They may be incomplete.
+
+    Raises:
+        SettingError: a combination has a ``colour`` that needs images of three channels.
     """
+    with within("model"):
+        require_colour(_space(config), data.in_channels)
     trainings, cells = CandidateTrainings(module, data), reference_cells(module)
     done = {(heat.epochs, *heat.macro.items()): heat for heat in known}
     left: list[Macro] = list(combinations(config))

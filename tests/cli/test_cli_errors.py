@@ -79,6 +79,17 @@ FOUND_LATER = [
     (search, ["--strategy", "randm"], ["model.strategy: ", "'random'"]),
     (search, ["--strategy={random: {rung: 2}}"], ["model.strategy: ", "'rungs'"]),
     (search, ["--strategy={random: {rungs: 0}}"], ["model.strategy.random.rungs: ", "0"]),
+    (search, ["--strategy={random: {rungs: 999}}"], ["model.strategy.random.rungs: ", "4^998"]),
+    (
+        search,
+        ["--strategy=random", "--model.macro={colour: [all, chroma]}"],
+        ["model.macro.colour: ", "for chroma, got 1"],
+    ),
+    (
+        search,
+        ["--model.race=8", "--model.macro={colour: [all, chroma], logit_scale: [64]}"],
+        ["model.macro.colour: ", "for chroma, got 1"],
+    ),
     (search, ["--strategy={random: 3}"], ["model.strategy"]),
     (search, ["--strategy={darts: {rungs: 3}}"], ["model.strategy: ", "'rungs'"]),
     (search, ["--strategy={random: null, nas: null}"], ["model.strategy: ", "the name of a"]),

@@ -468,6 +468,67 @@ def test_a_strategy_of_the_user_is_told_each_proposal_and_ends_if_it_repeats_its
     assert "100 cells in a row" in module.stopped_because
 
 
+def crash(self):
+    raise KeyError("gone")
+
+
+@pytest.mark.parametrize(
+    ("methods", "words"),
+    [
+        ({"ask": lambda self: self.cell}, ["expected a Proposal", "Genotype("]),
+        ({"ask": lambda self: None}, ["expected a Proposal", "None"]),
+        ({"ask": lambda self: dn.Proposal("darts_v2")}, ["expected a Proposal", "darts_v2"]),
+        ({"share": 0}, ["share above 0 and at most 1", "got 0"]),
+        ({"share": 2.0}, ["share above 0 and at most 1", "got 2.0"]),
+        ({"share": math.nan}, ["share above 0 and at most 1", "got nan"]),
+        ({"share": "half"}, ["share above 0 and at most 1", "half"]),
+        ({"start": lambda self, space: crash(self)}, ["KeyError: 'gone'", "strategies.py, line"]),
+        ({"ask": crash}, ["crash failed", "KeyError: 'gone'", "strategies.py, line"]),
+        ({"tell": lambda self, candidate: crash(self)}, ["KeyError: 'gone'", ".py, line"]),
+    ],
+    ids=lambda given: "-".join(map(str, given)),
+)
+def test_a_faulty_strategy_of_the_user_is_answered_with_one_line(
+    searching, monkeypatch, methods, words
+):
+    monkeypatch.setattr(strategies, "_STRATEGIES", dict(strategies._STRATEGIES))
+
+    class Faulty(dn.Strategy):
+        share = 1.0
+
+        def start(self, space):
+            self.cell = random_cell(space)
+
+        def ask(self):
+            return dn.Proposal(self.cell, self.share)
+
+        def tell(self, candidate):
+            pass
+
+    dn.register_strategy("faulty")(type("Faulty", (Faulty,), methods))
+    module, data, _ = searching("faulty")
+    with pytest.raises(dn.SettingError, match=r"^model\.strategy: ") as caught:
+        propose(module, data)
+    assert [word for word in words if word not in str(caught.value)] == [], str(caught.value)
+
+
+def test_a_class_that_is_no_strategy_or_cannot_be_made_is_answered_with_one_line(monkeypatch):
+    monkeypatch.setattr(strategies, "_STRATEGIES", dict(strategies._STRATEGIES))
+
+    class Other:
+        pass
+
+    class Abstract(dn.Strategy):
+        pass
+
+    with pytest.raises(TypeError, match="'other': expected a subclass of"):
+        dn.register_strategy("other")(Other)
+    assert "other" not in dn.list_strategies()
+    dn.register_strategy("abstract")(Abstract)
+    with pytest.raises(dn.SettingError, match=r"^strategy\.abstract: TypeError: .*ask.*tell"):
+        make_strategy("abstract")
+
+
 def test_lightning_does_not_train_a_supernet_for_another_strategy(searching):
     module, data, _ = searching("random")
     module.trainer = SimpleNamespace(datamodule=data)

@@ -6,12 +6,17 @@ only the best share of a rung is trained longer: the rule of ASHA (Li et al. 201
 algorithm 2) with one worker.
 """
 
+import math
+
 from darts_noise.errors import SettingError
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.strategies.cells import random_cell
 from darts_noise.search.strategies.strategy import Proposal, Strategy, register_strategy
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.spaces import Space
+
+LONGEST = 1_000_000
+"""The last rung trains at most so many times as long as the first."""
 
 
 @register_strategy("random")
@@ -31,6 +36,12 @@ class RandomSearch(Strategy):
             raise SettingError("rungs", f"expected 1 or more, got {rungs}")
         if reduction < 2:
             raise SettingError("reduction", f"expected 2 or more, got {reduction}")
+        if (rungs - 1) * math.log(reduction) > math.log(LONGEST):
+            raise SettingError(
+                "rungs",
+                f"expected reduction^(rungs − 1) to be at most {LONGEST:,}, "
+                f"got {reduction}^{rungs - 1}",
+            )
         self.shares = [float(reduction) ** (rung + 1 - rungs) for rung in range(rungs)]
         self.reduction = reduction
 

@@ -76,11 +76,14 @@ def register_strategy(name: str) -> Callable[[S], S]:
 
     Raises:
         ValueError: the name is taken.
+        TypeError: the decorated class is not a `Strategy`.
     """
     if name in (DEFAULT, *_STRATEGIES):
         raise ValueError(f"strategy {name!r} is registered already")
 
     def register(cls: S) -> S:
+        if not (isinstance(cls, type) and issubclass(cls, Strategy)):
+            raise TypeError(f"strategy {name!r}: expected a subclass of dn.Strategy")
         _STRATEGIES[name] = cls
         return cls
 
