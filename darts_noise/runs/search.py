@@ -43,11 +43,13 @@ from darts_noise.search.final_cell import choose
 from darts_noise.search.module import SearchModule
 from darts_noise.search.race import (
     Heat,
+    Macro,
     combinations,
     narrowed,
     race,
     read_race,
     reference_cells,
+    require_suited,
     standing,
     write_race,
 )
@@ -113,7 +115,7 @@ def search(
     if run.resume is None:
         require_free(run.runs, "search", run.name)
     with quiet_lightning():
-        module = _module(_first(config), data)
+        module = _module(config, data)
         session = Run(
             "search",
             data,
@@ -133,7 +135,7 @@ def search(
             else:
                 heats = _race(config, module, session) if config.race else []
                 if heats:
-                    module = _module(narrowed(config, standing(heats)[0].macro), data)
+                    module = _module(config, data, standing(heats)[0].macro)
                 set_axis(session.wandb, STEPS, figure_names(module))
                 session.fit(module)
                 if session.is_first and config.candidates > 1:
@@ -175,7 +177,7 @@ def find_cell(
     trainer = with_epochs(trainer, EPOCHS)
     check_trainer(config, trainer)
     with quiet_lightning(), interruptible():
-        module, heats = _module(_first(config), data), []
+        module, heats = _module(config, data), []
         fitted = silent_trainer(trainer)
         if module.strategy is not None:
             data.trainer = fitted
@@ -186,25 +188,31 @@ def find_cell(
         if config.race:
             data.trainer = fitted
             heats = race(config, module, data)
-            module = _module(narrowed(config, standing(heats)[0].macro), data)
+            module = _module(config, data, standing(heats)[0].macro)
         fitted.fit(module, datamodule=data)
         found = choose(module, data) if config.candidates > 1 else []
     steps = sum(steps_spent(module, found, heats).values())
     return module.genotype(), {**figures_of(fitted), "gradient_steps": steps}
 
 
-def _module(config: SearchConfig, data: ImageDataModule) -> SearchModule:
-    """Return the module of a search, seeded and built for its data."""
+def _module(
+    config: SearchConfig, data: ImageDataModule, winner: Macro | None = None
+) -> SearchModule:
+    """Return the module of a search, seeded and built for its data.
+
+    Args:
+        config: the settings.
+        data: the images.
+        winner: the macro choices that have won the race. None: those of the first combination.
+    """
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    module = SearchModule(config)
+    decided = narrowed(config, winner or combinations(config)[0]) if config.race else config
+    module = SearchModule(decided)
     data.setup()
+    if config.race:
+        require_suited(config, data)
     (module.build if module.strategy is None else module.prepare)(data)
     return module
-
-
-def _first(config: SearchConfig) -> SearchConfig:
-    """Return the settings. If macro choices race, return those of the first combination."""
-    return narrowed(config, combinations(config)[0]) if config.race else config
 
 
 def _race(config: SearchConfig, module: SearchModule, session: Run) -> list[Heat]:

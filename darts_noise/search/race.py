@@ -142,11 +142,17 @@ class Heat:
         )
 
 
-@within("model")
 def _space(config: SearchConfig) -> Space:
     return get_space(config.space, config.nodes).narrowed(config.macro or {})
 
 
+@within("model")
+def require_suited(config: SearchConfig, data: ImageDataModule) -> None:
+    """Raise a `SettingError` if a combination does not suit the images."""
+    require_colour(_space(config), data.in_channels)
+
+
+@within("model")
 def combinations(config: SearchConfig) -> list[dict[str, Value]]:
     """Return the combinations of macro choices that race: all, or ``race`` different ones.
 
@@ -218,8 +224,7 @@ def race(
     Raises:
         SettingError: a combination has a ``colour`` that needs images of three channels.
     """
-    with within("model"):
-        require_colour(_space(config), data.in_channels)
+    require_suited(config, data)
     trainings, cells = CandidateTrainings(module, data), reference_cells(module)
     done = {(heat.epochs, *heat.macro.items()): heat for heat in known}
     left: list[Macro] = list(combinations(config))

@@ -61,7 +61,7 @@ def converged_fit(
     )
     with runs:
         on_noise = runs.on(noise)
-        on_real = runs.on(real, enough=REAL_ACCURACY, after=on_noise)
+        on_real = runs.on(real, enough=REAL_ACCURACY, after=noise.name)
         of_controls = {
             name: runs.on(for_controls, name, enough=CONTROL_ACCURACY) for name in controls
         }

@@ -116,7 +116,7 @@ class NoiseRuns:
         task: TrainingSet,
         name: str = MEASURED,
         enough: float | None = None,
-        after: Sequence[NoiseRun] = (),
+        after: str | None = None,
     ) -> list[NoiseRun]:
         """Return the trainings of a network on a set.
 
@@ -124,11 +124,12 @@ class NoiseRuns:
             task: the set.
             name: name of the network.
             enough: stop after a training with this accuracy. None (default): as the grid says.
-            after: trainings on another set. The settings that fitted most of it come first.
+            after: name of another set. The settings that have fitted most of it come first.
         """
         enough = self.grid.enough if enough is None else enough
         done: list[NoiseRun] = []
-        fitted = {run.point: run.accuracy or 0.0 for run in after}
+        before = [run for run in self.file if (run.network, run.data) == (name, after)]
+        fitted = {run.point: run.accuracy or 0.0 for run in before}
         points = sorted(self.grid, key=lambda point: -fitted.get(point, 0.0))
         settings = list(enumerate(points, 1))
         for start in range(0, len(settings), process_count()):

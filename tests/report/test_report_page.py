@@ -177,7 +177,7 @@ def test_a_race_is_drawn_and_listed_with_its_winner_first(tmp_path: Path) -> Non
         r'<tr><th scope="row">(\d)</th><td>([\d.]+)</td><td>(\d+)</td>(.*?)</tr>', text
     )
     assert [row[:3] for row in rows] == [
-        ("1", "1.0", "100"),
+        ("1", "1", "100"),
         ("2", "0.25", "40"),
         ("3", "0.5", "40"),
     ]

@@ -4,6 +4,7 @@ import io
 import json
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import search, undrawn
@@ -81,11 +82,13 @@ def test_a_search_that_is_stopped_while_it_measures_ends_as_the_unbroken_one(
     with monkeypatch.context() as broken:
         made: list[dn.Genotype] = []
 
-        def stop(self: CandidateTrainings, genotype: dn.Genotype, channels: int) -> Reading:
+        def stop(
+            self: CandidateTrainings, genotype: dn.Genotype, *args: Any, **more: Any
+        ) -> Reading:
             if len(made) == stopped_after:
                 raise KeyboardInterrupt
             made.append(genotype)
-            return on_data(self, genotype, channels)
+            return on_data(self, genotype, *args, **more)
 
         broken.setattr(CandidateTrainings, "on_data", stop)
         with pytest.raises(SystemExit) as ended:
@@ -99,9 +102,11 @@ def test_a_search_that_is_stopped_while_it_measures_ends_as_the_unbroken_one(
     with monkeypatch.context() as counted:
         again: list[dn.Genotype] = []
 
-        def count(self: CandidateTrainings, genotype: dn.Genotype, channels: int) -> Reading:
+        def count(
+            self: CandidateTrainings, genotype: dn.Genotype, *args: Any, **more: Any
+        ) -> Reading:
             again.append(genotype)
-            return on_data(self, genotype, channels)
+            return on_data(self, genotype, *args, **more)
 
         counted.setattr(CandidateTrainings, "on_data", count)
         search(["--resume", str(run)])

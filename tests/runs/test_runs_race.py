@@ -11,6 +11,7 @@ import torch
 import darts_noise as dn
 from darts_noise.runs.search import find_cell
 from darts_noise.search import candidate_trainings
+from darts_noise.search import race as race_module
 from darts_noise.search.candidate_trainings import CandidateTrainings
 from darts_noise.search.race import read_race, standing
 
@@ -82,34 +83,26 @@ def test_a_search_that_is_stopped_in_its_race_ends_as_the_unbroken_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_after: int, damaged: bool
 ) -> None:
     whole = search_in(tmp_path, name="whole")
-    made: list[str] = []
+    made, train = [], race_module._train
 
-    def counted(name: str, limit: float) -> None:
-        usual = getattr(CandidateTrainings, name)
+    def counted(*args: Any) -> Any:
+        if len(made) == limit:
+            raise KeyboardInterrupt
+        made.append(args)
+        return train(*args)
 
-        def train(*args: Any, **more: Any) -> Any:
-            if "share" in more:  # a training of the race
-                if len(made) == limit:
-                    raise KeyboardInterrupt
-                made.append(name)
-            return usual(*args, **more)
-
-        patch.setattr(CandidateTrainings, name, train)
-
+    monkeypatch.setattr(race_module, "_train", counted)
     for limit in (stopped_after, -1):
-        with monkeypatch.context() as patch:
-            counted("on_noise", limit)
-            counted("on_data", limit)
-            if limit == stopped_after:
-                with pytest.raises(KeyboardInterrupt):
-                    search_in(tmp_path)
-                run = tmp_path / "search" / "a"
-                assert not (run / "card.json").exists()
-                if damaged:
-                    (run / "race.json").write_text('{"cells": [')
-                made.clear()
-            else:
-                search_in(tmp_path, name=None, resume=str(run))
+        if limit == stopped_after:
+            with pytest.raises(KeyboardInterrupt):
+                search_in(tmp_path)
+            run = tmp_path / "search" / "a"
+            assert not (run / "card.json").exists()
+            if damaged:
+                (run / "race.json").write_text('{"cells": [')
+            made.clear()
+        else:
+            search_in(tmp_path, name=None, resume=str(run))
     needed = sum(len(h.noise) + len(h.validation) for h in read_race(run / "race.json")[1])
     assert len(made) == (needed if damaged else needed - stopped_after)
     for name in ("race.json", "metrics.csv", "candidates.json", "genotype.json"):
