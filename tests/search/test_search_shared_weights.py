@@ -178,4 +178,73 @@ def test_what_a_supernet_cannot_mix_is_refused(sharing):
 )
 def test_settings_out_of_range_are_refused(key, value):
     with pytest.raises(dn.SettingError, match=rf"{key}: expected"):
+        make_strategy({"enas": {key: value}})
+    with pytest.raises(dn.SettingError, match=rf"{key}: expected"):
         make_strategy({"random_shared": {key: value}})
+
+
+# ---------------------------------------------------------------- enas
+
+FEW = Space("few", ("skip_connect", "conv_3x3"), nodes=1, allowed={
+    "reduce": (("skip_connect",), ("skip_connect",))})  # fmt: skip
+"""Two decisions, and 4 cells."""
+
+
+def test_the_controller_learns_the_reward_of_inherited_weights(sharing, monkeypatch):
+    """The mean over all cells of what a step adds equals the exact gradient of the mean reward."""
+    monkeypatch.setitem(spaces._SPACES, "small", FEW)
+    _, _, shared = sharing(noise_weight=0.5)
+    torch.manual_seed(0)
+    trained(shared, cells(4, FEW), 2)
+    strategy = make_strategy({"enas": {"entropy": 0.0, "batch": 1, "hidden": 4}})
+    strategy.shared = shared
+    strategy.start(FEW)
+    nas = strategy.nas
+    for parameter in nas.controller.parameters():
+        parameter.data.mul_(10)
+    nas.optimiser = torch.optim.SGD(nas.controller.parameters(), lr=0.0)
+    weights, draw = copy.deepcopy(shared.w.net.state_dict()), nas.controller.forward
+    expected, mean = 0.0, 0.0
+    number = nas.told
+    for places in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        of_cell = draw(iter(places))
+        measured = shared.measured(of_cell.genotype, 1 + number)
+        worth = measured.validation.accuracy * math.exp(
+            measured.validation.loss - measured.objective
+        )
+        expected = expected + of_cell.log_probability.exp() * worth
+        nas.told, nas.baseline, nas.optimiser.step = number, 0.3, lambda: None
+        monkeypatch.setattr(nas.optimiser, "zero_grad", lambda: None)
+        monkeypatch.setattr(nas.controller, "forward", lambda p=places: draw(iter(p)))
+        steps = shared.steps
+        strategy.train_controller()
+        assert shared.steps == steps + 1
+        mean = mean - float(of_cell.log_probability.detach().exp()) * nas.controller.start.grad
+        nas.controller.zero_grad()
+    [exact] = torch.autograd.grad(expected, nas.controller.start)
+    assert exact.abs().max() > 0
+    torch.testing.assert_close(mean, exact, rtol=1e-4, atol=1e-8)
+    after = shared.w.net.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in weights.items())
+
+
+def test_weights_and_controller_are_trained_in_turn(sharing, monkeypatch):
+    module, data, _ = sharing(
+        {"enas": {"controller_steps": 3, "samples": 4, "batch": 2, "hidden": 4}},
+        budget=26, candidate_epochs=1, noise_weight=0.0,
+    )  # fmt: skip
+    order, numbers = [], []
+    train, measured = SharedWeights.train, SharedWeights.measured
+    monkeypatch.setattr(SharedWeights, "train", lambda *a: (order.append("w"), train(*a))[1])
+    monkeypatch.setattr(
+        SharedWeights,
+        "measured",
+        lambda *a: (order.append("θ"), numbers.append(a[2]), measured(*a))[2],
+    )
+    found = propose(module, data)
+    turns = "ww" + "θ" * 6
+    assert "".join(order).startswith(2 * turns + "ww" + "θ" * 2)
+    assert module.shared_steps == 13
+    assert numbers[:14] == list(range(1, 15))
+    assert set(numbers[14:]) == {0}
+    assert found[0].genotype in module.strategy.ranked

@@ -1,10 +1,15 @@
-"""Strategies whose cells share weights: random search (Li & Talwalkar 2019, arXiv:1902.07638)."""
+"""Strategies whose cells share weights: random search (Li & Talwalkar 2019, arXiv:1902.07638), and
+a controller, ENAS (Pham et al. 2018, arXiv:1802.03268).
+"""
 
 from abc import abstractmethod
+
+import torch
 
 from darts_noise.errors import SettingError
 from darts_noise.search.candidate import Candidate, ranked
 from darts_noise.search.strategies.cells import ordered, random_cell
+from darts_noise.search.strategies.controller import Nas, reward
 from darts_noise.search.strategies.strategy import Proposal, Strategy, register_strategy
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.spaces import Space
@@ -78,3 +83,71 @@ class RandomShared(Sharing):
 
     def draw(self) -> Genotype:
         return random_cell(self.space)
+
+
+@register_strategy("enas")
+class Enas(Sharing):
+    """A controller and shared weights that are trained in turn (Pham et al. 2018, section 2.2).
+
+    In each epoch, the shared weights are first trained on all training images, one drawn cell per
+    step. Then the controller makes steps with the reward A · exp(−λ · P) of drawn cells on a random
+    batch of validation images and of noise; see `reward`. At the end, drawn cells are ranked on one
+    validation batch.
+
+    Args:
+        share: share of the budget in gradient steps for the shared weights and the controller, more
+            than 0, at most 1.
+        samples: number of drawn cells that are ranked.
+        controller_steps: steps of the controller per epoch.
+        learning_rate: learning rate of Adam for the controller.
+        entropy: weight of the entropy.
+        baseline: share of the old baseline when a new reward is averaged in.
+        batch: number of cells for each step of the controller.
+        hidden: size of the controller's hidden states.
+        layers: number of its LSTM layers.
+    """
+
+    def __init__(
+        self,
+        share: float = 0.5,
+        samples: int = 10,
+        controller_steps: int = 30,
+        learning_rate: float = 0.0035,
+        entropy: float = 1e-4,
+        baseline: float = 0.99,
+        batch: int = 1,
+        hidden: int = 64,
+        layers: int = 1,
+    ) -> None:
+        super().__init__(share, samples, whole=False)
+        if controller_steps < 1:
+            raise SettingError("controller_steps", f"expected 1 or more, got {controller_steps}")
+        self.controller_steps = controller_steps
+        self.nas = Nas(learning_rate, entropy, baseline, batch, hidden, layers)
+
+    def start(self, space: Space) -> None:
+        super().start(space)
+        self.nas.start(space)
+
+    def train(self, steps: int) -> None:
+        while self.shared.steps < steps:
+            for _ in range(self.shared.epoch):
+                if self.shared.steps < steps:
+                    self.shared.train(self.draw(), self.shared.steps / steps)
+            for _ in range(self.controller_steps):
+                if self.shared.steps < steps:
+                    self.train_controller()
+
+    def train_controller(self) -> None:
+        """Make a step of the controller, which counts as one gradient step."""
+        for _ in range(self.nas.batch):
+            draw = self.nas.controller()
+            # Batch 0 is for the ranking at the end.
+            measured = self.shared.measured(draw.genotype, 1 + self.nas.told)
+            self.nas.learn(draw, reward(measured, power=1))
+        self.shared.steps += 1
+
+    @torch.no_grad()
+    def draw(self) -> Genotype:
+        genotype: Genotype = self.nas.controller().genotype
+        return genotype
