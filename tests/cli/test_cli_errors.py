@@ -79,6 +79,7 @@ FOUND_LATER = [
     (search, ["--strategy", "randm"], ["model.strategy: ", "'random'"]),
     (search, ["--strategy={random: {rung: 2}}"], ["model.strategy: ", "'rungs'"]),
     (search, ["--strategy={random: {rungs: 0}}"], ["model.strategy.random.rungs: ", "0"]),
+    (search, ["--strategy={enas: {share: 2}}"], ["model.strategy.enas.share: ", "at most 1"]),
     (search, ["--strategy={random: 3}"], ["model.strategy"]),
     (search, ["--strategy={darts: {rungs: 3}}"], ["model.strategy: ", "'rungs'"]),
     (search, ["--strategy={random: null, nas: null}"], ["model.strategy: ", "the name of a"]),
