@@ -40,6 +40,7 @@ class Stream(enum.IntEnum):
     CURVATURE = 17
     RACE = 18
     STRATEGY = 19
+    SHARED = 20
 
 
 def derive_seed(seed: int, *key: int) -> int:

@@ -28,6 +28,7 @@ from darts_noise.nets.mixed.stacked import Level, StackedCell, module_list
 from darts_noise.nets.mixed.textbook import MixedCell
 from darts_noise.nets.plan import plan_cells
 from darts_noise.nets.stems import build_stem
+from darts_noise.space.genotype import Cell, Genotype
 from darts_noise.space.macro import FIXED
 from darts_noise.space.spaces import Space, get_space
 
@@ -152,6 +153,39 @@ class SuperNet(nn.Module):
         if "logit_scale" in weights:
             scale = (weights["logit_scale"][0] @ self.log_scales).exp()  # the geometric mean
         logits: Tensor = self.classifier(features, scale)
+        return logits
+
+    def path(self, x: Tensor, genotype: Genotype) -> Tensor:
+        """Return the logits (B, num_classes) of a discrete network with the weights of its parts.
+
+        Equal to `forward` with a weight of 1 for what the genotype has and 0 for everything else,
+        if the gain is not bounded. With a bounded gain, a node is the mean of its own operations,
+        as in the discrete network. Operations that the genotype does not have do not run: their
+        weights get no gradient, and their batch-norm statistics do not change.
+
+        Args:
+            x: images (B, in_channels, H, W).
+            genotype: a cell of the space, with a value for each of its macro choices.
+
+        Raises:
+            ValueError: the supernet is not a textbook one.
+        """
+        if self.implementation != "textbook":
+            raise ValueError(f"path: expected a textbook supernet, got {self.implementation}")
+        macro = {
+            name: torch.tensor([[float(v == genotype.choice(name)) for v in values]]).to(x)
+            for name, values in self.space.macro
+        }
+        which = candidates(self.space, "pooling").index(genotype.choice("pooling"))
+        depth = len(self.plans)
+        with weighing(self, macro):
+            first, second = map(self.poolings[which], self.stem(self.input_filter(x)))
+            for plan, cell in zip(self.plans, list(self.cells)[which * depth :], strict=False):
+                assert isinstance(cell, MixedCell)
+                nodes: Cell = getattr(genotype, plan.kind)
+                first, second = second, cell.path(first, second, nodes)
+            features = self.projection(self.pool(second)).flatten(1)
+        logits: Tensor = self.classifier(features, float(genotype.choice("logit_scale")))
         return logits
 
     def _pooled(

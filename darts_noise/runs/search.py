@@ -182,7 +182,7 @@ def find_cell(
         if module.strategy is not None:
             data.trainer = fitted
             found = propose(module, data)
-            steps = sum(candidate.steps for candidate in found)
+            steps = sum(steps_spent(module, found, ()).values())
             figures = {"val/accuracy": found[0].validation.accuracy, "gradient_steps": steps}
             return module.genotype(), figures
         if config.race:

@@ -1,4 +1,4 @@
-"""Run a strategy that has no supernet, and write its results after each measured cell."""
+"""Run a strategy that proposes single cells, and write its results after each measured cell."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -37,7 +37,8 @@ def measure_proposals(module: SearchModule, session: Run) -> list[Candidate]:
         if not session.is_first:
             return
         last, best = found[-1], ranked(found)[0]
-        spent, is_new = sum(c.steps for c in found), (last.genotype, last.share) not in before
+        spent = module.gradient_steps + sum(candidate.steps for candidate in found)
+        is_new = (last.genotype, last.share) not in before
         row = {**_figures(last, best), STEPS: float(spent), "epoch": len(found) - 1}
         for logger in session.trainer.loggers if is_new else [session.table]:
             logger.log_metrics(row, spent)
@@ -54,7 +55,7 @@ def measure_proposals(module: SearchModule, session: Run) -> list[Candidate]:
 
     set_axis(session.wandb, STEPS, FIGURES)
     try:
-        found = propose(module, session.data, told, known)
+        found = propose(module, session.data, told, known, session.console.print)
     except (KeyboardInterrupt, SystemExit):
         session.interrupted()
     if session.is_first and outputs.history is not None:

@@ -15,6 +15,7 @@ from darts_noise.errors import SettingError
 from darts_noise.search.candidate import Candidate, ranked
 from darts_noise.search.candidate_trainings import CandidateTrainings
 from darts_noise.search.module import SearchModule
+from darts_noise.search.shared_weights import SharedWeights
 from darts_noise.search.strategies.strategy import Proposal, Strategy
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.shown import shown
@@ -23,7 +24,6 @@ CELLS = 20
 """Number of cells trained in full whose gradient steps are the default budget of a strategy."""
 REPEATS = 100
 """A search ends after this many proposals in a row that were already measured."""
-Make = Callable[[], Candidate]
 
 
 def ask_and_tell(
@@ -33,7 +33,7 @@ def ask_and_tell(
     *,
     cells: float = math.inf,
     steps: float = math.inf,
-    call: Callable[[Make], Candidate] = lambda measure: measure(),
+    call: Callable[[Callable[[], Any]], Any] = lambda do: do(),
 ) -> list[Candidate]:
     """Measure the cells that a strategy proposes, and return them, the best first; see `ranked`.
 
@@ -46,16 +46,28 @@ def ask_and_tell(
         told: is called after each measurement with all candidates so far, in the order of
             measurement.
         cells: largest number of measurements.
-        steps: budget of optimiser steps. The measurement that exceeds it is completed.
-        call: calls a measurement. With several processes, all processes must call this function
-            with `on_first_process`.
+        steps: budget of optimiser steps, those of shared weights included. The measurement that
+            exceeds it is completed.
+        call: calls the strategy and the measurements. With several processes, all processes must
+            call this function with `on_first_process`. The strategy then lives in the first one.
     """
     found: dict[object, Candidate] = {}
-    spent, repeats, asked, best = 0, 0, 0, math.inf
+    repeats, asked, best, module = 0, 0, math.inf, trainings.module
     seed, trainings.peak_epochs = trainings.config.seed, strategy.peak_epochs
-    while len(found) < cells and spent < steps and repeats < REPEATS:
+
+    def asking() -> tuple[Proposal, int]:
         with drawing(seed, Stream.STRATEGY, asked, 1):
-            genotype, share = _proposed(strategy)
+            return _proposed(strategy), module.shared_steps
+
+    def telling() -> None:
+        with drawing(seed, Stream.STRATEGY, asked, 2):
+            _called(strategy.tell, candidate)
+
+    def spent() -> int:
+        return module.shared_steps + sum(candidate.steps for candidate in found.values())
+
+    while len(found) < cells and spent() < steps and repeats < REPEATS:
+        (genotype, share), module.shared_steps = call(asking)
         if (genotype, share) in found:
             repeats += 1
         else:
@@ -63,11 +75,10 @@ def ask_and_tell(
             bar = math.inf if strategy.exact or share < 1 else best
             candidate = call(partial(trainings.measured, genotype, bar, share))
             found[genotype, share] = candidate
-            spent += candidate.steps
             best = min(best, candidate.score) if share == 1 else best
             told(list(found.values()))
-        with drawing(seed, Stream.STRATEGY, asked, 2):
-            _called(strategy.tell, found[genotype, share])
+        candidate = found[genotype, share]
+        call(telling)
         asked += 1
     return ranked(found.values())
 
@@ -80,6 +91,8 @@ def _called(method: Callable[..., Any], *args: Any) -> Any:
     """
     try:
         return method(*args)
+    except SettingError:
+        raise
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)[1:]  # without this function
         place = f" ({Path(frames[0].filename).name}, line {frames[0].lineno})" if frames else ""
@@ -119,6 +132,7 @@ def propose(
     data: ImageDataModule,
     told: Callable[[Sequence[Candidate], int], None] = lambda found, budget: None,
     known: Iterable[Candidate] = (),
+    said: Callable[[str], None] = lambda line: None,
 ) -> list[Candidate]:
     """Measure cells that the strategy of a search proposes, and set `module.chosen` to the best.
 
@@ -130,6 +144,7 @@ def propose(
         told: is called after each measurement with all candidates so far, in the order of
             measurement, and the budget of gradient steps.
         known: candidates that an interrupted run of this search has measured.
+        said: is called in the first process with a line after each epoch of shared weights.
 
     Returns:
         The candidates, the best first.
@@ -137,6 +152,7 @@ def propose(
     strategy, trainings = module.strategy, CandidateTrainings(module, data, known)
     assert strategy is not None
     steps = budget(trainings)
+    strategy.shared = SharedWeights(trainings, steps, said)
     with drawing(module.config.seed, Stream.STRATEGY):
         _called(strategy.start, module.space)
     found = ask_and_tell(
@@ -146,7 +162,7 @@ def propose(
         steps=steps,
         call=on_first_process,
     )
-    if sum(candidate.steps for candidate in found) < steps:
+    if module.shared_steps + sum(candidate.steps for candidate in found) < steps:
         module.stopped_because = (
             f"the strategy proposed {REPEATS} cells in a row that were already measured"
         )

@@ -128,9 +128,9 @@ class CandidateTrainings:
     def full_steps(self) -> int:
         """Return the optimiser steps of the measurement of one cell that is trained in full."""
         noise, (on_noise, on_data) = self.module.noise_set, self.epochs()
-        steps = on_data * self._shuffled(self.data.train).batches_per_epoch
+        steps = on_data * self.shuffled(self.data.train).batches_per_epoch
         if noise is not None:
-            steps += len(NOISE_RATES) * on_noise * self._shuffled(noise).batches_per_epoch
+            steps += len(NOISE_RATES) * on_noise * self.shuffled(noise).batches_per_epoch
         return steps
 
     def parameters(self, genotype: Genotype) -> int:
@@ -166,7 +166,7 @@ class CandidateTrainings:
             weight_decay=DECAY if optimiser == "sgd" else 0.0,
             gradient_clip=config.gradient_clip,
         )
-        stream = self._shuffled(data.train, data.augmentation)
+        stream = self.shuffled(data.train, data.augmentation)
         from_ = (epochs - self.peak_epochs) * stream.batches_per_epoch
 
         def look(net: nn.Module, steps: int, loss: float) -> bool:
@@ -202,7 +202,7 @@ class CandidateTrainings:
         fits = []
         for rate in NOISE_RATES:
             recipe = Recipe("adam", rate, epochs, gradient_clip=self.config.gradient_clip)
-            stream = self._shuffled(noise)
+            stream = self.shuffled(noise)
             training = self._train(genotype, channels, stream, recipe, fitted)
             same = whole_set(noise, self.data.normalisation, self.device)
             fits.append(read_fit(training.net, same))
@@ -210,9 +210,10 @@ class CandidateTrainings:
                 break
         return min(fits)
 
-    def _shuffled(
+    def shuffled(
         self, data: LabelledImages, augmentation: Augmentation | None = None
     ) -> BatchStream:
+        """Return the batches of a training on these images."""
         return BatchStream(
             data,
             min(self.data.config.batch_size, len(data)),

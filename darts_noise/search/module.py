@@ -126,6 +126,7 @@ class SearchModule(PlainModule[SearchConfig]):
         self.search_step = 0  # number of steps so far
         self.twin_step = 0  # number of updates of the twin so far
         self.alpha_step = 0  # number of updates of α so far
+        self.shared_steps = 0  # number of updates of weights that a strategy's cells share
         self.finite = FiniteCheck(ADVICE)
         self.chosen: Genotype | None = None
         self.stopped_because: str | None = None
@@ -244,8 +245,8 @@ class SearchModule(PlainModule[SearchConfig]):
 
     @property
     def gradient_steps(self) -> int:
-        """Number of updates of w, v and α so far."""
-        return self.search_step + self.twin_step + self.alpha_step
+        """Number of updates of w, v and α, or of the weights that cells share, so far."""
+        return self.search_step + self.twin_step + self.alpha_step + self.shared_steps
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
         """Return the optimisers of α, w and v, and the cosine schedules of w and v.

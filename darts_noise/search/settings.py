@@ -44,7 +44,7 @@ class SearchConfig:
         hypergradient: gradient with respect to α: first_order, finite_difference, exact or neumann.
         variants: a search variant, or several with settings; see darts_noise.list_variants().
         strategy: what proposes cells; see darts_noise.list_strategies(). darts: the differentiable
-            search. Any other strategy trains single cells and no supernet. With settings:
+            search. Any other strategy proposes cells, which are trained alone. With settings:
             {random: {rungs: 3}}.
         strategy_steps: budget of gradient steps of a strategy other than darts. null: the steps
             of 20 cells that are trained in full.
@@ -217,6 +217,6 @@ def require_no_supernet_settings(config: SearchConfig) -> None:
             expected = "null" if only is None else only
             raise SettingError(
                 key,
-                f"expected {expected} with strategy {config.strategy!r}, which has no supernet "
+                f"expected {expected} with strategy {config.strategy!r}, which has no α "
                 f"and proposes the macro choices itself, got {value}",
             )

@@ -90,6 +90,7 @@ FOUND_LATER = [
         ["--model.race=8", "--model.macro={colour: [all, chroma], logit_scale: [64]}"],
         ["model.macro.colour: ", "for chroma, got 1"],
     ),
+    (search, ["--strategy={enas: {share: 2}}"], ["model.strategy.enas.share: ", "at most 1"]),
     (search, ["--strategy={random: 3}"], ["model.strategy"]),
     (search, ["--strategy={darts: {rungs: 3}}"], ["model.strategy: ", "'rungs'"]),
     (search, ["--strategy={random: null, nas: null}"], ["model.strategy: ", "the name of a"]),

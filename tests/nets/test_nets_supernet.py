@@ -1,6 +1,7 @@
 """The supernet against the reference values, and against the discrete network."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from conftest import filled, wave
 
 import darts_noise as dn
 from darts_noise.nets.gain import weight_of
+from darts_noise.search.strategies.cells import random_cell
 from darts_noise.space.operations import registry
 from darts_noise.space.spaces import Space, get_space
 
@@ -200,3 +202,59 @@ def test_an_operation_that_builds_nothing_is_named(monkeypatch):
     dn.register_operation("convolution", name="nothing")(lambda channels, stride, affine: None)
     with pytest.raises(ValueError, match=r"operation 'nothing': expected an nn\.Module, got None"):
         dn.SuperNet(dn.Space("mine", ("none", "nothing")), channels=4, num_cells=3)
+
+
+PATHS = {
+    "free": Space(
+        "free",
+        ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3"),
+        nodes=3,
+        macro={"normalisation": ("batch", "none"), "pooling": ("none", "average_2"),
+               "logit_scale": (1.0, 16.0), "width": (1.0, 0.5)},
+    ),
+    "plain": Space("plain", ("skip_connect", "conv_3x3", "avg_pool_3x3"), nodes=2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("space", PATHS.values(), ids=PATHS)
+def test_a_path_equals_weights_of_one_and_zero(space):
+    torch.manual_seed(0)
+    net = dn.SuperNet(space, channels=4, num_cells=4, implementation="textbook").double()
+    x = torch.randn(3, 3, 16, 16, dtype=torch.float64)
+    for _ in range(4):
+        cell = random_cell(space)
+        weights = {
+            name: torch.tensor([[float(v == cell.macro[name]) for v in values]]).double()
+            for name, values in space.macro
+        }
+        for kind in ("normal", "reduce"):
+            rows = torch.zeros(len(space.edges), len(space.operations), dtype=torch.float64)
+            for node, pairs in enumerate(getattr(cell, kind)):
+                for operation, p in pairs:
+                    rows[space.edges.index((p, node)), space.operations.index(operation)] = 1
+            weights[kind] = rows
+        torch.testing.assert_close(net.path(x, cell), net(x, weights))
+
+
+def test_a_path_of_bounded_gain_equals_the_discrete_network():
+    torch.manual_seed(0)
+    space = replace(get_space("bounded", 3), macro=(("gain", ("bounded",)),))
+    net = dn.SuperNet(space, channels=4, num_cells=4).double()
+    cell = random_cell(space)
+    alone = dn.create_model(cell, channels=4, num_cells=4).double()
+    for name in ("stem", "classifier"):
+        getattr(alone, name).load_state_dict(getattr(net, name).state_dict())
+    for plan, own, mixed in zip(net.plans, alone.cells, net.cells, strict=True):
+        own.preprocess.load_state_dict(mixed.preprocess.state_dict())
+        for node, pairs in enumerate(getattr(cell, plan.kind)):
+            for place, (operation, p) in enumerate(pairs):
+                edge = mixed.mixed[space.edges.index((p, node))]
+                taken = edge.candidates[space.operations.index(operation)]
+                own.operations[node][place].load_state_dict(taken.state_dict())
+    x = torch.randn(3, 3, 16, 16, dtype=torch.float64)
+    torch.testing.assert_close(net.path(x, cell), alone(x))
+
+
+def test_only_a_textbook_supernet_has_paths():
+    with pytest.raises(ValueError, match=r"^path: expected a textbook supernet, got shared"):
+        dn.SuperNet("darts", channels=4, num_cells=3).path(torch.zeros(1, 3, 8, 8), "darts_v2")

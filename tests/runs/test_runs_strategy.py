@@ -18,6 +18,7 @@ from darts_noise.runs.search import find_cell
 from darts_noise.search import candidate_trainings
 from darts_noise.search.candidate import read_candidates
 from darts_noise.search.candidate_trainings import CandidateTrainings
+from darts_noise.search.shared_weights import SharedWeights
 from darts_noise.search.strategies import strategy
 
 DATA = {"name": "digits", "train_samples": 80, "batch_size": 20}
@@ -100,11 +101,22 @@ def test_it_leaves_what_every_search_leaves(tmp_path: Path) -> None:
     assert figures["val/accuracy"] == measured[0].validation.accuracy
 
 
-@pytest.mark.parametrize("name", ["nas", pytest.param("random", marks=pytest.mark.slow)])
+SHARED = {"share": 0.4, "samples": 6}
+
+
+ENAS = {"enas": {**SHARED, "controller_steps": 2, "hidden": 4}}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["nas", {"random_shared": SHARED}, ENAS, pytest.param("random", marks=pytest.mark.slow)],
+)
 def test_a_stopped_search_ends_as_the_unbroken_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_drawings: None, name: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_drawings: None, name: Any
 ) -> None:
     config = replace(CONFIG, strategy=name)
+    if isinstance(name, dict):  # a supernet has one gain
+        config = replace(config, macro={"gain": ["bounded"]}, strategy_steps=50)
     whole = search_in(tmp_path, config, name="whole")
     usual, made = CandidateTrainings._measured, []
 
@@ -168,3 +180,39 @@ def test_the_command_takes_a_strategy_of_a_plugin(
     assert said.count("told ") == 1
     assert "| Gradient steps" not in said
     assert f"next: python train.py --plugins {plugin} --runs {tmp_path}" in said
+
+
+def test_shared_weights_count_in_the_figures_and_their_training_can_be_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_drawings: None
+) -> None:
+    config = replace(
+        CONFIG, macro=None, strategy={"random_shared": SHARED}, strategy_steps=50, noise_weight=0.5
+    )
+    console = Console(file=io.StringIO(), width=1000)
+    whole = search_in(tmp_path, config, name="whole", console=console)
+    assert whole.card["supernet_steps"] == 20
+    candidates = read_candidates(whole.path / "candidates.json")
+    steps = 20 + sum(candidate.steps for candidate in candidates)
+    assert whole.card["gradient_steps"] == steps >= 50
+    rows = list(csv.DictReader((whole.path / "metrics.csv").open()))
+    assert float(rows[-1]["search/step"]) == steps
+    said = console.file.getvalue()
+    assert f"step {steps:,}/50" in said
+    assert said.count("\nshared weights  step ") == 20 // 2 // 2
+    cell, figures = find_cell(dn.ImageDataModule(**DATA), config, TRAINER)
+    assert (cell, figures["gradient_steps"]) == (whole.genotype, steps)
+
+    usual = SharedWeights.train
+
+    def train(self: SharedWeights, *args: Any) -> None:
+        if self.steps == 8:
+            raise KeyboardInterrupt
+        usual(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SharedWeights, "train", train)
+        with pytest.raises(dn.Interrupted):
+            search_in(tmp_path, config)
+    again = search_in(tmp_path, config, name=None, resume=str(tmp_path / "search" / "a"))
+    for file in FILES:
+        assert (again.path / file).read_bytes() == (whole.path / file).read_bytes(), file

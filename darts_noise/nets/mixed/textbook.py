@@ -8,6 +8,7 @@ variants that replace candidates use this module.
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from darts_noise.nets.cell import build_operation, preprocessing
 from darts_noise.nets.gain import bound_gain
 from darts_noise.nets.macro_layers import mix_layers, mixed_width
 from darts_noise.nets.plan import CellPlan
+from darts_noise.space.genotype import Cell
 from darts_noise.space.operations import get_operation
 from darts_noise.space.operations.identity import Zero
 from darts_noise.space.spaces import Space
@@ -86,7 +88,7 @@ class MixedCell(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
         """Return the output for the outputs of the last two cells and the arranged weights."""
-        states = [self.width(self.preprocess[0](first)), self.width(self.preprocess[1](second))]
+        states = self._inputs(first, second)
         incoming: list[list[Tensor]] = [[] for _ in range(self.num_nodes)]
         for (predecessor, node), mixed, row in zip(self.edges, self.mixed, weights, strict=True):
             # Edges are ordered by node, so all predecessors of a node are ready.
@@ -94,6 +96,28 @@ class MixedCell(nn.Module):
                 states.append(self._state(incoming[predecessor - 2]))
             incoming[node].append(mixed(states[predecessor], row))
         states.append(self._state(incoming[-1]))
+        return self._output(states)
+
+    def path(self, first: Tensor, second: Tensor, nodes: Cell) -> Tensor:
+        """Return the output of a discrete cell with the weights of its operations.
+
+        Only the operations of the discrete cell run.
+        """
+        states = self._inputs(first, second)
+        edges = dict(zip(self.edges, self.mixed, strict=True))
+        for node, pairs in enumerate(nodes):
+            terms = []
+            for name, predecessor in pairs:
+                mixed = cast(MixedOperation, edges[predecessor, node])
+                operation = mixed.candidates[mixed.space.operations.index(name)]
+                terms.append(operation(states[predecessor]))
+            states.append(self._state(terms))
+        return self._output(states)
+
+    def _inputs(self, first: Tensor, second: Tensor) -> list[Tensor]:
+        return [self.width(self.preprocess[0](first)), self.width(self.preprocess[1](second))]
+
+    def _output(self, states: list[Tensor]) -> Tensor:
         output = torch.cat(states[2:], dim=1)
         return output / math.sqrt(self.num_nodes) if self.bounded else output
 

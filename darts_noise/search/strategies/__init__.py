@@ -1,6 +1,6 @@
 """Search strategies, one idea per file. Importing this package registers all strategies."""
 
-from darts_noise.search.strategies import controller, evolution, random_search
+from darts_noise.search.strategies import controller, evolution, random_search, shared
 from darts_noise.search.strategies.strategy import (
     DEFAULT,
     Proposal,
@@ -20,4 +20,5 @@ __all__ = [
     "make_strategy",
     "random_search",
     "register_strategy",
+    "shared",
 ]

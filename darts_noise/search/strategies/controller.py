@@ -103,18 +103,19 @@ class Controller(nn.Module):
         return Draw(genotype, log_probability, entropy)
 
 
-def reward(candidate: Candidate) -> float:
+def reward(candidate: Candidate, power: int = 3) -> float:
     """Return R = (A · exp(−λ · P))³, where A is the largest validation accuracy of the last epochs.
 
     Without a penalty it is the reward of the paper, the cube of A. A penalty counts as it does in
     F = L_val + λ · P, where exp(−F) is the mean probability of the right class times exp(−λ · P).
-    A cell without an objective, because every training on noise diverged, gets 0.
+    A cell without an objective, because every training on noise diverged, gets 0. ``power`` is 3 in
+    the paper.
     """
     if candidate.objective is None:
         return 0.0
     penalty = candidate.objective - candidate.validation.loss
     accuracy = candidate.validation.accuracy if candidate.peak is None else candidate.peak
-    return (accuracy * math.exp(-penalty)) ** 3
+    return float((accuracy * math.exp(-penalty)) ** power)
 
 
 @register_strategy("nas")
@@ -165,10 +166,13 @@ class Nas(Strategy):
         return Proposal(self.draw.genotype)
 
     def tell(self, candidate: Candidate) -> None:
-        found = reward(candidate)
+        self.learn(self.draw, reward(candidate))
+
+    def learn(self, draw: Draw, found: float) -> None:
+        """Add the policy gradient of a drawn cell with a reward. Make a step after each batch."""
         before = found if self.baseline is None else self.baseline
-        gain = (found - before) * self.draw.log_probability + self.entropy * self.draw.entropy
-        (-gain / self.batch).backward()
+        gain = (found - before) * draw.log_probability + self.entropy * draw.entropy
+        (-gain / self.batch).backward()  # type: ignore[no-untyped-call]
         self.baseline = self.decay * before + (1 - self.decay) * found
         self.told += 1
         if self.told % self.batch == 0:

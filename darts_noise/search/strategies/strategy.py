@@ -16,12 +16,15 @@ strategy from the beginning and telling it the measurements that are on disk.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from darts_noise.configured import configured, name_and_settings
 from darts_noise.search.candidate import Candidate
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.spaces import Space
+
+if TYPE_CHECKING:
+    from darts_noise.search.shared_weights import SharedWeights
 
 DEFAULT = "darts"
 """The differentiable search, which trains a supernet instead of single cells."""
@@ -49,10 +52,14 @@ class Strategy(ABC):
             None. This saves gradient steps and never changes which cell is the best.
         peak_epochs: if above 1, `Candidate.peak` is the largest validation accuracy after the last
             so many epochs.
+        shared: weights that cells share, for a strategy that wants them; see `SharedWeights`.
+            `ask` may train them and measure cells with them. They exist from the first use on, and
+            their steps count in the budget of the search. It is set before `start`.
     """
 
     exact = True
     peak_epochs = 1
+    shared: "SharedWeights"
 
     def start(self, space: Space) -> None:
         """Begin a search in a space. It is called once, before the first `ask`."""

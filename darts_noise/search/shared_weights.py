@@ -1,0 +1,234 @@
+"""Weights that the cells of a strategy share: a supernet that is trained one cell at a time.
+
+A step trains the weights of one cell, and leaves all other operations of the supernet as they are.
+Every cell of the space then inherits its weights and is measured without a training of its own
+(Pham et al. 2018, arXiv:1802.03268; Li & Talwalkar 2019, arXiv:1902.07638). With a noise-fit
+penalty there is a second set of weights: w are trained on the data, v on the noise.
+
+A cell is measured with the batch-norm statistics of the images on which it is read. The running
+statistics of shared weights mix those of all cells.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from darts_noise.data.batches import BatchStream
+from darts_noise.data.images import LabelledImages
+from darts_noise.data.seeds import Stream, drawing, generator
+from darts_noise.errors import within
+from darts_noise.nets.supernet import SuperNet
+from darts_noise.reading import EVALUATION_BATCH, Reading, read_fit
+from darts_noise.search.candidate import Candidate
+from darts_noise.search.candidate_trainings import CandidateTrainings
+from darts_noise.search.construction import WEIGHT_OPTIMISERS, make_supernet, make_twin
+from darts_noise.search.gradients import unrounded
+from darts_noise.search.module import ADVICE
+from darts_noise.space.genotype import Genotype
+
+
+class Path(nn.Module):
+    """The network of a cell with its weights in a supernet; see `SuperNet.path`."""
+
+    def __init__(self, net: SuperNet, genotype: Genotype) -> None:
+        super().__init__()
+        self.net, self.genotype = net, genotype
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net.path(x, self.genotype)
+
+
+@dataclass
+class Trained:
+    """A set of shared weights, w or v, and its training.
+
+    Attributes:
+        net: the supernet.
+        optimiser: its optimiser.
+        rate: learning rate at the start.
+        stream: the batches.
+        step: number of steps so far.
+        losses: the losses since they were last read, on the device.
+    """
+
+    net: SuperNet
+    optimiser: Optimizer
+    rate: float
+    stream: BatchStream
+    step: int = 0
+    losses: list[Tensor] = field(default_factory=list)
+
+    def mean_loss(self) -> float:
+        """Return the mean of the losses since the last call, and forget them."""
+        mean = float(torch.stack(self.losses).mean()) if self.losses else math.nan
+        self.losses.clear()
+        return mean
+
+
+class SharedWeights:
+    """Weights w, and v with a noise-fit penalty, that all cells of a search share.
+
+    The supernets have the search's space, size and optimisers. They are made at the first use.
+
+    Args:
+        trainings: the trainings of single cells, for the settings, the data and the device.
+        budget: the budget of the search in gradient steps.
+        said: is called with a line after each epoch of the training images.
+
+    Attributes:
+        budget: the budget of the search in gradient steps.
+    """
+
+    def __init__(
+        self,
+        trainings: CandidateTrainings,
+        budget: int,
+        said: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.trainings, self.budget, self.said = trainings, budget, said
+        self.module, self.config = trainings.module, trainings.config
+
+    @property
+    def steps(self) -> int:
+        """Gradient steps so far. A strategy adds the steps of its own weights, a controller's."""
+        return self.module.shared_steps
+
+    @steps.setter
+    def steps(self, number: int) -> None:
+        self.module.shared_steps = number
+
+    @cached_property
+    def w(self) -> Trained:
+        """The weights that are trained on the data."""
+        data, config = self.trainings.data, self.config
+        with drawing(config.seed):
+            net = self._supernet()
+        stream = self.trainings.shuffled(data.train, data.augmentation)
+        return self._trained(net, config.optimiser, config.learning_rate, stream)
+
+    @cached_property
+    def v(self) -> Trained | None:
+        """The weights that are trained on the noise. None if λ is 0."""
+        noise, config = self.module.noise_set, self.config
+        if noise is None:
+            return None
+        net = make_twin(self._supernet, config.seed, 0)
+        stream = self.trainings.shuffled(noise)
+        return self._trained(net, config.optimiser_of_twin, config.rate_of_twin, stream)
+
+    @within("model")
+    def _supernet(self) -> SuperNet:
+        fixed, config = self.trainings.fixed, replace(self.config, supernet="textbook")
+        net = make_supernet(
+            self.module.space, fixed["num_classes"], fixed["in_channels"], config, ()
+        )
+        return net.to(self.trainings.device)
+
+    def _trained(self, net: SuperNet, kind: str, rate: float, stream: BatchStream) -> Trained:
+        optimiser = WEIGHT_OPTIMISERS[kind](net.parameters(), rate, self.config)
+        return Trained(net, optimiser, rate, stream)
+
+    @property
+    def epoch(self) -> int:
+        """Number of calls of `train` in which w sees all training images."""
+        return self.w.stream.batches_per_epoch
+
+    def train(self, genotype: Genotype, progress: float = 0.0) -> None:
+        """Train the weights of a cell: w by a step on the data, v by ``twin_steps`` on the noise.
+
+        The weights of operations that the cell does not have stay as they are: they get neither a
+        gradient nor momentum nor weight decay.
+
+        Args:
+            genotype: the cell.
+            progress: from 0 to 1, the share of the training that is over. The learning rate falls
+                with it by a cosine.
+
+        Raises:
+            ValueError: at the end of an epoch, a loss is not finite.
+        """
+        self._step(self.w, genotype, progress)
+        for _ in range(self.config.twin_steps if self.v is not None else 0):
+            assert self.v is not None
+            self._step(self.v, genotype, progress)
+        if self.w.step % self.epoch == 0:
+            losses = {"train": self.w} if self.v is None else {"train": self.w, "noise": self.v}
+            line = f"shared weights  step {self.steps:,}/{self.budget:,}"
+            for name, trained in losses.items():
+                loss = trained.mean_loss()
+                if not math.isfinite(loss):
+                    raise ValueError(
+                        f"the {name} loss of the shared weights is not finite after {self.steps} "
+                        f"steps; {ADVICE}"
+                    )
+                line += f"  {name} loss {loss:.3f}"
+            self.said(line)
+
+    def _step(self, trained: Trained, genotype: Genotype, progress: float) -> None:
+        config, net, optimiser = self.config, trained.net, trained.optimiser
+        least = config.learning_rate_min
+        for group in optimiser.param_groups:
+            group["lr"] = least + (trained.rate - least) * (1 + math.cos(math.pi * progress)) / 2
+        images, labels = trained.stream.batch(trained.step)
+        with drawing(config.seed, Stream.SHARED, self.steps, device=self.trainings.device):
+            loss = F.cross_entropy(unrounded(net.train().path(images, genotype)), labels)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if config.gradient_clip > 0:
+            nn.utils.clip_grad_norm_(net.parameters(), config.gradient_clip)
+        optimiser.step()
+        trained.losses.append(loss.detach())
+        trained.step += 1
+        self.steps += 1
+
+    def measured(self, genotype: Genotype, batch: int | None = None) -> Candidate:
+        """Measure a cell with the weights that it inherits.
+
+        Its objective is L_val + λ · P as in a measurement of a cell that is trained alone, with w
+        on the validation images and v on the noise.
+
+        Args:
+            genotype: the cell.
+            batch: the number of a random batch of validation images and of one of noise, the same
+                for every cell. None: all images.
+        """
+        data, noise = self.trainings.data, self.module.noise_set
+        validation = self._read(self.w.net, genotype, data.validation, batch, data.config.crop_pct)
+        if not math.isfinite(validation.loss) or noise is None or self.v is None:
+            objective = validation.loss if math.isfinite(validation.loss) else None
+            return Candidate(genotype, validation, None, objective)
+        fit = self._read(self.v.net, genotype, noise, batch)
+        if not math.isfinite(fit.loss):
+            return Candidate(genotype, validation, fit)
+        objective = validation.loss + self.trainings.weighted_penalty(fit.loss)
+        return Candidate(genotype, validation, fit, objective)
+
+    def _read(
+        self,
+        net: SuperNet,
+        genotype: Genotype,
+        data: LabelledImages,
+        batch: int | None,
+        crop_pct: float = 1.0,
+    ) -> Reading:
+        """Read a cell on all images or on a batch."""
+        if batch is not None:
+            order = torch.randperm(
+                len(data), generator=generator(self.config.seed, Stream.SHARED, batch, len(data))
+            )
+            data = data.subset(order[: self.trainings.data.config.batch_size])
+        stream = BatchStream(
+            data,
+            EVALUATION_BATCH,
+            self.trainings.data.normalisation,
+            crop_pct=crop_pct,
+            drop_last=False,
+            device=self.trainings.device,
+        )
+        return read_fit(Path(net, genotype), stream)

@@ -1,0 +1,250 @@
+"""Weights that cells share, and the strategies that rank cells by them."""
+
+import copy
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import darts_noise as dn
+from darts_noise.search.asking import propose
+from darts_noise.search.candidate import ranked
+from darts_noise.search.candidate_trainings import CandidateTrainings
+from darts_noise.search.shared_weights import SharedWeights
+from darts_noise.search.strategies import make_strategy
+from darts_noise.search.strategies.cells import random_cell
+from darts_noise.space import spaces
+from darts_noise.space.spaces import Space
+
+SMALL = Space("small", ("none", "skip_connect", "conv_3x3", "sep_conv_3x3"), nodes=2)
+SIZES = {"channels": 2, "num_cells": 3, "stem": "small", "noise_samples": 40}
+
+
+@pytest.fixture
+def sharing(digits, monkeypatch):
+    """Makes a search by a strategy, its trainings and its shared weights."""
+    monkeypatch.setitem(spaces._SPACES, "small", SMALL)
+
+    def make(strategy="random_shared", budget=40, **more):
+        data = digits(train_samples=80)
+        given = {"strategy": strategy, "strategy_steps": budget, **SIZES, **more}
+        module = dn.SearchModule("small", **given)
+        module.prepare(data)
+        trainings = CandidateTrainings(module, data)
+        return module, data, SharedWeights(trainings, budget)
+
+    return make
+
+
+def cells(count, space=SMALL):
+    torch.manual_seed(0)
+    return [random_cell(space) for _ in range(count)]
+
+
+def of_path(net, cell):
+    """The ids of the parameters and buffers of the operations of a cell, and of what all share."""
+    operations = {
+        id(t) for c in net.cells for m in c.mixed for t in m.state_dict(keep_vars=True).values()
+    }
+    taken = {id(t) for t in net.state_dict(keep_vars=True).values()} - operations
+    for plan, mixed in zip(net.plans, net.cells, strict=True):
+        for node, pairs in enumerate(getattr(cell, plan.kind)):
+            for name, p in pairs:
+                edge = mixed.mixed[SMALL.edges.index((p, node))]
+                operation = edge.candidates[SMALL.operations.index(name)]
+                taken |= {id(t) for t in operation.state_dict(keep_vars=True).values()}
+    return taken
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+def test_a_step_leaves_the_operations_that_a_cell_does_not_have(sharing, optimiser):
+    """Also where an earlier step left momentum, and with weight decay."""
+    _, _, shared = sharing(optimiser=optimiser, weight_decay=0.1)
+    first, second = cells(2)
+    shared.train(first)
+    for net in (shared.w.net, shared.v.net):
+        before = {name: t.clone() for name, t in net.state_dict().items()}
+        steps = shared.steps
+        shared.train(second)
+        assert shared.steps == steps + 2  # one of w and one of v
+        taken = of_path(net, second)
+        moved = {"taken": 0, "left": 0}
+        for name, tensor in net.state_dict(keep_vars=True).items():
+            if id(tensor) in taken:
+                moved["taken"] += not torch.equal(tensor, before[name])
+            else:
+                moved["left"] += 1
+                assert torch.equal(tensor, before[name]), name
+        assert min(moved.values()) > 5
+
+
+def test_a_step_is_that_of_the_cell_alone(sharing):
+    """The first step of w and of v against SGD by hand."""
+    module, data, shared = sharing(
+        momentum=0.0, weight_decay=0.0, gradient_clip=0.0, learning_rate=0.1,
+        twin_learning_rate=0.02, learning_rate_min=0.01,
+    )  # fmt: skip
+    [cell] = cells(1)
+    sets = {0.1: (shared.w, data.train), 0.02: (shared.v, module.noise_set)}
+    before = {rate: copy.deepcopy(trained.net) for rate, (trained, _) in sets.items()}
+    shared.train(cell, progress=0.25)
+    for rate, (trained, images) in sets.items():
+        assert trained.stream.data is images or len(trained.stream.data) == len(images)
+        x, y = trained.stream.batch(0)
+        loss = F.cross_entropy(before[rate].train().path(x, cell), y)
+        loss.backward()
+        now = 0.01 + (rate - 0.01) * (1 + math.cos(math.pi / 4)) / 2
+        for old, new in zip(before[rate].parameters(), trained.net.parameters(), strict=True):
+            wanted = old if old.grad is None else old - now * old.grad
+            torch.testing.assert_close(new, wanted)
+
+
+def evaluated(net, cell, images, normalisation):
+    """Loss and accuracy with the statistics of the images, in one batch."""
+    x = normalisation(images.images)
+    with torch.no_grad():
+        logits = copy.deepcopy(net).train().path(x, cell)
+    loss = F.cross_entropy(logits, images.labels)
+    return float(loss), float((logits.argmax(1) == images.labels).float().mean())
+
+
+def test_inherited_ranks_are_those_of_a_direct_evaluation(sharing):
+    module, data, shared = sharing(noise_weight=2.0)
+    draws = cells(6)
+    trained(shared, draws, 3)
+    before = copy.deepcopy(shared.w.net.state_dict())
+    rows, expected = [shared.measured(cell) for cell in draws], {}
+    for cell, row in zip(draws, rows, strict=True):
+        loss, accuracy = evaluated(shared.w.net, cell, data.validation, data.normalisation)
+        noise, _ = evaluated(shared.v.net, cell, module.noise_set, data.normalisation)
+        penalty = max(0.0, 1 - noise / math.log(module.noise_set.num_classes))
+        expected[cell] = loss + 2 * penalty
+        assert row.validation.accuracy == pytest.approx(accuracy, abs=0.03)
+        assert row.objective == pytest.approx(expected[cell], rel=2e-2)
+        assert row.steps == 0
+    order = [candidate.genotype for candidate in ranked(rows)]
+    assert order == sorted(draws, key=expected.__getitem__)
+    after = shared.w.net.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_a_batch_is_the_same_for_every_cell_and_another_for_every_number(sharing):
+    _, data, shared = sharing(noise_weight=0.0)
+    [cell] = cells(1)
+    readings = [shared.measured(cell, number).validation for number in (0, 1, 0)]
+    assert readings[0] == readings[2] != readings[1]
+    assert shared.v is None
+    assert (readings[0].accuracy * data.config.batch_size) % 1 == 0
+    assert shared.measured(cell).objective == shared.measured(cell).validation.loss
+
+
+def trained(shared, draws, times):
+    for cell in draws * times:
+        shared.train(cell)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(sharing):
+    _, _, shared = sharing(learning_rate=1e30, gradient_clip=0.0)
+    with pytest.raises(ValueError, match=r"train loss .* smaller model.learning_rate"):
+        trained(shared, cells(1), 2)
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_the_budget_is_spent_on_shared_weights_and_then_on_the_best_ranked_cells(sharing, share):
+    name = {"random_shared": {"share": share, "samples": 8}}
+    module, data, shared = sharing(name, budget=16, candidate_epochs=1, noise_weight=0.0)
+    lines = []
+    found = propose(module, data, said=lines.append)
+    assert module.gradient_steps == module.shared_steps == 16 * share
+    assert len(lines) == module.shared_steps // shared.epoch
+    assert {candidate.steps for candidate in found} == {2}
+    assert len(found) == (4 if share < 1 else 1)
+    order = module.strategy.ranked
+    scores = [module.strategy.shared.measured(cell).score for cell in order]
+    assert scores == sorted(scores)
+    assert len(set(order)) == 8
+    assert {candidate.genotype for candidate in found} == set(order[: len(found)])
+
+
+def test_what_a_supernet_cannot_mix_is_refused(sharing):
+    module, data, _ = sharing(macro={"gain": ["free", "bounded"]})
+    with pytest.raises(dn.SettingError, match=r"^model.macro.gain: expected one candidate"):
+        propose(module, data)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("share", 0.0), ("share", 1.5), ("share", math.nan), ("samples", 0)]
+)
+def test_settings_out_of_range_are_refused(key, value):
+    with pytest.raises(dn.SettingError, match=rf"{key}: expected"):
+        make_strategy({"enas": {key: value}})
+    with pytest.raises(dn.SettingError, match=rf"{key}: expected"):
+        make_strategy({"random_shared": {key: value}})
+
+
+# ---------------------------------------------------------------- enas
+
+FEW = Space("few", ("skip_connect", "conv_3x3"), nodes=1, allowed={
+    "reduce": (("skip_connect",), ("skip_connect",))})  # fmt: skip
+"""Two decisions, and 4 cells."""
+
+
+def test_the_controller_learns_the_reward_of_inherited_weights(sharing, monkeypatch):
+    """The mean over all cells of what a step adds equals the exact gradient of the mean reward."""
+    monkeypatch.setitem(spaces._SPACES, "small", FEW)
+    _, _, shared = sharing(noise_weight=0.5)
+    torch.manual_seed(0)
+    trained(shared, cells(4, FEW), 2)
+    strategy = make_strategy({"enas": {"entropy": 0.0, "batch": 1, "hidden": 4}})
+    strategy.shared = shared
+    strategy.start(FEW)
+    nas = strategy.nas
+    for parameter in nas.controller.parameters():
+        parameter.data.mul_(10)
+    nas.optimiser = torch.optim.SGD(nas.controller.parameters(), lr=0.0)
+    weights, draw = copy.deepcopy(shared.w.net.state_dict()), nas.controller.forward
+    expected, mean = 0.0, 0.0
+    number = nas.told
+    for places in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        of_cell = draw(iter(places))
+        measured = shared.measured(of_cell.genotype, 1 + number)
+        worth = measured.validation.accuracy * math.exp(
+            measured.validation.loss - measured.objective
+        )
+        expected = expected + of_cell.log_probability.exp() * worth
+        nas.told, nas.baseline, nas.optimiser.step = number, 0.3, lambda: None
+        monkeypatch.setattr(nas.optimiser, "zero_grad", lambda: None)
+        monkeypatch.setattr(nas.controller, "forward", lambda p=places: draw(iter(p)))
+        steps = shared.steps
+        strategy.train_controller()
+        assert shared.steps == steps + 1
+        mean = mean - float(of_cell.log_probability.detach().exp()) * nas.controller.start.grad
+        nas.controller.zero_grad()
+    [exact] = torch.autograd.grad(expected, nas.controller.start)
+    assert exact.abs().max() > 0
+    torch.testing.assert_close(mean, exact, rtol=1e-4, atol=1e-8)
+    after = shared.w.net.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in weights.items())
+
+
+def test_weights_and_controller_are_trained_in_turn(sharing, monkeypatch):
+    module, data, _ = sharing(
+        {"enas": {"controller_steps": 3, "samples": 4, "batch": 2, "hidden": 4}},
+        budget=26, candidate_epochs=1, noise_weight=0.0,
+    )  # fmt: skip
+    order, numbers = [], []
+    train, measured = SharedWeights.train, SharedWeights.measured
+    monkeypatch.setattr(SharedWeights, "train", lambda *a: (order.append("w"), train(*a))[1])
+    monkeypatch.setattr(
+        SharedWeights,
+        "measured",
+        lambda *a: (order.append("θ"), numbers.append(a[2]), measured(*a))[2],
+    )
+    found = propose(module, data)
+    turns = "ww" + "θ" * 6
+    assert "".join(order).startswith(2 * turns + "ww" + "θ" * 2)
+    assert module.shared_steps == 13
+    assert numbers[:14] == list(range(1, 15))
+    assert set(numbers[14:]) == {0}
+    assert found[0].genotype in module.strategy.ranked
