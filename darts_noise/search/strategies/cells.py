@@ -10,7 +10,7 @@ from darts_noise.space.genotype import Cell, Genotype
 from darts_noise.space.spaces import Space
 
 Take = Callable[[str, Sequence[Any], int], list[Any]]
-"""(kind of decision, options, count) → so many different options. The kind is ``"predecessor"``,
+"""(kind of decision, options, count) → ``count`` different options. The kind is ``"predecessor"``,
 ``"operation"`` or the name of a macro choice."""
 
 

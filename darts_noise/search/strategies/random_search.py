@@ -16,7 +16,7 @@ from darts_noise.space.genotype import Genotype
 from darts_noise.space.spaces import Space
 
 LONGEST = 1_000_000
-"""The last rung trains at most so many times as long as the first."""
+"""Largest ratio of the epochs of the last rung to those of the first."""
 
 
 @register_strategy("random")

@@ -50,8 +50,8 @@ class Strategy(ABC):
         exact: whether `tell` needs the exact objective. If False, the measurement of a cell ends as
             soon as the cell cannot be the best one: `Candidate.objective` is then a lower bound or
             None. This saves gradient steps and never changes which cell is the best.
-        peak_epochs: if above 1, `Candidate.peak` is the largest validation accuracy after the last
-            so many epochs.
+        peak_epochs: number of last epochs over which `Candidate.peak` is the largest validation
+            accuracy. 1: no peak is measured.
         shared: weights that cells share, for a strategy that wants them; see `SharedWeights`.
             `ask` may train them and measure cells with them. They exist from the first use on, and
             their steps count in the budget of the search. It is set before `start`.
