@@ -12,6 +12,7 @@ from darts_noise.data.module import ImageDataModule
 from darts_noise.data.seeds import Stream, drawing
 from darts_noise.distributed.collectives import on_first_process
 from darts_noise.errors import SettingError
+from darts_noise.finite import NotFiniteError
 from darts_noise.search.candidate import Candidate, ranked
 from darts_noise.search.candidate_trainings import CandidateTrainings
 from darts_noise.search.module import SearchModule
@@ -88,10 +89,11 @@ def _called(method: Callable[..., Any], *args: Any) -> Any:
 
     Raises:
         SettingError: the method raised an exception.
+        NotFiniteError: shared weights diverged.
     """
     try:
         return method(*args)
-    except SettingError:
+    except (SettingError, NotFiniteError):
         raise
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)[1:]  # without this function

@@ -23,6 +23,7 @@ from darts_noise.data.batches import BatchStream
 from darts_noise.data.images import LabelledImages
 from darts_noise.data.seeds import Stream, drawing, generator
 from darts_noise.errors import within
+from darts_noise.finite import NotFiniteError
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.reading import EVALUATION_BATCH, Reading, read_fit
 from darts_noise.search.candidate import Candidate
@@ -151,7 +152,7 @@ class SharedWeights:
                 with it by a cosine.
 
         Raises:
-            ValueError: at the end of an epoch, a loss is not finite.
+            NotFiniteError: at the end of an epoch, a loss is NaN or infinite.
         """
         self._step(self.w, genotype, progress)
         for _ in range(self.config.twin_steps if self.v is not None else 0):
@@ -163,7 +164,7 @@ class SharedWeights:
             for name, trained in losses.items():
                 loss = trained.mean_loss()
                 if not math.isfinite(loss):
-                    raise ValueError(
+                    raise NotFiniteError(
                         f"the {name} loss of the shared weights is not finite after {self.steps} "
                         f"steps; {ADVICE}"
                     )

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 import darts_noise as dn
+from darts_noise.finite import NotFiniteError
 from darts_noise.search.asking import propose
 from darts_noise.search.candidate import ranked
 from darts_noise.search.candidate_trainings import CandidateTrainings
@@ -145,9 +146,11 @@ def trained(shared, draws, times):
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(sharing):
-    _, _, shared = sharing(learning_rate=1e30, gradient_clip=0.0)
-    with pytest.raises(ValueError, match=r"train loss .* smaller model.learning_rate"):
+    module, data, shared = sharing(learning_rate=1e30, gradient_clip=0.0)
+    with pytest.raises(NotFiniteError, match=r"train loss .* smaller model.learning_rate"):
         trained(shared, cells(1), 2)
+    with pytest.raises(NotFiniteError, match=r"^the train loss"):
+        propose(module, data)
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
