@@ -170,7 +170,9 @@ def make_panels(
             shares.setdefault(kind, {})[candidate] = points
     for kind in [kind for kind in shares if kind in MACRO]:
         of_kind = shares.pop(kind)
-        panels[f"share: {kind}"] = {c: (of_kind[c], look) for c, look in looks_of(of_kind).items()}
+        panels[f"share: {kind}"] = {
+            c.removesuffix(".0"): (of_kind[c], look) for c, look in looks_of(of_kind).items()
+        }
     found = [_line_panel(t, lines, guess.get(t)) for t, lines in panels.items() if lines]
     # Kinds of cell with the same operations share one legend, which has its own panel.
     kinds = list(shares)

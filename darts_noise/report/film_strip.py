@@ -23,6 +23,7 @@ from darts_noise.report.style import (
     text_width,
     write_title,
 )
+from darts_noise.space.macro import as_text
 
 WIDTH, LEGEND_WIDTH, LABEL_WIDTH = 7.0, 1.35, 0.75  # inches: the two columns of a page
 ROW_HEIGHT, ABOVE, BELOW = 0.16, 0.24, 0.36
@@ -78,7 +79,7 @@ def _bands(history: AlphaHistory) -> dict[str, Rows]:
             for g in genotypes
         ]
         bands[kind] = {edge_label(*e): [cell.get(e) for cell in kept] for e in history.edges}
-    bands["whole network"] = {n: [str(g.choice(n)) for g in genotypes] for n in history.macro}
+    bands["whole network"] = {n: [as_text(g.choice(n)) for g in genotypes] for n in history.macro}
     return {name: rows for name, rows in bands.items() if rows}
 
 

@@ -17,6 +17,7 @@ from matplotlib.patches import Rectangle
 from darts_noise.report.alpha_history import Entry, Weights, chosen_entries, edge_label
 from darts_noise.report.style import RC, axes_at, text_width, write_title
 from darts_noise.space.genotype import Genotype
+from darts_noise.space.macro import as_text
 
 COLOUR_MAP = "cividis"  # perceptually uniform, also for colour-blind readers
 TARGET_WIDTH = (
@@ -92,7 +93,7 @@ def draw_alpha(
         for kind, nodes in chosen_entries(genotype, operations, edges).items():
             chosen[kind] = [entry for pairs in nodes for entry in pairs]
         for kind, names in macro.items():
-            value = str(genotype.choice(kind))
+            value = as_text(genotype.choice(kind))
             chosen[kind] = [(0, column) for column, name in enumerate(names) if name == value]
     labels = [edge_label(*edge) for edge in edges]
     bands: list[list[_Map]] = [[], []]  # the cells; the macro choices

@@ -363,7 +363,7 @@ def _drawing(figure: Figure, name: str, description: str, caption: str = "") -> 
 
 def describe_cells(genotype: Genotype) -> str:
     """Return the cells in words: every node as a sum of operations."""
-    macro = [f"{name} {value}" for name, value in genotype.macro.items()]
+    macro = [f"{name} {as_text(value)}" for name, value in genotype.macro.items()]
     cells = [
         f"Normal cell: {_describe_cell(genotype.normal)}.",
         f"Reduction cell: {_describe_cell(genotype.reduce)}.",

@@ -4,6 +4,7 @@ import torch
 
 from darts_noise.report.alpha_history import AlphaHistory, Moment
 from darts_noise.search.architecture import Architecture
+from darts_noise.space.macro import as_text
 
 
 def history_of(space: str = "noise", epochs: int = 6, nodes: int = 2) -> AlphaHistory:
@@ -14,7 +15,7 @@ def history_of(space: str = "noise", epochs: int = 6, nodes: int = 2) -> AlphaHi
         found = AlphaHistory(
             operations=arch.space.operations,
             edges=tuple(arch.space.edges),
-            macro={name: tuple(map(str, values)) for name, values in arch.space.macro},
+            macro={name: tuple(map(as_text, values)) for name, values in arch.space.macro},
         )
         for epoch in range(1, epochs + 1):
             with torch.no_grad():

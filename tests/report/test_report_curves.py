@@ -89,7 +89,7 @@ def test_a_macro_choice_is_lines_with_their_own_legend(tmp_path: Path) -> None:
     found = panels(draw_curves(write(tmp_path / "m.csv", MACRO)))
     assert set(found) == {"share: width", "entropy of α (nats)"}
     lines = found["share: width"].lines
-    assert [line.get_label() for line in lines] == ["1.0", "0.5"]
+    assert [line.get_label() for line in lines] == ["1", "0.5"]
     np.testing.assert_array_equal(lines[0].get_ydata(), [0.5, 0.9])
     assert found["share: width"].get_legend() is not None
     looks = {(line.get_color(), line.get_linestyle()) for line in lines}

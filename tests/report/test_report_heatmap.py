@@ -9,6 +9,7 @@ from small_histories import history_of
 
 from darts_noise.report.alpha_history import chosen_entries, edge_label
 from darts_noise.report.heatmap import draw_alpha
+from darts_noise.space.macro import as_text
 from darts_noise.space.spaces import get_space
 
 
@@ -122,7 +123,7 @@ def test_macro_choices_stand_below_with_their_names_and_the_genotype_is_framed()
         assert [t.get_text() for t in axes[name].get_xticklabels()] == list(values)
         assert axes[name].get_position().y1 < axes["normal"].get_position().y0
         [frame] = axes[name].patches
-        assert values[round(frame.get_center()[0])] == str(genotype.choice(name))
+        assert values[round(frame.get_center()[0])] == as_text(genotype.choice(name))
     for kind, nodes in chosen_entries(genotype, history.operations, history.edges).items():
         framed = {tuple(map(round, frame.get_center()[::-1])) for frame in axes[kind].patches}
         assert framed == {entry for pairs in nodes for entry in pairs}
