@@ -109,7 +109,7 @@ class SearchModule(PlainModule[SearchConfig]):
         super().__init__()
         self.configure(config_of(SearchConfig, config, settings))
         c = self.config
-        self.space = get_space(c.space, c.nodes).narrowed(c.macro or {})
+        self.space = get_space(c.space, c.nodes).with_macro(c.macro or {})
         assert not isinstance(c.variants, str)
         self.strategy = make_strategy(c.strategy)
         if self.strategy is not None:

@@ -5,11 +5,12 @@ So each combination of the choices is judged on discrete networks, trained from 
 candidates are, with the cells held fixed: F = L_val + λ · P, the mean over `CELLS` reference cells.
 Then α is searched with the best combination.
 
-The race is successive halving (Jamieson & Talwalkar 2016, arXiv:1502.07943). Each rung trains the
-combinations that are left for a larger share of a candidate's epochs, and keeps the better half.
-The last rung has the full length and keeps one. A race of few combinations needs only the last
-rungs. Each rung trains anew: the learning rate falls to 0 over the length of a training, so the
-first epochs of a long training are not a short one, and their order is not the order at the end.
+The race is successive halving (Jamieson & Talwalkar 2016, arXiv:1502.07943) with two rungs. The
+first trains all combinations for `SHARES[0]` of a candidate's epochs and keeps the better half. The
+second has the full length and keeps one. A race of two combinations needs only the second. There
+is no shorter rung, because the noise fit of a shorter training does not order networks as the full
+one does (docs/results/noise_fit_by_choice.md). Each rung trains anew: the learning rate falls to 0
+over the length of a training, so the first epochs of a long training are not a short one.
 
 A combination is left without its last trainings as soon as it cannot be among those that its rung
 keeps. F is a sum of terms that are never negative, and P counts the best fit after any epoch, so
@@ -45,8 +46,8 @@ from darts_noise.space.macro import Value, as_text, check_macro
 from darts_noise.space.shown import shown
 from darts_noise.space.spaces import Space, get_space
 
-SHARES = (0.05, 0.15, 0.4, 1.0)
-"""The length of each rung as a share of a candidate's epochs: 5 to 100 epochs on the noise."""
+SHARES = (0.4, 1.0)
+"""The length of each rung as a share of a candidate's epochs: 40 and 100 epochs on the noise."""
 CELLS = 2
 """Number of reference cells. One random cell may have no convolution at all."""
 
@@ -143,7 +144,7 @@ class Heat:
 
 
 def _space(config: SearchConfig) -> Space:
-    return get_space(config.space, config.nodes).narrowed(config.macro or {})
+    return get_space(config.space, config.nodes).with_macro(config.macro or {})
 
 
 @within("model")

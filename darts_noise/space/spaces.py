@@ -126,34 +126,32 @@ class Space:
             )
         return values[0]
 
-    def narrowed(self, macro: Mapping[str, Sequence[Value]]) -> "Space":
-        """Return the space with these candidates for some macro choices.
+    def with_macro(self, macro: Mapping[str, Sequence[Value]]) -> "Space":
+        """Return the space with these candidates for some macro choices, in place of its own.
 
         A choice with one candidate is fixed. A choice that the space does not search is added.
 
         Raises:
-            ValueError: there is no such choice, or the space, or the choice, has no such candidate.
-                The message lists the valid ones.
+            ValueError: there is no such choice, or the choice has no such candidate. The message
+                lists the valid ones.
 
-        >>> space = get_space("noise").narrowed({"width": [1.0]})
+        >>> space = get_space("noise").with_macro({"width": [1.0]})
         >>> dict(space.macro)["width"], len(space.macro)
         ((1.0,), 4)
-        >>> get_space("darts").narrowed({"colour": ["all", "chroma"]}).macro
+        >>> get_space("darts").with_macro({"colour": ["all", "chroma"]}).macro
         (('colour', ('all', 'chroma')),)
         """
-        own = dict(self.macro)
         for name, values in macro.items():
             if name not in MACRO:
                 raise SettingError("macro", unknown("macro choice", shortened(name), MACRO))
-            allowed = own.get(name, MACRO[name])
-            wrong = [value for value in values if value not in allowed]
+            wrong = [value for value in values if value not in MACRO[name]]
             if wrong or not values:
                 raise SettingError(
                     f"macro.{name}",
-                    f"expected some of {', '.join(map(repr, allowed))}, got "
+                    f"expected some of {', '.join(map(repr, MACRO[name]))}, got "
                     f"{shown(wrong[0] if wrong else values)}",
                 )
-        rows = {**own, **{name: tuple(values) for name, values in macro.items()}}
+        rows = {**dict(self.macro), **{name: tuple(values) for name, values in macro.items()}}
         return replace(self, macro=tuple(rows.items()))
 
 

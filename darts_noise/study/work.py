@@ -169,7 +169,7 @@ class SeedRuns:
 
     def _space(self) -> Space:
         config = self.config.search.model
-        return get_space(config.space, config.nodes).narrowed(config.macro or {})
+        return get_space(config.space, config.nodes).with_macro(config.macro or {})
 
     def _match(self, genotype: Genotype, origin: Record) -> tuple[Genotype, int]:
         arguments = self._arguments()

@@ -97,12 +97,12 @@ def test_the_strongest_candidate_is_chosen():
     assert not [name for name in decided if "gain" in name or "reduction" in name]
 
 
-def test_a_space_keeps_to_its_candidates_and_takes_choices_that_it_lacks():
+def test_named_candidates_replace_those_of_a_space_and_others_stay():
     space = get_space("bounded")
-    with pytest.raises(dn.SettingError, match=r"macro\.gain: expected some of 'bounded', got 'fr"):
-        space.narrowed({"gain": ["free"]})
-    added = space.narrowed({"reductions": ["first"], "logit_scale": [64.0]})
-    assert dict(added.macro)["reductions"] == ("first",)
-    assert dict(added.macro)["logit_scale"] == (64.0,)
+    with pytest.raises(dn.SettingError, match=r"macro\.gain: expected some of 'free', 'bounded', "):
+        space.with_macro({"gain": ["fre"]})
+    own = {"reductions": ("first",), "logit_scale": (1.0, 64.0), "gain": ("free", "bounded")}
+    changed = dict(space.with_macro(own).macro)
+    assert changed == {**dict(space.macro), **own}
     with pytest.raises(dn.SettingError, match="macro: unknown macro choice 'redutcions'"):
-        space.narrowed({"redutcions": ["first"]})
+        space.with_macro({"redutcions": ["first"]})
