@@ -115,7 +115,7 @@ def search(
     if run.resume is None:
         require_free(run.runs, "search", run.name)
     with quiet_lightning():
-        module = _module(config, data)
+        module = search_module(config, data)
         session = Run(
             "search",
             data,
@@ -135,7 +135,7 @@ def search(
             else:
                 heats = _race(config, module, session) if config.race else []
                 if heats:
-                    module = _module(config, data, standing(heats)[0].macro)
+                    module = search_module(config, data, standing(heats)[0].macro)
                 set_axis(session.wandb, STEPS, figure_names(module))
                 session.fit(module)
                 if session.is_first and config.candidates > 1:
@@ -177,7 +177,7 @@ def find_cell(
     trainer = with_epochs(trainer, EPOCHS)
     check_trainer(config, trainer)
     with quiet_lightning(), interruptible():
-        module, heats = _module(config, data), []
+        module, heats = search_module(config, data), []
         fitted = silent_trainer(trainer)
         if module.strategy is not None:
             data.trainer = fitted
@@ -188,14 +188,14 @@ def find_cell(
         if config.race:
             data.trainer = fitted
             heats = race(config, module, data)
-            module = _module(config, data, standing(heats)[0].macro)
+            module = search_module(config, data, standing(heats)[0].macro)
         fitted.fit(module, datamodule=data)
         found = choose(module, data) if config.candidates > 1 else []
     steps = sum(steps_spent(module, found, heats).values())
     return module.genotype(), {**figures_of(fitted), "gradient_steps": steps}
 
 
-def _module(
+def search_module(
     config: SearchConfig, data: ImageDataModule, winner: Macro | None = None
 ) -> SearchModule:
     """Return the module of a search, seeded and built for its data.
@@ -204,6 +204,9 @@ def _module(
         config: the settings.
         data: the images.
         winner: the macro choices that have won the race. None: those of the first combination.
+
+    Raises:
+        SettingError: a setting that does not suit another one or the data.
     """
     pl.seed_everything(config.seed, workers=True, verbose=False)
     decided = narrowed(config, winner or combinations(config)[0]) if config.race else config

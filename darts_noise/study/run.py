@@ -16,10 +16,10 @@ from darts_noise.noise.datasets import root_of_others
 from darts_noise.noise.families import describe_noise, make_noise
 from darts_noise.runs.folder import write_config
 from darts_noise.runs.run import Interrupted, plain
+from darts_noise.runs.search import search_module
 from darts_noise.runs.stops import Interrupts
 from darts_noise.runs.train import Trained
 from darts_noise.runs.trainer import silent_trainer
-from darts_noise.search.module import SearchModule
 from darts_noise.space.published import load_genotype
 from darts_noise.study.kept import as_begun, fixed_settings, require_same, written, written_settings
 from darts_noise.study.queue import UNREACHABLE, Queue, Record, accuracy_of
@@ -102,8 +102,7 @@ def check_data(config: StudyConfig) -> None:
     with within("search"):
         silent_trainer(setup.trainer)
         data = ImageDataModule(setup.data)
-        data.setup()
-        SearchModule(model).build(data)
+        search_module(model, data)
         data.train_stream()
     with within("train"):
         silent_trainer(config.train.trainer)

@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -211,6 +213,16 @@ def test_a_folder_that_cannot_be_made_and_missing_data_are_one_line(tmp_path, ca
         said = capsys.readouterr().err.strip()
         assert str(named) in said
         assert "\n" not in said
+
+
+@pytest.mark.parametrize("changes", [{"race": 2}, {"strategy": "random"}], ids=["race", "strategy"])
+def test_a_search_may_choose_what_a_supernet_cannot_mix(changes):
+    gain = replace(small().search.model, macro={"gain": ["free", "bounded"]})
+    for model, accepted in ((replace(gain, **changes), True), (gain, False)):
+        config = small()
+        config = replace(config, search=replace(config.search, model=model))
+        with nullcontext() if accepted else pytest.raises(dn.SettingError, match=r"macro\.gain"):
+            run.check_data(config)
 
 
 @pytest.mark.parametrize(
