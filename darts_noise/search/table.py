@@ -240,8 +240,11 @@ def _read_rows(path: Path) -> list[MeasuredCell]:
     """Return the rows of a file. Raise ``ValueError`` with the file and the line."""
     text = read_text(path, MAX_BYTES).removeprefix("\ufeff")  # spreadsheets write this mark
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
-    place = shown_path(path)
-    rows = []
+    rows: list[MeasuredCell] = []
+
+    def place() -> str:
+        return f"{shown_path(path)}, line {lines.line_num}"
+
     try:
         header = next(lines, [])
         lacking = [name for name in ("cell", "validation") if name not in header]
@@ -250,14 +253,13 @@ def _read_rows(path: Path) -> list[MeasuredCell]:
                 f"expected different columns, cell and validation among them, got {shown(header)}"
             )
         for values in lines:
-            place = f"{shown_path(path)}, line {lines.line_num}"
             if len(values) != len(header):
                 raise ValueError(f"expected {len(header)} values, got {len(values)}")
-            rows.append(_row(dict(zip(header, values, strict=True)), place))
+            rows.append(_row(dict(zip(header, values, strict=True)), place()))
+        if not rows:
+            raise ValueError("expected at least one cell below the header")
     except (ValueError, csv.Error) as error:
-        raise ValueError(f"{place}: {error}") from None
-    if not rows:
-        raise ValueError(f"{place}: expected at least one cell")
+        raise ValueError(f"{place()}: {error}") from None
     return rows
 
 
