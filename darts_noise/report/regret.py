@@ -28,6 +28,8 @@ def draw_regret(
 ) -> Figure:
     """Draw the mean regret of each strategy over the cost, with its interval as an area.
 
+    Both axes are logarithmic. A regret of 0 is below the plot.
+
     Args:
         lines: strategy → costs, means, lower and upper ends of the interval.
         title: a line above the plot.
@@ -35,6 +37,7 @@ def draw_regret(
     """
     if not lines:
         raise ValueError("lines: expected at least one strategy, got none")
+    positive = [value for _, mean, _, _ in lines.values() for value in mean if value > 0]
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(WIDTH + 0.8, HEIGHT + 0.8))
         axes = axes_at(figure, 0.6, 0.5, WIDTH, HEIGHT)
@@ -44,7 +47,8 @@ def draw_regret(
             axes.plot(costs, mean, color=colour, linestyle=dashes, linewidth=1.4, label=name)
             axes.fill_between(costs, low, high, color=colour, alpha=0.18, linewidth=0)
         axes.set_xscale("log")
-        axes.set_ylim(bottom=0.0)
+        axes.set_ylim(bottom=min(positive, default=0.01) / 2)  # first: a log scale needs it
+        axes.set_yscale("log", nonpositive="clip")
         axes.set_xlabel(f"cost ({unit})")
         axes.set_ylabel("regret: F of the best cell − F of the best of all")
         axes.legend()
