@@ -30,7 +30,7 @@ from darts_noise.search.strategies.cells import ordered
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.json_file import read_text, shown_path
 from darts_noise.space.macro import MACRO, Value
-from darts_noise.space.shown import shortened, shown
+from darts_noise.space.shown import LONGEST, shortened, shown
 from darts_noise.space.spaces import Space
 
 MAX_BYTES = 1 << 26
@@ -198,6 +198,8 @@ def space_of(rows: Sequence[MeasuredCell]) -> Space:
         for kind, edges in seen.items():
             for node, pairs in enumerate(getattr(cell, kind)):
                 for operation, predecessor in pairs:
+                    if operation == "none" and not complete:
+                        raise ValueError(f"{row.place}: expected no 'none', which is never drawn")
                     edges.setdefault((predecessor, node), set()).add(operation)
         for name, values in macro.items():
             values[cell.choice(name)] = None
@@ -247,8 +249,11 @@ def _read_rows(path: Path) -> list[MeasuredCell]:
 
     try:
         header = next(lines, [])
-        lacking = [name for name in ("cell", "validation") if name not in header]
-        if lacking or len(set(header)) != len(header):
+        if (
+            not {"cell", "validation"} <= set(header)
+            or len(set(header)) != len(header)
+            or not all(name.isprintable() and len(name) <= LONGEST for name in header)
+        ):
             raise ValueError(
                 f"expected different columns, cell and validation among them, got {shown(header)}"
             )

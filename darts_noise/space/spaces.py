@@ -90,7 +90,8 @@ class Space:
                 f"{at}: expected the operations of {len(self.edges)} edges, got {len(edges)}"
             )
         for edge, names in enumerate(edges):
-            if not set(names) <= set(self.operations) or not set(names) - {"none"}:
+            drawn = set(names) if self.complete else set(names) - {"none"}
+            if not set(names) <= set(self.operations) or not drawn:
                 raise ValueError(
                     f"{at}[{edge}]: expected some of {', '.join(self.operations)}, got "
                     f"{shown(names)}"

@@ -116,6 +116,7 @@ def changed(lines, number, old, new):
         (changed(PLAIN, 2, "none", "nothing"), r"line 3: macro\['normalisation'\]: expected one"),
         (changed(PLAIN, 2, '"', ""), "line 3: expected 3 values, got"),
         ([*PLAIN[:-1], '"' + PLAIN[1]], "line 9: "),
+        (changed(PLAIN, 2, "max_pool_3x3", "none"), "line 3: expected no 'none'"),
         (BENCH[:1], "expected at least one cell"),
         ([], "expected different columns"),
     ],
