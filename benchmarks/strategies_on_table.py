@@ -16,6 +16,8 @@ The command prints the regret at parts of the budget, and writes ``OUT.json``, `
 
 import argparse
 import json
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,7 +110,8 @@ def main() -> None:
         "chance": args.chance,
         "repeats": args.repeats,
     }
-    result = {"command": "python -m benchmarks.strategies_on_table", **setting, **found}
+    command = shlex.join(["python", "-m", "benchmarks.strategies_on_table", *sys.argv[1:]])
+    result = {"command": command, **commands.surroundings(), **setting, **found}
     write_text(args.out.with_name(f"{args.out.name}.json"), json.dumps(result) + "\n")
     lines = {name: tuple(of["curve"].values()) for name, of in found["strategies"].items()}
     save_figure(draw_regret(lines), args.out)  # type: ignore[arg-type]
