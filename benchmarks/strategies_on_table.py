@@ -1,7 +1,7 @@
 """Compare search strategies on a table of measured cells: regret over cost, without trainings.
 
-    python -m benchmarks.strategies_on_table
-    python -m benchmarks.strategies_on_table nats_cifar10.csv --out nats_cifar10
+    python -m benchmarks.strategies_on_table --noise uniform
+    python -m benchmarks.strategies_on_table nats_cifar10.csv
 
 A table is a CSV file; see `darts_noise.search.table` for its form. The default is the table of the
 package, which `benchmarks.exhaustive_digits` has made. The objective of a cell is
@@ -11,7 +11,8 @@ package, which `benchmarks.exhaustive_digits` has made. The objective of a cell 
 Each strategy searches the table 100 times. The regret at a cost is the F of the best cell so far
 less the smallest F of the table. The lines are means, the areas 95 % bootstrap intervals of them.
 The command prints the regret at parts of the budget, and writes ``OUT.json``, ``OUT.png`` and
-``OUT.svg``. `nas` takes about 10 ms for each proposal, the other strategies less than 1 ms.
+``OUT.svg``. For your own table, OUT is its name with ``_strategies``, in the current folder. `nas`
+takes about 10 ms for each proposal, the other strategies less than 1 ms.
 """
 
 import argparse
@@ -94,8 +95,9 @@ def main() -> None:
     parser.add_argument("--chance", type=float, default=0.1, help="accuracy of a guess")
     parser.add_argument("--repeats", type=int, default=100)
     parser.add_argument("--cells", type=int, default=200, help="budget in cells (default: 200)")
-    parser.add_argument("--out", type=Path, default=OUT, help="files without their suffix")
+    parser.add_argument("--out", type=Path, help="files without their suffix (default: of TABLE)")
     args = parser.parse_args()
+    out = args.out or (OUT if args.table == DIGITS else Path(f"{args.table.stem}_strategies"))
     if args.repeats < 1 or args.cells < 1:
         parser.error("--repeats and --cells: expected 1 or more")
     try:
@@ -112,9 +114,9 @@ def main() -> None:
     }
     command = shlex.join(["python", "-m", "benchmarks.strategies_on_table", *sys.argv[1:]])
     result = {"command": command, **commands.surroundings(), **setting, **found}
-    write_text(args.out.with_name(f"{args.out.name}.json"), json.dumps(result) + "\n")
+    write_text(out.with_name(f"{out.name}.json"), json.dumps(result) + "\n")
     lines = {name: tuple(of["curve"].values()) for name, of in found["strategies"].items()}
-    save_figure(draw_regret(lines), args.out)  # type: ignore[arg-type]
+    save_figure(draw_regret(lines), out)  # type: ignore[arg-type]
     print(f"{table.space.nodes} nodes, {found['cells']} cells, budget {found['budget']:,} steps")
     for name, of in found["strategies"].items():
         regrets = (

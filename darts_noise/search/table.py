@@ -29,7 +29,7 @@ from darts_noise.search.candidate import Candidate
 from darts_noise.search.strategies.cells import ordered
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.json_file import read_text, shown_path
-from darts_noise.space.macro import MACRO, Value
+from darts_noise.space.macro import MACRO, Value, as_text
 from darts_noise.space.shown import LONGEST, shortened, shown
 from darts_noise.space.spaces import Space
 
@@ -151,7 +151,12 @@ class CellTable:
         """
         number = self._number.get(ordered(genotype))
         if number is None:
-            raise SettingError("table", f"has no row for the cell {shown(genotype)}")
+            style = "nas_bench_201" if self.space.complete and _is_complete(genotype) else "nested"
+            text = replace(genotype, macro={}).to_text(style)
+            macro = "".join(f", {name} {as_text(value)}" for name, value in genotype.macro.items())
+            raise SettingError(
+                "table", f"expected a row for every cell, got none for {text}{macro}"
+            )
         return number
 
     def measured(

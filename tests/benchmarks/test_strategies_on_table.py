@@ -47,13 +47,13 @@ def test_the_figures_are_those_of_the_searches(table: Path) -> None:
 def test_the_command_writes_a_file_and_a_picture(
     table: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = table.with_name("found")
+    monkeypatch.chdir(table.parent)
     given = [str(table), "--noise", "uniform", "--repeats", "3", "--cells", "5"]
-    monkeypatch.setattr("sys.argv", ["x", *given, "--strategies", "random", "--out", str(out)])
+    monkeypatch.setattr("sys.argv", ["x", *given, "--strategies", "random"])
     benchmark.main()
-    result = json.loads(out.with_name("found.json").read_text())
+    result = json.loads(Path("cells_strategies.json").read_text())
     assert (result["noise"], result["repeats"], result["cells"]) == ("uniform", 3, 64)
-    assert out.with_name("found.png").stat().st_size > 1000
+    assert Path("cells_strategies.png").stat().st_size > 1000
     assert "random" in capsys.readouterr().out
 
 

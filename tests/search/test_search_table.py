@@ -234,8 +234,12 @@ def test_a_strategy_that_a_table_cannot_answer_is_refused(read, strategy, messag
 
 
 def test_a_table_that_lacks_a_cell_says_which(read):
-    with pytest.raises(SettingError, match=r"^table: has no row for the cell Genotype"):
-        dn.simulate(read(PLAIN[:-1]), "random", repeats=1)
+    for lines, cell in [
+        (PLAIN[:-1], r"Genotype\(normal=\[\[\('conv_3x3', 0\), .*, normalisation none$"),
+        (BENCH[:-1], r"\|nor_conv_1x1~0\|\+\|nor_conv_1x1~0\|nor_conv_1x1~1\|$"),
+    ]:
+        with pytest.raises(SettingError, match="^table: expected a row for every cell.*" + cell):
+            dn.simulate(read(lines), "random", repeats=1)
 
 
 def test_the_interval_is_that_of_a_mean():
