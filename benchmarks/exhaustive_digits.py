@@ -160,8 +160,11 @@ def main() -> None:
     )
     parser.add_argument("--cells", type=int, help="cells to measure (default: all)")
     cells = list(every_cell())
+    most = parser.parse_args().cells
+    if most is not None and most < 1:
+        parser.error(f"--cells: expected 1 or more, got {most}")
     table = Path(dn.__file__).parent / "tables" / "digits.csv"
-    measure(table, SIZES, cells, parser.parse_args().cells or len(cells))
+    measure(table, SIZES, cells, most or len(cells))
 
 
 if __name__ == "__main__":
