@@ -37,7 +37,7 @@ import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -54,7 +54,7 @@ from darts_noise.search.candidate_trainings import DECAY, RATES
 from darts_noise.search.race import SHARES
 from darts_noise.space.macro import Value, as_text
 from darts_noise.space.spaces import get_space
-from darts_noise.train.loop import Recipe, train_from_scratch
+from darts_noise.train.loop import Recipe, Training, train_from_scratch
 from darts_noise.train.module import usual_optimiser
 from darts_noise.train.noise_record import CONTROL_ACCURACY, REAL_ACCURACY
 from darts_noise.train.noise_training import TrainingSet, measure_fit
@@ -221,8 +221,13 @@ class Measurement:
         found = {"accuracy": run.accuracy, "epochs": run.epochs, "diverged": run.diverged}
         return {**found, "after": after}
 
-    def validation(self, genotype: dn.Genotype, epochs: int) -> float:
-        """Train on the real images as a candidate of a search; return the validation accuracy."""
+    def trained(
+        self,
+        genotype: dn.Genotype,
+        epochs: int,
+        look: Callable[[nn.Module, int, float], bool] = lambda net, steps, loss: False,
+    ) -> Training:
+        """Train on the real images as a candidate of a search; see `train_from_scratch`."""
         sizes, optimiser = self.sizes, usual_optimiser(genotype)
         recipe = Recipe(
             optimiser,
@@ -231,7 +236,7 @@ class Measurement:
             weight_decay=DECAY if optimiser == "sgd" else 0.0,
             gradient_clip=GRADIENT_CLIP,
         )
-        training = train_from_scratch(
+        return train_from_scratch(
             lambda: self.network(genotype),
             BatchStream(
                 self.data.train, sizes.data_batch_size, self.data.normalisation, seed=sizes.seed
@@ -239,15 +244,19 @@ class Measurement:
             recipe,
             self.fabric,
             seed=sizes.seed,
+            look=look,
         )
-        held_out = BatchStream(
-            self.data.validation,
-            EVALUATION_BATCH,
-            self.data.normalisation,
-            shuffle=False,
-            drop_last=False,
+
+    def accuracy(self, net: nn.Module, images: dn.LabelledImages) -> float:
+        """Return the accuracy of a trained network on other real images."""
+        others = BatchStream(
+            images, EVALUATION_BATCH, self.data.normalisation, shuffle=False, drop_last=False
         )
-        return read(training.net, held_out).accuracy
+        return read(net, others).accuracy
+
+    def validation(self, genotype: dn.Genotype, epochs: int) -> float:
+        """Return the validation accuracy after `trained`."""
+        return self.accuracy(self.trained(genotype, epochs).net, self.data.validation)
 
     def row(self, row: Row, with_proxies: bool) -> dict[str, Any]:
         """Return all figures of a row.

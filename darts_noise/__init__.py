@@ -18,6 +18,7 @@ MODULES = {
     "BundleImages": "pretrained.config",
     "Candidate": "search.candidate",
     "Cell": "nets.cell",
+    "CellTable": "search.table",
     "DataConfig": "data.settings",
     "FeatureNetwork": "nets.body",
     "Genotype": "space.genotype",
@@ -40,6 +41,7 @@ MODULES = {
     "SearchModule": "search.module",
     "SearchResult": "runs.search",
     "SettingError": "errors",
+    "Simulation": "search.simulation",
     "Space": "space.spaces",
     "Strategy": "search.strategies.strategy",
     "StudyConfig": "study.settings",
@@ -80,6 +82,7 @@ MODULES = {
     "register_variant": "search.variants.variant",
     "save_pretrained": "pretrained.bundle",
     "search": "runs.search",
+    "simulate": "search.simulation",
     "study": "study.run",
     "train": "runs.train",
 }
@@ -133,10 +136,13 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test compares the t
     from darts_noise.search.hypergradients import objective as objective
     from darts_noise.search.module import SearchModule as SearchModule
     from darts_noise.search.settings import SearchConfig as SearchConfig
+    from darts_noise.search.simulation import Simulation as Simulation
+    from darts_noise.search.simulation import simulate as simulate
     from darts_noise.search.strategies.strategy import Proposal as Proposal
     from darts_noise.search.strategies.strategy import Strategy as Strategy
     from darts_noise.search.strategies.strategy import list_strategies as list_strategies
     from darts_noise.search.strategies.strategy import register_strategy as register_strategy
+    from darts_noise.search.table import CellTable as CellTable
     from darts_noise.search.variants.variant import Variant as Variant
     from darts_noise.search.variants.variant import list_variants as list_variants
     from darts_noise.search.variants.variant import register_variant as register_variant

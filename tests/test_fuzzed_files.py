@@ -20,6 +20,14 @@ from darts_noise.train.run_file import FORMAT, RunFile
 
 CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").rglob("*.yaml"))
 RUN = NoiseRun("network", "noise", "sgd", 0.1, 0, 0.5, 3, 30, None, False, 1.5)
+HEADER = "cell,normalisation,validation,uniform,steps\n"
+PLAIN = """\
+"Genotype(normal=[('conv_1x1', 0), ('noise', 1)], reduce=[('noise', 0), ('noise', 1)])",none,0.9,1,9
+"""
+COMPLETE = """\
+|none~0|+|nor_conv_3x3~0|skip_connect~1|,batch,0.8,0.4,7
+|none~0|+|nor_conv_3x3~0|skip_connect~1|,layer,0.7,1e-3,8
+"""
 RUNS = {"format": FORMAT, "about": {"seed": 0}, "runs": [RUN.to_dict()]}
 
 
@@ -43,7 +51,12 @@ def read_bundle(path):
     dn.load_pretrained(path.parent)
 
 
+def read_table(path):
+    dn.CellTable.from_csv(path, noise="uniform")
+
+
 READERS = {
+    "cells.csv": (read_table, [(HEADER + rows).encode() for rows in (PLAIN, COMPLETE)]),
     "genotype.json": (
         read_genotype,
         [json.dumps(dn.load_genotype(name).to_dict()).encode() for name in dn.list_genotypes()],

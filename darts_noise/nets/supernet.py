@@ -74,7 +74,7 @@ class SuperNet(nn.Module):
     ) -> None:
         super().__init__()
         require_implementation(implementation)
-        self.space = get_space(space, nodes)
+        self.space = get_space(space, nodes).mixable()
         fixed = {name: self.space.fixed(name) for name in FIXED}
         bounded = fixed["gain"] == "bounded"
         if bounded or fixed["reduction"] == "average":

@@ -38,7 +38,7 @@ class Architecture(nn.Module):
 
     def __init__(self, space: str | Space = "darts", nodes: int | None = None) -> None:
         super().__init__()
-        self.space = get_space(space, nodes)
+        self.space = get_space(space, nodes).mixable()
         shape = (len(self.space.edges), len(self.space.operations))
         self.normal = nn.Parameter(INITIAL_DEVIATION * torch.randn(shape))
         self.reduce = nn.Parameter(INITIAL_DEVIATION * torch.randn(shape))

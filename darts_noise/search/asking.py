@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from darts_noise.data.module import ImageDataModule
 from darts_noise.data.seeds import Stream, drawing
@@ -27,25 +27,43 @@ REPEATS = 100
 """A search ends after this many proposals in a row that were already measured."""
 
 
+class Measurements(Protocol):
+    """Measures cells: trains them, or looks them up in a table.
+
+    Attributes:
+        peak_epochs: see `Strategy`.
+        shared_steps: number of updates of weights that the cells share.
+    """
+
+    peak_epochs: int
+    shared_steps: int
+
+    def measured(self, genotype: Genotype, least: float, share: float) -> Candidate:
+        """Measure a cell; see `CandidateTrainings.measured`."""
+        ...
+
+
 def ask_and_tell(
     strategy: Strategy,
-    trainings: CandidateTrainings,
+    measurements: Measurements,
     told: Callable[[Sequence[Candidate]], None] = lambda found: None,
     *,
+    seed: int,
     cells: float = math.inf,
     steps: float = math.inf,
     call: Callable[[Callable[[], Any]], Any] = lambda do: do(),
 ) -> list[Candidate]:
     """Measure the cells that a strategy proposes, and return them, the best first; see `ranked`.
 
-    The same arguments give the same cells and measurements, also if ``trainings`` knows some of
-    them from a stopped search. The state of torch's generators does not change.
+    The same arguments give the same cells and measurements, also if ``measurements`` knows some
+    of them from a stopped search. The state of torch's generators does not change.
 
     Args:
         strategy: the strategy, after its `start`.
-        trainings: the trainings of the search.
+        measurements: measures the cells.
         told: is called after each measurement with all candidates so far, in the order of
             measurement.
+        seed: seed of the search.
         cells: largest number of measurements.
         steps: budget of optimiser steps, those of shared weights included. The measurement that
             exceeds it is completed.
@@ -53,29 +71,27 @@ def ask_and_tell(
             call this function with `on_first_process`. The strategy then lives in the first one.
     """
     found: dict[object, Candidate] = {}
-    repeats, asked, best, module = 0, 0, math.inf, trainings.module
-    seed, trainings.peak_epochs = trainings.config.seed, strategy.peak_epochs
+    repeats, asked, best, alone = 0, 0, math.inf, 0
+    measurements.peak_epochs = strategy.peak_epochs
 
     def asking() -> tuple[Proposal, int]:
         with drawing(seed, Stream.STRATEGY, asked, 1):
-            return _proposed(strategy), module.shared_steps
+            return _proposed(strategy), measurements.shared_steps
 
     def telling() -> None:
         with drawing(seed, Stream.STRATEGY, asked, 2):
             _called(strategy.tell, candidate)
 
-    def spent() -> int:
-        return module.shared_steps + sum(candidate.steps for candidate in found.values())
-
-    while len(found) < cells and spent() < steps and repeats < REPEATS:
-        (genotype, share), module.shared_steps = call(asking)
+    while len(found) < cells and measurements.shared_steps + alone < steps and repeats < REPEATS:
+        (genotype, share), measurements.shared_steps = call(asking)
         if (genotype, share) in found:
             repeats += 1
         else:
             repeats = 0
             bar = math.inf if strategy.exact or share < 1 else best
-            candidate = call(partial(trainings.measured, genotype, bar, share))
+            candidate = call(partial(measurements.measured, genotype, bar, share))
             found[genotype, share] = candidate
+            alone += candidate.steps
             best = min(best, candidate.score) if share == 1 else best
             told(list(found.values()))
         candidate = found[genotype, share]
@@ -161,6 +177,7 @@ def propose(
         strategy,
         trainings,
         lambda so_far: told(so_far, steps),
+        seed=module.config.seed,
         steps=steps,
         call=on_first_process,
     )

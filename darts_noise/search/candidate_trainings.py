@@ -65,6 +65,15 @@ class CandidateTrainings:
             **{key: getattr(module.config, key) for key in ("num_cells", "stem", "stem_stride")},
         }
 
+    @property
+    def shared_steps(self) -> int:
+        """Number of updates of weights that the cells of a strategy share."""
+        return self.module.shared_steps
+
+    @shared_steps.setter
+    def shared_steps(self, number: int) -> None:
+        self.module.shared_steps = number
+
     def measured(
         self, genotype: Genotype, least: float = math.inf, share: float = 1.0
     ) -> Candidate:

@@ -60,7 +60,7 @@ def choose(
     """
     count, trainings = module.config.candidates, CandidateTrainings(module, data, known)
     strategy = FromAlpha(module.arch, count, module.config.seed)
-    found = ask_and_tell(strategy, trainings, told, cells=count)
+    found = ask_and_tell(strategy, trainings, told, seed=module.config.seed, cells=count)
     meta = {**module.genotype().meta, "candidates": len(found)}
     module.chosen = replace(found[0].genotype, meta=meta)
     return found

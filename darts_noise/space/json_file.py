@@ -9,8 +9,8 @@ from darts_noise.space.shown import LONGEST, shown
 MAX_BYTES = 1 << 20
 
 
-def read_text(path: Path) -> str:
-    """Read a text file of at most `MAX_BYTES` bytes.
+def read_text(path: Path, most: int = MAX_BYTES) -> str:
+    """Read a text file of at most `most` bytes.
 
     Raises:
         ValueError: the file is missing, too large or not UTF-8 text. The message names the file.
@@ -18,10 +18,10 @@ def read_text(path: Path) -> str:
     try:
         # Do not trust the size in the file system: for a device it is 0.
         with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) <= MAX_BYTES:
+            content = file.read(most + 1)
+        if len(content) <= most:
             return content.decode("utf-8")
-        reason = f"expected at most {MAX_BYTES} bytes"
+        reason = f"expected at most {most} bytes"
     except OSError as error:
         reason = error.strerror or shown(error)
     except UnicodeDecodeError:

@@ -28,6 +28,10 @@ class Space:
         allowed: ``"normal"`` or ``"reduce"`` → for each of `edges`, the operations that are
             candidates of this edge in cells of this kind. The constructor also takes a mapping.
             Default: all operations on all edges.
+        complete: cells as in NAS-Bench-201: every node is connected to the cell's last input and to
+            all earlier nodes, ``none`` is an operation like the others, the cell returns its last
+            node, and the reduction cell equals the normal cell. Such cells are for strategies that
+            propose single cells. Default: False.
 
     Raises:
         ValueError: an operation or a choice is unknown or repeated, an edge has no operation
@@ -41,6 +45,7 @@ class Space:
     kept_edges: int = 2
     macro: tuple[tuple[str, tuple[Value, ...]], ...] = ()
     allowed: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = ()
+    complete: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "operations", tuple(self.operations))
@@ -85,7 +90,8 @@ class Space:
                 f"{at}: expected the operations of {len(self.edges)} edges, got {len(edges)}"
             )
         for edge, names in enumerate(edges):
-            if not set(names) <= set(self.operations) or not set(names) - {"none"}:
+            drawn = set(names) if self.complete else set(names) - {"none"}
+            if not set(names) <= set(self.operations) or not drawn:
                 raise ValueError(
                     f"{at}[{edge}]: expected some of {', '.join(self.operations)}, got "
                     f"{shown(names)}"
@@ -111,6 +117,18 @@ class Space:
         [(0, 0), (1, 0), (0, 1), (1, 1), (2, 1)]
         """
         return [(p, node) for node in range(self.nodes) for p in range(node + 2)]
+
+    def mixable(self) -> "Space":
+        """Return the space itself, for a supernet.
+
+        Raises:
+            ValueError: its cells are complete.
+        """
+        if self.complete:
+            raise SettingError(
+                "space", f"{self.name!r} has complete cells; only strategies can search them"
+            )
+        return self
 
     def fixed(self, name: str) -> Value:
         """Return the value of a macro choice that a supernet cannot mix.

@@ -18,28 +18,37 @@ def assemble(space: Space, take: Take) -> Genotype:
     """Return the cell that a series of decisions makes.
 
     For each node of the normal and then of the reduction cell: its predecessors, and an operation
-    for each of them that the space allows on this edge, never ``none``. Then each macro choice.
+    for each of them that the space allows on this edge, never ``none``. Then each macro choice. If
+    the space is complete, only operations are to decide, and ``none`` is one of them.
     """
 
     def taken(kind: str, options: Sequence[Any]) -> Any:
         return take(kind, options, 1)[0]
 
     def cell(kind: str) -> Cell:
-        candidates = {
-            edge: [name for name in allowed if name != "none"]
-            for edge, allowed in zip(space.edges, space.candidates(kind), strict=True)
-        }
+        candidates = _operations(space, kind)
         nodes = []
         for node in range(space.nodes):
-            kept = min(space.kept_edges, node + 2)
-            from_ = sorted(take("predecessor", range(node + 2), kept))
+            from_: Sequence[int] = range(1, node + 2)
+            if not space.complete:
+                kept = min(space.kept_edges, node + 2)
+                from_ = sorted(take("predecessor", range(node + 2), kept))
             nodes.append(tuple((taken("operation", candidates[p, node]), p) for p in from_))
         return tuple(nodes)
 
-    concat = tuple(range(2, 2 + space.nodes))
-    normal, reduce = cell("normal"), cell("reduce")
+    normal, last = cell("normal"), space.nodes + 1
+    reduce = normal if space.complete else cell("reduce")
+    concat = (last,) if space.complete else tuple(range(2, last + 1))
     macro = {name: taken(name, values) for name, values in space.macro}
     return Genotype(normal, concat, reduce, concat, macro=macro)
+
+
+def _operations(space: Space, kind: str) -> dict[tuple[int, int], list[str]]:
+    """Return (predecessor, node) → the operations that a cell can have on this edge."""
+    return {
+        edge: [name for name in allowed if name != "none" or space.complete]
+        for edge, allowed in zip(space.edges, space.candidates(kind), strict=True)
+    }
 
 
 def random_cell(space: Space, source: torch.Generator | None = None) -> Genotype:
@@ -74,35 +83,41 @@ def ordered(genotype: Genotype) -> Genotype:
     )
 
 
-def neighbours(space: Space, cell: Genotype) -> dict[str, list[Genotype]]:
+def neighbours(space: Space, cell: Genotype) -> dict[str, list[Callable[[], Genotype]]]:
     """Return the cells of the space that differ from ``cell`` in one thing, by its kind.
 
     ``"operation"``: one operation with the same predecessor. ``"edge"``: one predecessor of a node.
     The operation stays, or is each one that the space allows there if it is not allowed on the new
-    edge. ``"macro"``: one macro choice.
+    edge. ``"macro"``: one macro choice. Each function makes one of the cells: checking a genotype
+    takes longer than listing a hundred.
     """
-    found: dict[str, list[Genotype]] = {"operation": [], "edge": [], "macro": []}
-    for kind in ("normal", "reduce"):
+    found: dict[str, list[Callable[[], Genotype]]] = {"operation": [], "edge": [], "macro": []}
+
+    def add(kind: str, **fields: Any) -> None:
+        found[kind].append(lambda: ordered(replace(cell, **fields)))
+
+    for kind in ("normal",) if space.complete else ("normal", "reduce"):
         nodes: Cell = getattr(cell, kind)
-        allowed = dict(zip(space.edges, space.candidates(kind), strict=True))
+        allowed = _operations(space, kind)
         for node, pairs in enumerate(nodes):
             used = {predecessor for _, predecessor in pairs}
+            others = set() if space.complete else set(range(node + 2)) - used
             for place, (operation, predecessor) in enumerate(pairs):
-                changes = [
-                    ("operation", name, predecessor)
-                    for name in allowed[predecessor, node]
-                    if name not in ("none", operation)
-                ]
-                for other in set(range(node + 2)) - used:
-                    names = [name for name in allowed[other, node] if name != "none"]
+                names = allowed[predecessor, node]
+                changes = [("operation", name, predecessor) for name in names if name != operation]
+                for other in others:
+                    names = allowed[other, node]
                     kept = [operation] if operation in names else names
                     changes += [("edge", name, other) for name in kept]
                 for of, *pair in changes:
                     changed = (*pairs[:place], tuple(pair), *pairs[place + 1 :])
-                    cells: dict[str, Any] = {kind: (*nodes[:node], changed, *nodes[node + 1 :])}
-                    found[of].append(ordered(replace(cell, **cells)))
+                    new = (*nodes[:node], changed, *nodes[node + 1 :])
+                    add(
+                        of,
+                        **dict.fromkeys(("normal", "reduce") if space.complete else (kind,), new),
+                    )
     for name, values in space.macro:
         for value in values:
             if value != cell.choice(name):
-                found["macro"].append(replace(cell, macro={**cell.macro, name: value}))
+                add("macro", macro={**cell.macro, name: value})
     return found

@@ -59,4 +59,4 @@ def mutated(space: Space, cell: Genotype) -> Genotype:
     if not possible:
         return cell
     cells = possible[int(torch.randint(len(possible), ()))]
-    return cells[int(torch.randint(len(cells), ()))]
+    return cells[int(torch.randint(len(cells), ()))]()
