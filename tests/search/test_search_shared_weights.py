@@ -146,11 +146,19 @@ def trained(shared, draws, times):
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(sharing):
+    """Before the update, and with the first term that is not finite."""
     module, data, shared = sharing(learning_rate=1e30, gradient_clip=0.0)
-    with pytest.raises(NotFiniteError, match=r"train loss .* smaller model.learning_rate"):
+    with pytest.raises(NotFiniteError, match=r"L_train.* step 3 .* smaller model.learning_rate"):
         trained(shared, cells(1), 2)
-    with pytest.raises(NotFiniteError, match=r"^the train loss"):
+    assert shared.steps == 2
+    assert all(weight.isfinite().all() for weight in shared.w.net.parameters())
+    with pytest.raises(NotFiniteError, match=r"^L_train"):
         propose(module, data)
+    _, _, shared = sharing(gradient_clip=0.1)  # which would make NaN of infinity
+    shared.w.net.classifier.weight.register_hook(lambda gradient: gradient * math.inf)
+    with pytest.raises(NotFiniteError, match=r"gradient of L_train.* step 1 "):
+        trained(shared, cells(1), 1)
+    assert all(weight.isfinite().all() for weight in shared.w.net.parameters())
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
