@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,8 +10,9 @@ import torch.nn.functional as F
 
 import darts_noise as dn
 from darts_noise.finite import NotFiniteError
+from darts_noise.reading import Reading
 from darts_noise.search.asking import propose
-from darts_noise.search.candidate import ranked
+from darts_noise.search.candidate import Candidate, ranked
 from darts_noise.search.candidate_trainings import CandidateTrainings
 from darts_noise.search.shared_weights import SharedWeights
 from darts_noise.search.strategies import make_strategy
@@ -259,3 +261,120 @@ def test_weights_and_controller_are_trained_in_turn(sharing, monkeypatch):
     assert numbers[:14] == list(range(1, 15))
     assert set(numbers[14:]) == {0}
     assert found[0].genotype in module.strategy.ranked
+
+
+class Unread:
+    """Shared weights that take no time: every cell has the same accuracy."""
+
+    budget, epoch, steps = 100, 2, 0
+
+    def __init__(self):
+        self.trained = []
+
+    def train(self, genotype, progress):
+        self.trained.append(genotype)
+        self.steps += 1
+
+    def measured(self, genotype, batch):
+        return Candidate(genotype, Reading(1.0, 0.5), None, 1.0)
+
+
+def remembering(**settings):
+    """Enas on these weights with a memory of 7 cells. Two decisions of three and two options each."""
+    given = {"hidden": 4, "controller_steps": 2, "batch": 2, "memory": 7, **settings}
+    strategy = make_strategy({"enas": given})
+    strategy.shared = Unread()
+    torch.manual_seed(0)
+    strategy.start(replace(SMALL, operations=("skip_connect",)))
+    return strategy
+
+
+def test_the_memory_fills_and_then_loses_its_oldest_cells(monkeypatch):
+    strategy = remembering(memory_from=2, memory_added=3, memory_replaced=2, supervised_from=4)
+    contents, learnt, draws = [], [], []
+    remember, loss, draw = (
+        strategy.remember,
+        strategy.supervised_loss,
+        strategy.nas.controller.forward,
+    )
+
+    def remembered():
+        monkeypatch.setattr(
+            strategy.nas.controller, "forward", lambda: (draws.append(draw()), draws[-1])[1]
+        )
+        remember()
+        monkeypatch.setattr(strategy.nas.controller, "forward", draw)
+        contents.append((strategy.epoch, list(strategy.memory)))
+
+    monkeypatch.setattr(strategy, "remember", remembered)
+    monkeypatch.setattr(
+        strategy, "supervised_loss", lambda: (learnt.append(strategy.epoch), loss())[1]
+    )
+    strategy.train(4 * 6)  # an epoch is 2 steps of w and 2 of the controller
+    new = [draw.decisions for draw in draws]
+    wanted = [new[:3], new[:6], new[:7], new[2:9], new[4:11]]
+    assert contents == [(epoch, cells) for epoch, cells in enumerate(wanted, start=2)]
+    assert learnt == [4, 4, 5, 5, 6, 6]
+    assert len({str(decisions) for decisions in new}) > 5
+
+
+def test_the_supervised_loss_is_added_to_the_policy_gradient(monkeypatch):
+    strategy = remembering(supervised_from=1, supervised_batch=4)
+    controller, optimiser = strategy.nas.controller, strategy.nas.optimiser
+    strategy.epoch, strategy.nas.baseline = 1, 0.2
+    strategy.remember()
+    monkeypatch.setattr(optimiser, "step", lambda: None)
+    monkeypatch.setattr(optimiser, "zero_grad", lambda: None)
+
+    def gradient():
+        found = controller.lstm.weight_hh_l0.grad.clone()
+        controller.zero_grad()
+        return found
+
+    torch.manual_seed(1)
+    strategy.train_controller()
+    together = gradient()
+    torch.manual_seed(1)
+    of_memory = [strategy.memory[i] for i in torch.randperm(7)[:4]]
+    likelihood = torch.ones(())
+    for decisions in of_memory:
+        places = [options.index(option) for options, option in decisions]
+        likelihood = likelihood * controller(iter(places)).log_probability.exp()
+    (-likelihood.log() / 4).backward()
+    supervised = gradient()
+    strategy.memory.clear()
+    strategy.train_controller()  # with the same draws
+    torch.testing.assert_close(together, gradient() + supervised)
+    assert supervised.abs().max() > 1e-6
+
+
+def test_without_a_memory_no_draw_changes():
+    """Nor with one that is not yet filled."""
+    drawn = []
+    for given in ({"memory": 0, "memory_added": 9}, {"memory_from": 99, "supervised_from": 99}):
+        strategy = remembering(**given)
+        strategy.train(20)
+        drawn.append((strategy.shared.trained, torch.get_rng_state().tolist()))
+        assert not strategy.memory
+    assert drawn[0] == drawn[1]
+    strategy = remembering()
+    strategy.train(20)
+    assert strategy.shared.trained != drawn[0][0]
+    assert strategy.shared.trained[:2] == drawn[0][0][:2]  # the first epoch
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"memory": -1}, "memory: expected 0 or more, got -1"),
+        ({"memory_from": 0}, "memory_from: expected 1 or more"),
+        ({"memory_added": 0}, "memory_added: expected 1 or more"),
+        ({"memory_replaced": -1}, "memory_replaced: expected 0 or more"),
+        ({"supervised_batch": 0}, "supervised_batch: expected 1 or more"),
+        ({"memory_from": 3}, r"supervised_from: expected at least memory_from \(3\), got 2"),
+    ],
+    ids=str,
+)
+def test_settings_of_the_memory_out_of_range_are_refused(settings, message):
+    with pytest.raises(dn.SettingError, match=message):
+        make_strategy({"enas": settings})
