@@ -11,12 +11,14 @@ import torch.nn.functional as F
 import darts_noise as dn
 from darts_noise.finite import NotFiniteError
 from darts_noise.reading import Reading
+from darts_noise.search import candidate_trainings
 from darts_noise.search.asking import propose
 from darts_noise.search.candidate import Candidate, ranked
 from darts_noise.search.candidate_trainings import CandidateTrainings
 from darts_noise.search.shared_weights import SharedWeights
 from darts_noise.search.strategies import make_strategy
 from darts_noise.search.strategies.cells import random_cell
+from darts_noise.search.strategies.random_labels import angle_between, weight_vector
 from darts_noise.space import spaces
 from darts_noise.space.spaces import Space
 
@@ -280,7 +282,7 @@ class Unread:
 
 
 def remembering(**settings):
-    """Enas on these weights with a memory of 7 cells. Two decisions of three and two options each."""
+    """Enas on these weights, with a memory of 7 cells. Each has four decisions."""
     given = {"hidden": 4, "controller_steps": 2, "batch": 2, "memory": 7, **settings}
     strategy = make_strategy({"enas": given})
     strategy.shared = Unread()
@@ -378,3 +380,125 @@ def test_without_a_memory_no_draw_changes():
 def test_settings_of_the_memory_out_of_range_are_refused(settings, message):
     with pytest.raises(dn.SettingError, match=message):
         make_strategy({"enas": settings})
+
+
+# ---------------------------------------------------------------- random labels
+
+CONSTANTS = {
+    "skip_connect": lambda c: [torch.eye(c)],
+    "avg_pool_3x3": lambda c: [torch.full((c, 3, 3), 1 / 9)],
+    "max_pool_3x3": lambda c: [torch.full((c, 3, 3), 1 / 9)],
+    "blur_pool_3x3": lambda c: [
+        torch.tensor([[1, 2, 1], [2, 4, 2], [1, 2, 1]]).expand(c, 3, 3) / 16
+    ],
+}
+
+
+def paths_through(nodes):
+    """Every path of a cell as a list of edges, from an input to a node."""
+
+    def beginning(state):
+        for node, pairs in enumerate(nodes):
+            for name, predecessor in pairs:
+                if predecessor == state:
+                    yield [(name, predecessor, node)]
+                    yield from ([(name, predecessor, node), *p] for p in beginning(node + 2))
+
+    return [path for state in (0, 1) for path in beginning(state)]
+
+
+def vector(net, space, cell):
+    """The weights of a cell by the names of the parameters, path by path."""
+    state, parts = dict(net.named_parameters()), []
+    poolings = dict(space.macro).get("pooling", ("none",))
+    first = poolings.index(cell.choice("pooling")) * len(net.plans)
+    operations = [name for name in state if ".mixed." in name]
+    parts += [state[name] for name in state if not name.startswith("cells.")]
+    for number, plan in enumerate(net.plans, start=first):
+        own = f"cells.{number}."
+        parts += [state[n] for n in state if n.startswith(own) and n not in operations]
+        for path in paths_through(getattr(cell, plan.kind)):
+            for name, predecessor, node in path:
+                edge = space.edges.index((predecessor, node))
+                place = space.operations.index(name)
+                prefix = f"{own}mixed.{edge}.candidates.{place}."
+                found = [state[n] for n in operations if n.startswith(prefix)]
+                halving = plan.reduction and predecessor < 2 and space.name == "bounded"
+                if not found and halving:  # an average over 2×2 pixels
+                    parts.append(torch.full((plan.channels, 2, 2), 1 / 4))
+                parts += found or CONSTANTS[name](plan.channels)
+    return torch.cat([part.detach().double().flatten() for part in parts])
+
+
+@pytest.mark.parametrize("name", ["low_pass", "bounded", "darts", "noise"])
+def test_the_angle_is_that_of_the_weights_of_all_paths(name):
+    space = spaces.get_space(name, 2)
+    torch.manual_seed(0)
+    initial = dn.SuperNet(space, 10, 1, 2, 3, "small", implementation="textbook")
+    changed = copy.deepcopy(initial)
+    for parameter in changed.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    angles = []
+    for cell in cells(5, space):
+        pair = [weight_vector(net, cell) for net in (initial, changed)]
+        one, other = (vector(net, space, cell) for net in (initial, changed))
+        angles.append(math.acos(one @ other / one.norm() / other.norm()))
+        assert angle_between(*pair) == pytest.approx(angles[-1], rel=1e-5)
+        assert len(pair[0]) == len(one)
+    assert len(set(angles)) == 5
+    assert angle_between(one, one) == 0
+    assert angle_between(one, -one) == pytest.approx(math.pi)
+
+
+def test_cells_are_ranked_by_their_angle_in_a_training_on_random_labels(sharing, monkeypatch):
+    """Whatever λ is: the ranking ignores the noise."""
+    monkeypatch.setattr(candidate_trainings, "NOISE_EPOCHS", 1)
+    orders = []
+    for noise_weight in (0.0, 2.0):
+        module, data, shared = sharing(
+            {"random_labels": {"samples": 15, "population": 5}},
+            budget=16,
+            candidate_epochs=1,
+            noise_weight=noise_weight,
+        )
+        lines = []
+        found = propose(module, data, said=lines.append)
+        assert module.shared_steps == 8  # of one supernet
+        weights, order = module.strategy.shared.w, module.strategy.ranked
+        assert len(lines) == 8 // shared.epoch
+        pairs = [
+            [weight_vector(net, cell) for net in (shared.w.net, weights.net)] for cell in order
+        ]
+        angles = [angle_between(*pair) for pair in pairs]
+        assert angles == sorted(angles, reverse=True)
+        assert angles[0] > angles[-1] > 0
+        assert 5 < len(set(order)) == len(order) <= 15
+        assert found[0].genotype in order[: len(found)]
+        assert all(candidate.steps > 0 for candidate in found)
+        assert (found[0].noise is not None) == (noise_weight > 0)
+        orders.append((order, angles))
+    assert orders[0] == orders[1]
+
+
+def test_the_labels_are_random_and_the_images_are_those_of_the_training(sharing):
+    made = {}
+    for seed in (0, 1):
+        for noise_family in ("uniform", "random_labels"):
+            module, data, shared = sharing("random_labels", seed=seed, noise_family=noise_family)
+            module.strategy.shared = shared
+            module.strategy.start(module.space)
+            of = module.strategy.shared.w.stream.data
+            assert torch.equal(of.images, data.train.images)
+            assert float((of.labels == data.train.labels).float().mean()) < 0.3
+            assert of.labels.bincount(minlength=10).min() > 0
+            assert seed not in made or torch.equal(of.labels, made[seed])
+            made[seed] = of.labels
+            assert torch.equal(shared.w.stream.data.labels, data.train.labels)
+    assert not torch.equal(*made.values())
+
+
+def test_settings_of_random_labels_out_of_range_are_refused():
+    with pytest.raises(dn.SettingError, match=r"population: expected 1 or more, got 0"):
+        make_strategy({"random_labels": {"population": 0}})
+    with pytest.raises(dn.SettingError, match=r"share: expected more than 0"):
+        make_strategy({"random_labels": {"share": 2.0}})
