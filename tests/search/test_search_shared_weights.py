@@ -430,9 +430,11 @@ def vector(net, space, cell):
     return torch.cat([part.detach().double().flatten() for part in parts])
 
 
-@pytest.mark.parametrize("name", ["low_pass", "bounded", "darts", "noise"])
-def test_the_angle_is_that_of_the_weights_of_all_paths(name):
-    space = spaces.get_space(name, 2)
+@pytest.mark.parametrize(
+    ("name", "nodes"), [("low_pass", 2), ("bounded", 2), ("darts", 4), ("noise", 2)]
+)
+def test_the_angle_is_that_of_the_weights_of_all_paths(name, nodes):
+    space = spaces.get_space(name, nodes)
     torch.manual_seed(0)
     initial = dn.SuperNet(space, 10, 1, 2, 3, "small", implementation="textbook")
     changed = copy.deepcopy(initial)
