@@ -38,10 +38,11 @@ class FiniteCheck:
 
     Args:
         advice: what the user can try, for the message.
+        alone: whether only this process trains, and the others wait for it. Default: False.
     """
 
-    def __init__(self, advice: str) -> None:
-        self.advice = advice
+    def __init__(self, advice: str, alone: bool = False) -> None:
+        self.advice, self.alone = advice, alone
         self._unread: list[tuple[Sequence[str], str, Tensor]] = []
         self._found: Tensor | None = None  # on the device: 1 after a failed check, otherwise 0
 
@@ -86,7 +87,7 @@ class FiniteCheck:
         if not unread:
             return
         together = torch.cat([answers for _, _, answers in unread])
-        found = iter(true_everywhere(together).tolist())
+        found = iter((together if self.alone else true_everywhere(together)).tolist())
         for names, where, _ in unread:
             for name, finite in zip(names, islice(found, len(names)), strict=True):
                 if not finite:

@@ -27,6 +27,14 @@ def test_the_first_term_that_is_not_finite_is_named(bad):
     assert str(error.value) == expected
 
 
+def test_a_process_that_trains_alone_does_not_wait_for_the_others(monkeypatch):
+    monkeypatch.setattr("darts_noise.finite.true_everywhere", lambda answers: pytest.fail("waits"))
+    check = FiniteCheck("", alone=True)
+    look(check, ONE)
+    with pytest.raises(NotFiniteError, match="term 0"):
+        look(check, BAD[0])
+
+
 @pytest.fixture
 def like_cuda(monkeypatch):
     """Nothing is read before it is asked for; the CPU has fused optimisers as well."""

@@ -359,7 +359,8 @@ class Parser:
         if key not in self.options and name in self.command.elsewhere:
             return f": it is a key of {self.command.elsewhere[name]}"
         groups = {k.partition(".")[0] for k in self.options if "." in k}
-        close = difflib.get_close_matches(key, [*groups, *self.options], 1, 0.6)
+        short = [o.short for o in self.options.values() if o.short] if prefix else []
+        close = difflib.get_close_matches(key, [*groups, *self.options, *short], 1, 0.6)
         if not close:  # a bare name, such as "channels" for "model.channels"
             tails = {k.rsplit(".", 1)[-1]: k for k in self.options}
             near = difflib.get_close_matches(key.rsplit(".", 1)[-1], tails, 1, 0.8)

@@ -41,6 +41,7 @@ class Stream(enum.IntEnum):
     RACE = 18
     STRATEGY = 19
     SHARED = 20
+    RANDOM_LABELS = 21
 
 
 def derive_seed(seed: int, *key: int) -> int:

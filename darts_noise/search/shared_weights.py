@@ -23,14 +23,14 @@ from darts_noise.data.batches import BatchStream
 from darts_noise.data.images import LabelledImages
 from darts_noise.data.seeds import Stream, drawing, generator
 from darts_noise.errors import within
-from darts_noise.finite import NotFiniteError
+from darts_noise.finite import FiniteCheck, make_guardable
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.reading import EVALUATION_BATCH, Reading, read_fit
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.candidate_trainings import CandidateTrainings
 from darts_noise.search.construction import WEIGHT_OPTIMISERS, make_supernet, make_twin
 from darts_noise.search.gradients import unrounded
-from darts_noise.search.module import ADVICE
+from darts_noise.search.module import ADVICE, LOSSES
 from darts_noise.space.genotype import Genotype
 
 
@@ -50,6 +50,7 @@ class Trained:
     """A set of shared weights, w or v, and its training.
 
     Attributes:
+        split: ``train`` for w, ``noise`` for v.
         net: the supernet.
         optimiser: its optimiser.
         rate: learning rate at the start.
@@ -58,6 +59,7 @@ class Trained:
         losses: the losses since they were last read, on the device.
     """
 
+    split: str
     net: SuperNet
     optimiser: Optimizer
     rate: float
@@ -81,6 +83,7 @@ class SharedWeights:
         trainings: the trainings of single cells, for the settings, the data and the device.
         budget: the budget of the search in gradient steps.
         said: is called with a line after each epoch of the training images.
+        images: images to train w on, without v. None: the training images of the search.
 
     Attributes:
         budget: the budget of the search in gradient steps.
@@ -91,9 +94,18 @@ class SharedWeights:
         trainings: CandidateTrainings,
         budget: int,
         said: Callable[[str], None] = lambda line: None,
+        images: LabelledImages | None = None,
     ) -> None:
-        self.trainings, self.budget, self.said = trainings, budget, said
+        self.trainings, self.budget, self.said, self.images = trainings, budget, said, images
         self.module, self.config = trainings.module, trainings.config
+        self.finite = FiniteCheck(ADVICE, alone=True)
+
+    def on(self, images: LabelledImages) -> "SharedWeights":
+        """Return weights that start as w and are trained on other images, without v.
+
+        Their steps count in the same budget.
+        """
+        return SharedWeights(self.trainings, self.budget, self.said, images)
 
     @property
     def steps(self) -> int:
@@ -110,18 +122,19 @@ class SharedWeights:
         data, config = self.trainings.data, self.config
         with drawing(config.seed):
             net = self._supernet()
-        stream = self.trainings.shuffled(data.train, data.augmentation)
-        return self._trained(net, config.optimiser, config.learning_rate, stream)
+        images = data.train if self.images is None else self.images
+        stream = self.trainings.shuffled(images, data.augmentation)
+        return self._trained("train", net, config.optimiser, config.learning_rate, stream)
 
     @cached_property
     def v(self) -> Trained | None:
-        """The weights that are trained on the noise. None if λ is 0."""
+        """The weights that are trained on the noise. None if λ is 0 or if w have other images."""
         noise, config = self.module.noise_set, self.config
-        if noise is None:
+        if noise is None or self.images is not None:
             return None
         net = make_twin(self._supernet, config.seed, 0)
         stream = self.trainings.shuffled(noise)
-        return self._trained(net, config.optimiser_of_twin, config.rate_of_twin, stream)
+        return self._trained("noise", net, config.optimiser_of_twin, config.rate_of_twin, stream)
 
     @within("model")
     def _supernet(self) -> SuperNet:
@@ -131,9 +144,11 @@ class SharedWeights:
         )
         return net.to(self.trainings.device)
 
-    def _trained(self, net: SuperNet, kind: str, rate: float, stream: BatchStream) -> Trained:
+    def _trained(
+        self, split: str, net: SuperNet, kind: str, rate: float, stream: BatchStream
+    ) -> Trained:
         optimiser = WEIGHT_OPTIMISERS[kind](net.parameters(), rate, self.config)
-        return Trained(net, optimiser, rate, stream)
+        return Trained(split, net, make_guardable(optimiser), rate, stream)
 
     @property
     def epoch(self) -> int:
@@ -152,37 +167,41 @@ class SharedWeights:
                 with it by a cosine.
 
         Raises:
-            NotFiniteError: at the end of an epoch, a loss is NaN or infinite.
+            NotFiniteError: a loss or a gradient is NaN or infinite.
         """
         self._step(self.w, genotype, progress)
         for _ in range(self.config.twin_steps if self.v is not None else 0):
             assert self.v is not None
             self._step(self.v, genotype, progress)
         if self.w.step % self.epoch == 0:
-            losses = {"train": self.w} if self.v is None else {"train": self.w, "noise": self.v}
+            self.finite.read()
             line = f"shared weights  step {self.steps:,}/{self.budget:,}"
-            for name, trained in losses.items():
-                loss = trained.mean_loss()
-                if not math.isfinite(loss):
-                    raise NotFiniteError(
-                        f"the {name} loss of the shared weights is not finite after {self.steps} "
-                        f"steps; {ADVICE}"
-                    )
-                line += f"  {name} loss {loss:.3f}"
+            for trained in [self.w] if self.v is None else [self.w, self.v]:
+                line += f"  {trained.split} loss {trained.mean_loss():.3f}"
             self.said(line)
 
     def _step(self, trained: Trained, genotype: Genotype, progress: float) -> None:
         config, net, optimiser = self.config, trained.net, trained.optimiser
         least = config.learning_rate_min
+        rate = least + (trained.rate - least) * (1 + math.cos(math.pi * progress)) / 2
         for group in optimiser.param_groups:
-            group["lr"] = least + (trained.rate - least) * (1 + math.cos(math.pi * progress)) / 2
+            group["lr"] = rate
         images, labels = trained.stream.batch(trained.step)
         with drawing(config.seed, Stream.SHARED, self.steps, device=self.trainings.device):
             loss = F.cross_entropy(unrounded(net.train().path(images, genotype)), labels)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        gradients = [p.grad for p in net.parameters() if p.grad is not None]
+        of = LOSSES[trained.split]
+        self.finite.look(
+            [(of, [loss.detach()]), (f"the gradient of {of}", gradients)],
+            step=self.steps,
+            epoch=trained.step // trained.stream.batches_per_epoch,
+            rate=rate,
+        )
         if config.gradient_clip > 0:
             nn.utils.clip_grad_norm_(net.parameters(), config.gradient_clip)
+        self.finite.guard(optimiser)
         optimiser.step()
         trained.losses.append(loss.detach())
         trained.step += 1
@@ -199,6 +218,7 @@ class SharedWeights:
             batch: the number of a random batch of validation images and of one of noise, the same
                 for every cell. None: all images.
         """
+        self.finite.read()
         data, noise = self.trainings.data, self.module.noise_set
         validation = self._read(self.w.net, genotype, data.validation, batch, data.config.crop_pct)
         if not math.isfinite(validation.loss) or noise is None or self.v is None:

@@ -104,12 +104,14 @@ def test_it_leaves_what_every_search_leaves(tmp_path: Path) -> None:
 SHARED = {"share": 0.4, "samples": 6}
 
 
-ENAS = {"enas": {**SHARED, "controller_steps": 2, "hidden": 4}}
+MEMORY = {"memory": 5, "memory_added": 3, "memory_replaced": 1, "supervised_batch": 2}
+ENAS = {"enas": {**SHARED, **MEMORY, "controller_steps": 2, "hidden": 4}}
+RANDOM_LABELS = {"random_labels": {**SHARED, "population": 3}}
 
 
 @pytest.mark.parametrize(
     "name",
-    ["nas", {"random_shared": SHARED}, ENAS, pytest.param("random", marks=pytest.mark.slow)],
+    ["nas", ENAS, RANDOM_LABELS, pytest.param("random", marks=pytest.mark.slow)],
 )
 def test_a_stopped_search_ends_as_the_unbroken_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_drawings: None, name: Any

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,12 +10,15 @@ import torch.nn.functional as F
 
 import darts_noise as dn
 from darts_noise.finite import NotFiniteError
+from darts_noise.reading import Reading
+from darts_noise.search import candidate_trainings
 from darts_noise.search.asking import propose
-from darts_noise.search.candidate import ranked
+from darts_noise.search.candidate import Candidate, ranked
 from darts_noise.search.candidate_trainings import CandidateTrainings
 from darts_noise.search.shared_weights import SharedWeights
 from darts_noise.search.strategies import make_strategy
 from darts_noise.search.strategies.cells import random_cell
+from darts_noise.search.strategies.random_labels import angle_between, weight_vector
 from darts_noise.space import spaces
 from darts_noise.space.spaces import Space
 
@@ -146,11 +150,19 @@ def trained(shared, draws, times):
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(sharing):
+    """Before the update, and with the first term that is not finite."""
     module, data, shared = sharing(learning_rate=1e30, gradient_clip=0.0)
-    with pytest.raises(NotFiniteError, match=r"train loss .* smaller model.learning_rate"):
+    with pytest.raises(NotFiniteError, match=r"L_train.* step 3 .* smaller model.learning_rate"):
         trained(shared, cells(1), 2)
-    with pytest.raises(NotFiniteError, match=r"^the train loss"):
+    assert shared.steps == 2
+    assert all(weight.isfinite().all() for weight in shared.w.net.parameters())
+    with pytest.raises(NotFiniteError, match=r"^L_train"):
         propose(module, data)
+    _, _, shared = sharing(gradient_clip=0.1)  # which would make NaN of infinity
+    shared.w.net.classifier.weight.register_hook(lambda gradient: gradient * math.inf)
+    with pytest.raises(NotFiniteError, match=r"gradient of L_train.* step 1 "):
+        trained(shared, cells(1), 1)
+    assert all(weight.isfinite().all() for weight in shared.w.net.parameters())
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
@@ -251,3 +263,244 @@ def test_weights_and_controller_are_trained_in_turn(sharing, monkeypatch):
     assert numbers[:14] == list(range(1, 15))
     assert set(numbers[14:]) == {0}
     assert found[0].genotype in module.strategy.ranked
+
+
+class Unread:
+    """Shared weights that take no time: every cell has the same accuracy."""
+
+    budget, epoch, steps = 100, 2, 0
+
+    def __init__(self):
+        self.trained = []
+
+    def train(self, genotype, progress):
+        self.trained.append(genotype)
+        self.steps += 1
+
+    def measured(self, genotype, batch):
+        return Candidate(genotype, Reading(1.0, 0.5), None, 1.0)
+
+
+def remembering(**settings):
+    """Enas on these weights, with a memory of 7 cells. Each has four decisions."""
+    given = {"hidden": 4, "controller_steps": 2, "batch": 2, "memory": 7, **settings}
+    strategy = make_strategy({"enas": given})
+    strategy.shared = Unread()
+    torch.manual_seed(0)
+    strategy.start(replace(SMALL, operations=("skip_connect",)))
+    return strategy
+
+
+def test_the_memory_fills_and_then_loses_its_oldest_cells(monkeypatch):
+    strategy = remembering(memory_from=2, memory_added=3, memory_replaced=2, supervised_from=4)
+    contents, learnt, draws = [], [], []
+    remember, loss, draw = (
+        strategy.remember,
+        strategy.supervised_loss,
+        strategy.nas.controller.forward,
+    )
+
+    def remembered():
+        monkeypatch.setattr(
+            strategy.nas.controller, "forward", lambda: (draws.append(draw()), draws[-1])[1]
+        )
+        remember()
+        monkeypatch.setattr(strategy.nas.controller, "forward", draw)
+        contents.append((strategy.epoch, list(strategy.memory)))
+
+    monkeypatch.setattr(strategy, "remember", remembered)
+    monkeypatch.setattr(
+        strategy, "supervised_loss", lambda: (learnt.append(strategy.epoch), loss())[1]
+    )
+    strategy.train(4 * 6)  # an epoch is 2 steps of w and 2 of the controller
+    new = [draw.decisions for draw in draws]
+    wanted = [new[:3], new[:6], new[:7], new[2:9], new[4:11]]
+    assert contents == [(epoch, cells) for epoch, cells in enumerate(wanted, start=2)]
+    assert learnt == [4, 4, 5, 5, 6, 6]
+    assert len({str(decisions) for decisions in new}) > 5
+
+
+def test_the_supervised_loss_is_added_to_the_policy_gradient(monkeypatch):
+    strategy = remembering(supervised_from=1, supervised_batch=4)
+    controller, optimiser = strategy.nas.controller, strategy.nas.optimiser
+    strategy.epoch, strategy.nas.baseline = 1, 0.2
+    strategy.remember()
+    monkeypatch.setattr(optimiser, "step", lambda: None)
+    monkeypatch.setattr(optimiser, "zero_grad", lambda: None)
+
+    def gradient():
+        found = controller.lstm.weight_hh_l0.grad.clone()
+        controller.zero_grad()
+        return found
+
+    torch.manual_seed(1)
+    strategy.train_controller()
+    together = gradient()
+    torch.manual_seed(1)
+    of_memory = [strategy.memory[i] for i in torch.randperm(7)[:4]]
+    likelihood = torch.ones(())
+    for decisions in of_memory:
+        places = [options.index(option) for options, option in decisions]
+        likelihood = likelihood * controller(iter(places)).log_probability.exp()
+    (-likelihood.log() / 4).backward()
+    supervised = gradient()
+    strategy.memory.clear()
+    strategy.train_controller()  # with the same draws
+    torch.testing.assert_close(together, gradient() + supervised)
+    assert supervised.abs().max() > 1e-6
+
+
+def test_without_a_memory_no_draw_changes():
+    """Nor with one that is not yet filled."""
+    drawn = []
+    for given in ({"memory": 0, "memory_added": 9}, {"memory_from": 99, "supervised_from": 99}):
+        strategy = remembering(**given)
+        strategy.train(20)
+        drawn.append((strategy.shared.trained, torch.get_rng_state().tolist()))
+        assert not strategy.memory
+    assert drawn[0] == drawn[1]
+    strategy = remembering()
+    strategy.train(20)
+    assert strategy.shared.trained != drawn[0][0]
+    assert strategy.shared.trained[:2] == drawn[0][0][:2]  # the first epoch
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"memory": -1}, "memory: expected 0 or more, got -1"),
+        ({"memory_from": 0}, "memory_from: expected 1 or more"),
+        ({"memory_added": 0}, "memory_added: expected 1 or more"),
+        ({"memory_replaced": -1}, "memory_replaced: expected 0 or more"),
+        ({"supervised_batch": 0}, "supervised_batch: expected 1 or more"),
+        ({"memory_from": 3}, r"supervised_from: expected at least memory_from \(3\), got 2"),
+    ],
+    ids=str,
+)
+def test_settings_of_the_memory_out_of_range_are_refused(settings, message):
+    with pytest.raises(dn.SettingError, match=message):
+        make_strategy({"enas": settings})
+
+
+# ---------------------------------------------------------------- random labels
+
+CONSTANTS = {
+    "skip_connect": lambda c: [torch.eye(c)],
+    "avg_pool_3x3": lambda c: [torch.full((c, 3, 3), 1 / 9)],
+    "max_pool_3x3": lambda c: [torch.full((c, 3, 3), 1 / 9)],
+    "blur_pool_3x3": lambda c: [
+        torch.tensor([[1, 2, 1], [2, 4, 2], [1, 2, 1]]).expand(c, 3, 3) / 16
+    ],
+}
+
+
+def paths_through(nodes):
+    """Every path of a cell as a list of edges, from an input to a node."""
+
+    def beginning(state):
+        for node, pairs in enumerate(nodes):
+            for name, predecessor in pairs:
+                if predecessor == state:
+                    yield [(name, predecessor, node)]
+                    yield from ([(name, predecessor, node), *p] for p in beginning(node + 2))
+
+    return [path for state in (0, 1) for path in beginning(state)]
+
+
+def vector(net, space, cell):
+    """The weights of a cell by the names of the parameters, path by path."""
+    state, parts = dict(net.named_parameters()), []
+    poolings = dict(space.macro).get("pooling", ("none",))
+    first = poolings.index(cell.choice("pooling")) * len(net.plans)
+    operations = [name for name in state if ".mixed." in name]
+    parts += [state[name] for name in state if not name.startswith("cells.")]
+    for number, plan in enumerate(net.plans, start=first):
+        own = f"cells.{number}."
+        parts += [state[n] for n in state if n.startswith(own) and n not in operations]
+        for path in paths_through(getattr(cell, plan.kind)):
+            for name, predecessor, node in path:
+                edge = space.edges.index((predecessor, node))
+                place = space.operations.index(name)
+                prefix = f"{own}mixed.{edge}.candidates.{place}."
+                found = [state[n] for n in operations if n.startswith(prefix)]
+                halving = plan.reduction and predecessor < 2 and space.name == "bounded"
+                if not found and halving:  # an average over 2×2 pixels
+                    parts.append(torch.full((plan.channels, 2, 2), 1 / 4))
+                parts += found or CONSTANTS[name](plan.channels)
+    return torch.cat([part.detach().double().flatten() for part in parts])
+
+
+@pytest.mark.parametrize(
+    ("name", "nodes"), [("low_pass", 2), ("bounded", 2), ("darts", 4), ("noise", 2)]
+)
+def test_the_angle_is_that_of_the_weights_of_all_paths(name, nodes):
+    space = spaces.get_space(name, nodes)
+    torch.manual_seed(0)
+    initial = dn.SuperNet(space, 10, 1, 2, 3, "small", implementation="textbook")
+    changed = copy.deepcopy(initial)
+    for parameter in changed.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    angles = []
+    for cell in cells(5, space):
+        pair = [weight_vector(net, cell) for net in (initial, changed)]
+        one, other = (vector(net, space, cell) for net in (initial, changed))
+        angles.append(math.acos(one @ other / one.norm() / other.norm()))
+        assert angle_between(*pair) == pytest.approx(angles[-1], rel=1e-5)
+        assert len(pair[0]) == len(one)
+    assert len(set(angles)) == 5
+    assert angle_between(one, one) == 0
+    assert angle_between(one, -one) == pytest.approx(math.pi)
+
+
+def test_cells_are_ranked_by_their_angle_in_a_training_on_random_labels(sharing, monkeypatch):
+    """Whatever λ is: the ranking ignores the noise."""
+    monkeypatch.setattr(candidate_trainings, "NOISE_EPOCHS", 1)
+    orders = []
+    for noise_weight in (0.0, 2.0):
+        module, data, shared = sharing(
+            {"random_labels": {"samples": 15, "population": 5}},
+            budget=16,
+            candidate_epochs=1,
+            noise_weight=noise_weight,
+        )
+        lines = []
+        found = propose(module, data, said=lines.append)
+        assert module.shared_steps == 8  # of one supernet
+        weights, order = module.strategy.shared.w, module.strategy.ranked
+        assert len(lines) == 8 // shared.epoch
+        pairs = [
+            [weight_vector(net, cell) for net in (shared.w.net, weights.net)] for cell in order
+        ]
+        angles = [angle_between(*pair) for pair in pairs]
+        assert angles == sorted(angles, reverse=True)
+        assert angles[0] > angles[-1] > 0
+        assert 5 < len(set(order)) == len(order) <= 15
+        assert found[0].genotype in order[: len(found)]
+        assert all(candidate.steps > 0 for candidate in found)
+        assert (found[0].noise is not None) == (noise_weight > 0)
+        orders.append((order, angles))
+    assert orders[0] == orders[1]
+
+
+def test_the_labels_are_random_and_the_images_are_those_of_the_training(sharing):
+    made = {}
+    for seed in (0, 1):
+        for noise_family in ("uniform", "random_labels"):
+            module, data, shared = sharing("random_labels", seed=seed, noise_family=noise_family)
+            module.strategy.shared = shared
+            module.strategy.start(module.space)
+            of = module.strategy.shared.w.stream.data
+            assert torch.equal(of.images, data.train.images)
+            assert float((of.labels == data.train.labels).float().mean()) < 0.3
+            assert of.labels.bincount(minlength=10).min() > 0
+            assert seed not in made or torch.equal(of.labels, made[seed])
+            made[seed] = of.labels
+            assert torch.equal(shared.w.stream.data.labels, data.train.labels)
+    assert not torch.equal(*made.values())
+
+
+def test_settings_of_random_labels_out_of_range_are_refused():
+    with pytest.raises(dn.SettingError, match=r"population: expected 1 or more, got 0"):
+        make_strategy({"random_labels": {"population": 0}})
+    with pytest.raises(dn.SettingError, match=r"share: expected more than 0"):
+        make_strategy({"random_labels": {"share": 2.0}})

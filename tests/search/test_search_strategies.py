@@ -336,6 +336,28 @@ def test_the_controller_learns_what_is_rewarded():
     assert sum(counts[-20:]) / 20 > 3.5 > 2.7 > sum(before) / 20
 
 
+@pytest.mark.parametrize("space", [WIDE, PAIRS, UNEQUAL], ids=lambda space: str(space.nodes))
+def test_many_log_probabilities_at_once_are_those_of_each_cell(space):
+    """Also in a space whose cells differ in the number of their decisions; and their gradients."""
+    torch.manual_seed(0)
+    controller = Controller(space, hidden=5, layers=2).double()
+    for parameter in controller.parameters():
+        parameter.data.mul_(10)
+    draws = [controller() for _ in range(20)]
+    direct = torch.stack([draw.log_probability for draw in draws])
+    together = controller.log_probabilities([draw.decisions for draw in draws])
+    torch.testing.assert_close(together, direct)
+    assert together.unique().numel() > 5
+    parameters = list(controller.parameters())
+    weights = torch.arange(20.0, dtype=torch.float64)
+    found, wanted = (
+        torch.autograd.grad(weights @ logs, parameters, allow_unused=True, materialize_grads=True)
+        for logs in (together, direct)
+    )
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 # ---------------------------------------------------------------- asked and told
 
 

@@ -104,15 +104,15 @@ class MixedCell(nn.Module):
         Only the operations of the discrete cell run.
         """
         states = self._inputs(first, second)
-        edges = dict(zip(self.edges, self.mixed, strict=True))
         for node, pairs in enumerate(nodes):
-            terms = []
-            for name, predecessor in pairs:
-                mixed = cast(MixedOperation, edges[predecessor, node])
-                operation = mixed.candidates[mixed.space.operations.index(name)]
-                terms.append(operation(states[predecessor]))
+            terms = [self.operation(name, p, node)(states[p]) for name, p in pairs]
             states.append(self._state(terms))
         return self._output(states)
+
+    def operation(self, name: str, predecessor: int, node: int) -> nn.Module:
+        """Return the candidate of an edge with this name."""
+        mixed = cast(MixedOperation, self.mixed[self.edges.index((predecessor, node))])
+        return mixed.candidates[mixed.space.operations.index(name)]
 
     def _inputs(self, first: Tensor, second: Tensor) -> list[Tensor]:
         return [self.width(self.preprocess[0](first)), self.width(self.preprocess[1](second))]

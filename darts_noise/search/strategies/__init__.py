@@ -1,6 +1,12 @@
 """Search strategies, one idea per file. Importing this package registers all strategies."""
 
-from darts_noise.search.strategies import controller, evolution, random_search, shared
+from darts_noise.search.strategies import (
+    controller,
+    evolution,
+    random_labels,
+    random_search,
+    shared,
+)
 from darts_noise.search.strategies.strategy import (
     DEFAULT,
     Proposal,
@@ -18,6 +24,7 @@ __all__ = [
     "evolution",
     "list_strategies",
     "make_strategy",
+    "random_labels",
     "random_search",
     "register_strategy",
     "shared",

@@ -9,9 +9,11 @@ gradient (section 3.2 of the paper) with a baseline b and a weight β of the ent
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darts_noise.errors import SettingError
@@ -25,6 +27,11 @@ INITIAL_RANGE = 0.08
 """The initial weights of the controller are uniform in ±0.08, as in the paper."""
 
 
+Decision = tuple[Sequence[int], int]
+"""The options that were left, and the option that was taken. Options of all kinds count through, in
+the order of `Controller.options`."""
+
+
 class Draw(NamedTuple):
     """A cell that a controller has drawn.
 
@@ -32,11 +39,13 @@ class Draw(NamedTuple):
         genotype: the cell.
         log_probability: log π(cell; θ), with its graph.
         entropy: sum of the entropies of the decisions, with its graph.
+        decisions: the decisions, in their order.
     """
 
     genotype: Genotype
     log_probability: Tensor
     entropy: Tensor
+    decisions: Sequence[Decision]
 
 
 class Controller(nn.Module):
@@ -56,6 +65,8 @@ class Controller(nn.Module):
             "operation": space.operations,
             **dict(space.macro),
         }
+        counts = accumulate(map(len, self.options.values()), initial=0)
+        self.first = dict(zip(self.options, counts, strict=False))
         self.start = nn.Parameter(torch.zeros(hidden))
         self.lstm = nn.LSTM(hidden, hidden, layers)
         self.heads = nn.ModuleDict(
@@ -79,6 +90,7 @@ class Controller(nn.Module):
         """
         state: tuple[Tensor, Tensor] | None = None
         token: Tensor = self.start
+        decisions: list[Decision] = []
         log_probability, entropy = 0 * self.start.sum(), torch.zeros(())
 
         def take(kind: str, options: Sequence[Any], count: int) -> list[Any]:
@@ -96,11 +108,38 @@ class Controller(nn.Module):
                 log_probability = log_probability + logs[place]
                 entropy = entropy - (share * logs).sum()
                 token = self.embeddings[kind](torch.tensor(rows[place]))
+                first = self.first[kind]
+                decisions.append(([first + row for row in rows], first + rows[place]))
                 taken.append(left.pop(place))
             return taken
 
         genotype = assemble(self.space, take)
-        return Draw(genotype, log_probability, entropy)
+        return Draw(genotype, log_probability, entropy, decisions)
+
+    def log_probabilities(self, cells: Sequence[Sequence[Decision]]) -> Tensor:
+        """Return log π of cells, (cells,), in one pass over all of them.
+
+        Args:
+            cells: the decisions of each cell; see `Draw`.
+        """
+        steps, options = max(1, *map(len, cells)), sum(map(len, self.options.values()))
+        left = torch.zeros(steps, len(cells), options, dtype=torch.bool)
+        taken = torch.zeros(steps, len(cells), dtype=torch.int64)
+        for cell, decisions in enumerate(cells):
+            for step, (those, this) in enumerate(decisions):
+                left[step, cell, those] = True
+                taken[step, cell] = this
+        left[..., 0] |= ~left.any(-1)  # after the last decision of a cell: one option, log 1 = 0
+        weight, bias = _joined(self.heads, "weight"), _joined(self.heads, "bias")
+        embeddings = _joined(self.embeddings, "weight")
+        start = self.start.expand(1, len(cells), -1)
+        outputs, _ = self.lstm(torch.cat([start, embeddings[taken[:-1]]]))  # (steps, cells, hidden)
+        logs = F.linear(outputs, weight, bias).masked_fill(~left, -torch.inf).log_softmax(-1)
+        return logs.gather(-1, taken[..., None])[..., 0].sum(0)
+
+
+def _joined(parts: nn.ModuleDict, name: str) -> Tensor:
+    return torch.cat([getattr(part, name) for part in parts.values()])
 
 
 def reward(candidate: Candidate, power: int = 3) -> float:
