@@ -26,6 +26,8 @@ class Architecture(nn.Module):
             `add_edge_weights`.
         relaxation: a function from α (edges, operations) to the weights used in train mode; a
             softmax by default.
+        logits: a function from α to the logarithms of the expected weights, up to a constant in
+            each row; α itself by default.
 
     Args:
         space: the name of a search space, or a `Space`.
@@ -49,6 +51,7 @@ class Architecture(nn.Module):
             }
         )
         self.relaxation: Callable[[Tensor], Tensor] = softmax
+        self.logits: Callable[[Tensor], Tensor] = unchanged
         for kind, edges in self.space.allowed:
             absent = torch.tensor(
                 [[o not in edge for o in self.space.operations] for edge in edges]
@@ -73,10 +76,13 @@ class Architecture(nn.Module):
     def expected(self) -> dict[str, Tensor]:
         """Return the weights that a genotype is read from.
 
-        They are a softmax over the operations of each edge (DARTS, equation 2). If the edges have
-        weights, each row is multiplied by the weight of its edge. Nothing is sampled.
+        They are a softmax of `logits` over the operations of each edge (DARTS, equation 2). If the
+        edges have weights, each row is multiplied by the weight of its edge. Nothing is sampled.
         """
-        return self._relaxed(softmax)
+        return self._relaxed(self._mean)
+
+    def _mean(self, alpha: Tensor) -> Tensor:
+        return softmax(self.logits(alpha))
 
     def _relaxed(self, relaxation: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
         cells = {k: self._weigh_edges(k, relaxation(a)) for k, a in self.alpha.items()}
@@ -94,15 +100,15 @@ class Architecture(nn.Module):
             return discretise(self.space, self.expected(), meta)
 
     def draw(self, generator: torch.Generator) -> Genotype:
-        """Sample discrete cells: each operation has the probability that the softmax of α gives it.
+        """Sample discrete cells: the probability of each operation is its expected weight.
 
-        The Gumbel-max trick does the sampling: the largest entry of α plus Gumbel noise is a sample
-        from the softmax of α.
+        The Gumbel-max trick does the sampling: the largest entry of the logits plus Gumbel noise is
+        a sample from their softmax.
         """
 
         def drawn(alpha: Tensor) -> Tensor:
             exponential = torch.empty(alpha.shape).exponential_(generator=generator)
-            return softmax(alpha - exponential.log().to(alpha))
+            return softmax(self.logits(alpha) - exponential.log().to(alpha))
 
         with torch.no_grad():
             return discretise(self.space, self._relaxed(drawn))
@@ -114,14 +120,14 @@ class Architecture(nn.Module):
         """
         values: dict[str, Tensor] = {}
         for kind, alpha in self.alpha.items():
-            weights = softmax(alpha.detach())
+            weights = self._mean(alpha.detach())
             values[f"alpha/entropy_{kind}"] = entropy(weights)
             for name, share in zip(self.space.operations, weights.mean(0), strict=True):
                 values[f"share/{kind}/{name}"] = share
         for choice, candidates in self.space.macro:
             if len(candidates) == 1:
                 continue
-            weights = softmax(self.macro[choice].detach())
+            weights = self._mean(self.macro[choice].detach())
             values[f"alpha/entropy_{choice}"] = entropy(weights)
             for value, share in zip(candidates, weights[0], strict=True):
                 values[f"share/{choice}/{value}"] = share
@@ -138,6 +144,11 @@ class Architecture(nn.Module):
         sizes = [node + 2 for node in range(self.space.nodes)]
         share = torch.cat([part.softmax(0) for part in torch.split(edges, sizes)])
         return share[:, None] * weights
+
+
+def unchanged(alpha: Tensor) -> Tensor:
+    """Return α."""
+    return alpha
 
 
 def softmax(alpha: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from darts_noise.nets.mixed.textbook import MixedOperation
 from darts_noise.search.curvature import dominant_eigenvalue
 from darts_noise.search.variants import list_variants, make_variants, register_variant
 from darts_noise.search.variants.pc_darts import PartialMixedOperation, PcDarts
+from darts_noise.search.variants.reinmax import reinmax
 from darts_noise.search.variants.variant import Variant
 from darts_noise.space.spaces import get_space
 
@@ -24,7 +25,7 @@ def one(name, **settings):
 def test_it_searches_to_a_valid_genotype(space, name, digits):
     module = dn.SearchModule(
         space=space,
-        nodes=2,
+        nodes=1,
         channels=4,
         num_cells=3,
         stem="small",
@@ -46,36 +47,127 @@ def test_it_searches_to_a_valid_genotype(space, name, digits):
     assert all(len(node) == 2 for node in (*genotype.normal, *genotype.reduce))
 
 
-def test_gdas_samples_one_operation_per_edge_as_often_as_its_softmax_says():
+@pytest.mark.parametrize("name", ["gdas", "reinmax"])
+def test_a_sample_is_one_operation_per_edge_as_often_as_the_softmax_says(name):
     arch = dn.Architecture("darts", nodes=1)
-    variant = one("gdas", temperature=2.0)
-    variant.change_architecture(arch)
+    one(name).change_architecture(arch)
     with torch.no_grad():
         arch.normal.copy_(torch.linspace(-1, 1, 16).view(2, 8))
     torch.manual_seed(0)
-    samples = torch.stack([arch()["normal"].detach() for _ in range(6000)])
+    samples = arch.relaxation(arch.normal.detach().repeat(6000, 1)).view(6000, 2, 8)
     assert torch.equal(samples.sum(-1), torch.ones(6000, 2))
     assert set(samples.flatten().round(decimals=5).tolist()) == {0.0, 1.0}
     torch.testing.assert_close(samples.mean(0), arch.normal.softmax(-1), atol=0.02, rtol=0)
 
 
-def test_gdas_passes_the_gradient_of_the_tempered_softmax():
-    """Straight-through: backward as if the weights were softmax((α + g) / τ)."""
+@pytest.mark.parametrize("name", ["gdas", "snas"])
+def test_gumbel_samples_pass_the_gradient_of_the_tempered_softmax(name):
+    """Backward as if the weights were softmax((α + g) / τ), which those of SNAS are."""
     arch = dn.Architecture("darts", nodes=1)
-    one("gdas", temperature=3.0).change_architecture(arch)
+    one(name, temperature=3.0).change_architecture(arch)
     cost = torch.randn(2, 8)
     torch.manual_seed(7)
-    (arch()["normal"] * cost).sum().backward()
+    weights = arch()["normal"]
+    (weights * cost).sum().backward()
     torch.manual_seed(7)
     alpha = arch.normal.detach().clone().requires_grad_()
     gumbel = -torch.empty_like(alpha).exponential_().log()
-    (((alpha + gumbel) / 3.0).softmax(-1) * cost).sum().backward()
+    soft = ((alpha + gumbel) / 3.0).softmax(-1)
+    (soft * cost).sum().backward()
     torch.testing.assert_close(arch.normal.grad, alpha.grad)
+    assert torch.allclose(weights, soft) == (name == "snas")
 
 
-def test_gdas_temperature_falls_linearly_and_nothing_is_sampled_in_eval_mode():
+def test_snas_becomes_a_sample_from_the_softmax_as_its_temperature_falls():
     arch = dn.Architecture("darts", nodes=1)
-    variant = one("gdas", temperature=10.0, final_temperature=1.0)
+    variant = one("snas", final_temperature=1e-3)
+    variant.change_architecture(arch)
+    with torch.no_grad():
+        arch.normal.copy_(torch.linspace(-1, 1, 16).view(2, 8))
+    torch.manual_seed(0)
+    largest = []
+    for epoch in range(3):
+        variant.start_epoch(epoch, 3)
+        samples = arch.relaxation(arch.normal.detach().repeat(6000, 1)).view(6000, 2, 8)
+        largest.append(samples.amax(-1).mean().item())
+    assert largest[0] < largest[1] < largest[2] == pytest.approx(1, abs=1e-3)
+    torch.testing.assert_close(samples.mean(0), arch.normal.softmax(-1), atol=0.02, rtol=0)
+
+
+def test_reinmax_has_the_exact_gradient_of_a_quadratic_function():
+    """E[f] = Σ_k p_k f(e_k), and the estimator averaged over all samples e_k (theorem 3.2)."""
+    generator = torch.Generator().manual_seed(0)
+
+    def double(*shape):
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    curve, slope, alpha = double(5, 5), double(5), double(5).requires_grad_()
+
+    def f(weights):
+        return weights @ curve @ weights + slope @ weights
+
+    samples, p = torch.eye(5, dtype=torch.float64), alpha.softmax(0)
+    exact = torch.autograd.grad(sum(p[k] * f(samples[k]) for k in range(5)), alpha)[0]
+
+    def mean_gradient(weights_of):
+        found = [torch.autograd.grad(f(weights_of(sample)), alpha)[0] for sample in samples]
+        return (alpha.softmax(0)[:, None] * torch.stack(found)).sum(0)
+
+    torch.testing.assert_close(mean_gradient(lambda e: reinmax(alpha, e)), exact)
+
+    def straight_through(sample):
+        soft = alpha.softmax(0)
+        return sample + soft - soft.detach()
+
+    assert (mean_gradient(straight_through) - exact).norm() > 0.1 * exact.norm()
+
+
+def test_drnas_has_the_gradient_of_the_expected_value():
+    """E[w] and E[wwᵀ] of a Dirichlet distribution are known, so E[f] of a quadratic f is too."""
+    arch = dn.Architecture("darts", nodes=1).double()
+    one("drnas").change_architecture(arch)
+    generator = torch.Generator().manual_seed(0)
+    curve = torch.randn(4, 4, generator=generator, dtype=torch.float64)
+    alpha = torch.tensor([-1.0, 0.0, 0.5, 2.0], dtype=torch.float64, requires_grad=True)
+    torch.manual_seed(0)
+    drawn = arch.relaxation(alpha.expand(100_000, 4))
+    sampled = torch.autograd.grad((drawn @ curve * drawn).sum(-1).mean(), alpha)[0]
+    beta = torch.nn.functional.elu(alpha) + 1
+    total, mean = beta.sum(), beta / beta.sum()
+    second = (torch.diag(mean) + total * torch.outer(mean, mean)) / (total + 1)
+    exact = torch.autograd.grad((second * curve).sum(), alpha)[0]
+    torch.testing.assert_close(sampled, exact, atol=0.005, rtol=0)
+    torch.testing.assert_close(drawn.mean(0), mean, atol=0.005, rtol=0)
+
+
+def test_drnas_reads_the_genotype_from_the_mean_of_the_distribution():
+    arch = dn.Architecture("darts", nodes=1)
+    with torch.no_grad():  # the softmax prefers edge 0, and the mean edge 1
+        arch.normal.copy_(torch.tensor([[0.0, 6.0] + 6 * [0.0], [-3.0, 1.0] + 6 * [-3.0]]))
+    assert [predecessor for _, predecessor in arch.genotype().normal[0]] == [0, 1]
+    one("drnas").change_architecture(arch)
+    assert [predecessor for _, predecessor in arch.genotype().normal[0]] == [1, 0]
+    beta = torch.nn.functional.elu(arch.normal) + 1
+    torch.testing.assert_close(arch.expected()["normal"], beta / beta.sum(-1, keepdim=True))
+
+
+@pytest.mark.parametrize("name", ["drnas", "gdas", "reinmax", "snas"])
+def test_an_operation_that_the_space_does_not_allow_is_never_sampled(name):
+    arch = dn.Architecture("robust_darts_s1", nodes=4)
+    one(name).change_architecture(arch)
+    weights, absent = arch()["normal"], arch.normal_absent
+    assert absent.any()
+    assert not weights[absent].any()
+    torch.testing.assert_close(weights.sum(-1), torch.ones(len(weights)))
+    (weights * torch.randn_like(weights)).sum().backward()
+    assert arch.normal.grad.isfinite().all()
+    assert not arch.normal.grad[absent].any()
+
+
+@pytest.mark.parametrize("name", ["gdas", "snas"])
+def test_the_temperature_falls_linearly_and_nothing_is_sampled_in_eval_mode(name):
+    arch = dn.Architecture("darts", nodes=1)
+    variant = one(name, temperature=10.0, final_temperature=1.0)
     variant.change_architecture(arch)
     seen = []
     for epoch in range(4):
@@ -227,6 +319,10 @@ def test_names_and_settings_are_checked():
         make_variants({"gdas": {"temprature": 1.0}})
     with pytest.raises(ValueError, match=r"variants.pc_darts.parts: expected at least 2"):
         make_variants({"pc_darts": {"parts": 1}})
+    with pytest.raises(ValueError, match=r"variants.reinmax.temperature: expected at least 1"):
+        make_variants({"reinmax": {"temperature": 0.5}})
+    with pytest.raises(ValueError, match=r"variants: expected one variant .* got gdas and drnas"):
+        make_variants({"gdas": {}, "pc_darts": {}, "drnas": {}})
     with pytest.raises(ValueError, match="registered already"):
         register_variant("gdas")
 

@@ -13,11 +13,12 @@ resume.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor
 
 from darts_noise.configured import Setting, configured
+from darts_noise.errors import SettingError
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.search.architecture import Architecture
 
@@ -30,9 +31,11 @@ class Variant:
     Attributes:
         implementation: implementation of the supernet that the variant needs. A variant that
             replaces single operations needs ``textbook``: in ``shared`` there are no such modules.
+        relaxes: whether the variant sets `Architecture.relaxation`. Only one variant can.
     """
 
     implementation = "shared"
+    relaxes: ClassVar[bool] = False
 
     def change_supernet(self, net: SuperNet) -> None:
         """Change a new supernet. The search calls it for the supernet of w and for the twin."""
@@ -96,9 +99,18 @@ def make_variants(settings: Mapping[str, Mapping[str, Setting] | None]) -> dict[
     """Return the variants of a config by name, in the order of the config.
 
     Raises:
-        ValueError: no such variant or setting, or a value that the variant does not accept.
+        ValueError: no such variant or setting, a value that the variant does not accept, or two
+            variants that exclude each other.
     """
-    return {
+    made = {
         name: configured("search variant", "variants", _VARIANTS, name, given)
         for name, given in settings.items()
     }
+    relaxing = [name for name, variant in made.items() if variant.relaxes]
+    if len(relaxing) > 1:
+        raise SettingError(
+            "variants",
+            "expected one variant that defines how α becomes weights, got "
+            f"{' and '.join(relaxing)}",
+        )
+    return made
