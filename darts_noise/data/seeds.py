@@ -41,6 +41,7 @@ class Stream(enum.IntEnum):
     RACE = 18
     STRATEGY = 19
     SHARED = 20
+    VALIDATION_GRADIENT = 21
 
 
 def derive_seed(seed: int, *key: int) -> int:

@@ -54,6 +54,7 @@ from darts_noise.search.gradients import (
     first_order_gradient,
     mixed_pass,
     probing_loss,
+    still_statistics,
     weights_pass,
 )
 from darts_noise.search.hypergradients import (
@@ -119,6 +120,8 @@ class SearchModule(PlainModule[SearchConfig]):
         with within("noise_"):
             require_noise(c.noise_family)
         require_method(c.hypergradient)
+        for variant in self.variants.values():
+            variant.check(c)
         require_implementation(c.supernet)
         if c.noise_weight > 0 and self.penalty.weights == "own":
             require_no_twin_settings(c, penalty_name(c.penalty))
@@ -346,9 +349,23 @@ class SearchModule(PlainModule[SearchConfig]):
                 done = weights_pass(self.net, relaxed, batch)
             else:
                 done, of_noise = mixed_pass(self.net, relaxed, batch, self._noise_batch(), weighted)
-        self._descend(weights, self.net, done, "train")
+        frozen: set[int] = set()
+        for variant in self.variants.values():
+            frozen |= set(
+                variant.freeze(
+                    self.net, done.gradients, lambda: self._gradients_on_validation(relaxed)
+                )
+            )
+        values = [None if place in frozen else g for place, g in enumerate(done.gradients)]
+        self._descend(weights, self.net, done, "train", values)
         if of_noise is not None:
             self.metrics.record("noise", of_noise.logits, of_noise.labels, of_noise.loss)
+
+    def _gradients_on_validation(self, relaxed: Weights) -> list[Tensor]:
+        """Return ∂/∂w L_val(w, α) on the validation batch of this step. It changes no state."""
+        with self._drawing(Stream.VALIDATION_GRADIENT), still_statistics(self.net):
+            batch = self.validation_stream.batch(self.search_step)
+            return weights_pass(self.net, relaxed, batch).gradients
 
     def _step_twin(self, twin: LightningOptimizer, done: Pass | None) -> None:
         """Update v: v ← v − SGD(∂/∂v L_noise(v, α)).
@@ -386,13 +403,19 @@ class SearchModule(PlainModule[SearchConfig]):
         return {kind: weights.detach() for kind, weights in self.arch().items()}
 
     def _descend(
-        self, optimiser: LightningOptimizer, net: SuperNet, done: Pass, split: str
+        self,
+        optimiser: LightningOptimizer,
+        net: SuperNet,
+        done: Pass,
+        split: str,
+        values: Sequence[Tensor | None] | None = None,
     ) -> None:
-        """Make one step of w or v."""
+        """Make one step of w or v with ``values``, by default the gradients of the pass."""
         name = "v" if net is self.twin else "w"
         terms = [(LOSSES[split], [done.loss]), (f"the gradient of {name}", done.gradients)]
         self._require_finite(terms, optimiser)
-        self._update(optimiser, list(net.parameters()), done.gradients, self.config.gradient_clip)
+        values = done.gradients if values is None else values
+        self._update(optimiser, list(net.parameters()), values, self.config.gradient_clip)
         self.metrics.record(split, done.logits, done.labels, done.loss)
         # For the progress bar during the epoch. At its end the mean over the epoch replaces it.
         self.log(f"{split}/loss", done.loss.detach(), on_step=True, on_epoch=False, logger=False)
@@ -406,7 +429,7 @@ class SearchModule(PlainModule[SearchConfig]):
         self,
         optimiser: LightningOptimizer,
         parameters: list[nn.Parameter],
-        values: list[Tensor],
+        values: Sequence[Tensor | None],
         clip: float = 0.0,
     ) -> None:
         assign(parameters, values, clip)

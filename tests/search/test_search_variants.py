@@ -10,6 +10,7 @@ from darts_noise.nets.macro_layers import MixedNorm
 from darts_noise.nets.mixed.textbook import MixedOperation
 from darts_noise.search.curvature import dominant_eigenvalue
 from darts_noise.search.variants import list_variants, make_variants, register_variant
+from darts_noise.search.variants.oles import operations
 from darts_noise.search.variants.pc_darts import PartialMixedOperation, PcDarts
 from darts_noise.search.variants.reinmax import reinmax
 from darts_noise.search.variants.variant import Variant
@@ -20,18 +21,10 @@ def one(name, **settings):
     return make_variants({name: settings})[name]
 
 
-@pytest.mark.parametrize("name", list_variants())
-@pytest.mark.parametrize("space", ["darts", pytest.param("noise", marks=pytest.mark.slow)])
-def test_it_searches_to_a_valid_genotype(space, name, digits):
-    module = dn.SearchModule(
-        space=space,
-        nodes=1,
-        channels=4,
-        num_cells=3,
-        stem="small",
-        noise_samples=32,
-        variants={name: {}},
-    )
+TINY = {"nodes": 1, "channels": 4, "num_cells": 3, "stem": "small", "noise_samples": 32}
+
+
+def fit(module, data, *callbacks):
     pl.Trainer(
         max_epochs=2,
         limit_train_batches=2,
@@ -41,7 +34,15 @@ def test_it_searches_to_a_valid_genotype(space, name, digits):
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-    ).fit(module, datamodule=digits())
+        callbacks=list(callbacks),
+    ).fit(module, datamodule=data)
+
+
+@pytest.mark.parametrize("name", list_variants())
+@pytest.mark.parametrize("space", ["darts", pytest.param("noise", marks=pytest.mark.slow)])
+def test_it_searches_to_a_valid_genotype(space, name, digits):
+    module = dn.SearchModule(space=space, **TINY, variants={name: {}})
+    fit(module, digits())
     genotype = module.genotype()
     assert dn.Genotype.from_dict(genotype.to_dict()) == genotype
     assert all(len(node) == 2 for node in (*genotype.normal, *genotype.reduce))
@@ -299,6 +300,50 @@ def test_robust_darts_stops_when_the_curvature_rises_and_goes_back():
     assert again.eigenvalues == variant.eigenvalues
 
 
+def test_oles_freezes_an_operation_at_the_first_check_under_the_threshold():
+    net = dn.SuperNet("darts", nodes=1, channels=2, num_cells=3, implementation="textbook")
+    first, second, third = operations(net)[:3]
+    variant, restored = (one("oles", threshold=0.4, window=2) for _ in range(2))
+
+    def of_cosine(cosines):
+        """Two gradients; each tensor of an operation has the cosine that is given for it."""
+        pairs = []
+        for place, parameter in enumerate(net.parameters()):
+            a, b = torch.zeros_like(parameter), torch.zeros_like(parameter)
+            cosine = next((c for places, c in cosines if place in places), 1.0)
+            a.view(-1)[0] = float(cosine is not None)
+            b.view(-1)[:2] = torch.tensor([cosine or 0.0, (1 - (cosine or 0.0) ** 2) ** 0.5])
+            pairs.append((a, b))
+        return map(list, zip(*pairs, strict=True))
+
+    frozen = []
+    for step, cosine in enumerate([0.2, 0.7, 0.5, 0.2, 0.9, 0.9]):
+        # The second operation agrees always, and the third has no gradient.
+        on_training, on_validation = of_cosine([(first, cosine), (second, 0.5), (third, None)])
+        if step == 3:  # a resumed run, in the middle of a window
+            restored.load(variant.state())
+            variant = restored
+        frozen.append(variant.freeze(net, on_training, lambda found=on_validation: found))
+    assert frozen == [[], [], [], first, first, first]
+
+
+def test_oles_leaves_frozen_weights_of_w_as_they_are_and_trains_the_rest(digits):
+    kept = []
+
+    class Keep(pl.Callback):
+        def on_train_batch_end(self, trainer, pl_module, *args):
+            nets = [pl_module.net, pl_module.twin]
+            kept.append([[p.detach().clone() for p in net.parameters()] for net in nets])
+
+    module = dn.SearchModule(**TINY, variants={"oles": {"threshold": 1.0, "window": 2}})
+    fit(module, digits(), Keep())
+    inside = {place for places in operations(module.net) for place in places}
+    (w_before, v_before), (w, v) = kept[0], kept[-1]
+    for place, (old, new) in enumerate(zip(w_before, w, strict=True)):
+        assert torch.equal(old, new) == (place in inside)
+    assert not any(torch.equal(old, new) for old, new in zip(v_before, v, strict=True))
+
+
 def test_dominant_eigenvalue_of_a_known_matrix():
     generator = torch.Generator().manual_seed(1)
     root = torch.randn(6, 6, generator=generator, dtype=torch.float64)
@@ -321,6 +366,8 @@ def test_names_and_settings_are_checked():
         make_variants({"pc_darts": {"parts": 1}})
     with pytest.raises(ValueError, match=r"variants.reinmax.temperature: expected at least 1"):
         make_variants({"reinmax": {"temperature": 0.5}})
+    with pytest.raises(ValueError, match=r"model.hypergradient: expected first_order .* oles"):
+        dn.SearchModule(variants="oles", hypergradient="exact")
     with pytest.raises(ValueError, match=r"variants: expected one variant .* got gdas and drnas"):
         make_variants({"gdas": {}, "pc_darts": {}, "drnas": {}})
     with pytest.raises(ValueError, match="registered already"):

@@ -3,6 +3,7 @@
 from darts_noise.search.variants import (
     drnas,
     gumbel,
+    oles,
     p_darts,
     pc_darts,
     reinmax,
@@ -22,6 +23,7 @@ __all__ = [
     "gumbel",
     "list_variants",
     "make_variants",
+    "oles",
     "p_darts",
     "pc_darts",
     "register_variant",

@@ -12,7 +12,7 @@ A variant may draw from torch's global generators. The search seeds them for eac
 resume.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor
@@ -21,6 +21,7 @@ from darts_noise.configured import Setting, configured
 from darts_noise.errors import SettingError
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.search.architecture import Architecture
+from darts_noise.search.settings import SearchConfig
 
 Weights = dict[str, Tensor]
 
@@ -37,6 +38,9 @@ class Variant:
     implementation = "shared"
     relaxes: ClassVar[bool] = False
 
+    def check(self, config: SearchConfig) -> None:
+        """Raise a `SettingError` if the settings of the search do not fit the variant."""
+
     def change_supernet(self, net: SuperNet) -> None:
         """Change a new supernet. The search calls it for the supernet of w and for the twin."""
 
@@ -52,6 +56,19 @@ class Variant:
         ``loss`` computes the loss of w at given relaxed weights.
         """
         return weights
+
+    def freeze(
+        self, net: SuperNet, gradients: list[Tensor], on_validation: Callable[[], list[Tensor]]
+    ) -> Collection[int]:
+        """Return the positions of the parameters of ``net`` that the step of w leaves as they are.
+
+        Args:
+            net: the supernet of w.
+            gradients: gradients of the loss on training data, one per parameter of ``net``.
+            on_validation: computes the gradients of the loss on a batch of validation data, at the
+                same w and the same relaxed weights.
+        """
+        return ()
 
     def stop(self, arch: Architecture, curvature: Callable[[], float]) -> str | None:
         """Return the reason to stop the search after this epoch, or None.
