@@ -42,6 +42,8 @@ class Stream(enum.IntEnum):
     STRATEGY = 19
     SHARED = 20
     VALIDATION_GRADIENT = 21
+    DECISION = 22
+    OBJECTIVE = 23
 
 
 def derive_seed(seed: int, *key: int) -> int:

@@ -24,6 +24,9 @@ class Architecture(nn.Module):
         macro: α of each macro choice of the space, by name, (1, candidates).
         normal_edges, reduce_edges: weights of the edges, (edges,). They exist only after
             `add_edge_weights`.
+        normal_decided, reduce_decided: weights of the edges that are decided, which replace those
+            of α, (edges, operations). -1 on edges that are not decided. They exist only after
+            `add_decisions`.
         relaxation: a function from α (edges, operations) to the weights used in train mode; a
             softmax by default.
         logits: a function from α to the logarithms of the expected weights, up to a constant in
@@ -85,7 +88,9 @@ class Architecture(nn.Module):
         return softmax(self.logits(alpha))
 
     def _relaxed(self, relaxation: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-        cells = {k: self._weigh_edges(k, relaxation(a)) for k, a in self.alpha.items()}
+        cells = {
+            k: self._weigh_edges(k, self._decided(k, relaxation(a))) for k, a in self.alpha.items()
+        }
         return cells | {name: relaxation(row) for name, row in self.macro.items()}
 
     def add_edge_weights(self) -> None:
@@ -93,6 +98,11 @@ class Architecture(nn.Module):
         for kind in self.alpha:
             start = INITIAL_DEVIATION * torch.randn(len(self.space.edges))
             self.register_parameter(f"{kind}_edges", nn.Parameter(start))
+
+    def add_decisions(self) -> None:
+        """Allow edges to be decided before the end of the search. At first, no edge is decided."""
+        for kind, alpha in self.alpha.items():
+            self.register_buffer(f"{kind}_decided", torch.full_like(alpha.detach(), -1.0))
 
     def genotype(self, meta: Mapping[str, Any] | None = None) -> Genotype:
         """Return the discrete cells for the current α."""
@@ -132,6 +142,11 @@ class Architecture(nn.Module):
             for value, share in zip(candidates, weights[0], strict=True):
                 values[f"share/{choice}/{value}"] = share
         return values
+
+    def _decided(self, kind: str, weights: Tensor) -> Tensor:
+        """Replace the weights of the edges that are decided: (edges, operations)."""
+        decided = getattr(self, f"{kind}_decided", None)
+        return weights if decided is None else torch.where(decided < 0, weights, decided)
 
     def _weigh_edges(self, kind: str, weights: Tensor) -> Tensor:
         """Multiply each row by the weight of its edge: a softmax over the edges into the same node.

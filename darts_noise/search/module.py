@@ -14,9 +14,11 @@ search skips an update if the loss or a gradient is not finite; see `darts_noise
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 import torch.nn.functional as F
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
@@ -30,6 +32,7 @@ from darts_noise.data.images import LabelledImages
 from darts_noise.data.module import ImageDataModule
 from darts_noise.data.seeds import Stream, derive_seed, drawing
 from darts_noise.distributed.agreement import Agreement
+from darts_noise.distributed.collectives import average_over_processes
 from darts_noise.errors import SettingError, within
 from darts_noise.finite import FiniteCheck, Term, make_guardable
 from darts_noise.loading import PlainModule
@@ -272,6 +275,7 @@ class SearchModule(PlainModule[SearchConfig]):
         α stays fixed during the warm-up epochs.
         """
         alpha, weights, *twin = self._optimisers()
+        self._let_variants_decide()
         of_twin = None
         if self.current_epoch >= self.config.warmup_epochs:
             of_twin = self._step_alpha(alpha, batch)
@@ -284,6 +288,42 @@ class SearchModule(PlainModule[SearchConfig]):
             self._require_finite(list(self.trained().items()), weights)
             self.finite.read()
         self.search_step += 1
+
+    def _let_variants_decide(self) -> None:
+        step, steps = self.search_step, self._epochs * int(self.trainer.num_training_batches)
+        if self.trainer.max_steps >= 0:
+            steps = min(steps, self.trainer.max_steps)
+
+        @cache
+        def held(count: int) -> tuple[list[Batch], list[Batch]]:
+            validation = [self.validation_stream.batch(step + k) for k in range(count)]
+            noise = [self._noise_batch(k) for k in range(count if self.noise_set else 0)]
+            return validation, noise
+
+        def objective(relaxed: Weights, batches: int) -> float:
+            return self._objective(relaxed, *held(batches))
+
+        with self._drawing(Stream.DECISION):
+            for variant in self.variants.values():
+                variant.decide(self.arch, step, steps, objective)
+
+    def _objective(self, relaxed: Weights, validation: list[Batch], noise: list[Batch]) -> float:
+        """Return F = L_val + λ · P on batches, averaged over processes. It changes no state.
+
+        P is the penalty for the mean loss on the noise.
+        """
+
+        def mean_loss(net: SuperNet, batches: list[Batch]) -> Tensor:
+            losses = [probing_loss(net, batch)(relaxed) for batch in batches]
+            return average_over_processes([torch.stack(losses).mean()])[0]
+
+        with torch.no_grad(), self._drawing(Stream.OBJECTIVE):
+            value = mean_loss(self.net, validation)
+            if self.noise_set is not None:
+                fit = mean_loss(self.net if self.twin is None else self.twin, noise)
+                penalty = self.penalty.of_fit(fit, self.noise_set.num_classes)
+                value = value + self.config.noise_weight * penalty
+        return float(value)
 
     def _step_alpha(self, alpha: LightningOptimizer, batch: Batch) -> Pass | None:
         """Update α: α ← α − Adam(d/dα [L_val(w'(α), α) + λ · P(v'(α), α)]).

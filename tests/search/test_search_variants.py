@@ -1,5 +1,7 @@
 """Each variant has the property that its paper claims, and finds a valid genotype."""
 
+import math
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -9,7 +11,9 @@ import darts_noise as dn
 from darts_noise.nets.macro_layers import MixedNorm
 from darts_noise.nets.mixed.textbook import MixedOperation
 from darts_noise.search.curvature import dominant_eigenvalue
+from darts_noise.search.gradients import probing_loss
 from darts_noise.search.variants import list_variants, make_variants, register_variant
+from darts_noise.search.variants.darts_pt import DartsPt
 from darts_noise.search.variants.oles import operations
 from darts_noise.search.variants.pc_darts import PartialMixedOperation, PcDarts
 from darts_noise.search.variants.reinmax import reinmax
@@ -41,7 +45,8 @@ def fit(module, data, *callbacks):
 @pytest.mark.parametrize("name", list_variants())
 @pytest.mark.parametrize("space", ["darts", pytest.param("noise", marks=pytest.mark.slow)])
 def test_it_searches_to_a_valid_genotype(space, name, digits):
-    module = dn.SearchModule(space=space, **TINY, variants={name: {}})
+    settings = {"batches": 1} if name == "darts_pt" else {}
+    module = dn.SearchModule(space=space, **TINY, variants={name: settings})
     fit(module, digits())
     genotype = module.genotype()
     assert dn.Genotype.from_dict(genotype.to_dict()) == genotype
@@ -300,6 +305,80 @@ def test_robust_darts_stops_when_the_curvature_rises_and_goes_back():
     assert again.eigenvalues == variant.eigenvalues
 
 
+def test_darts_pt_keeps_what_hurts_most_when_it_is_removed():
+    arch, variant = dn.Architecture("darts", nodes=2), one("darts_pt", share=0.5)
+    variant.change_architecture(arch)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        arch.normal[:, 3] = 1.0
+    worth = {kind: torch.rand(5, 8) for kind in ("normal", "reduce")}
+    hurt = {kind: worth[kind] * weights for kind, weights in arch.expected().items()}
+    undecided, batches = [], set()
+
+    def objective(weights, count):
+        batches.add(count)
+        return -sum((weights[kind] * worth[kind]).sum().item() for kind in worth)
+
+    for step in range(20):
+        with torch.random.fork_rng():
+            variant.decide(arch, step, 20, objective)
+        undecided.append((arch.normal_decided < 0).any(-1).sum().item())
+    assert undecided[:10] == [5] * 10
+    assert undecided[10:] == sorted(undecided[10:], reverse=True)
+    assert {5, 4, 3, 2, 1, 0} == set(undecided)
+    assert batches == {4}
+    genotype = arch.genotype()
+    for kind, cell in (("normal", genotype.normal), ("reduce", genotype.reduce)):
+        none = arch.space.operations.index("none")
+        best = hurt[kind].index_fill(1, torch.tensor([none]), -1.0).argmax(-1)
+        value = worth[kind].gather(1, best[:, None])[:, 0]
+        for node, edges in enumerate(([0, 1], [2, 3, 4])):
+            kept = sorted(edges, key=lambda edge: -value[edge])[:2]
+            assert set(cell[node]) == {
+                (arch.space.operations[best[edge]], arch.space.edges[edge][0]) for edge in kept
+            }
+
+
+def test_darts_pt_decides_edges_in_random_order():
+    orders = set()
+    for seed in range(6):
+        arch, variant = dn.Architecture("darts", nodes=2), one("darts_pt", share=1.0)
+        variant.change_architecture(arch)
+        torch.manual_seed(seed)
+        variant.decide(arch, 0, 6, lambda weights, count: 0.0)
+        orders.add(tuple((arch.normal_decided >= 0).all(-1).tolist()))
+    assert len(orders) > 2
+
+
+def test_what_darts_pt_measures_is_the_objective_of_the_search(digits, monkeypatch):
+    module = dn.SearchModule(**TINY, noise_weight=3.0, variants="darts_pt")
+    seen = []
+
+    def compare(variant, arch, step, steps, objective):
+        labels = module.noise_set.labels
+        with torch.no_grad():  # a twin that knows how often there is each class
+            module.twin.classifier.weight.zero_()
+            module.twin.classifier.bias.copy_(labels.bincount(minlength=10).clamp(min=1e-6).log())
+        before = {k: v.clone() for k, v in module.state_dict().items()}
+        relaxed = arch.expected()
+        found = objective(relaxed, 2)
+        assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
+
+        def loss(net, batch):
+            return probing_loss(net, batch)(relaxed).item()
+
+        real = [loss(module.net, module.validation_stream.batch(step + k)) for k in range(2)]
+        noise = [loss(module.twin, module.noise_stream.batch(step + k)) for k in range(2)]
+        penalty = max(0, 1 - sum(noise) / 2 / math.log(10))
+        seen.append((step, steps, penalty > 0))
+        assert found == pytest.approx(sum(real) / 2 + 3 * penalty, rel=1e-5)
+
+    monkeypatch.setattr(DartsPt, "decide", compare)
+    fit(module, digits())
+    assert [(step, steps) for step, steps, _ in seen] == [(step, 4) for step in range(4)]
+    assert any(positive for _, _, positive in seen)
+
+
 def test_oles_freezes_an_operation_at_the_first_check_under_the_threshold():
     net = dn.SuperNet("darts", nodes=1, channels=2, num_cells=3, implementation="textbook")
     first, second, third = operations(net)[:3]
@@ -368,6 +447,10 @@ def test_names_and_settings_are_checked():
         make_variants({"reinmax": {"temperature": 0.5}})
     with pytest.raises(ValueError, match=r"model.hypergradient: expected first_order .* oles"):
         dn.SearchModule(variants="oles", hypergradient="exact")
+    with pytest.raises(ValueError, match=r"model.variants: expected darts_pt without darts_plus"):
+        dn.SearchModule(variants={"darts_plus": {}, "darts_pt": {}})
+    with pytest.raises(ValueError, match=r"model.penalty: .* darts_pt, got 'gram'"):
+        dn.SearchModule(variants="darts_pt", penalty="gram")
     with pytest.raises(ValueError, match=r"variants: expected one variant .* got gdas and drnas"):
         make_variants({"gdas": {}, "pc_darts": {}, "drnas": {}})
     with pytest.raises(ValueError, match="registered already"):

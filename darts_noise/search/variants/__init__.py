@@ -1,6 +1,7 @@
 """Variants of the search, one idea per file. Importing this package registers all variants."""
 
 from darts_noise.search.variants import (
+    darts_pt,
     drnas,
     gumbel,
     oles,
@@ -19,6 +20,7 @@ from darts_noise.search.variants.variant import (
 
 __all__ = [
     "Variant",
+    "darts_pt",
     "drnas",
     "gumbel",
     "list_variants",

@@ -50,6 +50,19 @@ class Variant:
     def start_epoch(self, epoch: int, epochs: int) -> None:
         """Update schedules before epoch ``epoch``, counted from 0, of ``epochs`` epochs."""
 
+    def decide(
+        self, arch: Architecture, step: int, steps: int, objective: Callable[[Weights, int], float]
+    ) -> None:
+        """Decide edges of the cells before a step of the search.
+
+        Args:
+            arch: α. The method may write into its decisions; see `Architecture.add_decisions`.
+            step: number of the step, from 0.
+            steps: number of steps of the search.
+            objective: computes F = L_val + λ · P at given relaxed weights, on a number of batches.
+                Every call of a step uses the same batches and random numbers.
+        """
+
     def perturb(self, weights: Weights, loss: Callable[[Weights], Tensor]) -> Weights:
         """Return the relaxed weights for the step of w.
 
