@@ -42,6 +42,9 @@ class Stream(enum.IntEnum):
     STRATEGY = 19
     SHARED = 20
     RANDOM_LABELS = 21
+    VALIDATION_GRADIENT = 22
+    DECISION = 23
+    OBJECTIVE = 24
 
 
 def derive_seed(seed: int, *key: int) -> int:

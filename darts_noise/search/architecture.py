@@ -24,8 +24,13 @@ class Architecture(nn.Module):
         macro: α of each macro choice of the space, by name, (1, candidates).
         normal_edges, reduce_edges: weights of the edges, (edges,). They exist only after
             `add_edge_weights`.
+        normal_decided, reduce_decided: weights of the edges that are decided, which replace those
+            of α, (edges, operations). -1 on edges that are not decided. They exist only after
+            `add_decisions`.
         relaxation: a function from α (edges, operations) to the weights used in train mode; a
             softmax by default.
+        logits: a function from α to the logarithms of the expected weights, up to a constant in
+            each row; α itself by default.
 
     Args:
         space: the name of a search space, or a `Space`.
@@ -49,6 +54,7 @@ class Architecture(nn.Module):
             }
         )
         self.relaxation: Callable[[Tensor], Tensor] = softmax
+        self.logits: Callable[[Tensor], Tensor] = unchanged
         for kind, edges in self.space.allowed:
             absent = torch.tensor(
                 [[o not in edge for o in self.space.operations] for edge in edges]
@@ -73,13 +79,18 @@ class Architecture(nn.Module):
     def expected(self) -> dict[str, Tensor]:
         """Return the weights that a genotype is read from.
 
-        They are a softmax over the operations of each edge (DARTS, equation 2). If the edges have
-        weights, each row is multiplied by the weight of its edge. Nothing is sampled.
+        They are a softmax of `logits` over the operations of each edge (DARTS, equation 2). If the
+        edges have weights, each row is multiplied by the weight of its edge. Nothing is sampled.
         """
-        return self._relaxed(softmax)
+        return self._relaxed(self._mean)
+
+    def _mean(self, alpha: Tensor) -> Tensor:
+        return softmax(self.logits(alpha))
 
     def _relaxed(self, relaxation: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-        cells = {k: self._weigh_edges(k, relaxation(a)) for k, a in self.alpha.items()}
+        cells = {
+            k: self._weigh_edges(k, self._decided(k, relaxation(a))) for k, a in self.alpha.items()
+        }
         return cells | {name: relaxation(row) for name, row in self.macro.items()}
 
     def add_edge_weights(self) -> None:
@@ -88,21 +99,26 @@ class Architecture(nn.Module):
             start = INITIAL_DEVIATION * torch.randn(len(self.space.edges))
             self.register_parameter(f"{kind}_edges", nn.Parameter(start))
 
+    def add_decisions(self) -> None:
+        """Allow edges to be decided before the end of the search. At first, no edge is decided."""
+        for kind, alpha in self.alpha.items():
+            self.register_buffer(f"{kind}_decided", torch.full_like(alpha.detach(), -1.0))
+
     def genotype(self, meta: Mapping[str, Any] | None = None) -> Genotype:
         """Return the discrete cells for the current α."""
         with torch.no_grad():
             return discretise(self.space, self.expected(), meta)
 
     def draw(self, generator: torch.Generator) -> Genotype:
-        """Sample discrete cells: each operation has the probability that the softmax of α gives it.
+        """Sample discrete cells: the probability of each operation is its expected weight.
 
-        The Gumbel-max trick does the sampling: the largest entry of α plus Gumbel noise is a sample
-        from the softmax of α.
+        The Gumbel-max trick does the sampling: the largest entry of the logits plus Gumbel noise is
+        a sample from their softmax.
         """
 
         def drawn(alpha: Tensor) -> Tensor:
             exponential = torch.empty(alpha.shape).exponential_(generator=generator)
-            return softmax(alpha - exponential.log().to(alpha))
+            return softmax(self.logits(alpha) - exponential.log().to(alpha))
 
         with torch.no_grad():
             return discretise(self.space, self._relaxed(drawn))
@@ -114,18 +130,23 @@ class Architecture(nn.Module):
         """
         values: dict[str, Tensor] = {}
         for kind, alpha in self.alpha.items():
-            weights = softmax(alpha.detach())
+            weights = self._mean(alpha.detach())
             values[f"alpha/entropy_{kind}"] = entropy(weights)
             for name, share in zip(self.space.operations, weights.mean(0), strict=True):
                 values[f"share/{kind}/{name}"] = share
         for choice, candidates in self.space.macro:
             if len(candidates) == 1:
                 continue
-            weights = softmax(self.macro[choice].detach())
+            weights = self._mean(self.macro[choice].detach())
             values[f"alpha/entropy_{choice}"] = entropy(weights)
             for value, share in zip(candidates, weights[0], strict=True):
                 values[f"share/{choice}/{value}"] = share
         return values
+
+    def _decided(self, kind: str, weights: Tensor) -> Tensor:
+        """Replace the weights of the edges that are decided: (edges, operations)."""
+        decided = getattr(self, f"{kind}_decided", None)
+        return weights if decided is None else torch.where(decided < 0, weights, decided)
 
     def _weigh_edges(self, kind: str, weights: Tensor) -> Tensor:
         """Multiply each row by the weight of its edge: a softmax over the edges into the same node.
@@ -138,6 +159,11 @@ class Architecture(nn.Module):
         sizes = [node + 2 for node in range(self.space.nodes)]
         share = torch.cat([part.softmax(0) for part in torch.split(edges, sizes)])
         return share[:, None] * weights
+
+
+def unchanged(alpha: Tensor) -> Tensor:
+    """Return α."""
+    return alpha
 
 
 def softmax(alpha: Tensor) -> Tensor:

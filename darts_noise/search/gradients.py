@@ -66,14 +66,17 @@ def gradients(
     )
 
 
-def assign(parameters: Sequence[Tensor], values: Sequence[Tensor], clip: float = 0.0) -> None:
+def assign(
+    parameters: Sequence[Tensor], values: Sequence[Tensor | None], clip: float = 0.0
+) -> None:
     """Set ``.grad`` of each parameter to its value, scaled to a total norm ≤ ``clip``.
 
-    Each gradient gets the memory layout of its parameter, because the fused optimisers need it.
+    A parameter whose value is None gets no gradient, so an optimiser leaves it as it is. Each
+    gradient gets the memory layout of its parameter, because the fused optimisers need it.
     ``backward()`` ensures that layout, but `torch.autograd.grad` does not.
     """
     for parameter, value in zip(parameters, values, strict=True):
-        if _strides(value) != _strides(parameter):
+        if value is not None and _strides(value) != _strides(parameter):
             value = torch.empty_like(parameter).copy_(value)
         parameter.grad = value
     if clip > 0:

@@ -14,9 +14,11 @@ search skips an update if the loss or a gradient is not finite; see `darts_noise
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 import torch.nn.functional as F
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
@@ -30,6 +32,7 @@ from darts_noise.data.images import LabelledImages
 from darts_noise.data.module import ImageDataModule
 from darts_noise.data.seeds import Stream, derive_seed, drawing
 from darts_noise.distributed.agreement import Agreement
+from darts_noise.distributed.collectives import average_over_processes
 from darts_noise.errors import SettingError, within
 from darts_noise.finite import FiniteCheck, Term, make_guardable
 from darts_noise.loading import PlainModule
@@ -54,6 +57,7 @@ from darts_noise.search.gradients import (
     first_order_gradient,
     mixed_pass,
     probing_loss,
+    still_statistics,
     weights_pass,
 )
 from darts_noise.search.hypergradients import (
@@ -119,6 +123,8 @@ class SearchModule(PlainModule[SearchConfig]):
         with within("noise_"):
             require_noise(c.noise_family)
         require_method(c.hypergradient)
+        for variant in self.variants.values():
+            variant.check(c)
         require_implementation(c.supernet)
         if c.noise_weight > 0 and self.penalty.weights == "own":
             require_no_twin_settings(c, penalty_name(c.penalty))
@@ -269,6 +275,7 @@ class SearchModule(PlainModule[SearchConfig]):
         α stays fixed during the warm-up epochs.
         """
         alpha, weights, *twin = self._optimisers()
+        self._let_variants_decide()
         of_twin = None
         if self.current_epoch >= self.config.warmup_epochs:
             of_twin = self._step_alpha(alpha, batch)
@@ -281,6 +288,42 @@ class SearchModule(PlainModule[SearchConfig]):
             self._require_finite(list(self.trained().items()), weights)
             self.finite.read()
         self.search_step += 1
+
+    def _let_variants_decide(self) -> None:
+        step, steps = self.search_step, self._epochs * int(self.trainer.num_training_batches)
+        if self.trainer.max_steps >= 0:
+            steps = min(steps, self.trainer.max_steps)
+
+        @cache
+        def held(count: int) -> tuple[list[Batch], list[Batch]]:
+            validation = [self.validation_stream.batch(step + k) for k in range(count)]
+            noise = [self._noise_batch(k) for k in range(count if self.noise_set else 0)]
+            return validation, noise
+
+        def objective(relaxed: Weights, batches: int) -> float:
+            return self._objective(relaxed, *held(batches))
+
+        with self._drawing(Stream.DECISION):
+            for variant in self.variants.values():
+                variant.decide(self.arch, step, steps, objective)
+
+    def _objective(self, relaxed: Weights, validation: list[Batch], noise: list[Batch]) -> float:
+        """Return F = L_val + λ · P on batches, averaged over processes. It changes no state.
+
+        P is the penalty for the mean loss on the noise.
+        """
+
+        def mean_loss(net: SuperNet, batches: list[Batch]) -> Tensor:
+            losses = [probing_loss(net, batch)(relaxed) for batch in batches]
+            return average_over_processes([torch.stack(losses).mean()])[0]
+
+        with torch.no_grad(), self._drawing(Stream.OBJECTIVE):
+            value = mean_loss(self.net, validation)
+            if self.noise_set is not None:
+                fit = mean_loss(self.net if self.twin is None else self.twin, noise)
+                penalty = self.penalty.of_fit(fit, self.noise_set.num_classes)
+                value = value + self.config.noise_weight * penalty
+        return float(value)
 
     def _step_alpha(self, alpha: LightningOptimizer, batch: Batch) -> Pass | None:
         """Update α: α ← α − Adam(d/dα [L_val(w'(α), α) + λ · P(v'(α), α)]).
@@ -346,9 +389,23 @@ class SearchModule(PlainModule[SearchConfig]):
                 done = weights_pass(self.net, relaxed, batch)
             else:
                 done, of_noise = mixed_pass(self.net, relaxed, batch, self._noise_batch(), weighted)
-        self._descend(weights, self.net, done, "train")
+        frozen: set[int] = set()
+        for variant in self.variants.values():
+            frozen |= set(
+                variant.freeze(
+                    self.net, done.gradients, lambda: self._gradients_on_validation(relaxed)
+                )
+            )
+        values = [None if place in frozen else g for place, g in enumerate(done.gradients)]
+        self._descend(weights, self.net, done, "train", values)
         if of_noise is not None:
             self.metrics.record("noise", of_noise.logits, of_noise.labels, of_noise.loss)
+
+    def _gradients_on_validation(self, relaxed: Weights) -> list[Tensor]:
+        """Return ∂/∂w L_val(w, α) on the validation batch of this step. It changes no state."""
+        with self._drawing(Stream.VALIDATION_GRADIENT), still_statistics(self.net):
+            batch = self.validation_stream.batch(self.search_step)
+            return weights_pass(self.net, relaxed, batch).gradients
 
     def _step_twin(self, twin: LightningOptimizer, done: Pass | None) -> None:
         """Update v: v ← v − SGD(∂/∂v L_noise(v, α)).
@@ -386,13 +443,19 @@ class SearchModule(PlainModule[SearchConfig]):
         return {kind: weights.detach() for kind, weights in self.arch().items()}
 
     def _descend(
-        self, optimiser: LightningOptimizer, net: SuperNet, done: Pass, split: str
+        self,
+        optimiser: LightningOptimizer,
+        net: SuperNet,
+        done: Pass,
+        split: str,
+        values: Sequence[Tensor | None] | None = None,
     ) -> None:
-        """Make one step of w or v."""
+        """Make one step of w or v with ``values``, by default the gradients of the pass."""
         name = "v" if net is self.twin else "w"
         terms = [(LOSSES[split], [done.loss]), (f"the gradient of {name}", done.gradients)]
         self._require_finite(terms, optimiser)
-        self._update(optimiser, list(net.parameters()), done.gradients, self.config.gradient_clip)
+        values = done.gradients if values is None else values
+        self._update(optimiser, list(net.parameters()), values, self.config.gradient_clip)
         self.metrics.record(split, done.logits, done.labels, done.loss)
         # For the progress bar during the epoch. At its end the mean over the epoch replaces it.
         self.log(f"{split}/loss", done.loss.detach(), on_step=True, on_epoch=False, logger=False)
@@ -406,7 +469,7 @@ class SearchModule(PlainModule[SearchConfig]):
         self,
         optimiser: LightningOptimizer,
         parameters: list[nn.Parameter],
-        values: list[Tensor],
+        values: Sequence[Tensor | None],
         clip: float = 0.0,
     ) -> None:
         assign(parameters, values, clip)

@@ -92,6 +92,8 @@ CASES: dict[str, dict[str, Any]] = {
     "macro rows": {"space": "small", "nodes": 1},
     "textbook": {"supernet": "textbook", "noise_weight": 0.0},
     "gdas": {"variants": {"gdas": {}}},
+    "oles": {"variants": {"oles": {"window": 2}}},
+    "darts_pt": {"variants": {"darts_pt": {"batches": 1}}},
     "smooth": {"variants": {"smooth_darts_adversarial": {"steps": 2}}},
     "curvature": {"variants": {"robust_darts": {"window": 1}}, "noise_weight": 0.0},
 }

@@ -81,7 +81,7 @@ def test_the_twin_changes_no_draw_of_alpha_and_w(digits, variant, other):
     assert same(list(module.net.parameters()), list(without.net.parameters()))
 
 
-@pytest.mark.parametrize("variant", DRAWING)
+@pytest.mark.parametrize("variant", [*DRAWING, "drnas", "reinmax", "snas"])
 def test_what_others_draw_changes_nothing(digits, variant):
     torch.manual_seed(1)
     alone = search(digits(), variants=variant)

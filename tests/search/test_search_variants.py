@@ -1,5 +1,7 @@
 """Each variant has the property that its paper claims, and finds a valid genotype."""
 
+import math
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -9,8 +11,12 @@ import darts_noise as dn
 from darts_noise.nets.macro_layers import MixedNorm
 from darts_noise.nets.mixed.textbook import MixedOperation
 from darts_noise.search.curvature import dominant_eigenvalue
+from darts_noise.search.gradients import probing_loss
 from darts_noise.search.variants import list_variants, make_variants, register_variant
+from darts_noise.search.variants.darts_pt import DartsPt
+from darts_noise.search.variants.oles import operations
 from darts_noise.search.variants.pc_darts import PartialMixedOperation, PcDarts
+from darts_noise.search.variants.reinmax import reinmax
 from darts_noise.search.variants.variant import Variant
 from darts_noise.space.spaces import get_space
 
@@ -19,18 +25,10 @@ def one(name, **settings):
     return make_variants({name: settings})[name]
 
 
-@pytest.mark.parametrize("name", list_variants())
-@pytest.mark.parametrize("space", ["darts", pytest.param("noise", marks=pytest.mark.slow)])
-def test_it_searches_to_a_valid_genotype(space, name, digits):
-    module = dn.SearchModule(
-        space=space,
-        nodes=2,
-        channels=4,
-        num_cells=3,
-        stem="small",
-        noise_samples=32,
-        variants={name: {}},
-    )
+TINY = {"nodes": 1, "channels": 4, "num_cells": 3, "stem": "small", "noise_samples": 32}
+
+
+def fit(module, data, *callbacks):
     pl.Trainer(
         max_epochs=2,
         limit_train_batches=2,
@@ -40,42 +38,142 @@ def test_it_searches_to_a_valid_genotype(space, name, digits):
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-    ).fit(module, datamodule=digits())
+        callbacks=list(callbacks),
+    ).fit(module, datamodule=data)
+
+
+@pytest.mark.parametrize("name", list_variants())
+@pytest.mark.parametrize("space", ["darts", pytest.param("noise", marks=pytest.mark.slow)])
+def test_it_searches_to_a_valid_genotype(space, name, digits):
+    settings = {"batches": 1} if name == "darts_pt" else {}
+    module = dn.SearchModule(space=space, **TINY, variants={name: settings})
+    fit(module, digits())
     genotype = module.genotype()
     assert dn.Genotype.from_dict(genotype.to_dict()) == genotype
     assert all(len(node) == 2 for node in (*genotype.normal, *genotype.reduce))
 
 
-def test_gdas_samples_one_operation_per_edge_as_often_as_its_softmax_says():
+@pytest.mark.parametrize("name", ["gdas", "reinmax"])
+def test_a_sample_is_one_operation_per_edge_as_often_as_the_softmax_says(name):
     arch = dn.Architecture("darts", nodes=1)
-    variant = one("gdas", temperature=2.0)
-    variant.change_architecture(arch)
+    one(name).change_architecture(arch)
     with torch.no_grad():
         arch.normal.copy_(torch.linspace(-1, 1, 16).view(2, 8))
     torch.manual_seed(0)
-    samples = torch.stack([arch()["normal"].detach() for _ in range(6000)])
+    samples = arch.relaxation(arch.normal.detach().repeat(6000, 1)).view(6000, 2, 8)
     assert torch.equal(samples.sum(-1), torch.ones(6000, 2))
     assert set(samples.flatten().round(decimals=5).tolist()) == {0.0, 1.0}
     torch.testing.assert_close(samples.mean(0), arch.normal.softmax(-1), atol=0.02, rtol=0)
 
 
-def test_gdas_passes_the_gradient_of_the_tempered_softmax():
-    """Straight-through: backward as if the weights were softmax((α + g) / τ)."""
+@pytest.mark.parametrize("name", ["gdas", "snas"])
+def test_gumbel_samples_pass_the_gradient_of_the_tempered_softmax(name):
+    """Backward as if the weights were softmax((α + g) / τ), which those of SNAS are."""
     arch = dn.Architecture("darts", nodes=1)
-    one("gdas", temperature=3.0).change_architecture(arch)
+    one(name, temperature=3.0).change_architecture(arch)
     cost = torch.randn(2, 8)
     torch.manual_seed(7)
-    (arch()["normal"] * cost).sum().backward()
+    weights = arch()["normal"]
+    (weights * cost).sum().backward()
     torch.manual_seed(7)
     alpha = arch.normal.detach().clone().requires_grad_()
     gumbel = -torch.empty_like(alpha).exponential_().log()
-    (((alpha + gumbel) / 3.0).softmax(-1) * cost).sum().backward()
+    soft = ((alpha + gumbel) / 3.0).softmax(-1)
+    (soft * cost).sum().backward()
     torch.testing.assert_close(arch.normal.grad, alpha.grad)
+    assert torch.allclose(weights, soft) == (name == "snas")
 
 
-def test_gdas_temperature_falls_linearly_and_nothing_is_sampled_in_eval_mode():
+def test_snas_becomes_a_sample_from_the_softmax_as_its_temperature_falls():
     arch = dn.Architecture("darts", nodes=1)
-    variant = one("gdas", temperature=10.0, final_temperature=1.0)
+    variant = one("snas", final_temperature=1e-3)
+    variant.change_architecture(arch)
+    with torch.no_grad():
+        arch.normal.copy_(torch.linspace(-1, 1, 16).view(2, 8))
+    torch.manual_seed(0)
+    largest = []
+    for epoch in range(3):
+        variant.start_epoch(epoch, 3)
+        samples = arch.relaxation(arch.normal.detach().repeat(6000, 1)).view(6000, 2, 8)
+        largest.append(samples.amax(-1).mean().item())
+    assert largest[0] < largest[1] < largest[2] == pytest.approx(1, abs=1e-3)
+    torch.testing.assert_close(samples.mean(0), arch.normal.softmax(-1), atol=0.02, rtol=0)
+
+
+def test_reinmax_has_the_exact_gradient_of_a_quadratic_function():
+    """E[f] = Σ_k p_k f(e_k), and the estimator averaged over all samples e_k (theorem 3.2)."""
+    generator = torch.Generator().manual_seed(0)
+
+    def double(*shape):
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    curve, slope, alpha = double(5, 5), double(5), double(5).requires_grad_()
+
+    def f(weights):
+        return weights @ curve @ weights + slope @ weights
+
+    samples, p = torch.eye(5, dtype=torch.float64), alpha.softmax(0)
+    exact = torch.autograd.grad(sum(p[k] * f(samples[k]) for k in range(5)), alpha)[0]
+
+    def mean_gradient(weights_of):
+        found = [torch.autograd.grad(f(weights_of(sample)), alpha)[0] for sample in samples]
+        return (alpha.softmax(0)[:, None] * torch.stack(found)).sum(0)
+
+    torch.testing.assert_close(mean_gradient(lambda e: reinmax(alpha, e)), exact)
+
+    def straight_through(sample):
+        soft = alpha.softmax(0)
+        return sample + soft - soft.detach()
+
+    assert (mean_gradient(straight_through) - exact).norm() > 0.1 * exact.norm()
+
+
+def test_drnas_has_the_gradient_of_the_expected_value():
+    """E[w] and E[wwᵀ] of a Dirichlet distribution are known, so E[f] of a quadratic f is too."""
+    arch = dn.Architecture("darts", nodes=1).double()
+    one("drnas").change_architecture(arch)
+    generator = torch.Generator().manual_seed(0)
+    curve = torch.randn(4, 4, generator=generator, dtype=torch.float64)
+    alpha = torch.tensor([-1.0, 0.0, 0.5, 2.0], dtype=torch.float64, requires_grad=True)
+    torch.manual_seed(0)
+    drawn = arch.relaxation(alpha.expand(100_000, 4))
+    sampled = torch.autograd.grad((drawn @ curve * drawn).sum(-1).mean(), alpha)[0]
+    beta = torch.nn.functional.elu(alpha) + 1
+    total, mean = beta.sum(), beta / beta.sum()
+    second = (torch.diag(mean) + total * torch.outer(mean, mean)) / (total + 1)
+    exact = torch.autograd.grad((second * curve).sum(), alpha)[0]
+    torch.testing.assert_close(sampled, exact, atol=0.005, rtol=0)
+    torch.testing.assert_close(drawn.mean(0), mean, atol=0.005, rtol=0)
+
+
+def test_drnas_reads_the_genotype_from_the_mean_of_the_distribution():
+    arch = dn.Architecture("darts", nodes=1)
+    with torch.no_grad():  # the softmax prefers edge 0, and the mean edge 1
+        arch.normal.copy_(torch.tensor([[0.0, 6.0] + 6 * [0.0], [-3.0, 1.0] + 6 * [-3.0]]))
+    assert [predecessor for _, predecessor in arch.genotype().normal[0]] == [0, 1]
+    one("drnas").change_architecture(arch)
+    assert [predecessor for _, predecessor in arch.genotype().normal[0]] == [1, 0]
+    beta = torch.nn.functional.elu(arch.normal) + 1
+    torch.testing.assert_close(arch.expected()["normal"], beta / beta.sum(-1, keepdim=True))
+
+
+@pytest.mark.parametrize("name", ["drnas", "gdas", "reinmax", "snas"])
+def test_an_operation_that_the_space_does_not_allow_is_never_sampled(name):
+    arch = dn.Architecture("robust_darts_s1", nodes=4)
+    one(name).change_architecture(arch)
+    weights, absent = arch()["normal"], arch.normal_absent
+    assert absent.any()
+    assert not weights[absent].any()
+    torch.testing.assert_close(weights.sum(-1), torch.ones(len(weights)))
+    (weights * torch.randn_like(weights)).sum().backward()
+    assert arch.normal.grad.isfinite().all()
+    assert not arch.normal.grad[absent].any()
+
+
+@pytest.mark.parametrize("name", ["gdas", "snas"])
+def test_the_temperature_falls_linearly_and_nothing_is_sampled_in_eval_mode(name):
+    arch = dn.Architecture("darts", nodes=1)
+    variant = one(name, temperature=10.0, final_temperature=1.0)
     variant.change_architecture(arch)
     seen = []
     for epoch in range(4):
@@ -207,6 +305,124 @@ def test_robust_darts_stops_when_the_curvature_rises_and_goes_back():
     assert again.eigenvalues == variant.eigenvalues
 
 
+def test_darts_pt_keeps_what_hurts_most_when_it_is_removed():
+    arch, variant = dn.Architecture("darts", nodes=2), one("darts_pt", share=0.5)
+    variant.change_architecture(arch)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        arch.normal[:, 3] = 1.0
+    worth = {kind: torch.rand(5, 8) for kind in ("normal", "reduce")}
+    hurt = {kind: worth[kind] * weights for kind, weights in arch.expected().items()}
+    undecided, batches = [], set()
+
+    def objective(weights, count):
+        batches.add(count)
+        return -sum((weights[kind] * worth[kind]).sum().item() for kind in worth)
+
+    for step in range(20):
+        with torch.random.fork_rng():
+            variant.decide(arch, step, 20, objective)
+        undecided.append((arch.normal_decided < 0).any(-1).sum().item())
+    assert undecided[:10] == [5] * 10
+    assert undecided[10:] == sorted(undecided[10:], reverse=True)
+    assert {5, 4, 3, 2, 1, 0} == set(undecided)
+    assert batches == {4}
+    genotype = arch.genotype()
+    for kind, cell in (("normal", genotype.normal), ("reduce", genotype.reduce)):
+        none = arch.space.operations.index("none")
+        best = hurt[kind].index_fill(1, torch.tensor([none]), -1.0).argmax(-1)
+        value = worth[kind].gather(1, best[:, None])[:, 0]
+        for node, edges in enumerate(([0, 1], [2, 3, 4])):
+            kept = sorted(edges, key=lambda edge: -value[edge])[:2]
+            assert set(cell[node]) == {
+                (arch.space.operations[best[edge]], arch.space.edges[edge][0]) for edge in kept
+            }
+
+
+def test_darts_pt_decides_edges_in_random_order():
+    orders = set()
+    for seed in range(6):
+        arch, variant = dn.Architecture("darts", nodes=2), one("darts_pt", share=1.0)
+        variant.change_architecture(arch)
+        torch.manual_seed(seed)
+        variant.decide(arch, 0, 6, lambda weights, count: 0.0)
+        orders.add(tuple((arch.normal_decided >= 0).all(-1).tolist()))
+    assert len(orders) > 2
+
+
+def test_what_darts_pt_measures_is_the_objective_of_the_search(digits, monkeypatch):
+    module = dn.SearchModule(**TINY, noise_weight=3.0, variants="darts_pt")
+    seen = []
+
+    def compare(variant, arch, step, steps, objective):
+        labels = module.noise_set.labels
+        with torch.no_grad():  # a twin that knows how often there is each class
+            module.twin.classifier.weight.zero_()
+            module.twin.classifier.bias.copy_(labels.bincount(minlength=10).clamp(min=1e-6).log())
+        before = {k: v.clone() for k, v in module.state_dict().items()}
+        relaxed = arch.expected()
+        found = objective(relaxed, 2)
+        assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
+
+        def loss(net, batch):
+            return probing_loss(net, batch)(relaxed).item()
+
+        real = [loss(module.net, module.validation_stream.batch(step + k)) for k in range(2)]
+        noise = [loss(module.twin, module.noise_stream.batch(step + k)) for k in range(2)]
+        penalty = max(0, 1 - sum(noise) / 2 / math.log(10))
+        seen.append((step, steps, penalty > 0))
+        assert found == pytest.approx(sum(real) / 2 + 3 * penalty, rel=1e-5)
+
+    monkeypatch.setattr(DartsPt, "decide", compare)
+    fit(module, digits())
+    assert [(step, steps) for step, steps, _ in seen] == [(step, 4) for step in range(4)]
+    assert any(positive for _, _, positive in seen)
+
+
+def test_oles_freezes_an_operation_at_the_first_check_under_the_threshold():
+    net = dn.SuperNet("darts", nodes=1, channels=2, num_cells=3, implementation="textbook")
+    first, second, third = operations(net)[:3]
+    variant, restored = (one("oles", threshold=0.4, window=2) for _ in range(2))
+
+    def of_cosine(cosines):
+        """Two gradients; each tensor of an operation has the cosine that is given for it."""
+        pairs = []
+        for place, parameter in enumerate(net.parameters()):
+            a, b = torch.zeros_like(parameter), torch.zeros_like(parameter)
+            cosine = next((c for places, c in cosines if place in places), 1.0)
+            a.view(-1)[0] = float(cosine is not None)
+            b.view(-1)[:2] = torch.tensor([cosine or 0.0, (1 - (cosine or 0.0) ** 2) ** 0.5])
+            pairs.append((a, b))
+        return map(list, zip(*pairs, strict=True))
+
+    frozen = []
+    for step, cosine in enumerate([0.2, 0.7, 0.5, 0.2, 0.9, 0.9]):
+        # The second operation agrees always, and the third has no gradient.
+        on_training, on_validation = of_cosine([(first, cosine), (second, 0.5), (third, None)])
+        if step == 3:  # a resumed run, in the middle of a window
+            restored.load(variant.state())
+            variant = restored
+        frozen.append(variant.freeze(net, on_training, lambda found=on_validation: found))
+    assert frozen == [[], [], [], first, first, first]
+
+
+def test_oles_leaves_frozen_weights_of_w_as_they_are_and_trains_the_rest(digits):
+    kept = []
+
+    class Keep(pl.Callback):
+        def on_train_batch_end(self, trainer, pl_module, *args):
+            nets = [pl_module.net, pl_module.twin]
+            kept.append([[p.detach().clone() for p in net.parameters()] for net in nets])
+
+    module = dn.SearchModule(**TINY, variants={"oles": {"threshold": 1.0, "window": 2}})
+    fit(module, digits(), Keep())
+    inside = {place for places in operations(module.net) for place in places}
+    (w_before, v_before), (w, v) = kept[0], kept[-1]
+    for place, (old, new) in enumerate(zip(w_before, w, strict=True)):
+        assert torch.equal(old, new) == (place in inside)
+    assert not any(torch.equal(old, new) for old, new in zip(v_before, v, strict=True))
+
+
 def test_dominant_eigenvalue_of_a_known_matrix():
     generator = torch.Generator().manual_seed(1)
     root = torch.randn(6, 6, generator=generator, dtype=torch.float64)
@@ -227,6 +443,16 @@ def test_names_and_settings_are_checked():
         make_variants({"gdas": {"temprature": 1.0}})
     with pytest.raises(ValueError, match=r"variants.pc_darts.parts: expected at least 2"):
         make_variants({"pc_darts": {"parts": 1}})
+    with pytest.raises(ValueError, match=r"variants.reinmax.temperature: expected at least 1"):
+        make_variants({"reinmax": {"temperature": 0.5}})
+    with pytest.raises(ValueError, match=r"model.hypergradient: expected first_order .* oles"):
+        dn.SearchModule(variants="oles", hypergradient="exact")
+    with pytest.raises(ValueError, match=r"model.variants: expected darts_pt without darts_plus"):
+        dn.SearchModule(variants={"darts_plus": {}, "darts_pt": {}})
+    with pytest.raises(ValueError, match=r"model.penalty: .* darts_pt, got 'gram'"):
+        dn.SearchModule(variants="darts_pt", penalty="gram")
+    with pytest.raises(ValueError, match=r"variants: expected one variant .* got gdas and drnas"):
+        make_variants({"gdas": {}, "pc_darts": {}, "drnas": {}})
     with pytest.raises(ValueError, match="registered already"):
         register_variant("gdas")
 

@@ -1,6 +1,16 @@
 """Variants of the search, one idea per file. Importing this package registers all variants."""
 
-from darts_noise.search.variants import gdas, p_darts, pc_darts, smooth_darts, stopping
+from darts_noise.search.variants import (
+    darts_pt,
+    drnas,
+    gumbel,
+    oles,
+    p_darts,
+    pc_darts,
+    reinmax,
+    smooth_darts,
+    stopping,
+)
 from darts_noise.search.variants.variant import (
     Variant,
     list_variants,
@@ -10,12 +20,16 @@ from darts_noise.search.variants.variant import (
 
 __all__ = [
     "Variant",
-    "gdas",
+    "darts_pt",
+    "drnas",
+    "gumbel",
     "list_variants",
     "make_variants",
+    "oles",
     "p_darts",
     "pc_darts",
     "register_variant",
+    "reinmax",
     "smooth_darts",
     "stopping",
 ]

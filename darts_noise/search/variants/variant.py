@@ -12,14 +12,16 @@ A variant may draw from torch's global generators. The search seeds them for eac
 resume.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor
 
 from darts_noise.configured import Setting, configured
+from darts_noise.errors import SettingError
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.search.architecture import Architecture
+from darts_noise.search.settings import SearchConfig
 
 Weights = dict[str, Tensor]
 
@@ -30,9 +32,14 @@ class Variant:
     Attributes:
         implementation: implementation of the supernet that the variant needs. A variant that
             replaces single operations needs ``textbook``: in ``shared`` there are no such modules.
+        relaxes: whether the variant sets `Architecture.relaxation`. Only one variant can.
     """
 
     implementation = "shared"
+    relaxes: ClassVar[bool] = False
+
+    def check(self, config: SearchConfig) -> None:
+        """Raise a `SettingError` if the settings of the search do not fit the variant."""
 
     def change_supernet(self, net: SuperNet) -> None:
         """Change a new supernet. The search calls it for the supernet of w and for the twin."""
@@ -43,12 +50,38 @@ class Variant:
     def start_epoch(self, epoch: int, epochs: int) -> None:
         """Update schedules before epoch ``epoch``, counted from 0, of ``epochs`` epochs."""
 
+    def decide(
+        self, arch: Architecture, step: int, steps: int, objective: Callable[[Weights, int], float]
+    ) -> None:
+        """Decide edges of the cells before a step of the search.
+
+        Args:
+            arch: α. The method may write into its decisions; see `Architecture.add_decisions`.
+            step: number of the step, from 0.
+            steps: number of steps of the search.
+            objective: computes F = L_val + λ · P at given relaxed weights, on a number of batches.
+                Every call of a step uses the same batches and random numbers.
+        """
+
     def perturb(self, weights: Weights, loss: Callable[[Weights], Tensor]) -> Weights:
         """Return the relaxed weights for the step of w.
 
         ``loss`` computes the loss of w at given relaxed weights.
         """
         return weights
+
+    def freeze(
+        self, net: SuperNet, gradients: list[Tensor], on_validation: Callable[[], list[Tensor]]
+    ) -> Collection[int]:
+        """Return the positions of the parameters of ``net`` that the step of w leaves as they are.
+
+        Args:
+            net: the supernet of w.
+            gradients: gradients of the loss on training data, one per parameter of ``net``.
+            on_validation: computes the gradients of the loss on a batch of validation data, at the
+                same w and the same relaxed weights.
+        """
+        return ()
 
     def stop(self, arch: Architecture, curvature: Callable[[], float]) -> str | None:
         """Return the reason to stop the search after this epoch, or None.
@@ -96,9 +129,18 @@ def make_variants(settings: Mapping[str, Mapping[str, Setting] | None]) -> dict[
     """Return the variants of a config by name, in the order of the config.
 
     Raises:
-        ValueError: no such variant or setting, or a value that the variant does not accept.
+        ValueError: no such variant or setting, a value that the variant does not accept, or two
+            variants that exclude each other.
     """
-    return {
+    made = {
         name: configured("search variant", "variants", _VARIANTS, name, given)
         for name, given in settings.items()
     }
+    relaxing = [name for name, variant in made.items() if variant.relaxes]
+    if len(relaxing) > 1:
+        raise SettingError(
+            "variants",
+            "expected one variant that defines how α becomes weights, got "
+            f"{' and '.join(relaxing)}",
+        )
+    return made

@@ -1,6 +1,11 @@
-"""GDAS: each step samples one operation per edge (Dong & Yang 2019, arXiv:1910.04465)."""
+"""Weights that are samples: GDAS draws one operation per edge and step, SNAS a soft mixture.
+
+Both draw from the Gumbel-softmax (concrete) distribution softmax((α + g) / τ), where g is Gumbel
+noise. For τ → 0 a sample is one-hot, with the probabilities softmax(α).
+"""
 
 from functools import partial
+from typing import ClassVar
 
 import torch.nn.functional as F
 
@@ -12,10 +17,15 @@ from darts_noise.search.variants.variant import Variant, register_variant
 class Gdas(Variant):
     """Straight-through Gumbel-softmax: one-hot weights forward, softmax weights backward.
 
+    Source: Dong & Yang 2019, arXiv:1910.04465.
+
     Args:
         temperature: τ in the first epoch. τ falls linearly over the epochs.
         final_temperature: τ in the last epoch.
     """
+
+    relaxes = True
+    hard: ClassVar[bool] = True
 
     def __init__(self, temperature: float = 10.0, final_temperature: float = 0.1) -> None:
         if not temperature >= final_temperature > 0:
@@ -37,4 +47,22 @@ class Gdas(Variant):
     def _set(self, temperature: float) -> None:
         self.temperature = temperature
         assert self.arch is not None
-        self.arch.relaxation = partial(F.gumbel_softmax, tau=temperature, hard=True)
+        self.arch.relaxation = partial(F.gumbel_softmax, tau=temperature, hard=self.hard)
+
+
+@register_variant("snas")
+class Snas(Gdas):
+    """Gumbel-softmax: the same soft weights forward and backward.
+
+    Source: Xie et al. 2019, arXiv:1812.09926. There, the training loss also trains α. Here, α is
+    trained on validation data, as in every variant.
+
+    Args:
+        temperature: τ in the first epoch. τ falls linearly over the epochs.
+        final_temperature: τ in the last epoch.
+    """
+
+    hard = False
+
+    def __init__(self, temperature: float = 1.0, final_temperature: float = 0.03) -> None:
+        super().__init__(temperature, final_temperature)
