@@ -9,6 +9,7 @@ import torch
 
 import darts_noise as dn
 from darts_noise.data.seeds import Stream, drawing
+from darts_noise.search import candidate_trainings
 from darts_noise.search.final_cell import choose
 
 TINY = {"nodes": 1, "channels": 4, "num_cells": 3, "stem": "small", "noise_samples": 32}
@@ -93,10 +94,12 @@ def test_what_others_draw_changes_nothing(digits, variant):
     assert not torch.equal(state, torch.get_rng_state())  # the callback has drawn
 
 
-def test_a_search_draws_nothing_from_the_global_generators(digits):
+def test_a_search_draws_nothing_from_the_global_generators(digits, monkeypatch):
+    monkeypatch.setattr(candidate_trainings, "NOISE_EPOCHS", 2)
     data = digits()
     before = torch.get_rng_state(), random.getstate(), str(np.random.get_state())
-    module = search(data, variants={"gdas": None, "smooth_darts_random": None}, candidates=2)
+    settings = {"candidates": 2, "candidate_epochs": 1}
+    module = search(data, variants={"gdas": None, "smooth_darts_random": None}, **settings)
     choose(module, data)
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1:] == (random.getstate(), str(np.random.get_state()))
