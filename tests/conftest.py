@@ -1,5 +1,6 @@
 """Fixtures for all tests: one thread, no network services, both devices, small data."""
 
+import gc
 import io
 import json
 import math
@@ -62,6 +63,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("cuda"):
                 item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU"))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays, so the garbage collector need not visit it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])

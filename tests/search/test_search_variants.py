@@ -33,13 +33,14 @@ def test_it_searches_to_a_valid_genotype(space, name, digits):
     )
     pl.Trainer(
         max_epochs=2,
-        limit_train_batches=2,
+        limit_train_batches=1,
         limit_val_batches=1,
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        num_sanity_val_steps=0,
     ).fit(module, datamodule=digits())
     genotype = module.genotype()
     assert dn.Genotype.from_dict(genotype.to_dict()) == genotype
