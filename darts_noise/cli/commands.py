@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from shlex import join, quote
 from typing import Any, NoReturn
@@ -39,7 +39,7 @@ from darts_noise.runs.settings import OBJECTS, RunConfig, TrainerConfig
 from darts_noise.search.settings import SearchConfig
 from darts_noise.space.json_file import read_json
 from darts_noise.space.shown import shown
-from darts_noise.study.settings import DECIDED, GROUPS, StudyConfig
+from darts_noise.study.settings import DECIDED, GROUPS, NEEDS_OPTUNA, StudyConfig
 from darts_noise.train.settings import NoiseConfig, NoiseFamily, TrainConfig
 
 SEED = Option("seed", int, 0, f"seed of all random numbers, 0 to {LARGEST_SEED}")
@@ -322,9 +322,11 @@ def study(argv: Sequence[str]) -> None:
     if _told(parser, given, front):
         return
     config = given.settings(StudyConfig)
+    if find_spec("optuna") is None:  # the extra ``study`` is not installed
+        fail(NEEDS_OPTUNA)  # before the import of torch, which takes seconds
     try:
         from darts_noise.study import run as studying
-    except ImportError as error:  # the extra ``study`` is not installed
+    except ImportError as error:  # another version of Optuna
         fail(error)
 
     ready()

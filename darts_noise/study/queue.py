@@ -13,7 +13,7 @@ from typing import Any
 
 from darts_noise.data.seeds import derive_seed
 from darts_noise.errors import SettingError
-from darts_noise.study.settings import WEIGHT
+from darts_noise.study.settings import NEEDS_OPTUNA, WEIGHT
 from darts_noise.study.units import Unit
 
 try:
@@ -23,7 +23,7 @@ try:
     from optuna.storages import RDBStorage, fail_stale_trials
     from optuna.trial import FrozenTrial, Trial, TrialState
 except ImportError as error:
-    raise ImportError("a study needs Optuna: pip install 'optuna>=5,<6'") from error
+    raise ImportError(NEEDS_OPTUNA) from error
 
 Record = dict[str, Any]
 UNIT, FOUND, NUMBER, PROPOSED = "unit", "found", "number", "proposal"

@@ -22,6 +22,7 @@ from darts_noise.train.settings import (
     TrainConfig,
 )
 
+NEEDS_OPTUNA = "a study needs Optuna: pip install 'optuna>=5,<6'"
 CONTROLS: Mapping[str, Mapping[str, Any]] = {
     "random": {},
     "matched": {},

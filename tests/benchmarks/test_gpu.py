@@ -28,7 +28,8 @@ def test_a_part_that_hangs_or_dies_costs_only_itself(tmp_path: Path) -> None:
 
     out = tmp_path / "results" / "gpu.json"
     started = time.monotonic()
-    result = run(dict.fromkeys(BEHAVIOURS, 4.0), command, out, {"card": "none"})
+    limits = {**dict.fromkeys(BEHAVIOURS, 30.0), "hangs": 2.0}
+    result = run(limits, command, out, {"card": "none"})
     assert time.monotonic() - started < 60
     assert json.loads(out.read_text()) == result
     parts = result["parts"]

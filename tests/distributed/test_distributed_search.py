@@ -14,7 +14,7 @@ import darts_noise as dn
 from darts_noise.data.batches import BatchStream
 from darts_noise.nets.synchronised import SynchronisedNorms
 
-STEPS = 3
+STEPS = 2
 EXACT: dict[str, Any] = {"precision": "64-true", "accelerator": "cpu"}
 
 

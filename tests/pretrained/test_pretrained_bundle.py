@@ -54,8 +54,9 @@ def test_a_loaded_network_is_the_saved_one(genotype, settings, tmp_path):
     assert torch.equal(torch.random.get_rng_state(), state)
     assert again.genotype == genotype
     assert not again.training
+    saved = net.state_dict()
     for key, value in again.state_dict().items():
-        assert torch.equal(value, net.state_dict()[key]), key
+        assert torch.equal(value, saved[key]), key
     x = torch.randn(2, net.arguments["in_channels"], 32, 32)
     torch.testing.assert_close(again(x), net(x))
 

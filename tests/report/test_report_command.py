@@ -10,7 +10,7 @@ from darts_noise.cli.program import main
 
 
 def test_the_page_is_written_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = search_run(tmp_path / "search" / "one")
+    run = search_run(tmp_path / "search" / "one", alpha=False)
     (run.parent / "latest").symlink_to("one")
     main(["report", str(run.parent / "latest"), "--output", str(tmp_path / "r.html")])
     assert capsys.readouterr().out == f"report: {tmp_path / 'r.html'}\n"
@@ -52,7 +52,7 @@ def test_what_is_wrong_is_one_line(
 
 
 def test_a_run_that_has_not_ended_is_named(tmp_path: Path) -> None:
-    run, ended = search_run(tmp_path / "search" / "one"), search_run(tmp_path / "search" / "two")
+    run, ended = (search_run(tmp_path / "search" / name, alpha=False) for name in ("one", "two"))
     (run / "card.json").unlink()
     with pytest.warns(UserWarning, match=f"^{run} has no card.json") as said:
         main(["report", str(ended), str(run), "--output", str(tmp_path / "r.html")])

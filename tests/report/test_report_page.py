@@ -140,7 +140,7 @@ def test_runs_and_studies_are_all_there(text: str, page: Page) -> None:
 
 
 def test_of_one_run_nothing_is_compared(tmp_path: Path) -> None:
-    text = make_page([search_run(tmp_path / "search" / "one")])
+    text = make_page([search_run(tmp_path / "search" / "one", alpha=False)])
     assert "Comparison" not in text
 
 
@@ -150,6 +150,7 @@ def test_the_candidates_are_listed_as_they_were_measured(tmp_path: Path) -> None
     history = read_history(run / "history.json")
     chosen = next(m.genotype for m in history.moments if m.genotype != last)
     chosen.to_json(run / "genotype.json")
+    (run / "history.json").unlink()
     found = [
         Candidate(chosen, Reading(0.1, 0.9712), Reading(2.2, 0.153), 0.25),
         Candidate(last, Reading(math.inf, 0.1)),
@@ -162,7 +163,7 @@ def test_the_candidates_are_listed_as_they_were_measured(tmp_path: Path) -> None
 
 
 def test_a_race_is_drawn_and_listed_with_its_winner_first(tmp_path: Path) -> None:
-    run = search_run(tmp_path / "search" / "one")
+    run = search_run(tmp_path / "search" / "one", alpha=False)
     reading = Reading(1.5, 0.25)
     heats = [
         Heat({"width": 1.0}, (40, 4), (reading,) * 2, (Reading(0.5, 0.9712),) * 2, 0.75),
@@ -207,7 +208,9 @@ def test_a_run_that_has_just_begun_has_a_page(tmp_path: Path) -> None:
 
 def test_six_runs_with_long_names_are_told_apart_without_a_warning(tmp_path: Path) -> None:
     names = [f"a_run_with_a_name_of_more_than_forty_letters_{i}" for i in range(6)]
-    runs = [search_run(tmp_path / "search" / name) for name in names]
+    runs = [search_run(tmp_path / "search" / name, alpha=False) for name in names]
+    for run in runs:
+        (run / "genotype.json").unlink()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         text = make_page(runs)
@@ -231,12 +234,17 @@ def test_the_page_follows_the_colour_scheme_of_the_screen(text: str) -> None:
     assert re.search(r"svg, .scroll img { filter: invert", dark)  # figures are drawn on white
 
 
-@pytest.mark.parametrize("place", [0, 1, 2])
-@pytest.mark.parametrize("file", ["card.json", "genotype.json", "history.json", "metrics.csv"])
+@pytest.mark.parametrize(
+    ("file", "place"),
+    [
+        *(("card.json", place) for place in range(3)),
+        *((file, 1) for file in ("genotype.json", "history.json", "metrics.csv")),
+    ],
+)
 def test_a_broken_run_is_named_and_the_others_have_their_page(
     tmp_path: Path, file: str, place: int
 ) -> None:
-    runs = [search_run(tmp_path / "search" / f"run-{i}") for i in range(3)]
+    runs = [search_run(tmp_path / "search" / f"run-{i}", alpha=False) for i in range(3)]
     (runs[place] / file).write_text('{"a",\nx\n')
     with pytest.warns(UserWarning, match=rf"run-{place} is left out: .*{file}") as told:
         text = make_page(runs)

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from conftest import SMALL_TRAIN, train
+from conftest import SMALL_TRAIN, train, undrawn
 from pytorch_lightning.callbacks import EarlyStopping
 
 import darts_noise as dn
@@ -18,8 +18,8 @@ MACRO = {**SIZE, "normalisation": "none"}
 OWN = [*SMALL_TRAIN, "--trainer.max_epochs=2", "--wandb=off", "--noise_samples=40"]
 
 
-@pytest.fixture
-def cell(tmp_path):
+@pytest.fixture(scope="module")
+def cell():
     """A cell without norms."""
     return replace(dn.load_genotype("darts_v1"), macro=MACRO)
 
@@ -31,6 +31,13 @@ def run_of(tmp_path, name, cell, *options):
     train([*OWN, *where, *options])
     run = tmp_path / "train" / name
     return run, json.loads((run / "card.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def whole(cell, tmp_path_factory):
+    """An unbroken run and its control."""
+    with undrawn():
+        return run_of(tmp_path_factory.mktemp("whole"), "a", cell)
 
 
 @pytest.mark.parametrize(
@@ -72,15 +79,15 @@ def test_the_control_is_what_a_training_of_that_cell_gives(tmp_path, cell, capsy
     assert (tmp_path / "train" / "latest").resolve().name == "b"
 
 
-def test_the_control_changes_nothing_for_the_cell(tmp_path, cell):
-    run, card = run_of(tmp_path, "a", cell)
+def test_the_control_changes_nothing_for_the_cell(whole, tmp_path, cell):
+    run, card = whole
     other, without = run_of(tmp_path, "b", cell, "--noise_controls=[]")
     assert "control" not in without
     assert not (other / "control").exists()
     assert (run / "metrics.csv").read_text() == (other / "metrics.csv").read_text()
     for key in ("test_loss", "noise_accuracy", "objective"):
         assert card[key] == without[key]
-    assert (tmp_path / "train" / "latest").resolve() == other.resolve()
+    assert (run.parent / "latest").resolve() == run.resolve()
 
 
 def test_callbacks_that_count_start_anew_for_the_control(tmp_path, cell):
@@ -104,8 +111,9 @@ def test_callbacks_that_count_start_anew_for_the_control(tmp_path, cell):
         assert control[key] == card[key]
 
 
-def test_a_run_that_is_stopped_in_its_control_goes_on_there(tmp_path, cell, capsys, monkeypatch):
-    _, whole = run_of(tmp_path, "whole", cell)
+def test_a_run_that_is_stopped_in_its_control_goes_on_there(
+    whole, tmp_path, cell, capsys, monkeypatch
+):
     step, steps = TrainModule.optimizer_step, []
 
     def stopped(self, *args, **settings):
@@ -124,13 +132,11 @@ def test_a_run_that_is_stopped_in_its_control_goes_on_there(tmp_path, cell, caps
     assert "not finished" in (broken / "card.md").read_text()
     train(["--resume=broken", f"--runs={tmp_path}"])
     card = json.loads((broken / "card.json").read_text())
-    assert card["control"] == whole["control"]
-    assert card["noise_accuracy"] == whole["noise_accuracy"]
+    assert card["control"] == whole[1]["control"]
+    assert card["noise_accuracy"] == whole[1]["noise_accuracy"]
 
 
-def test_an_ended_control_is_not_trained_again(tmp_path, cell, monkeypatch):
-    _, whole = run_of(tmp_path, "whole", cell)
-
+def test_an_ended_control_is_not_trained_again(whole, tmp_path, cell, monkeypatch):
     def stops(*args, **settings):
         raise KeyboardInterrupt
 
@@ -149,7 +155,7 @@ def test_an_ended_control_is_not_trained_again(tmp_path, cell, monkeypatch):
     train(["--resume=broken", f"--runs={tmp_path}"])
     assert control.stat().st_mtime_ns == written
     card = json.loads((tmp_path / "train" / "broken" / "card.json").read_text())
-    assert card["control"] == whole["control"]
+    assert card["control"] == whole[1]["control"]
 
 
 def test_a_control_that_fails_is_left_out_with_one_line(tmp_path, cell, capsys, monkeypatch):

@@ -1,12 +1,15 @@
 """``search.py --model.race``: the race before the search, its file, and the resume."""
 
 import json
+import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from conftest import undrawn
 
 import darts_noise as dn
 from darts_noise.runs.search import find_cell
@@ -32,9 +35,11 @@ CONFIG = dn.SearchConfig(
 TRAINER = dn.TrainerConfig(accelerator="cpu", max_epochs=1, enable_progress_bar=False)
 
 
-@pytest.fixture(autouse=True)
-def short(monkeypatch: pytest.MonkeyPatch, no_drawings: None) -> None:
-    monkeypatch.setattr(candidate_trainings, "NOISE_EPOCHS", 2)
+@pytest.fixture(autouse=True, scope="module")
+def short() -> Iterator[None]:
+    with undrawn(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(candidate_trainings, "NOISE_EPOCHS", 2)
+        yield
 
 
 def search_in(folder: Path, config: dn.SearchConfig = CONFIG, **run: Any) -> dn.SearchResult:
@@ -47,32 +52,39 @@ def search_in(folder: Path, config: dn.SearchConfig = CONFIG, **run: Any) -> dn.
     )
 
 
-def test_alpha_is_searched_with_the_winner_and_nothing_else_changes(tmp_path: Path) -> None:
-    raced = search_in(tmp_path)
-    _, heats = read_race(raced.path / "race.json")
+@pytest.fixture(scope="module")
+def whole(short: None, tmp_path_factory: pytest.TempPathFactory) -> dn.SearchResult:
+    """An unbroken search."""
+    return search_in(tmp_path_factory.mktemp("whole"))
+
+
+def test_alpha_is_searched_with_the_winner_and_nothing_else_changes(
+    whole: dn.SearchResult, tmp_path: Path
+) -> None:
+    _, heats = read_race(whole.path / "race.json")
     winner = standing(heats)[0].macro
-    assert dict(raced.genotype.macro) == winner
-    assert raced.card["macro"] == winner
-    assert raced.card["race"] == 2
-    steps = [raced.card[f"{part}_steps"] for part in ("race", "supernet", "candidates")]
+    assert dict(whole.genotype.macro) == winner
+    assert whole.card["macro"] == winner
+    assert whole.card["race"] == 2
+    steps = [whole.card[f"{part}_steps"] for part in ("race", "supernet", "candidates")]
     assert steps[0] == sum(heat.steps for heat in heats) > 0
-    assert raced.card["gradient_steps"] == sum(steps)
-    rows = json.loads((raced.path / "candidates.json").read_text())["candidates"]
+    assert whole.card["gradient_steps"] == sum(steps)
+    rows = json.loads((whole.path / "candidates.json").read_text())["candidates"]
     assert all(row["genotype"]["macro"] == winner for row in rows)
     assert steps[2] == sum(row["steps"] for row in rows)
 
     decided = {name: [value] for name, value in winner.items()}
     plain = search_in(tmp_path, replace(CONFIG, race=0, macro=decided), name="plain")
-    assert plain.genotype == raced.genotype
-    assert all(torch.equal(raced.alpha[name], alpha) for name, alpha in plain.alpha.items())
+    assert plain.genotype == whole.genotype
+    assert all(torch.equal(whole.alpha[name], alpha) for name, alpha in plain.alpha.items())
     for name in ("metrics.csv", "candidates.json", "genotype.json"):
-        assert (plain.path / name).read_bytes() == (raced.path / name).read_bytes()
+        assert (plain.path / name).read_bytes() == (whole.path / name).read_bytes()
     assert (plain.card["race"], plain.card["gradient_steps"]) == (None, sum(steps[1:]))
     assert not (plain.path / "race.json").exists()
 
     found, figures = find_cell(dn.ImageDataModule(**DATA), CONFIG, TRAINER)
-    assert found == raced.genotype
-    assert figures["gradient_steps"] == raced.card["gradient_steps"]
+    assert found == whole.genotype
+    assert figures["gradient_steps"] == whole.card["gradient_steps"]
 
 
 @pytest.mark.parametrize(
@@ -80,9 +92,12 @@ def test_alpha_is_searched_with_the_winner_and_nothing_else_changes(tmp_path: Pa
     [(3, False), (6, True), pytest.param(7, False, marks=pytest.mark.slow)],
 )
 def test_a_search_that_is_stopped_in_its_race_ends_as_the_unbroken_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_after: int, damaged: bool
+    whole: dn.SearchResult,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stopped_after: int,
+    damaged: bool,
 ) -> None:
-    whole = search_in(tmp_path, name="whole")
     made, train = [], race_module._train
 
     def counted(*args: Any) -> Any:
@@ -109,14 +124,15 @@ def test_a_search_that_is_stopped_in_its_race_ends_as_the_unbroken_one(
         assert (run / name).read_bytes() == (whole.path / name).read_bytes()
 
 
-def test_a_finished_race_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = search_in(tmp_path)
-    (whole.path / "card.json").unlink()
-    before = (whole.path / "race.json").read_bytes()
+def test_a_finished_race_is_not_repeated(
+    whole: dn.SearchResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = shutil.copytree(whole.path, tmp_path / "search" / "a")
+    (run / "card.json").unlink()
     monkeypatch.setattr(CandidateTrainings, "_train", None)  # any training fails
-    again = search_in(tmp_path, name=None, resume=str(whole.path))
+    again = search_in(tmp_path, name=None, resume=str(run))
     assert again.genotype == whole.genotype
-    assert (whole.path / "race.json").read_bytes() == before
+    assert (run / "race.json").read_bytes() == (whole.path / "race.json").read_bytes()
     for key in ("race", "macro", "gradient_steps", "race_steps", "candidates_steps"):
         assert again.card[key] == whole.card[key]
 

@@ -13,15 +13,16 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 import darts_noise as dn
 
 TINY = {"space": "darts", "nodes": 1, "channels": 4, "num_cells": 3, "stem": "small"}
-MORE = {"noise_samples": 32, "learning_rate": 0.1, "alpha_learning_rate": 0.02}
+MORE = {"noise_samples": 16, "learning_rate": 0.1, "alpha_learning_rate": 0.02}
 EPOCHS = 4
 
 
-def search(data, callbacks=(), resume=None, **settings):
+def search(data, callbacks=(), resume=None, batches=2, **settings):
     torch.manual_seed(0)
     module = dn.SearchModule(**{**TINY, **MORE, **settings})
     trainer = pl.Trainer(
         max_epochs=EPOCHS,
+        limit_train_batches=batches,
         limit_val_batches=1,
         accelerator="cpu",
         logger=False,
@@ -36,7 +37,7 @@ def search(data, callbacks=(), resume=None, **settings):
 
 
 def few(digits):
-    return digits(train_samples=96, batch_size=16)  # 3 batches an epoch
+    return digits(train_samples=48, batch_size=8)
 
 
 def state(module):
@@ -116,7 +117,7 @@ def test_every_life_of_the_twin_has_a_schedule_of_its_own(digits, every, lives):
     """A cosine from the start to learning_rate_min over the epochs of that life, as w's is over
     all; so that a later twin can fit the noise as well as the first."""
     rates = Rates()
-    search(few(digits), [rates], twin_restart=every, twin_learning_rate=0.2)
+    search(few(digits), [rates], batches=1, twin_restart=every, twin_learning_rate=0.2)
 
     def cosine(start, epochs):
         return [
@@ -129,17 +130,21 @@ def test_every_life_of_the_twin_has_a_schedule_of_its_own(digits, every, lives):
 
 
 class Save(pl.callbacks.Checkpoint):
-    """Checkpoints at the end of every epoch, and one amid the epoch that begins with a restart."""
+    """Checkpoints at the ends of epochs, and one amid the epoch that begins with a restart."""
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, wanted):
+        self.folder, self.wanted = folder, wanted
+
+    def save(self, trainer, name):
+        if name in self.wanted:
+            trainer.save_checkpoint(self.folder / f"{name}.ckpt")
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        if (trainer.current_epoch, batch_idx) == (2, 1):
-            trainer.save_checkpoint(self.folder / "amid.ckpt")
+        if (trainer.current_epoch, batch_idx) == (2, 0):
+            self.save(trainer, "amid")
 
     def on_train_epoch_end(self, trainer, pl_module):
-        trainer.save_checkpoint(self.folder / f"after_{trainer.current_epoch}.ckpt")
+        self.save(trainer, f"after_{trainer.current_epoch}")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +161,7 @@ class Save(pl.callbacks.Checkpoint):
     ids=str,
 )
 def test_a_resumed_search_finds_the_same_alpha_bit_for_bit(how, checkpoints, digits, tmp_path):
-    unbroken = search(few(digits), [Save(tmp_path)], **how)
+    unbroken = search(few(digits), [Save(tmp_path, checkpoints)], **how)
     for checkpoint in checkpoints:
         resumed = search(few(digits), resume=tmp_path / f"{checkpoint}.ckpt", **how)
         assert same(state(resumed.arch), state(unbroken.arch)), checkpoint

@@ -31,13 +31,14 @@ TINY = {"nodes": 1, "channels": 4, "num_cells": 3, "stem": "small", "noise_sampl
 def fit(module, data, *callbacks):
     pl.Trainer(
         max_epochs=2,
-        limit_train_batches=2,
+        limit_train_batches=1,
         limit_val_batches=1,
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        num_sanity_val_steps=0,
         callbacks=list(callbacks),
     ).fit(module, datamodule=data)
 

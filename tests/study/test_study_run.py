@@ -12,7 +12,7 @@ import optuna
 import pytest
 import sqlalchemy
 from conftest import ROOT
-from studies import LEAST, MadeUp, made_up, results, small, timeless, written
+from studies import LEAST, SMALL, MadeUp, made_up, results, small, timeless, written
 
 import darts_noise as dn
 from darts_noise.cli.program import main
@@ -244,12 +244,15 @@ def test_without_optuna_it_says_what_to_install(argument, status, said):
 
 # ------------------------------------------------------------------------------ nothing made up
 
+SHORT = {"converged": {**SMALL["converged"], "sgd_rates": []}}
+"""Changes that halve the measurements, which a residual network makes long."""
+
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
     """A small study, at its end."""
     folder = tmp_path_factory.mktemp("real")
-    main(["study", str(written(folder)), f"--runs={folder}"])
+    main(["study", str(written(folder, **SHORT)), f"--runs={folder}"])
     return folder / "study" / "small"
 
 
@@ -273,7 +276,7 @@ def test_everything_is_measured(real):
 
 
 def start(tmp_path):
-    arguments = [str(written(tmp_path, heartbeat=1)), f"--runs={tmp_path}"]
+    arguments = [str(written(tmp_path, heartbeat=1, **SHORT)), f"--runs={tmp_path}"]
     return subprocess.Popen(
         [sys.executable, "-m", "darts_noise.study", *arguments],
         cwd=ROOT,

@@ -20,6 +20,7 @@ from darts_noise.study.work import SeedRuns
 from darts_noise.train import noise_runs
 from darts_noise.train.noise_record import NoiseFit
 
+pytestmark = pytest.mark.usefixtures("no_drawings")
 SEED = 3
 CELL = dn.load_genotype("gdas")
 RECORD = {"genotype": CELL.to_dict(), "model": {}}

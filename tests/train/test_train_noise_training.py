@@ -81,8 +81,9 @@ def test_the_weights_are_those_of_a_plain_loop(optimiser, rule):
         F.cross_entropy(plain(images), labels).backward()
         nn.utils.clip_grad_norm_(plain.parameters(), 0.5)
         optimizer.step()
+    state = net.state_dict()
     for name, value in plain.state_dict().items():
-        torch.testing.assert_close(net.state_dict()[name], value, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(state[name], value, rtol=1e-4, atol=1e-6)
     assert run.accuracy >= read(net, stream).accuracy
     assert len(set(seen)) >= 64  # every epoch goes through the set
 
