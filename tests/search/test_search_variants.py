@@ -31,7 +31,7 @@ TINY = {"nodes": 1, "channels": 4, "num_cells": 3, "stem": "small", "noise_sampl
 def fit(module, data, *callbacks):
     pl.Trainer(
         max_epochs=2,
-        limit_train_batches=1,
+        limit_train_batches=2,
         limit_val_batches=1,
         accelerator="cpu",
         logger=False,
