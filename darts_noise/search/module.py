@@ -303,8 +303,8 @@ class SearchModule(PlainModule[SearchConfig]):
         def objective(relaxed: Weights, batches: int) -> float:
             return self._objective(relaxed, *held(batches))
 
-        with self._drawing(Stream.DECISION):
-            for variant in self.variants.values():
+        for number, variant in enumerate(self.variants.values()):
+            with self._drawing(Stream.DECISION, number):
                 variant.decide(self.arch, step, steps, objective)
 
     def _objective(self, relaxed: Weights, validation: list[Batch], noise: list[Batch]) -> float:
