@@ -25,7 +25,7 @@ from darts_noise.report.style import OKABE_ITO, RC, axes_at, text_width, write_t
 CURVE_COLOURS = tuple(
     OKABE_ITO[name] for name in ("blue", "vermillion", "green", "purple", "orange", "sky")
 )
-CURVE_MARKERS = "osD^vP"
+CURVE_MARKERS = "osD^vPX"  # one more than colours, so that pairs repeat late
 CONTROL_COLOUR, CHANCE_COLOUR, JOIN_COLOUR = "#555555", "#555555", "#B4B4B4"
 PLANE_WIDTH, PLANE_HEIGHT = 4.2, 3.4  # inches, of the axes
 LABEL_TEXT, LABEL_HEIGHT = 7.0, 0.15  # points; inches from one label to the next

@@ -158,7 +158,7 @@ def search(
 
 def find_cell(
     data: ImageDataModule, config: SearchConfig, trainer: TrainerConfig
-) -> tuple[Genotype, dict[str, float]]:
+) -> tuple[Genotype, dict[str, float | None]]:
     """Search for a cell without writing files. `search` finds the same cell.
 
     Args:
@@ -168,7 +168,8 @@ def find_cell(
 
     Returns:
         The cell, and the figures of the last epoch by their names in ``metrics.csv``, with the
-        number of ``gradient_steps``. A strategy without a supernet has the figures of the cell.
+        number of ``gradient_steps`` and the ``objective`` of the card. A strategy
+        without a supernet has the figures of the cell.
 
     Raises:
         ValueError: as for `search`.
@@ -184,7 +185,7 @@ def find_cell(
             found = propose(module, data)
             steps = sum(steps_spent(module, found, ()).values())
             figures = {"val/accuracy": found[0].validation.accuracy, "gradient_steps": steps}
-            return module.genotype(), figures
+            return module.genotype(), {**figures, "objective": found[0].objective}
         if config.race:
             data.trainer = fitted
             heats = race(config, module, data)
@@ -192,7 +193,9 @@ def find_cell(
         fitted.fit(module, datamodule=data)
         found = choose(module, data) if config.candidates > 1 else []
     steps = sum(steps_spent(module, found, heats).values())
-    return module.genotype(), {**figures_of(fitted), "gradient_steps": steps}
+    figures = figures_of(fitted)
+    best = objective(figures, config.noise_weight, found[0] if found else None)
+    return module.genotype(), {**figures, "gradient_steps": steps, "objective": best}
 
 
 def search_module(

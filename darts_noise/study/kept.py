@@ -30,7 +30,8 @@ DEFAULT = "the default"
 def fixed_settings(config: StudyConfig) -> dict[str, Any]:
     """Return the settings that decide the results, as JSON values by key.
 
-    Seeds, noise weights, families, controls and cells may be added or removed between two starts.
+    Seeds, noise weights, families, controls, strategies and cells may be added or removed between
+    two starts.
     """
     fixed: dict[str, Any] = {
         "search": config.search,
@@ -45,6 +46,8 @@ def fixed_settings(config: StudyConfig) -> dict[str, Any]:
         fixed["sample"] = {**vars(config.sample), "trials": None}
     for name, own in config.controls.items():
         fixed[f"controls.{name}"] = {"model": own.model, "stem_stride": own.stem_stride}
+    for name, settings in config.strategies.items():
+        fixed[f"strategies.{name}"] = settings
     for network in compared_networks(config):
         for seed, source in enumerate(network.sources):
             genotype = load_genotype(source).to_dict()

@@ -4,10 +4,11 @@ import json
 import math
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from darts_noise.atomic import write_text
@@ -16,12 +17,15 @@ from darts_noise.noise.families import describe_noise
 from darts_noise.report.card import describe_hardware, versions
 from darts_noise.report.noise_plane import NetworkPoint, draw_noise_plane
 from darts_noise.report.style import save_figure
+from darts_noise.search.simulation import mean_interval
 from darts_noise.space.genotype import Genotype
 from darts_noise.study.settings import POSITIVE_CONTROL, StudyConfig
 from darts_noise.study.units import PROTOCOLS, Compared, compared_networks
 from darts_noise.train.noise_record import CONTROL_ACCURACY
 
 Record = dict[str, Any]
+OF_SEARCH = ("objective", "gradient_steps")
+"""Figures of a search in the comparison of strategies: F and its cost."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class StudyResult:
         proposals: the measured proposals of the sampler.
         table: all results as Markdown.
         path: the folder of the study. docs/study.md lists its files.
+        hypervolume: by strategy, the mean over the seeds of the hypervolume, its bootstrap interval
+            (95 %) and the number of seeds. Empty if the study compares no strategies.
     """
 
     networks: list[Record]
@@ -43,6 +49,7 @@ class StudyResult:
     proposals: list[Record]
     table: str
     path: Path
+    hypervolume: Record = field(default_factory=dict)
 
 
 def write_results(
@@ -75,6 +82,8 @@ def write_results(
         "networks": [summary for summary in summaries if summary["seeds"]],
         "proposals": proposals,
     }
+    if config.strategies:
+        result["hypervolume"] = hypervolumes(config, result["networks"])
     hardware = {"processor": describe_hardware(torch.device("cpu")), "threads": config.threads}
     made = {"command": about["command"], "hardware": hardware, "versions": versions()}
     write_text(folder / "results.json", _json({**made, "settings": about["settings"], **result}))
@@ -122,6 +131,8 @@ def records_of(config: StudyConfig, found: Mapping[str, Record]) -> list[Record]
 def figures_of(record: Record, fits: Iterable[str]) -> Record:
     """Return the figures of a record for the comparison. A training that diverged has None."""
     figures: Record = {"seed": record["seed"]}
+    cell = record["cell"] or {}
+    figures |= {key: cell[key] for key in OF_SEARCH if key in cell}
     if test := record["test"]:
         figures["parameters"] = test["parameters"]
         figures["test_accuracy"] = None if test["diverged"] else test["test_accuracy"]
@@ -141,6 +152,7 @@ def summary_of(network: Compared, records: Iterable[Record], fits: Collection[st
         "network": network.key,
         "title": network.title,
         "noise_weight": network.noise_weight if network.control is None else None,
+        **({} if network.strategy is None else {"strategy": network.strategy}),
         **{name: mean_and_deviation([seed.get(name) for seed in seeds]) for name in names},
         "seeds": seeds,
     }
@@ -174,6 +186,51 @@ def positive_control(config: StudyConfig, records: Iterable[Record]) -> Record:
             reached = all((value or 0.0) >= CONTROL_ACCURACY for value in seeds.values())
             control[family] = {"network": POSITIVE_CONTROL, "seeds": seeds, "reached": reached}
     return control
+
+
+def hypervolume(points: Iterable[tuple[float, float]]) -> float:
+    """Return the area that is worse than some point, for (test accuracy, noise accuracy).
+
+    The reference point is the worst one: test accuracy 0 and noise accuracy 1. So a network that
+    learns the data fully and the noise not at all has 1.
+
+    >>> hypervolume([(0.5, 0.5), (1.0, 0.75), (0.25, 0.75)])
+    0.375
+    """
+    area, least = 0.0, 1.0
+    for test, noise in sorted(points, key=lambda point: (-point[0], point[1])):
+        # No remaining point has a larger test accuracy. What is new lies below the noise so far.
+        area += test * max(0.0, least - noise)
+        least = min(least, noise)
+    return area
+
+
+def hypervolumes(config: StudyConfig, networks: Iterable[Record]) -> Record:
+    """Return the mean hypervolume of each strategy with its interval; see `StudyResult`.
+
+    Each seed has a hypervolume of its own, that of its networks of all λ. The hypervolume of all
+    seeds together would grow with their number, and no resample of them would exceed it. A seed
+    counts once all of its λ are measured. A training that diverged adds nothing.
+    """
+    noise = f"converged/{describe_noise(config.noise_family)}"
+    points: dict[str, dict[int, list[tuple[float, float]]]] = {}
+    for summary in networks:
+        for seed in summary["seeds"] if "strategy" in summary else ():
+            if "test_accuracy" in seed and noise in seed:
+                accuracies = seed["test_accuracy"] or 0.0, _or_else(seed[noise], 1.0)
+                of_strategy = points.setdefault(summary["strategy"], {})
+                of_strategy.setdefault(seed["seed"], []).append(accuracies)
+    found: Record = {}
+    for name, seeds in points.items():
+        whole = [each for each in seeds.values() if len(each) == len(config.noise_weights)]
+        if whole:
+            mean, low, high = mean_interval(np.array([hypervolume(each) for each in whole]))
+            found[name] = {
+                "mean": float(mean),
+                "interval": [float(low), float(high)] if len(whole) > 1 else None,
+                "n": len(whole),
+            }
+    return found
 
 
 def proposals_of(
@@ -221,10 +278,18 @@ def table(config: StudyConfig, found: Record) -> str:
             f"{counted(how.samples, 'fixed image')}, at most "
             f"{counted(how.epochs, 'epoch')}; each seed has another set. Quick: one training on "
             "noise with the recipe and the epochs of the training on the data.",
+            *_about_searches(config),
             "",
         ]
         control = found["positive_control"]
         lines += [_control(f, control.get(f)) for f in map(describe_noise, config.families)]
+    if found.get("hypervolume"):
+        lines += ["", "## Hypervolume", "", *_hypervolumes(found["hypervolume"]), ""]
+        lines += [
+            f"Test accuracy, and accuracy on {describe_noise(config.noise_family)} noise: the "
+            "area that the networks of a seed dominate, one for each λ, from test accuracy 0 and "
+            "noise accuracy 1. Largest: 1. Mean over the seeds and its 95 % bootstrap interval."
+        ]
     if found["proposals"]:
         lines += ["", "## Proposals", ""]
         lines += _proposals(list(config.sample.settings), found["proposals"])
@@ -238,6 +303,28 @@ def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in cells]
 
 
+def _about_searches(config: StudyConfig) -> list[str]:
+    """Return a paragraph about F and the cost, in a study of strategies."""
+    if not config.strategies:
+        return []
+    text = "F = L_val + λ·P of the chosen cell alone. Gradient steps: those of all its trainings"
+    names = dict.fromkeys(n.strategy for n in compared_networks(config) if n.takes_steps)
+    if names:
+        text += (
+            f". The budget of {', '.join(map(str, names))} is the number of the {config.strategy} "
+            "search of the same λ and seed; the measurement that exceeds it is completed"
+        )
+    return ["", f"{text}."]
+
+
+def _hypervolumes(found: Mapping[str, Record]) -> list[str]:
+    rows = []
+    for name, own in found.items():
+        interval = " to ".join(f"{end:.4f}" for end in own["interval"] or ())
+        rows.append([name, str(own["n"]), f"{own['mean']:.4f}", interval])
+    return _rows(["strategy", "n", "hypervolume", "interval"], rows)
+
+
 def _networks(config: StudyConfig, networks: list[Record]) -> list[str]:
     columns = {"test_accuracy": "test accuracy", **fits_of(config)}
     rows = []
@@ -246,8 +333,12 @@ def _networks(config: StudyConfig, networks: list[Record]) -> list[str]:
         parameters = summary.get("parameters", {}).get("mean")
         shown = "" if parameters is None else f"{parameters:,.0f}"
         figures = [mean_of_seeds(summary.get(column), seeds) for column in columns]
+        if config.strategies:
+            figures += [mean_of_seeds(summary.get("objective"), seeds, 1, 4)]
+            figures += [mean_of_seeds(summary.get("gradient_steps"), seeds, 1, 0)]
         rows.append([summary["title"], str(seeds), shown, *figures])
-    return _rows(["network", "n", "parameters", *columns.values()], rows)
+    of_search = ["F", "gradient steps"] if config.strategies else []
+    return _rows(["network", "n", "parameters", *columns.values(), *of_search], rows)
 
 
 def _control(family: str, control: Record | None) -> str:
@@ -283,7 +374,9 @@ def _per_cent(value: float | None) -> str:
     return "diverged" if value is None else f"{100 * value:.2f} %"
 
 
-def mean_of_seeds(figure: Mapping[str, Any] | None, seeds: int) -> str:
+def mean_of_seeds(
+    figure: Mapping[str, Any] | None, seeds: int, scale: float = 100.0, digits: int = 2
+) -> str:
     """Return a figure of a network in per cent, with its n if it is not the number of seeds.
 
     >>> mean_of_seeds({"mean": 0.98123, "sd": 0.001, "n": 3}, 3)
@@ -295,9 +388,9 @@ def mean_of_seeds(figure: Mapping[str, Any] | None, seeds: int) -> str:
         return ""
     if figure["mean"] is None:
         return "diverged"
-    deviation = "" if figure["sd"] is None else f" ± {100 * figure['sd']:.2f}"
+    deviation = "" if figure["sd"] is None else f" ± {scale * figure['sd']:,.{digits}f}"
     count = "" if figure["n"] == seeds else f" (n = {figure['n']})"
-    return f"{100 * figure['mean']:.2f}{deviation}{count}"
+    return f"{scale * figure['mean']:,.{digits}f}{deviation}{count}"
 
 
 # ------------------------------------------------------------------------------ plot
@@ -313,8 +406,11 @@ def _draw(folder: Path, config: StudyConfig, networks: list[Record], records: li
     points = [
         NetworkPoint(
             summary["title"],
-            [(_or_nan(seed.get(axes[0])), _or_nan(seed.get(axes[1]))) for seed in summary["seeds"]],
-            curve=None if summary["noise_weight"] is None else "search",
+            [
+                (_or_else(s.get(axes[0]), math.nan), _or_else(s.get(axes[1]), math.nan))
+                for s in summary["seeds"]
+            ],
+            curve=None if summary["noise_weight"] is None else summary.get("strategy", "search"),
         )
         for summary in sorted(tested, key=lambda s: (s["noise_weight"] is None, s["noise_weight"]))
     ]
@@ -323,5 +419,5 @@ def _draw(folder: Path, config: StudyConfig, networks: list[Record], records: li
     save_figure(figure, folder / "plane")
 
 
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value
+def _or_else(value: float | None, other: float) -> float:
+    return other if value is None else value

@@ -104,6 +104,12 @@ def check_data(config: StudyConfig) -> None:
         data = ImageDataModule(setup.data)
         search_module(model, data)
         data.train_stream()
+    for name, settings in config.strategies.items():
+        try:
+            search_module(replace(model, **settings), data)
+        except SettingError as error:
+            key = error.key.removeprefix("model.")
+            raise SettingError(f"strategies.{name}.{key}", error.problem) from None
     with within("train"):
         silent_trainer(config.train.trainer)
         data = ImageDataModule(config.train.data)

@@ -233,6 +233,9 @@ class StudyConfig:
         noise_family: noise family of the searches. Its noise fit is measured first.
         unseen_families: further noise families to measure. No search uses them.
         controls: the controls by name, with their own settings.
+        strategies: further searches of each λ, by name, with the keys of search.model that differ.
+            Without strategy, the name is the strategy. Without strategy_steps, the budget is the
+            number of gradient steps of the search with search.model of the same λ and seed.
         cells: further cells to compare, by name: a published name, a .json file or a run directory,
             or a list with one for each seed.
         converged: settings of the noise measurement.
@@ -258,6 +261,7 @@ class StudyConfig:
     noise_family: NoiseFamily = "uniform"
     unseen_families: list[NoiseFamily] = field(default_factory=list)
     controls: dict[str, Control] = field(default_factory=dict)
+    strategies: dict[str, Any] = field(default_factory=dict)
     cells: dict[str, str | list[str]] = field(default_factory=dict)
     converged: Converged = field(default_factory=Converged)
     quick: Quick | None = field(default_factory=Quick)
@@ -286,6 +290,11 @@ class StudyConfig:
                 object.__setattr__(self, "quick", changed(Quick(), quick))
         controls = {name: self._control(name, own) for name, own in self.controls.items()}
         object.__setattr__(self, "controls", controls)
+        strategies = {name: self._strategy(name, own) for name, own in self.strategies.items()}
+        object.__setattr__(self, "strategies", strategies)
+        alone = not strategies or self.strategy != "darts" or self.search.model.candidates > 1
+        expected = "expected 2 or more with strategies, so that each F is that of a cell alone"
+        _require(alone, "search.model.candidates", expected)
         with within("sample"), within("settings"):
             for key, values in self.sample.settings.items():
                 for value in [values["low"], values["high"]] if _is_range(values) else values:
@@ -314,6 +323,28 @@ class StudyConfig:
         ):
             _require(holds, f"controls.{name}{key}", f"expected {expected}")
         return control
+
+    def _strategy(self, name: str, own: object) -> dict[str, Any]:
+        """Return all fields of `SearchConfig` in which a further search differs."""
+        _require_plain("strategies", name)
+        expected = "expected another name, because search.model is the search of this name"
+        _require(name != self.strategy, f"strategies.{name}", expected)
+        if not isinstance(own, Mapping | None):
+            raise SettingError(f"strategies.{name}", f"expected settings, got {shown(own)}")
+        with within("strategies"), within(name):
+            settings = {"strategy": name, **(own or {})}
+            for key in sorted(settings.keys() & {key.split(".")[-1] for key in DECIDED}):
+                raise SettingError(key, "expected none, because the study sets it")
+            if settings["strategy"] != "darts":
+                settings = {"race": 0, "variants": None, **settings}
+            changed(self.search.model, settings)
+        return settings
+
+    @property
+    def strategy(self) -> str:
+        """The name of the strategy of search.model."""
+        setting = self.search.model.strategy
+        return setting if isinstance(setting, str) else next(iter(setting), "")
 
     @property
     def families(self) -> tuple[NoiseFamily, ...]:
@@ -346,4 +377,5 @@ class StudyConfig:
                     part = changed(getattr(setups[setup], group), {name: value})
                 setups[setup] = replace(setups[setup], **{group: part})
         weights = [proposal.get(WEIGHT, 1.0)]
-        return replace(self, noise_weights=weights, controls={}, sample=Sample(), **setups)
+        own: dict[str, Any] = {"controls": {}, "strategies": {}, "sample": Sample(), **setups}
+        return replace(self, noise_weights=weights, **own)

@@ -4,9 +4,9 @@ A unit is the work that one worker does at a time, for one network and seed: fin
 the data, or measure the fit to one noise family.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from darts_noise.noise.families import describe_noise
 from darts_noise.study.settings import (
@@ -52,6 +52,9 @@ class Compared:
         control: the name of the control, `GIVEN` or `PROPOSAL`. None for a searched cell.
         own: the control's own settings.
         sources: for a given cell, the genotype of each seed.
+        strategy: in a study of strategies, the name of the one that searches.
+        settings: fields of `SearchConfig` in which its search differs from the study's.
+        takes_steps: whether its budget is the gradient steps of the study's search.
     """
 
     key: str
@@ -61,6 +64,9 @@ class Compared:
     control: str | None = None
     own: Control = field(default_factory=Control)
     sources: tuple[str, ...] = ()
+    strategy: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    takes_steps: bool = False
 
     @property
     def has_cell(self) -> bool:
@@ -74,11 +80,32 @@ def searched(noise_weight: float, seeds: int = 1) -> Compared:
 
 
 def compared_networks(config: StudyConfig) -> list[Compared]:
-    """Return all networks: searched cells, λ = 0, networks by hand, other controls, given cells."""
+    """Return all networks: searched cells, λ = 0, strategies, networks by hand, the other ones."""
     weights = sorted(config.noise_weights, key=lambda weight: weight == 0)
+    searches = [searched(weight, config.seeds) for weight in weights]
+    if config.strategies:
+        of_study = config.strategy
+        searches = [
+            replace(one, title=f"{of_study}, {one.title}", strategy=of_study) for one in searches
+        ]
+    for name, settings in config.strategies.items():
+        has_steps = replace(config.search.model, **settings).strategy_steps is not None
+        takes_steps = settings["strategy"] != "darts" and not has_steps
+        for weight in weights:
+            searches.append(
+                Compared(
+                    f"strategy_{name}_{weight:g}",
+                    f"{name}, {searched(weight).title}",
+                    config.seeds,
+                    weight,
+                    strategy=name,
+                    settings=settings,
+                    takes_steps=takes_steps,
+                )
+            )
     controls = [network for name in config.controls for network in _control(config, name)]
     controls.sort(key=lambda network: network.control not in BY_HAND)
-    networks = [searched(weight, config.seeds) for weight in weights] + controls
+    networks = searches + controls
     for name, cells in config.cells.items():
         sources = (cells,) * config.seeds if isinstance(cells, str) else tuple(cells)
         networks.append(
@@ -122,11 +149,12 @@ class Unit:
 
     @property
     def needs(self) -> str | None:
-        """The key of the unit whose cell this unit needs, or None."""
+        """The key of the unit whose cell, or whose gradient steps, this unit needs, or None."""
         network = self.network
         if self.part != "cell":
             return f"{network.key}/{self.seed}/cell" if network.has_cell else None
-        if network.control is None or network.noise_weight is None:
+        is_search = network.control is None and not network.takes_steps
+        if is_search or network.noise_weight is None:
             return None
         return f"{searched(network.noise_weight).key}/{self.seed}/cell"
 

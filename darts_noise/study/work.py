@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from darts_noise.data.module import ImageDataModule
+from darts_noise.errors import SettingError
 from darts_noise.nets.network import create_model
 from darts_noise.nets.width import channels_for
 from darts_noise.noise.datasets import root_of_others
@@ -41,6 +42,7 @@ FIGURES = {
     "validation_accuracy": "val/accuracy",
     "twin_noise_accuracy": "noise/accuracy",
     "penalty": "noise/penalty",
+    "objective": "objective",
     "gradient_steps": "gradient_steps",
 }
 """The figures of a search that a record keeps."""
@@ -61,12 +63,15 @@ class SeedRuns:
         """Return the cell, the fields of `TrainConfig` that it sets, and the figures of its search.
 
         Args:
-            origin: the same record of the network whose cell is used or matched.
+            origin: the same record of the network whose cell is used or matched, or whose gradient
+                steps are the budget.
         """
         started, network = time.perf_counter(), self.network
         model: dict[str, Any] = {}
         figures: dict[str, float | None] = {}
-        if origin is not None:
+        if network.control is None:
+            genotype, figures = self._search(origin)
+        elif origin is not None:
             genotype = Genotype.from_dict(origin["genotype"])
             if network.control == "matched":
                 genotype, model["channels"] = self._match(genotype, origin)
@@ -76,10 +81,8 @@ class SeedRuns:
             genotype = load_genotype(network.sources[self.seed])
         elif network.control == "random":
             genotype = random_cell(self._space(), self.seed)
-        elif network.control == "all_skip":
-            genotype = all_skip_cell(self._space().nodes)
         else:
-            genotype, figures = self._search()
+            genotype = all_skip_cell(self._space().nodes)
         if self.config.parameters is not None and network.control != "matched":
             model["channels"] = channels_for(genotype, self.config.parameters, **self._arguments())
         return {
@@ -158,11 +161,18 @@ class SeedRuns:
                 **own,
             ).to_dict()
 
-    def _search(self) -> tuple[Genotype, dict[str, float | None]]:
-        setup, weight = self.config.search, self.network.noise_weight
+    def _search(self, origin: Record | None) -> tuple[Genotype, dict[str, float | None]]:
+        setup, weight, own = self.config.search, self.network.noise_weight, self.network.settings
         assert weight is not None
         family = self.config.noise_family
-        config = replace(setup.model, noise_weight=weight, noise_family=family, seed=self.seed)
+        config = replace(
+            setup.model, **own, noise_weight=weight, noise_family=family, seed=self.seed
+        )
+        if origin is not None:
+            if not origin.get("gradient_steps"):
+                key = f"strategies.{self.network.strategy}.strategy_steps"
+                raise SettingError(key, "expected a number, because the study's search has none")
+            config = replace(config, strategy_steps=int(origin["gradient_steps"]))
         data = ImageDataModule(replace(setup.data, seed=self.seed))
         genotype, figures = find_cell(data, config, setup.trainer)
         return genotype, {name: figures.get(key) for name, key in FIGURES.items()}

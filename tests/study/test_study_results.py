@@ -1,13 +1,17 @@
 """The means, flags and the table of given results."""
 
 import statistics
+from dataclasses import replace
 
+import numpy
 import pytest
-from studies import small
+from studies import SEARCH, small
 
 from darts_noise.study.results import (
     figures_of,
     fits_of,
+    hypervolume,
+    hypervolumes,
     positive_control,
     proposals_of,
     records_of,
@@ -86,6 +90,56 @@ def test_the_positive_control_reaches_99_per_cent_with_every_seed_or_is_flagged(
     assert control["uniform"]["seeds"] == {"0": 1.0, "1": 0.985}
     assert not control["uniform"]["reached"]
     assert control["gaussian"]["reached"]
+
+
+def test_the_hypervolume_is_the_share_of_random_points_that_are_worse():
+    random = numpy.random.default_rng(0)
+    for count in (1, 2, 5):
+        points = random.random((count, 2))
+        test, noise = random.random((2, 200_000, 1))
+        worse = ((test < points[:, 0]) & (noise > points[:, 1])).any(axis=1)
+        assert hypervolume(map(tuple, points)) == pytest.approx(worse.mean(), abs=0.005)
+    assert hypervolume([]) == hypervolume([(0.9, 1.0)]) == 0
+
+
+def test_strategies_have_their_cost_and_the_hypervolume_of_each_seed():
+    search = replace(SEARCH, model=replace(SEARCH.model, candidates=2))
+    config = small(
+        seeds=3, noise_weights=[0.5, 2], search=search, strategies={"nas": None}, controls={}
+    )
+    figures = {  # (network, seed) → test accuracy, noise accuracy
+        ("lambda_0.5", 0): (0.9, 0.6),
+        ("lambda_2", 0): (0.5, 0.2),
+        ("lambda_0.5", 1): (0.8, 0.5),
+        ("lambda_2", 1): (0.4, 0.6),  # worse in both
+        ("lambda_0.5", 2): (1.0, 0.0),  # λ = 2 is missing
+        ("strategy_nas_0.5", 0): (0.9, 0.9),
+        ("strategy_nas_2", 0): (None, 0.1),  # diverged
+    }
+    found = {}
+    for (key, seed), (test, noise) in figures.items():
+        found[f"{key}/{seed}/cell"] = {"genotype": {}, "objective": 0.5, "gradient_steps": 1500}
+        found[f"{key}/{seed}/test"] = trained(test or 0.1, diverged=test is None)
+        found[f"{key}/{seed}/converged/uniform"] = fit(noise)
+    made = records_of(config, found)
+    summaries = [summary_of(n, made, fits_of(config)) for n in compared_networks(config)]
+    volumes = hypervolumes(config, summaries)
+    areas = 0.9 * 0.4 + 0.5 * 0.4, 0.8 * 0.5
+    assert volumes["darts"]["mean"] == pytest.approx(sum(areas) / 2)
+    assert volumes["darts"]["interval"] == pytest.approx([areas[1], areas[0]])
+    assert volumes["nas"] == {"mean": pytest.approx(0.9 * 0.1), "interval": None, "n": 1}
+    text = table(
+        config,
+        {
+            "networks": summaries,
+            "positive_control": {},
+            "proposals": [],
+            "hypervolume": volumes,
+        },
+    )
+    assert "| darts | 2 | 0.4800 | 0.4000 to 0.5600 |" in text
+    assert "| 0.5000 ± 0.0000 | 1,500 ± 0 |" in text
+    assert "The budget of nas is the number of the darts search" in text
 
 
 def shown(found, proposals=()):

@@ -49,6 +49,10 @@ def own(setup, group, **keys):
     return {setup: {**SMALL[setup], group: {**SMALL[setup].get(group, {}), **keys}}}
 
 
+def strategy(**strategies):
+    return {**own("search", "model", candidates=2), "strategies": strategies}
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -111,12 +115,23 @@ def own(setup, group, **keys):
         ({"converged": {"enough": 2}}, "converged.enough: expected more than 0 and at most 1"),
         ({"converged": {"sgd_rates": [], "adam_rates": []}}, "converged.sgd_rates, adam_rates: "),
         ({"sample": {"trials": 2}}, "sample.settings: expected noise_weight or another"),
+        ({"strategies": {"random": None}}, "search.model.candidates: expected 2 or more with"),
+        (strategy(darts={}), "strategies.darts: expected another name, because search.model is"),
+        (strategy(random=3), "strategies.random: expected settings, got 3"),
+        (strategy(random={"seed": 1}), "strategies.random.seed: expected none, because the study"),
+        (strategy(random={"nods": 1}), "strategies.random.nods: unknown setting 'nods': did you"),
+        (strategy(random={"strategy_steps": 0}), "strategies.random.strategy_steps: expected 1 or"),
         ({"cells": {"mine": []}}, "cells.mine: expected a cell, or a list with one for each seed"),
         ({"cells": {"a/b": "darts_v2"}}, "cells: expected at most 100 letters"),
         ({"cells": {"mine": 3}}, "cells: expected str or list, got '3'"),
         # What needs a registry, data or a database.
         ({"cells": {"mine": "darts_v3"}}, "cells.mine: unknown genotype 'darts_v3': did you mean"),
         ({"cells": {"mine": ["darts_v2", "no.json"]}}, "cells.mine: no.json: "),
+        (strategy(randm=None), "strategies.randm.strategy: unknown strategy 'randm': did you mean"),
+        (
+            strategy(nas={"strategy": {"nas": {"layers": 0}}}),
+            "strategies.nas.strategy.nas.layers: expected 1 or more, got 0",
+        ),
         ({"unseen_families": ["gausian"]}, "unseen_families: unknown noise family 'gausian'"),
         ({"unseen_families": ["uniform"]}, "unseen_families: expected distinct ones"),
         ({"unseen_families": ["dataset:nope"]}, "unseen_families: 'dataset:nope': no such folder"),
@@ -238,13 +253,18 @@ def test_a_shipped_config_is_accepted(path, read):
     config = read(path)
     run.check_names(config)
     assert config.name == path.stem
+    assert path.read_text().startswith("# ")
+    if config.strategies:
+        assert {"darts", *config.strategies} >= set(dn.list_strategies())
+        assert config.seeds >= {"digits": 5, "mnist": 3}[path.stem.partition("_")[2]]
+        run.check_data(config) if "digits" in path.stem else None
+        return
     assert path.stem.partition("_")[0] in list_datasets()
     assert 0 in config.noise_weights
     assert len(config.noise_weights) > 1
     assert len(config.unseen_families) >= 2
     assert {"random", "all_skip", "regularised", "resnet18"} <= set(config.controls)
     assert "matched" in config.controls or config.parameters is not None
-    assert path.read_text().startswith("# ")
 
 
 def test_the_command_and_the_sample_of_the_docs_are_accepted(read, monkeypatch):

@@ -1,6 +1,8 @@
 """The units of a study and their order."""
 
-from studies import small
+from dataclasses import replace
+
+from studies import SEARCH, small
 
 from darts_noise.study.settings import Sample
 from darts_noise.study.units import units_of
@@ -77,6 +79,23 @@ def test_what_a_unit_needs_comes_before_it():
     assert needing["random/3/converged/gaussian"] == "random/3/cell"
     assert needing["sample/1/validation"] == "sample/1/cell"
     assert not {"lambda_0/0/cell", "alexnet/0/test", "sample/0/cell"} & needing.keys()
+
+
+def test_a_strategy_searches_with_the_steps_of_the_search_of_its_seed_and_weight():
+    search = replace(SEARCH, model=replace(SEARCH.model, candidates=2))
+    own = {"random": None, "mine": {"strategy": "nas", "strategy_steps": 9, "nodes": 2}}
+    found = units(search=search, controls={}, strategies=own)
+    needing = {unit.key: unit.needs for unit in found}
+    order = list(needing)
+    for weight in ("0", "0.5", "2"):
+        needed = f"lambda_{weight}/1/cell"
+        assert needing[f"strategy_random_{weight}/1/cell"] == needed
+        assert order.index(needed) < order.index(f"strategy_random_{weight}/1/cell")
+        assert needing[f"strategy_mine_{weight}/1/cell"] is None
+    assert needing["strategy_mine_2/1/test"] == "strategy_mine_2/1/cell"
+    titles = {unit.network.title for unit in found}
+    assert {"darts, λ = 2", "random, λ = 2", "mine, λ = 2"} <= titles
+    assert keys(controls={}) == [key for key in order if not key.startswith("strategy_")]
 
 
 def test_more_seeds_add_units_and_change_none():

@@ -55,6 +55,26 @@ def test_the_cell_is_that_of_a_search(candidates, worker, tmp_path, monkeypatch)
     assert found["genotype"]["meta"].get("candidates") == candidates.get("candidates")
     assert found["validation_accuracy"] == expected.card["validation_accuracy"]
     assert found["penalty"] == pytest.approx(expected.card["penalty"], abs=0)
+    assert found["objective"] == expected.card["objective"]
+
+
+def test_a_strategy_has_the_budget_of_another_search(worker, tmp_path, monkeypatch):
+    monkeypatch.setattr(candidate_trainings, "NOISE_EPOCHS", 1)
+    raced = {"candidates": 2, "candidate_epochs": 1, "macro": {"logit_scale": [1, 64]}, "race": 2}
+    setup = replace(SEARCH, model=replace(SEARCH.model, **raced))
+    own = {"twice": {"strategy": "random", "candidate_epochs": 2}}
+    cell = worker("strategy_twice_0.5", search=setup, strategies=own).cell
+    found = cell({**RECORD, "gradient_steps": 21})
+    config = replace(setup.model, noise_weight=0.5, seed=SEED, race=0, strategy="random")
+    config = replace(config, candidate_epochs=2, strategy_steps=21)
+    data = dn.ImageDataModule(replace(setup.data, seed=SEED))
+    expected = searching.search(data, config, run=run_config(tmp_path))
+    assert dn.Genotype.from_dict(found["genotype"]) == expected.genotype
+    for key in ("objective", "gradient_steps"):
+        assert found[key] == pytest.approx(expected.card[key], abs=1e-6)
+    assert found["gradient_steps"] >= 21
+    with pytest.raises(dn.SettingError, match=r"strategies\.twice\.strategy_steps: expected"):
+        cell(RECORD)  # of an older study
 
 
 def test_the_test_accuracy_is_that_of_a_training(worker, tmp_path):
