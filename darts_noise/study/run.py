@@ -20,6 +20,8 @@ from darts_noise.runs.search import search_module
 from darts_noise.runs.stops import Interrupts
 from darts_noise.runs.train import Trained
 from darts_noise.runs.trainer import silent_trainer
+from darts_noise.search.strategies.shared import Sharing
+from darts_noise.space.macro import FIXED
 from darts_noise.space.published import load_genotype
 from darts_noise.study.kept import as_begun, fixed_settings, require_same, written, written_settings
 from darts_noise.study.queue import UNREACHABLE, Queue, Record, accuracy_of
@@ -106,7 +108,9 @@ def check_data(config: StudyConfig) -> None:
         data.train_stream()
     for name, settings in config.strategies.items():
         try:
-            search_module(replace(model, **settings), data)
+            module = search_module(replace(model, **settings), data)
+            for choice in FIXED if isinstance(module.strategy, Sharing) else ():
+                module.space.fixed(choice)
         except SettingError as error:
             key = error.key.removeprefix("model.")
             raise SettingError(f"strategies.{name}.{key}", error.problem) from None

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from conftest import ROOT
-from studies import FIT, LEAST, TRAIN, made_up, results, small
+from studies import FIT, LEAST, SEARCH, TRAIN, made_up, results, small
 
 import darts_noise as dn
 from darts_noise.space.spaces import get_space
@@ -114,6 +114,23 @@ def test_more_seeds_keep_what_there_is(ended, study):
     after = results(more)["networks"][0]
     assert after["seeds"][0] == before["seeds"][0]
     assert after["test_accuracy"]["n"] == 2
+
+
+def test_strategies_may_be_added_but_not_changed(study):
+    search = replace(SEARCH, model=replace(SEARCH.model, candidates=2))
+    least = {**LEAST, "search": search}
+    begun = study(**least)
+    begun.run()
+    begun.write()
+    begun.made.clear()
+    without_database(begun)
+    more = study(**least, strategies={"random": None})
+    more.run()
+    more.write()
+    assert {made.split("/")[0] for made in begun.made} == {"strategy_random_1"}
+    assert {*results(more)["hypervolume"]} == {"darts", "random"}
+    with pytest.raises(dn.SettingError, match=r"^strategies\.random\.nodes: 'small' was started"):
+        study(**least, strategies={"random": {"nodes": 2}})
 
 
 def test_records_without_results_are_refused(ended, study):

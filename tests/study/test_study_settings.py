@@ -129,6 +129,10 @@ def strategy(**strategies):
         ({"cells": {"mine": ["darts_v2", "no.json"]}}, "cells.mine: no.json: "),
         (strategy(randm=None), "strategies.randm.strategy: unknown strategy 'randm': did you mean"),
         (
+            strategy(enas={"macro": {"gain": ["free", "bounded"]}}),
+            "strategies.enas.macro.gain: expected one candidate",
+        ),
+        (
             strategy(nas={"strategy": {"nas": {"layers": 0}}}),
             "strategies.nas.strategy.nas.layers: expected 1 or more, got 0",
         ),
