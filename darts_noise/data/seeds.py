@@ -41,6 +41,7 @@ class Stream(enum.IntEnum):
     RACE = 18
     STRATEGY = 19
     SHARED = 20
+    ATTACK = 22
 
 
 def derive_seed(seed: int, *key: int) -> int:

@@ -54,13 +54,14 @@ class Certificate:
         return float(robust.double().mean())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the certificate as a JSON object."""
+        """Return the certificate as a JSON object. An infinite radius is null."""
         return {
             "format": FORMAT,
             "norm": "l2",
             "gain": self.gain,
             "logit_scale": self.logit_scale,
-            "radii": self.radii.tolist(),
+            "images": len(self.radii),
+            "radii": [radius if math.isfinite(radius) else None for radius in self.radii.tolist()],
             "correct": self.correct.tolist(),
         }
 
@@ -75,6 +76,11 @@ class OnPixels(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         logits: Tensor = self.net(self.normalisation(255 * pixels))
         return logits
+
+
+def device_of(net: nn.Module) -> torch.device:
+    """Return the device of a module; the CPU if it has no parameters."""
+    return next((parameter.device for parameter in net.parameters()), torch.device("cpu"))
 
 
 @contextmanager
