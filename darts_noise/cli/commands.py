@@ -326,7 +326,8 @@ def attack(argv: Sequence[str]) -> None:
         )
     given = parser.parse_args(argv)
     values: dict[str, Any] = {name: getattr(given, name) for name in _names(AttackConfig)}
-    config = AttackConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    values |= {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+    config = AttackConfig(**values)
 
     from darts_noise.runs.robustness import attack as attacking
 

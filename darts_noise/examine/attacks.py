@@ -162,7 +162,9 @@ def square(
     A new square is kept if it lowers the margin of the label. An image that is fooled is not
     changed further.
     """
-    start, change = (_stripes, _recolour) if ball.norm == "linf" else (_tiles, _move_mass)
+    start, change, smallest = (
+        (_stripes, _recolour, 1) if ball.norm == "linf" else (_tiles, _move_mass, 3)
+    )
 
     def margins(images: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
@@ -176,7 +178,7 @@ def square(
         if not len(left):
             break
         share = LARGEST_SQUARE / 2 ** sum(query / config.queries > part for part in HALVINGS)
-        side = max(1, round(math.sqrt(share * images.shape[2] * images.shape[3])))
+        side = max(smallest, round(math.sqrt(share * images.shape[2] * images.shape[3])))
         window = min(side, *images.shape[2:])
         originals = images[left]
         tried = originals + change(found[left] - originals, window, ball.eps, random)
