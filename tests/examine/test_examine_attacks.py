@@ -11,6 +11,7 @@ from darts_noise.data.images import Normalisation
 from darts_noise.data.seeds import generator
 from darts_noise.examine.attacks import BY_NAME, Ball, _move_mass, _peak, advantage, attack_images
 from darts_noise.examine.certificates import OnPixels, certified_radii
+from darts_noise.nets.gain import Scaled
 
 QUICK = dn.AttackConfig(steps=10, starts=1, queries=30, samples=None)
 
@@ -148,10 +149,10 @@ def test_an_independent_library_finds_no_more(norm):
     from art.estimators.classification import PyTorchClassifier
 
     net, images, labels = digits(150)
+    # With its own logit scale, the cross-entropy of the library is rounded to 0.
+    net = Scaled(net, 1 / 64).eval()
     size, order = (0.1, float("inf")) if norm == "linf" else (0.5, 2)
-    theirs = PyTorchClassifier(
-        net.eval(), nn.CrossEntropyLoss(), images.shape[1:], 10, clip_values=(0, 1)
-    )
+    theirs = PyTorchClassifier(net, nn.CrossEntropyLoss(), images.shape[1:], 10, clip_values=(0, 1))
     config = replace(QUICK, steps=40)
     settings = {"norm": order, "eps": size, "batch_size": 150}
     step = 2.5 * size / config.steps
@@ -169,9 +170,9 @@ def test_an_independent_library_finds_no_more(norm):
         mine, known = (classes(net, x) != labels for x in (near, other))
         assert mine.sum() >= known.sum() - 2
         assert 0.02 < mine.float().mean() < 0.98
-        if name == "fgsm":  # deterministic: the same images, where cross-entropy is not rounded
+        if name == "fgsm":  # the same images, except where a gradient is almost 0
             same = (near - other).flatten(1).norm(dim=1) < 1e-4
-            assert same.float().mean() > 0.5
+            assert same.float().mean() > 0.9
 
 
 @pytest.mark.parametrize(
