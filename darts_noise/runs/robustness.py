@@ -61,8 +61,9 @@ def certify(
     >>> certificate.accuracy(0.01) > 0.9
     True
     """
-    module, normalisation, data = _subject(net, data)
-    bounded, device = require_bounded(module), device_of(module)
+    bounded = require_bounded(net if isinstance(net, nn.Module) else load_pretrained(net))
+    normalisation, data = _images_of(net, bounded, data)
+    device = device_of(bounded)
     radii, correct, gain = [], [], 0.0
     with evaluating(bounded), torch.no_grad():
         for pixels, labels in _pixels(data, samples, seed):
@@ -95,7 +96,8 @@ def attack(
     True
     """
     config = config_of(AttackConfig, config, settings)
-    module, normalisation, data = _subject(net, data)
+    module = net if isinstance(net, nn.Module) else load_pretrained(net)
+    normalisation, data = _images_of(net, module, data)
     batches = list(_pixels(data, config.samples, config.seed))
     images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
     radii = None
@@ -127,22 +129,19 @@ def write_result(result: AttackResult | Certificate, file: Path) -> None:
     write_text(file, json.dumps(content, indent=1) + "\n")
 
 
-def _subject(
-    net: nn.Module | str | Path, data: ImageDataModule | None
-) -> tuple[nn.Module, Normalisation, ImageDataModule]:
-    """Return the network, its normalisation, and its data, which are set up."""
-    if isinstance(net, nn.Module):
-        if data is None:
+def _images_of(
+    net: nn.Module | str | Path, module: nn.Module, data: ImageDataModule | None
+) -> tuple[Normalisation, ImageDataModule]:
+    """Return the normalisation of a network and its data, which are set up."""
+    trained = None if isinstance(net, nn.Module) else pretrained_config(net).images
+    if data is None:
+        if isinstance(net, nn.Module):
             raise SettingError("data", "expected an ImageDataModule beside a module, got none")
-        data.setup()
-        module, normalisation = net, data.normalisation
-    else:
-        module, trained = load_pretrained(net), pretrained_config(net).images
-        data = ImageDataModule(changed(DataConfig(), trained_on(net))) if data is None else data
-        data.setup()
-        normalisation = data.normalisation
-        if trained is not None:
-            normalisation = Normalisation(trained.mean, trained.std)
+        data = ImageDataModule(changed(DataConfig(), trained_on(net)))
+    data.setup()
+    normalisation = data.normalisation
+    if trained is not None:
+        normalisation = Normalisation(trained.mean, trained.std)
     if isinstance(module, Network):
         wanted = (module.num_classes, module.arguments["in_channels"])
         if wanted != (data.num_classes, data.in_channels):
@@ -151,7 +150,7 @@ def _subject(
                 f"expected images of {wanted[0]} classes and {wanted[1]} channels as in the "
                 f"training of the network, got {data.num_classes} and {data.in_channels}",
             )
-    return module, normalisation, data
+    return normalisation, data
 
 
 def trained_on(source: str | Path) -> dict[str, Any]:
