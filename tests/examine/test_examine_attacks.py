@@ -145,7 +145,7 @@ def test_masked_gradients_are_seen():
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_an_independent_library_finds_no_more(norm):
     """The Adversarial Robustness Toolbox, on the same network and images, at the same effort."""
-    evasion = pytest.importorskip("art.attacks.evasion", reason="needs the extra `attacks`")
+    evasion = pytest.importorskip("art.attacks.evasion", reason="needs the Adversarial Robustness Toolbox of the extra `dev`")
     from art.estimators.classification import PyTorchClassifier
 
     net, images, labels = digits(150)
