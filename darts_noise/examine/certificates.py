@@ -197,7 +197,7 @@ def _gain(module: nn.Module, means: Mapping[nn.Module, float]) -> float:
     return means.get(module, 1.0)
 
 
-def _mean_gains(net: Network, pixels: Tensor) -> dict[nn.Module, float]:
+def _mean_gains(net: nn.Module, pixels: Tensor) -> dict[nn.Module, float]:
     """Return the gain of each average over separate windows, for the map that it reads."""
     found: dict[nn.Module, float] = {}
 

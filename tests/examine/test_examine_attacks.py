@@ -43,6 +43,8 @@ def test_a_change_is_within_its_limit_and_the_pixels_are_valid(norm, name):
         assert 0 < torch.linalg.vector_norm(change, order, dim=1).max() <= size * (1 + 1e-5)
         assert near.min() >= 0
         assert near.max() <= 1
+        inside = images + 0.5 * (near - images)
+        torch.testing.assert_close(ball.project(inside, images), inside)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -145,7 +147,9 @@ def test_masked_gradients_are_seen():
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_an_independent_library_finds_no_more(norm):
     """The Adversarial Robustness Toolbox, on the same network and images, at the same effort."""
-    evasion = pytest.importorskip("art.attacks.evasion", reason="needs the Adversarial Robustness Toolbox of the extra `dev`")
+    evasion = pytest.importorskip(
+        "art.attacks.evasion", reason="needs the Adversarial Robustness Toolbox of the extra `dev`"
+    )
     from art.estimators.classification import PyTorchClassifier
 
     net, images, labels = digits(150)

@@ -10,13 +10,14 @@ import darts_noise as dn
 from darts_noise.data.images import Normalisation
 from darts_noise.examine.certificates import (
     OnPixels,
+    _mean_gains,
     certified_radii,
     evaluating,
     feature_gain,
     require_bounded,
 )
 from darts_noise.nets.gain import weight_of
-from darts_noise.nets.macro_layers import Shift
+from darts_noise.nets.macro_layers import Parts, Shift, average
 from darts_noise.space.operations import registry
 
 RGB = Normalisation((0.4, 0.5, 0.6), (0.3, 0.2, 0.25))
@@ -108,6 +109,18 @@ def test_a_network_that_only_averages_reaches_its_gain_and_its_radius(size, sett
             near = pixels + share * radius * step / step.norm()
             found.setdefault(share, set()).add(int(on_pixels(near).argmax()))
     assert found[0.99] == {top} < found[1.01]
+
+
+@pytest.mark.parametrize("size", [(5, 7), (8, 8), (3, 1)])
+@pytest.mark.parametrize(
+    "mean", [average(2), average(4), Parts(2), Parts(4), nn.AdaptiveAvgPool2d(1)], ids=str
+)
+def test_the_gain_of_an_average_is_the_norm_of_its_matrix(mean, size):
+    """Also where the windows at the border are smaller."""
+    pixels = torch.rand(1, 1, *size)
+    matrix = torch.autograd.functional.jacobian(lambda x: mean(x).flatten(), pixels).flatten(1)
+    exact = float(torch.linalg.matrix_norm(matrix, 2))
+    assert _mean_gains(nn.Sequential(mean), pixels) == {mean: pytest.approx(exact)}
 
 
 def test_a_radius_is_at_least_the_margin_over_the_largest_gain_of_a_difference():
