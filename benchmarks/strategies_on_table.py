@@ -57,8 +57,9 @@ def summary(runs: Sequence[dn.Simulation], budget: float) -> dict[str, Any]:
 
     objectives = [candidate.score for candidate in table.candidates]
     regrets = [score - min(objectives) for score in objectives]
+    first = max(run.costs[0] for run in runs)  # before it, some search has no cell
     return {
-        "regret": {f"{part:g}": at(part * budget, regrets) for part in PARTS},
+        "regret": {f"{p:g}": at(p * budget, regrets) for p in PARTS if p * budget >= first},
         "found_best": at(budget, [float(regret == 0) for regret in regrets])[0],
         "cells": round(float(np.mean([len(run.found) for run in runs])), 1),
         **{name: at(budget, table.figure(name)) for name in table.rows[0].figures},
@@ -76,7 +77,12 @@ def compare(
         repeats: number of searches of each strategy.
         cells: budget: the cost of so many cells, on average.
     """
-    budget = cells * float(np.mean([candidate.steps for candidate in table.candidates]))
+    costs = [candidate.steps for candidate in table.candidates]
+    budget = cells * float(np.mean(costs))
+    if budget < max(costs):
+        raise SettingError(
+            "cells", f"expected a budget of {max(costs):,} steps for one cell, got {budget:,.0f}"
+        )
     found = {}
     for name, strategy in strategies.items():
         runs = dn.simulate(table, strategy, repeats, steps=budget)

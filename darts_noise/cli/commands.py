@@ -315,13 +315,16 @@ def attack(argv: Sequence[str]) -> None:
     parser = _Arguments("attack", "Measure the accuracy of a trained network under attack.")
     _add_examined(parser, "attack_NORM.json")
     for option in options_of(AttackConfig, ""):
+        value = option.default
+        shown_default = " ".join(value) if isinstance(value, tuple) else value
         kind = {"norm": str, "attacks": str, "eps": float}.get(option.key, int)
         parser.add_argument(
             f"--{option.key}",
             type=kind,
             default=option.default,
             metavar=option.key.upper(),
-            help=f"{option.text.rstrip('.').replace('null', 'default')} [{option.default}]",
+            help=option.text.rstrip(".").removesuffix(" null: all").replace("null", "default")
+            + ("" if value is None else f" [{shown_default}]"),
             nargs="+" if option.key in ("eps", "attacks") else None,
         )
     given = parser.parse_args(argv)
@@ -329,10 +332,11 @@ def attack(argv: Sequence[str]) -> None:
     values |= {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
     config = AttackConfig(**values)
 
+    from darts_noise.examine.attacks import FORMAT
     from darts_noise.runs.robustness import attack as attacking
 
     ready()
-    file = _result_file(given, f"attack_{config.norm}.json")
+    file = _result_file(given, f"attack_{config.norm}.json", FORMAT)
     with _naming_plugins(given.plugins, given.run):
         _run_plugins(given.plugins)
         found = attacking(given.run, _data_of(given), config)
@@ -368,10 +372,11 @@ def certify(argv: Sequence[str]) -> None:
     require_seed(given.seed)
     sizes = AttackConfig("l2", None if given.eps is None else tuple(given.eps)).sizes
 
+    from darts_noise.examine.certificates import FORMAT
     from darts_noise.runs.robustness import certify as certifying
 
     ready()
-    file = _result_file(given, "certificate.json")
+    file = _result_file(given, "certificate.json", FORMAT)
     with _naming_plugins(given.plugins, given.run):
         _run_plugins(given.plugins)
         found = certifying(given.run, _data_of(given), samples=given.samples, seed=given.seed)
@@ -393,10 +398,19 @@ def _add_examined(parser: argparse.ArgumentParser, file: str) -> None:
     )
 
 
-def _result_file(given: argparse.Namespace, name: str) -> Path | None:
-    """Return the file of a result: the one that the user named, or one in the folder of the run."""
+def _result_file(given: argparse.Namespace, name: str, form: str) -> Path | None:
+    """Return the file of a result: the one that the user named, or one in the folder of the run.
+
+    Raises:
+        SettingError: another file has this name. It is found before the work, not after it.
+    """
+    from darts_noise.runs.robustness import require_replaceable
+
     in_run = Path(given.run) / name if (Path(given.run) / CONFIG).is_file() else None
-    return given.output or in_run
+    file: Path | None = given.output or in_run
+    if file is not None:
+        require_replaceable(file, form)
+    return file
 
 
 def _data_of(given: argparse.Namespace) -> Any:
@@ -718,6 +732,7 @@ def _of_a_trained_network(stated: Mapping[str, Any]) -> Mapping[str, Any]:
     If the options state no data, they are those on which the network was trained.
     """
     from darts_noise.pretrained.bundle import find_bundle, pretrained_config
+    from darts_noise.runs.robustness import trained_on
 
     source = stated["model.init"]
     try:
@@ -725,15 +740,7 @@ def _of_a_trained_network(stated: Mapping[str, Any]) -> Mapping[str, Any]:
         trained = pretrained_config(folder)
     except ValueError as error:
         raise SettingError("model.init", error) from None
-    run = read_run_config(Path(source)) if (Path(source) / CONFIG).is_file() else {}
-    data = dict(run.get("data") or {})
-    if "data.name" in stated or not data:
-        name = stated.get("data.name", trained.images and trained.images.name)
-        if name is None:
-            raise SettingError("data.name", f"expected the data to train on; {source} states none")
-        data = {"name": name, "grey": trained.model["in_channels"] == 1}
-        if trained.images is not None and len({*trained.images.image_size}) == 1:
-            data["image_size"] = trained.images.image_size[0]
+    data = trained_on(source, stated.get("data.name"))
     config = _shipped_for(data["name"])
     form = {key: trained.model[key] for key in ("channels", "num_cells", "stem", "stem_stride")}
     model = {**config["model"], **form, "parameters": None, "genotype": str(folder.resolve())}

@@ -280,6 +280,9 @@ def _unlearnt(card: Mapping[str, Any]) -> list[str]:
     of_search = card.get("kind") == "search"
     split, key = ("validation", "chance") if of_search else ("test", "test_chance")
     accuracy, classes = card.get(f"{split}_accuracy"), card.get("num_classes")
+    longer = "trainer.max_epochs"
+    if of_search and accuracy is None:  # a strategy has no supernet
+        accuracy, longer = card.get("cell_validation_accuracy"), "model.candidate_epochs"
     chance = card.get(key, 1 / classes if classes else None)
     if accuracy is None or chance is None or _excess(accuracy, chance) >= 2 * NEAR:
         return []
@@ -288,7 +291,7 @@ def _unlearnt(card: Mapping[str, Any]) -> list[str]:
     other = f" (the control: {percent(beside)})" if beside is not None else ""
     return [
         f"The network learns little or nothing of its data: {split} accuracy "
-        f"{_above(accuracy, chance)}{other}; train longer: trainer.max_epochs."
+        f"{_above(accuracy, chance)}{other}; train longer: {longer}."
     ]
 
 

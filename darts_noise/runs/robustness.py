@@ -113,19 +113,26 @@ def attack(
         return attack_images(OnPixels(module, normalisation), images, labels, config, radii)
 
 
+def require_replaceable(file: Path, form: str) -> None:
+    """Raise a `SettingError` if a file exists that does not have a format of results."""
+    if file.is_dir():
+        raise SettingError("output", f"expected a file, got the folder {shown_path(file)}")
+    if file.exists():
+        with file.open("rb") as existing:
+            written = json.dumps(form).encode() in existing.read(100)
+        if not written:
+            raise SettingError("output", f"{shown_path(file)} is another file; name a new one")
+
+
 def write_result(result: AttackResult | Certificate, file: Path) -> None:
     """Write a result as JSON. Replace only a file that an earlier call has written.
 
     Raises:
-        SettingError: another file has this name.
+        SettingError: another file or a folder has this name.
         OSError: the folder is not writable.
     """
     content = result.to_dict()
-    if file.exists():
-        with file.open("rb") as existing:
-            written = json.dumps(content["format"]).encode() in existing.read(100)
-        if not written:
-            raise SettingError("output", f"{shown_path(file)} is another file; name a new one")
+    require_replaceable(file, content["format"])
     write_text(file, json.dumps(content, indent=1) + "\n")
 
 
@@ -153,26 +160,30 @@ def _images_of(
     return normalisation, data
 
 
-def trained_on(source: str | Path) -> dict[str, Any]:
+def trained_on(source: str | Path, name: str | None = None) -> dict[str, Any]:
     """Return the settings of the data on which a network was trained, as keys of `DataConfig`.
 
     Args:
         source: as for `load_pretrained`.
+        name: another data set, whose images are prepared alike. None: the one of the training.
 
     Raises:
         SettingError: a bundle does not state its images.
     """
-    if (Path(source) / CONFIG).is_file():
+    if name is None and (Path(source) / CONFIG).is_file():
         data = read_run_config(Path(source)).get("data")
         if isinstance(data, dict) and data:
             return data
     config = pretrained_config(source)
-    if config.images is None:
-        raise SettingError("data", f"expected the data of the network; {source} states none")
-    data = {"name": config.images.name, "grey": config.model["in_channels"] == 1}
-    data["crop_pct"] = config.images.crop_pct
-    if len({*config.images.image_size}) == 1:
-        data["image_size"] = config.images.image_size[0]
+    if name is None and config.images is not None:
+        name = config.images.name
+    if name is None:
+        raise SettingError("data.name", f"expected the data of the network; {source} states none")
+    data = {"name": name, "grey": config.model["in_channels"] == 1}
+    if config.images is not None:
+        data["crop_pct"] = config.images.crop_pct
+        if len({*config.images.image_size}) == 1:
+            data["image_size"] = config.images.image_size[0]
     return data
 
 

@@ -53,6 +53,7 @@ def test_the_command_writes_a_file_and_a_picture(
     benchmark.main()
     result = json.loads(Path("cells_strategies.json").read_text())
     assert (result["noise"], result["repeats"], result["cells"]) == ("uniform", 3, 64)
+    assert list(result["strategies"]["random"]["regret"]) == ["0.25", "0.5", "1"]  # 10 %: no cell
     assert Path("cells_strategies.png").stat().st_size > 1000
     assert "random" in capsys.readouterr().out
 
@@ -63,6 +64,7 @@ def test_the_command_writes_a_file_and_a_picture(
         (["--strategies", "evolutoin"], "did you mean 'evolution'"),
         (["--noise", "gaussian"], "unknown figure of the table 'gaussian'"),
         (["--repeats", "0"], "expected 1 or more"),
+        (["--cells", "1"], "cells: expected a budget of 12 steps"),
     ],
 )
 def test_bad_input_is_answered_with_one_line(

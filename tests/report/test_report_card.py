@@ -362,3 +362,11 @@ def test_each_further_family_has_its_row() -> None:
     )
     assert f"| {title}, uniform | diverged, best constant answer 11.00 % |" in text
     assert f"| {title}, blur 50.00 % |" in row(card)
+
+
+def test_a_cell_of_a_strategy_that_learns_nothing_is_named():
+    """A strategy trains no supernet: the cell alone is judged, and its epochs are named."""
+    card = {"kind": "search", "num_classes": 10, "chance": 0.1, "cell_validation_accuracy": 0.1}
+    card |= {"cell_noise_accuracy": 0.57, "noise_chance": 0.17, "noise_family": "uniform"}
+    assert "model.candidate_epochs" in verdict(card)
+    assert "learns" not in verdict({**card, "cell_validation_accuracy": 0.9})

@@ -55,13 +55,22 @@ def test_the_commands_print_a_table_and_write_a_file_of_their_own(run, tmp_path,
     assert found["accuracy"]["strongest"] == list(
         dn.attack(run, attacks=("fgsm",), eps=(0.05, 0.2), samples=40).accuracy()
     )
-    mine = tmp_path / "notes.json"
-    mine.write_text("{}")
-    error = refused(main, ["certify", str(run), "--samples=5", f"--output={mine}"], capsys)
-    assert "notes.json" in error
-    assert mine.read_text() == "{}"
     main(["certify", "digits", "--samples", "5"])  # in the package: no file
     assert "file:" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["certify", "attack"])
+def test_a_file_that_is_not_replaced_is_named_before_the_work(command, tmp_path, capsys):
+    mine = tmp_path / "notes.json"
+    mine.write_text("{}")
+    for output, message in ((mine, "notes.json is another file"), (tmp_path, "expected a file")):
+        with pytest.raises(SystemExit) as ended:
+            main([command, "digits", f"--output={output}"])
+        printed = capsys.readouterr()
+        assert ended.value.code == 2
+        assert message in printed.err
+        assert not printed.out  # no table
+    assert mine.read_text() == "{}"
 
 
 @pytest.mark.parametrize(
