@@ -27,6 +27,7 @@ MODULES = {
     "InnerStep": "search.hypergradients",
     "Interrupted": "runs.run",
     "LabelledImages": "data.images",
+    "Learnt": "search.learnt",
     "Network": "nets.network",
     "NoiseConfig": "train.settings",
     "NoiseFit": "train.noise_record",
@@ -55,6 +56,7 @@ MODULES = {
     "Variant": "search.variants.variant",
     "create_model": "nets.network",
     "hypergradient": "search.hypergradients",
+    "learnt": "search.learnt",
     "list_datasets": "data.datasets",
     "list_genotypes": "space.published",
     "list_noise": "noise.families",
@@ -134,6 +136,8 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test compares the t
     from darts_noise.search.hypergradients import InnerStep as InnerStep
     from darts_noise.search.hypergradients import hypergradient as hypergradient
     from darts_noise.search.hypergradients import objective as objective
+    from darts_noise.search.learnt import Learnt as Learnt
+    from darts_noise.search.learnt import learnt as learnt
     from darts_noise.search.module import SearchModule as SearchModule
     from darts_noise.search.settings import SearchConfig as SearchConfig
     from darts_noise.search.simulation import Simulation as Simulation

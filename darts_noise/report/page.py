@@ -5,7 +5,7 @@ import math
 import re
 import warnings
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -32,10 +33,12 @@ from darts_noise.report.curves import (
 )
 from darts_noise.report.film_strip import draw_film
 from darts_noise.report.heatmap import draw_alpha
+from darts_noise.report.hidden_states import draw_states
 from darts_noise.report.metrics import Series
 from darts_noise.report.run_folder import RunFolder, StudyFolder, read_run, read_study
 from darts_noise.report.style import OKABE_ITO, RC
 from darts_noise.search.candidate import Candidate
+from darts_noise.search.learnt import Drawn, Learnt, learnt
 from darts_noise.search.race import Heat, standing
 from darts_noise.space.genotype import Cell, Genotype
 from darts_noise.space.macro import as_text
@@ -136,6 +139,7 @@ def _run_part(run: RunFolder, anchor: str) -> dict[str, Any]:
         "cell": None if run.genotype is None else _cell(run, run.genotype, anchor),
         "alpha": None,
         "race": None,
+        "learnt": None,
         "candidates": _candidates(run.candidates) if run.candidates else None,
         "curves": _panels(make_panels(run.series, run.num_classes, run.chance), f"{anchor}-panel"),
         "card": None,
@@ -147,6 +151,8 @@ def _run_part(run: RunFolder, anchor: str) -> dict[str, Any]:
         part |= _alpha(run.history, run.genotype, anchor)
     if run.race:
         part |= _race(run.race, anchor)
+    if run.controller is not None:
+        part |= _learnt(learnt(run.controller, run.candidates), anchor)
     return part
 
 
@@ -251,6 +257,63 @@ def _draw_race(heats: Sequence[Heat]) -> Figure:
         axes.set_xlabel("epochs on noise")
         axes.set_ylabel("objective")
     return figure
+
+
+def _learnt(found: Learnt, anchor: str) -> dict[str, Any]:
+    """Return the pictures and the table of what a controller has learnt."""
+    samples = (found.trained, found.untrained)
+
+    def figure(name: str, values: Iterable[str]) -> tuple[str, ...]:
+        return (name, *values)
+
+    rows = [
+        figure(
+            f"ρ of the states' distance and the {kind} not shared",
+            (
+                "none" if (rho := one.correlations[kind]) is None else f"{rho:.2f}"
+                for one in samples
+            ),
+        )
+        for kind in found.trained.correlations
+    ]
+    rows += [
+        figure(
+            f"Different cells of {counted(found.trained.cells, 'draw')}",
+            (f"{one.distinct:,}" for one in samples),
+        ),
+        figure(
+            f"Mean differences of two cells, of {found.trained.parts}",
+            (f"{one.differences:.2f}" for one in samples),
+        ),
+    ]
+    if any(one.accuracies for one in samples):
+        rows += [
+            figure("Draws of measured cells", (f"{len(one.accuracies):,}" for one in samples)),
+            figure("Quartiles of their validation accuracy", map(_quartiles, samples)),
+        ]
+    shown = len(found.trained.states)
+    return {
+        "learnt": _drawing(
+            draw_states({"trained": found.trained.states, "untrained": found.untrained.states}),
+            f"{anchor}-states",
+            f"Hidden states of the controller for {shown} cells; the table has their correlations",
+            "A row is a cell. If the rows are alike, the states do not encode the cell.",
+        ),
+        "learnt_table": Table(
+            "The trained controller, and the same one with random weights. ρ is Spearman's rank "
+            "correlation over all pairs of different cells: 1 if the states encode the cell, 0 if "
+            "not. A part is shared if both cells have it in the same place.",
+            ("", "Trained", "Untrained"),
+            rows,
+            numbers=True,
+        ),
+    }
+
+
+def _quartiles(drawn: Drawn) -> str:
+    if not drawn.accuracies:
+        return ABSENT
+    return ", ".join(percent(value) for value in np.quantile(drawn.accuracies, [0.25, 0.5, 0.75]))
 
 
 def _candidates(found: Sequence[Candidate]) -> Table:

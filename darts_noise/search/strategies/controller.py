@@ -222,6 +222,7 @@ class Nas(Strategy):
     """
 
     peak_epochs = 5
+    controller: Controller
 
     def __init__(
         self,
