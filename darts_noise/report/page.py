@@ -268,7 +268,7 @@ def _learnt(found: Learnt, anchor: str) -> dict[str, Any]:
 
     rows = [
         figure(
-            f"ρ of the states' distance and the {kind} not shared",
+            f"ρ of the distance of states and the {kind} not shared",
             (
                 "none" if (rho := one.correlations[kind]) is None else f"{rho:.2f}"
                 for one in samples
@@ -282,7 +282,7 @@ def _learnt(found: Learnt, anchor: str) -> dict[str, Any]:
             (f"{one.distinct:,}" for one in samples),
         ),
         figure(
-            f"Mean differences of two cells, of {found.trained.parts}",
+            f"Mean number of parts that two cells do not share, of {found.trained.parts}",
             (f"{one.differences:.2f}" for one in samples),
         ),
     ]

@@ -30,6 +30,7 @@ from darts_noise.space.spaces import Space
 
 CONTROLLER = "controller.safetensors"
 FORMAT = "darts_noise.controller/1"
+"""The metadata of the file has the space under this key."""
 STATES, CELLS = 100, 1000
 """Number of cells whose hidden states are compared, and number of all drawn cells."""
 LEAST_SPREAD = 1e-6
@@ -186,7 +187,8 @@ def write_controller(path: Path, controller: Controller) -> None:
     """Write the weights and the space of a controller as a safetensors file."""
     from safetensors.torch import save
 
-    metadata = {"format": FORMAT, "space": json.dumps(asdict(controller.space))}
+    # One entry: safetensors writes several in a random order.
+    metadata = {FORMAT: json.dumps(asdict(controller.space))}
     weights = {name: tensor.detach() for name, tensor in controller.state_dict().items()}
     with replacing(path) as file:
         file.write(save(weights, metadata))
@@ -225,11 +227,11 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Space]:
         raise ValueError(f"expected at most {MAX_BYTES:,} bytes, got {size:,}")
     with safe_open(path, "pt") as file:
         about = file.metadata() or {}
-        if about.get("format") != FORMAT:
-            raise ValueError(f"expected format {FORMAT!r}, got {shown(about.get('format'))}")
+        if FORMAT not in about:
+            raise ValueError(f"expected {FORMAT!r} in its metadata, got {shown(sorted(about))}")
         names = file.keys()
         weights = {name: file.get_tensor(name) for name in names}
-    return weights, Space(**json.loads(about["space"]))
+    return weights, Space(**json.loads(about[FORMAT]))
 
 
 def _require_finite(weights: Mapping[str, Tensor]) -> None:

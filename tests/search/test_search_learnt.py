@@ -11,9 +11,11 @@ from safetensors.torch import load_file, save_file
 from scipy.stats import chisquare, spearmanr
 
 from darts_noise.reading import Reading
+from darts_noise.search import learnt as module
 from darts_noise.search.candidate import Candidate, write_candidates
 from darts_noise.search.learnt import (
     CONTROLLER,
+    FORMAT,
     learnt,
     read_controller,
     spearman,
@@ -36,6 +38,11 @@ UNEQUAL = replace(
     allowed=(("normal", (SKIP, CONV, SKIP, CONV, SKIP + CONV)), ("reduce", (SKIP,) * 5)),
 )
 """Here the number of decisions depends on the predecessors of the second node."""
+
+
+@pytest.fixture(autouse=True)
+def few_cells(monkeypatch):
+    monkeypatch.setattr(module, "CELLS", 400)
 
 
 def made(space, hidden=4, layers=2, scale=1.0):
@@ -114,14 +121,15 @@ def every_draw(controller):
 def test_cells_drawn_at_once_have_the_probabilities_and_states_of_single_draws():
     controller = made(UNEQUAL, scale=20.0)
     embeddings = torch.cat([part.weight for part in controller.embeddings.values()])
-    expected, states = Counter(), {}
+    expected, states, lengths = Counter(), {}, set()
     for draw in every_draw(controller):
         taken = [option for _, option in draw.decisions]
         outputs, _ = controller.lstm(torch.cat([controller.start[None], embeddings[taken]]))
         name = str(draw.genotype)
+        lengths.add(len(taken))
         expected[name] += float(draw.log_probability.exp())
         states.setdefault(name, []).append(outputs[-1])
-    assert len({len(draw.decisions) for draw in every_draw(controller)}) > 1
+    assert len(lengths) > 1
     assert sum(expected.values()) == pytest.approx(1, abs=1e-5)
 
     torch.manual_seed(0)
@@ -148,9 +156,9 @@ def test_cells_drawn_at_once_have_the_probabilities_and_states_of_single_draws()
 )
 def test_an_untrained_controller_draws_nearly_uniform_cells(space, mean):
     drawn = learnt(made(space, 8, 1)).untrained
-    assert drawn.differences == pytest.approx(mean, rel=0.02)
+    assert drawn.differences == pytest.approx(mean, rel=0.03)
     assert drawn.parts == 4 * space.nodes + len(space.macro)
-    assert drawn.cells == 1000
+    assert drawn.cells == 400
 
 
 def test_a_controller_that_has_decided_draws_few_cells():
@@ -167,12 +175,12 @@ def test_a_controller_that_has_decided_draws_few_cells():
 
 def test_measured_cells_give_the_accuracies_of_the_draws(tmp_path):
     controller = made(OPERATIONS)
-    cells = list({str(cell): cell for cell in controller.sample(2000)[0]}.values())
+    cells = list({str(cell): cell for cell in controller.sample(1200)[0]}.values())
     assert len(cells) == 81
     table = [Candidate(cell, Reading(1.0, row / 100)) for row, cell in enumerate(cells)]
     found = learnt(controller, table)
-    assert len(found.trained.accuracies) == len(found.untrained.accuracies) == 1000
-    assert sum(found.trained.accuracies) / 1000 == pytest.approx(0.4, abs=0.03)
+    assert len(found.trained.accuracies) == len(found.untrained.accuracies) == 400
+    assert sum(found.trained.accuracies) / 400 == pytest.approx(0.4, abs=0.05)
 
     write_controller(tmp_path / CONTROLLER, controller)
     short = [replace(candidate, share=0.25) for candidate in table[1:]]
@@ -194,10 +202,10 @@ def test_a_controller_is_read_as_it_was_written(tmp_path, space):
         assert torch.equal(again.state_dict()[name], weights)
 
 
-def changed(path, metadata=(), **weights):
+def changed(path, metadata=None, **weights):
     with safe_open(path, "pt") as file:
-        about = file.metadata()
-    save_file({**load_file(path), **weights}, path, {**about, **dict(metadata)})
+        metadata = metadata or file.metadata()
+    save_file({**load_file(path), **weights}, path, metadata)
 
 
 @pytest.mark.parametrize(
@@ -209,10 +217,10 @@ def changed(path, metadata=(), **weights):
         (lambda path: changed(path, start=torch.zeros(10**6)), "expected the controller"),
         (lambda path: changed(path, start=torch.full((4,), torch.nan)), "'start': expected finite"),
         (lambda path: changed(path, start=torch.zeros(4).half()), "'start': expected finite"),
-        (lambda path: changed(path, {"format": "x"}), "expected format"),
-        (lambda path: changed(path, {"space": "[1]"}), "expected the controller"),
+        (lambda path: changed(path, {"x": "y"}), "in its metadata, got"),
+        (lambda path: changed(path, {FORMAT: "[1]"}), "expected the controller"),
         (
-            lambda path: changed(path, {"space": '{"name": "a", "operations": ["plugin"]}'}),
+            lambda path: changed(path, {FORMAT: '{"name": "a", "operations": ["plugin"]}'}),
             "unknown operation 'plugin'",
         ),
     ],
