@@ -5,7 +5,7 @@ import math
 import re
 import warnings
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
@@ -22,6 +22,7 @@ from darts_noise.errors import counted
 from darts_noise.report.alpha_history import AlphaHistory, edge_name, source_name, strengths
 from darts_noise.report.card import FIGURES, percent, shown_figures
 from darts_noise.report.cells import draw_cells
+from darts_noise.report.controller import draw_accuracies, draw_states
 from darts_noise.report.curves import (
     Look,
     Panel,
@@ -33,7 +34,6 @@ from darts_noise.report.curves import (
 )
 from darts_noise.report.film_strip import draw_film
 from darts_noise.report.heatmap import draw_alpha
-from darts_noise.report.hidden_states import draw_states
 from darts_noise.report.metrics import Series
 from darts_noise.report.run_folder import RunFolder, StudyFolder, read_run, read_study
 from darts_noise.report.style import OKABE_ITO, RC
@@ -140,6 +140,7 @@ def _run_part(run: RunFolder, anchor: str) -> dict[str, Any]:
         "alpha": None,
         "race": None,
         "learnt": None,
+        "learnt_accuracies": None,
         "candidates": _candidates(run.candidates) if run.candidates else None,
         "curves": _panels(make_panels(run.series, run.num_classes, run.chance), f"{anchor}-panel"),
         "card": None,
@@ -261,53 +262,49 @@ def _draw_race(heats: Sequence[Heat]) -> Figure:
 
 def _learnt(found: Learnt, anchor: str) -> dict[str, Any]:
     """Return the pictures and the table of what a controller has learnt."""
-    samples = (found.trained, found.untrained)
-
-    def figure(name: str, values: Iterable[str]) -> tuple[str, ...]:
-        return (name, *values)
-
-    rows = [
-        figure(
-            f"ρ of the distance of states and the {kind} not shared",
-            (
-                "none" if (rho := one.correlations[kind]) is None else f"{rho:.2f}"
-                for one in samples
-            ),
-        )
-        for kind in found.trained.correlations
-    ]
-    rows += [
-        figure(
-            f"Different cells of {counted(found.trained.cells, 'draw')}",
-            (f"{one.distinct:,}" for one in samples),
-        ),
-        figure(
-            f"Mean number of parts that two cells do not share, of {found.trained.parts}",
-            (f"{one.differences:.2f}" for one in samples),
-        ),
-    ]
-    if any(one.accuracies for one in samples):
-        rows += [
-            figure("Draws of measured cells", (f"{len(one.accuracies):,}" for one in samples)),
-            figure("Quartiles of their validation accuracy", map(_quartiles, samples)),
-        ]
-    shown = len(found.trained.states)
-    return {
+    samples = {"trained": found.trained, "untrained": found.untrained}
+    columns: dict[str, dict[str, str]] = {}
+    for name, one in samples.items():
+        columns[name] = {
+            **{
+                f"ρ of the distance of states and the {kind} not shared": "none"
+                if rho is None
+                else f"{rho:.2f}"
+                for kind, rho in one.correlations.items()
+            },
+            f"Different cells of {counted(one.cells, 'draw')}": f"{one.distinct:,}",
+            f"Mean number of parts not shared, of {one.parts}": f"{one.differences:.2f}",
+        }
+        if found.trained.accuracies or found.untrained.accuracies:
+            columns[name] |= {
+                "Draws of measured cells": f"{len(one.accuracies):,}",
+                "Quartiles of their validation accuracy": _quartiles(one),
+            }
+    part: dict[str, Any] = {
         "learnt": _drawing(
-            draw_states({"trained": found.trained.states, "untrained": found.untrained.states}),
+            draw_states({name: one.states for name, one in samples.items()}),
             f"{anchor}-states",
-            f"Hidden states of the controller for {shown} cells; the table has their correlations",
+            f"Hidden states of the controller for {len(found.trained.states)} cells; the table has "
+            "their correlations",
             "A row is a cell. If the rows are alike, the states do not encode the cell.",
         ),
         "learnt_table": Table(
             "The trained controller, and the same one with random weights. ρ is Spearman's rank "
             "correlation over all pairs of different cells: 1 if the states encode the cell, 0 if "
-            "not. A part is shared if both cells have it in the same place.",
-            ("", "Trained", "Untrained"),
-            rows,
+            "not. The parts of a cell are its operations and its macro choices.",
+            ("", *(name.capitalize() for name in samples)),
+            [(row, *(of[row] for of in columns.values())) for row in columns["trained"]],
             numbers=True,
         ),
     }
+    if found.trained.accuracies and found.untrained.accuracies:
+        part["learnt_accuracies"] = _drawing(
+            draw_accuracies({name: one.accuracies for name, one in samples.items()}),
+            f"{anchor}-accuracies",
+            "Validation accuracies of the drawn cells; the table has their quartiles",
+            "Share of the draws of measured cells that are at most as accurate.",
+        )
+    return part
 
 
 def _quartiles(drawn: Drawn) -> str:
