@@ -286,7 +286,8 @@ def _learnt(found: Learnt, anchor: str) -> dict[str, Any]:
             f"{anchor}-states",
             f"Hidden states of the controller for {len(found.trained.states)} cells; the table has "
             "their correlations",
-            "A row is a cell. If the rows are alike, the states do not encode the cell.",
+            "A row is a cell. If the rows are alike although the cells differ, the states do not "
+            "encode the cell.",
         ),
         "learnt_table": Table(
             "The trained controller, and the same one with random weights. ρ is Spearman's rank "
