@@ -51,7 +51,6 @@ from darts_noise.data.batches import BatchStream
 from darts_noise.data.splits import stratified_subset
 from darts_noise.reading import EVALUATION_BATCH, read
 from darts_noise.search.candidate_trainings import DECAY, RATES
-from darts_noise.search.race import SHARES
 from darts_noise.space.macro import Value, as_text
 from darts_noise.space.spaces import get_space
 from darts_noise.train.loop import Recipe, Training, train_from_scratch
@@ -67,6 +66,8 @@ NETWORKS: Mapping[str, Mapping[str, Value]] = {
     "batch": {},
 }
 """The networks in which the operations are measured, with their macro choices."""
+SHARES = (0.05, 0.15, 0.4, 1.0)
+"""The short trainings and the full one, as shares of its epochs."""
 BLIND = ("none", "noise", "nor_conv_1x1", "nor_conv_3x3")
 """The operations that are left out."""
 COMMON: Mapping[str, tuple[Value, ...]] = {
@@ -114,7 +115,7 @@ class Sizes:
 
 
 def lengths(epochs: int) -> list[int]:
-    """Return the epochs of the rungs of a race.
+    """Return the epochs of the short trainings and of the full one.
 
     >>> lengths(100), lengths(40)
     ([5, 15, 40, 100], [2, 6, 16, 40])

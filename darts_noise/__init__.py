@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 MODULES = {
     "Architecture": "search.architecture",
+    "AttackConfig": "examine.settings",
+    "AttackResult": "examine.attacks",
     "BundleConfig": "pretrained.config",
     "BundleImages": "pretrained.config",
     "Candidate": "search.candidate",
     "Cell": "nets.cell",
     "CellTable": "search.table",
+    "Certificate": "examine.certificates",
     "DataConfig": "data.settings",
     "FeatureNetwork": "nets.body",
     "Genotype": "space.genotype",
@@ -54,6 +57,8 @@ MODULES = {
     "TrainResult": "runs.train",
     "TrainerConfig": "runs.settings",
     "Variant": "search.variants.variant",
+    "attack": "runs.robustness",
+    "certify": "runs.robustness",
     "create_model": "nets.network",
     "hypergradient": "search.hypergradients",
     "learnt": "search.learnt",
@@ -102,6 +107,9 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test compares the t
     from darts_noise.data.module import ImageDataModule as ImageDataModule
     from darts_noise.data.settings import DataConfig as DataConfig
     from darts_noise.errors import SettingError as SettingError
+    from darts_noise.examine.attacks import AttackResult as AttackResult
+    from darts_noise.examine.certificates import Certificate as Certificate
+    from darts_noise.examine.settings import AttackConfig as AttackConfig
     from darts_noise.metrics import NoiseFitMetric as NoiseFitMetric
     from darts_noise.nets.body import FeatureNetwork as FeatureNetwork
     from darts_noise.nets.cell import Cell as Cell
@@ -124,6 +132,8 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test compares the t
     from darts_noise.pretrained.predict import Prediction as Prediction
     from darts_noise.pretrained.predict import predict as predict
     from darts_noise.pretrained.shipped import list_pretrained as list_pretrained
+    from darts_noise.runs.robustness import attack as attack
+    from darts_noise.runs.robustness import certify as certify
     from darts_noise.runs.run import Interrupted as Interrupted
     from darts_noise.runs.search import SearchResult as SearchResult
     from darts_noise.runs.search import search as search

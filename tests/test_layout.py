@@ -13,7 +13,7 @@ LAYERS = (
     ("space", "data", "distributed"),
     ("nets", "noise"),
     ("finite", "metrics", "loading", "reading", "checkpoints"),
-    ("train",),
+    ("train", "examine"),
     ("search",),
     ("report",),
     ("pretrained",),

@@ -22,11 +22,20 @@ from darts_noise.cli.configs import (
     merge_configs,
     read_config,
 )
-from darts_noise.cli.parser import Command, Given, Option, Parser, UsageError, split
+from darts_noise.cli.parser import (
+    Command,
+    Given,
+    Option,
+    Parser,
+    UsageError,
+    options_of,
+    split,
+)
 from darts_noise.cli.program import called, fail, ready
-from darts_noise.configured import LARGEST_SEED, require_seed
+from darts_noise.configured import LARGEST_SEED, changed, require_seed
 from darts_noise.data.settings import DataConfig
 from darts_noise.errors import SettingError, names_unknown, within
+from darts_noise.examine.settings import EPS, AttackConfig
 from darts_noise.runs.folder import (
     CONFIG,
     find_run,
@@ -299,6 +308,124 @@ def predict(argv: Sequence[str]) -> None:
     else:
         for one in found:
             print(f"{one.image}: {one.label} ({100 * one.probability:.1f} %)")
+
+
+def attack(argv: Sequence[str]) -> None:
+    """Run ``darts-noise attack``: measure the accuracy of a trained network under attack."""
+    parser = _Arguments("attack", "Measure the accuracy of a trained network under attack.")
+    _add_examined(parser, "attack_NORM.json")
+    for option in options_of(AttackConfig, ""):
+        kind = {"norm": str, "attacks": str, "eps": float}.get(option.key, int)
+        parser.add_argument(
+            f"--{option.key}",
+            type=kind,
+            default=option.default,
+            metavar=option.key.upper(),
+            help=f"{option.text.rstrip('.').replace('null', 'default')} [{option.default}]",
+            nargs="+" if option.key in ("eps", "attacks") else None,
+        )
+    given = parser.parse_args(argv)
+    values: dict[str, Any] = {name: getattr(given, name) for name in _names(AttackConfig)}
+    values |= {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+    config = AttackConfig(**values)
+
+    from darts_noise.runs.robustness import attack as attacking
+
+    ready()
+    file = _result_file(given, f"attack_{config.norm}.json")
+    with _naming_plugins(given.plugins, given.run):
+        _run_plugins(given.plugins)
+        found = attacking(given.run, _data_of(given), config)
+    columns = {name: found.accuracy(name) for name in found.smallest}
+    if found.radii is not None:
+        columns = {"certified": found.certified(), **columns}
+    columns["strongest"] = found.accuracy()
+    count = len(found.strongest)
+    print(f"attack: {given.run} | {config.norm} | {count:,} test images | seed {config.seed}")
+    _print_accuracies((0.0, *found.eps), columns)
+    for warning in found.warnings:
+        print(f"warning: {warning}")
+    _write_result(found, file)
+
+
+def certify(argv: Sequence[str]) -> None:
+    """Run ``darts-noise certify``: how far images can change without changing their class."""
+    parser = _Arguments(
+        "certify",
+        "Print how far the test images can change before a network of bounded gain may err.",
+    )
+    _add_examined(parser, "certificate.json")
+    parser.add_argument(
+        "--eps",
+        type=float,
+        nargs="+",
+        metavar="EPS",
+        help=f"l2 sizes of a change, with pixels from 0 to 1 {list(EPS['l2'])}",
+    )
+    parser.add_argument("--samples", type=int, help="number of test images [all]")
+    parser.add_argument("--seed", type=int, default=0, help="seed of their choice [0]")
+    given = parser.parse_args(argv)
+    require_seed(given.seed)
+    sizes = AttackConfig("l2", None if given.eps is None else tuple(given.eps)).sizes
+
+    from darts_noise.runs.robustness import certify as certifying
+
+    ready()
+    file = _result_file(given, "certificate.json")
+    with _naming_plugins(given.plugins, given.run):
+        _run_plugins(given.plugins)
+        found = certifying(given.run, _data_of(given), samples=given.samples, seed=given.seed)
+    print(f"certificate: {given.run} | l2 | {len(found.radii):,} test images")
+    eps = (0.0, *sizes)
+    _print_accuracies(eps, {"certified": [found.accuracy(size) for size in eps]})
+    print(f"median radius: {found.radii.median():.3g}, with pixels from 0 to 1")
+    _write_result(found, file)
+
+
+def _add_examined(parser: argparse.ArgumentParser, file: str) -> None:
+    """Add the arguments of `attack` and `certify`: the network, its data, and the file."""
+    parser.add_argument(
+        "run", help="folder of a training run or of a bundle, or the name of a shipped network"
+    )
+    parser.add_argument("--root", help="folder of the data [the folder of the training]")
+    parser.add_argument(
+        "--output", type=Path, help=f"file of the result [for a training run: RUN/{file}]"
+    )
+
+
+def _result_file(given: argparse.Namespace, name: str) -> Path | None:
+    """Return the file of a result: the one that the user named, or one in the folder of the run."""
+    in_run = Path(given.run) / name if (Path(given.run) / CONFIG).is_file() else None
+    return given.output or in_run
+
+
+def _data_of(given: argparse.Namespace) -> Any:
+    """Return the data of a network in another folder, or None if the user names no folder."""
+    if given.root is None:
+        return None
+    from darts_noise.data.module import ImageDataModule
+    from darts_noise.runs.robustness import trained_on
+
+    return ImageDataModule(changed(DataConfig(), {**trained_on(given.run), "root": given.root}))
+
+
+def _write_result(result: Any, file: Path | None) -> None:
+    from darts_noise.runs.robustness import write_result
+
+    if file is not None:
+        write_result(result, file)
+        print(f"file: {file}")
+
+
+def _print_accuracies(eps: Sequence[float], columns: Mapping[str, Sequence[float]]) -> None:
+    """Print a table: a row for each size of a change, a column for each accuracy."""
+    widths = [max(9, len(name)) for name in columns]
+    cells = [f"{name:>{width}}" for name, width in zip(columns, widths, strict=True)]
+    print("  ".join(["     eps", *cells]))
+    for size, *row in zip(eps, *columns.values(), strict=True):
+        shares = [f"{100 * share:.2f} %" for share in row]
+        cells = [f"{share:>{width}}" for share, width in zip(shares, widths, strict=True)]
+        print("  ".join([f"{size:>8g}", *cells]))
 
 
 def study(argv: Sequence[str]) -> None:
@@ -755,4 +882,6 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "report": report,
     "bundle": bundle,
     "predict": predict,
+    "attack": attack,
+    "certify": certify,
 }

@@ -20,6 +20,8 @@ COMMANDS = {
     "report": "write runs as one HTML page",
     "bundle": "write the network of a training run for dn.load_pretrained",
     "predict": "print the class of image files by a trained network",
+    "attack": "measure the accuracy of a trained network under attack",
+    "certify": "print how far images can change without changing their class",
 }
 
 

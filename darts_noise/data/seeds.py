@@ -45,6 +45,7 @@ class Stream(enum.IntEnum):
     VALIDATION_GRADIENT = 22
     DECISION = 23
     OBJECTIVE = 24
+    ATTACK = 25
     LEARNT = 26
 
 

@@ -69,11 +69,15 @@ class Colour(nn.Module):
     Both are orthogonal projections. ``tinted`` is chroma and luma, which is clipped where its norm
     is more than `LUMA_LIMIT` times that of chroma. For three equal channels, ``chroma`` and
     ``tinted`` are exactly 0.
+
+    Attributes:
+        gain: the Lipschitz constant in the Euclidean norm.
     """
 
     def __init__(self, kind: str) -> None:
         super().__init__()
         self.kind = kind
+        self.gain = math.hypot(1, LUMA_LIMIT) if kind == "tinted" else 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         luma = x.mean(1, keepdim=True)
@@ -94,21 +98,29 @@ def colour(kind: Value) -> nn.Module:
     return nn.Identity() if kind == "all" else Colour(str(kind))
 
 
+SMALLEST_VARIANCE = 1e-5
+"""Added to the variance of an image by ``standardised``, so that a constant image gives zeros."""
+
+
 class Contrast(nn.Module):
     """Removes the mean of each channel of an image, and can divide the image by its deviation.
 
     The standard deviation √(σ² + 10⁻⁵) is over all channels and pixels of the image, so that the
     channels keep their proportions. Only this division can have a gain above 1.
+
+    Attributes:
+        gain: a bound on the Lipschitz constant. An image without contrast reaches it.
     """
 
     def __init__(self, standardised: bool) -> None:
         super().__init__()
         self.standardised = standardised
+        self.gain = SMALLEST_VARIANCE**-0.5 if standardised else 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         x = x - x.mean((2, 3), keepdim=True)
         if self.standardised:
-            x = x * (x.square().mean((1, 2, 3), keepdim=True) + 1e-5).rsqrt()
+            x = x * (x.square().mean((1, 2, 3), keepdim=True) + SMALLEST_VARIANCE).rsqrt()
         return x
 
     def extra_repr(self) -> str:

@@ -1,0 +1,1 @@
+"""Examine trained networks: certificates and attacks."""
