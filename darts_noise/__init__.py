@@ -30,6 +30,7 @@ MODULES = {
     "InnerStep": "search.hypergradients",
     "Interrupted": "runs.run",
     "LabelledImages": "data.images",
+    "Learnt": "search.learnt",
     "Network": "nets.network",
     "NoiseConfig": "train.settings",
     "NoiseFit": "train.noise_record",
@@ -60,6 +61,7 @@ MODULES = {
     "certify": "runs.robustness",
     "create_model": "nets.network",
     "hypergradient": "search.hypergradients",
+    "learnt": "search.learnt",
     "list_datasets": "data.datasets",
     "list_genotypes": "space.published",
     "list_noise": "noise.families",
@@ -144,6 +146,8 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test compares the t
     from darts_noise.search.hypergradients import InnerStep as InnerStep
     from darts_noise.search.hypergradients import hypergradient as hypergradient
     from darts_noise.search.hypergradients import objective as objective
+    from darts_noise.search.learnt import Learnt as Learnt
+    from darts_noise.search.learnt import learnt as learnt
     from darts_noise.search.module import SearchModule as SearchModule
     from darts_noise.search.settings import SearchConfig as SearchConfig
     from darts_noise.search.simulation import Simulation as Simulation

@@ -4,6 +4,7 @@ Each input is a real file in which stretches were replaced, doubled or cut, or t
 """
 
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,10 @@ import darts_noise as dn
 from darts_noise.cli.commands import SEARCH
 from darts_noise.cli.configs import merge_configs, read_config
 from darts_noise.cli.parser import Parser
+from darts_noise.search.learnt import read_controller, write_controller
+from darts_noise.search.strategies.controller import Controller
 from darts_noise.space.published import BUNDLES
+from darts_noise.space.spaces import get_space
 from darts_noise.train.noise_record import NoiseRun
 from darts_noise.train.run_file import FORMAT, RunFile
 
@@ -55,7 +59,15 @@ def read_table(path):
     dn.CellTable.from_csv(path, noise="uniform")
 
 
+def controller():
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "controller"
+        write_controller(path, Controller(get_space("low_pass", 1), 2, 1))
+        return path.read_bytes()
+
+
 READERS = {
+    "controller.safetensors": (lambda path: read_controller(path).sample(2), [controller()]),
     "cells.csv": (read_table, [(HEADER + rows).encode() for rows in (PLAIN, COMPLETE)]),
     "genotype.json": (
         read_genotype,

@@ -46,6 +46,7 @@ class Stream(enum.IntEnum):
     DECISION = 23
     OBJECTIVE = 24
     ATTACK = 25
+    LEARNT = 26
 
 
 def derive_seed(seed: int, *key: int) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -21,6 +22,7 @@ from darts_noise.errors import counted
 from darts_noise.report.alpha_history import AlphaHistory, edge_name, source_name, strengths
 from darts_noise.report.card import FIGURES, percent, shown_figures
 from darts_noise.report.cells import draw_cells
+from darts_noise.report.controller import draw_accuracies, draw_states
 from darts_noise.report.curves import (
     Look,
     Panel,
@@ -36,6 +38,7 @@ from darts_noise.report.metrics import Series
 from darts_noise.report.run_folder import RunFolder, StudyFolder, read_run, read_study
 from darts_noise.report.style import OKABE_ITO, RC
 from darts_noise.search.candidate import Candidate
+from darts_noise.search.learnt import Drawn, Learnt, learnt
 from darts_noise.search.race import Heat, standing
 from darts_noise.space.genotype import Cell, Genotype
 from darts_noise.space.macro import as_text
@@ -136,6 +139,8 @@ def _run_part(run: RunFolder, anchor: str) -> dict[str, Any]:
         "cell": None if run.genotype is None else _cell(run, run.genotype, anchor),
         "alpha": None,
         "race": None,
+        "learnt": None,
+        "learnt_accuracies": None,
         "candidates": _candidates(run.candidates) if run.candidates else None,
         "curves": _panels(make_panels(run.series, run.num_classes, run.chance), f"{anchor}-panel"),
         "card": None,
@@ -147,6 +152,8 @@ def _run_part(run: RunFolder, anchor: str) -> dict[str, Any]:
         part |= _alpha(run.history, run.genotype, anchor)
     if run.race:
         part |= _race(run.race, anchor)
+    if run.controller is not None:
+        part |= _learnt(learnt(run.controller, run.candidates), anchor)
     return part
 
 
@@ -251,6 +258,60 @@ def _draw_race(heats: Sequence[Heat]) -> Figure:
         axes.set_xlabel("epochs on noise")
         axes.set_ylabel("objective")
     return figure
+
+
+def _learnt(found: Learnt, anchor: str) -> dict[str, Any]:
+    """Return the pictures and the table of what a controller has learnt."""
+    samples = {"trained": found.trained, "untrained": found.untrained}
+    columns: dict[str, dict[str, str]] = {}
+    for name, one in samples.items():
+        columns[name] = {
+            **{
+                f"ρ of the distance of states and the {kind} not shared": "none"
+                if rho is None
+                else f"{rho:.2f}"
+                for kind, rho in one.correlations.items()
+            },
+            f"Different cells of {counted(one.cells, 'draw')}": f"{one.distinct:,}",
+            f"Mean number of parts not shared, of {one.parts}": f"{one.differences:.2f}",
+        }
+        if found.trained.accuracies or found.untrained.accuracies:
+            columns[name] |= {
+                "Draws of measured cells": f"{len(one.accuracies):,}",
+                "Quartiles of their validation accuracy": _quartiles(one),
+            }
+    part: dict[str, Any] = {
+        "learnt": _drawing(
+            draw_states({name: one.states for name, one in samples.items()}),
+            f"{anchor}-states",
+            f"Hidden states of the controller for {len(found.trained.states)} cells; the table has "
+            "their correlations",
+            "A row is a cell. If the rows are alike although the cells differ, the states do not "
+            "encode the cell.",
+        ),
+        "learnt_table": Table(
+            "The trained controller, and the same one with random weights. ρ is Spearman's rank "
+            "correlation over all pairs of different cells: 1 if the states encode the cell, 0 if "
+            "not. The parts of a cell are its operations and its macro choices.",
+            ("", *(name.capitalize() for name in samples)),
+            [(row, *(of[row] for of in columns.values())) for row in columns["trained"]],
+            numbers=True,
+        ),
+    }
+    if found.trained.accuracies and found.untrained.accuracies:
+        part["learnt_accuracies"] = _drawing(
+            draw_accuracies({name: one.accuracies for name, one in samples.items()}),
+            f"{anchor}-accuracies",
+            "Validation accuracies of the drawn cells; the table has their quartiles",
+            "Share of the draws of measured cells that are at most as accurate.",
+        )
+    return part
+
+
+def _quartiles(drawn: Drawn) -> str:
+    if not drawn.accuracies:
+        return ABSENT
+    return ", ".join(percent(value) for value in np.quantile(drawn.accuracies, [0.25, 0.5, 0.75]))
 
 
 def _candidates(found: Sequence[Candidate]) -> Table:

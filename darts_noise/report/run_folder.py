@@ -9,7 +9,9 @@ from typing import Any
 from darts_noise.report.alpha_history import AlphaHistory, read_history
 from darts_noise.report.metrics import Series, read_metrics
 from darts_noise.search.candidate import Candidate, read_candidates
+from darts_noise.search.learnt import CONTROLLER, read_controller
 from darts_noise.search.race import Heat, read_race
+from darts_noise.search.strategies.controller import Controller
 from darts_noise.space.genotype import Genotype
 
 MAX_BYTES = 1 << 24
@@ -26,6 +28,7 @@ class RunFolder:
         history: α after every epoch of a search.
         race: the race of a search over macro choices, in the order of the trainings.
         candidates: the measured candidates of a search, the best first.
+        controller: the trained controller of a search that has one.
         series: column of ``metrics.csv`` → its points.
     """
 
@@ -35,6 +38,7 @@ class RunFolder:
     history: AlphaHistory | None = None
     race: Sequence[Heat] = ()
     candidates: Sequence[Candidate] = ()
+    controller: Controller | None = None
     series: Mapping[str, Series] = field(default_factory=dict)
 
     @property
@@ -74,7 +78,7 @@ def read_run(path: Path) -> RunFolder:
     path = path.resolve()  # `latest` is a link to the run's own name
     card, cell, metrics = path / "card.json", path / "genotype.json", path / "metrics.csv"
     history, candidates = path / "history.json", path / "candidates.json"
-    race = path / "race.json"
+    race, controller = path / "race.json", path / CONTROLLER
     if not (card.is_file() or cell.is_file() or metrics.is_file()):
         raise ValueError(f"{path}: expected the directory of a run, such as runs/search/latest")
     return RunFolder(
@@ -84,6 +88,7 @@ def read_run(path: Path) -> RunFolder:
         history=read_history(history) if history.is_file() else None,
         race=read_race(race)[1] if race.is_file() else (),
         candidates=read_candidates(candidates) if candidates.is_file() else (),
+        controller=read_controller(controller) if controller.is_file() else None,
         series=read_metrics(metrics) if metrics.is_file() else {},
     )
 

@@ -11,6 +11,7 @@ from darts_noise.runs.run import Run
 from darts_noise.runs.search_outputs import STEPS, SearchOutputs, read_known, write_measured
 from darts_noise.search.asking import propose
 from darts_noise.search.candidate import Candidate, ranked
+from darts_noise.search.learnt import CONTROLLER, write_controller
 from darts_noise.search.module import SearchModule
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.spaces import Space
@@ -62,6 +63,8 @@ def measure_proposals(module: SearchModule, session: Run) -> list[Candidate]:
         write_measured(session.path, found, ())
         outputs.write_cell(module.genotype())
         outputs.draw(outputs.history.moments[-1], module.space, module.num_classes)
+        if module.strategy is not None and module.strategy.controller is not None:
+            write_controller(session.path / CONTROLLER, module.strategy.controller)
     return found
 
 

@@ -15,7 +15,9 @@ from darts_noise.reading import Reading
 from darts_noise.report.alpha_history import read_history
 from darts_noise.report.page import make_page
 from darts_noise.search.candidate import Candidate, write_candidates
+from darts_noise.search.learnt import write_controller
 from darts_noise.search.race import Heat, write_race
+from darts_noise.search.strategies.controller import Controller
 
 
 class Page(HTMLParser):
@@ -187,6 +189,30 @@ def test_a_race_is_drawn_and_listed_with_its_winner_first(tmp_path: Path) -> Non
     assert "Objective of 3 combinations" in text
     (run / "race.json").write_text("{")
     with pytest.raises(ValueError, match=r"race\.json: "):
+        make_page([run])
+
+
+def test_what_a_controller_has_learnt_is_drawn_and_listed(tmp_path: Path) -> None:
+    run = search_run(tmp_path / "search" / "one", alpha=False)
+    controller = Controller(dn.Space("tiny", ("skip_connect", "conv_3x3"), nodes=1), 3, 1)
+    write_controller(run / "controller.safetensors", controller)
+    cells = list(dict.fromkeys(controller.sample(300)[0]))
+    found = [Candidate(cell, Reading(0.1, 0.9712), None, 0.1) for cell in cells]
+    write_candidates(run / "candidates.json", found)
+    text = make_page([run])
+    page = Page(text)
+    assert "run-1-learnt" in {a["id"] for a in page.all("section")}
+    images = [a.get("xlink:href") or "" for a in page.all("image")]
+    assert len(images) >= 2  # the maps of the trained and the untrained controller
+    assert all(image.startswith("data:image/png") for image in images)
+    rows = dict(re.findall(r'<tr><th scope="row">([^<]*)</th>(.*?)</tr>', text))
+    assert rows["Different cells of 1,000 draws"] == "<td>16</td><td>16</td>"
+    assert rows["Draws of measured cells"] == "<td>1,000</td><td>1,000</td>"
+    [connections] = [cells for name, cells in rows.items() if "connections" in name]
+    assert connections == "<td>none</td><td>none</td>"
+    assert "<td>97.12 %, 97.12 %, 97.12 %</td>" in text
+    (run / "controller.safetensors").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"controller\.safetensors: expected the controller"):
         make_page([run])
 
 

@@ -142,7 +142,9 @@ def test_a_stopped_search_ends_as_the_unbroken_one(
     again = search_in(tmp_path, config, name=None, resume=str(run), console=console)
     assert len(made) == whole.card["candidates"] - 2
     assert console.file.getvalue().count("\ncell ") == len(made)
-    for file in FILES:
+    controllers = [path.name for path in whole.path.glob("controller.safetensors")]
+    assert len(controllers) == (name in ("nas", ENAS))
+    for file in (*FILES, *controllers):
         assert (run / file).read_bytes() == (whole.path / file).read_bytes(), file
     for key in ("gradient_steps", "objective", "candidates", "noise_fingerprint"):
         assert again.card[key] == whole.card[key]

@@ -1,6 +1,6 @@
 """A cell as a series of decisions, random cells, and the cells that differ in one decision."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,37 +9,58 @@ import torch
 from darts_noise.space.genotype import Cell, Genotype
 from darts_noise.space.spaces import Space
 
-Take = Callable[[str, Sequence[Any], int], list[Any]]
-"""(kind of decision, options, count) → ``count`` different options. The kind is ``"predecessor"``,
+Question = tuple[str, Sequence[Any], int]
+"""Kind of decision, options, and how many different options to take. The kind is ``"predecessor"``,
 ``"operation"`` or the name of a macro choice."""
+Take = Callable[[str, Sequence[Any], int], list[Any]]
+"""A `Question` → the options that are taken."""
 
 
 def assemble(space: Space, take: Take) -> Genotype:
-    """Return the cell that a series of decisions makes.
+    """Return the cell that a series of decisions makes; see `questions`."""
+    series, answer = questions(space), None
+    while True:
+        try:
+            question = series.send(answer)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        answer = take(*question)
+
+
+def questions(space: Space) -> Generator[Question, list[Any] | None, Genotype]:
+    """Yield the questions whose answers make a cell, expect each answer, and return the cell.
 
     For each node of the normal and then of the reduction cell: its predecessors, and an operation
     for each of them that the space allows on this edge, never ``none``. Then each macro choice. If
     the space is complete, only operations are to decide, and ``none`` is one of them.
     """
 
-    def taken(kind: str, options: Sequence[Any]) -> Any:
-        return take(kind, options, 1)[0]
+    def take(*question: Any) -> Generator[Question, list[Any] | None, list[Any]]:
+        answer = yield question
+        assert answer is not None
+        return answer
 
-    def cell(kind: str) -> Cell:
+    def cell(kind: str) -> Generator[Question, list[Any] | None, Cell]:
         candidates = _operations(space, kind)
         nodes = []
         for node in range(space.nodes):
             from_: Sequence[int] = range(1, node + 2)
             if not space.complete:
                 kept = min(space.kept_edges, node + 2)
-                from_ = sorted(take("predecessor", range(node + 2), kept))
-            nodes.append(tuple((taken("operation", candidates[p, node]), p) for p in from_))
+                from_ = sorted((yield from take("predecessor", range(node + 2), kept)))
+            pairs = []
+            for predecessor in from_:
+                taken = yield from take("operation", candidates[predecessor, node], 1)
+                pairs.append((taken[0], predecessor))
+            nodes.append(tuple(pairs))
         return tuple(nodes)
 
-    normal, last = cell("normal"), space.nodes + 1
-    reduce = normal if space.complete else cell("reduce")
+    normal, last = (yield from cell("normal")), space.nodes + 1
+    reduce = normal if space.complete else (yield from cell("reduce"))
     concat = (last,) if space.complete else tuple(range(2, last + 1))
-    macro = {name: taken(name, values) for name, values in space.macro}
+    macro = {}
+    for name, values in space.macro:
+        [macro[name]] = yield from take(name, values, 1)
     return Genotype(normal, concat, reduce, concat, macro=macro)
 
 

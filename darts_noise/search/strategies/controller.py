@@ -8,7 +8,7 @@ gradient (section 3.2 of the paper) with a baseline b and a weight β of the ent
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from darts_noise.errors import SettingError
 from darts_noise.search.candidate import Candidate
-from darts_noise.search.strategies.cells import assemble
+from darts_noise.search.strategies.cells import questions
 from darts_noise.search.strategies.strategy import Proposal, Strategy, register_strategy
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.spaces import Space
@@ -92,29 +92,79 @@ class Controller(nn.Module):
         token: Tensor = self.start
         decisions: list[Decision] = []
         log_probability, entropy = 0 * self.start.sum(), torch.zeros(())
+        series, taken = self._decisions(), None
+        while True:
+            try:
+                kind, left = series.send(taken)
+            except StopIteration as end:
+                return Draw(end.value, log_probability, entropy, decisions)
+            output, state = self.lstm(token[None], state)  # (1, hidden)
+            first = self.first[kind]
+            rows = [option - first for option in left]
+            logs = self.heads[kind](output[0])[rows].log_softmax(0)
+            share = logs.exp()
+            drawn = torch.multinomial(share.detach(), 1) if places is None else next(places)
+            place = int(drawn)
+            log_probability = log_probability + logs[place]
+            entropy = entropy - (share * logs).sum()
+            token = self.embeddings[kind](torch.tensor(rows[place]))
+            taken = left[place]
+            decisions.append((left, taken))
 
-        def take(kind: str, options: Sequence[Any], count: int) -> list[Any]:
-            nonlocal state, token, log_probability, entropy
-            if count == len(options):
-                return list(options)
-            left, taken = list(options), []
+    def _decisions(self) -> Generator[tuple[str, list[int]], int | None, Genotype]:
+        """Yield the kind and the options of each decision, expect the one taken; return the cell.
+
+        Options are numbers as in `Decision`.
+        """
+        series, answer = questions(self.space), None
+        while True:
+            try:
+                kind, options, count = series.send(answer)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            left, answer = list(options), []
+            if count == len(left):
+                answer = left
+                continue
             for _ in range(count):
-                output, state = self.lstm(token[None], state)  # (1, hidden)
-                rows = [self.options[kind].index(option) for option in left]
-                logs = self.heads[kind](output[0])[rows].log_softmax(0)
-                share = logs.exp()
-                drawn = torch.multinomial(share.detach(), 1) if places is None else next(places)
-                place = int(drawn)
-                log_probability = log_probability + logs[place]
-                entropy = entropy - (share * logs).sum()
-                token = self.embeddings[kind](torch.tensor(rows[place]))
-                first = self.first[kind]
-                decisions.append(([first + row for row in rows], first + rows[place]))
-                taken.append(left.pop(place))
-            return taken
+                numbers = [self.first[kind] + self.options[kind].index(option) for option in left]
+                taken = yield kind, numbers
+                answer.append(left.pop(numbers.index(taken)))  # type: ignore[arg-type]
 
-        genotype = assemble(self.space, take)
-        return Draw(genotype, log_probability, entropy, decisions)
+    @torch.no_grad()
+    def sample(self, count: int) -> tuple[list[Genotype], Tensor]:
+        """Draw cells from torch's global generator, all at once.
+
+        Returns:
+            The cells, and the hidden state of the last layer after it has read all decisions of a
+            cell, (count, hidden).
+        """
+        weight, bias = _joined(self.heads, "weight"), _joined(self.heads, "bias")
+        embeddings = _joined(self.embeddings, "weight")
+        series = [self._decisions() for _ in range(count)]
+        taken: list[int | None] = [None] * count
+        cells: dict[int, Genotype] = {}
+        states, tokens = torch.empty(count, len(self.start)), self.start.repeat(1, count, 1)
+        state, open_ = None, list(range(count))
+        while open_:
+            output, state = self.lstm(tokens, state)  # (1, count, hidden)
+            states[open_] = output[0, open_]
+            places: list[tuple[int, int]] = []
+            for cell in open_:
+                try:
+                    places += [(cell, option) for option in series[cell].send(taken[cell])[1]]
+                except StopIteration as end:
+                    cells[cell] = end.value
+            open_ = [cell for cell in open_ if cell not in cells]
+            if open_:
+                left = torch.zeros(count, len(bias), dtype=torch.bool)
+                left[tuple(torch.tensor(places).T)] = True
+                logits = F.linear(states[open_], weight, bias).masked_fill(~left[open_], -torch.inf)
+                drawn = torch.multinomial(logits.softmax(-1), 1)[:, 0]
+                tokens[0, open_] = embeddings[drawn]
+                for cell, option in zip(open_, drawn.tolist(), strict=True):
+                    taken[cell] = option
+        return [cells[cell] for cell in range(count)], states
 
     def log_probabilities(self, cells: Sequence[Sequence[Decision]]) -> Tensor:
         """Return log π of cells, (cells,), in one pass over all of them.
@@ -172,6 +222,7 @@ class Nas(Strategy):
     """
 
     peak_epochs = 5
+    controller: Controller
 
     def __init__(
         self,

@@ -169,6 +169,7 @@ class Enas(Sharing):
     def start(self, space: Space) -> None:
         super().start(space)
         self.nas.start(space)
+        self.controller = self.nas.controller
         self.epoch = 0
 
     def train(self, steps: int) -> None:

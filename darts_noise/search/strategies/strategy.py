@@ -25,6 +25,7 @@ from darts_noise.space.spaces import Space
 
 if TYPE_CHECKING:
     from darts_noise.search.shared_weights import SharedWeights
+    from darts_noise.search.strategies.controller import Controller
 
 DEFAULT = "darts"
 """The differentiable search, which trains a supernet instead of single cells."""
@@ -55,11 +56,14 @@ class Strategy(ABC):
         shared: weights that cells share, for a strategy that wants them; see `SharedWeights`.
             `ask` may train them and measure cells with them. They exist from the first use on, and
             their steps count in the budget of the search. It is set before `start`.
+        controller: the controller of a strategy that has one. The search keeps it for the report;
+            see `darts_noise.search.learnt`.
     """
 
     exact = True
     peak_epochs = 1
     shared: "SharedWeights"
+    controller: "Controller | None" = None
 
     def start(self, space: Space) -> None:
         """Begin a search in a space. It is called once, before the first `ask`."""
