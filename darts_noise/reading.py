@@ -6,7 +6,8 @@ read near chance.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -33,20 +34,29 @@ class Reading(NamedTuple):
         return f"{self.accuracy:.3f} (loss {self.loss:.3f})"
 
 
+@contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """Put a network in eval mode inside the context. Afterwards each module has its mode again."""
+    modes = [(module, module.training) for module in net.modules()]
+    net.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
 @torch.no_grad()
 def read(net: nn.Module, stream: BatchStream) -> Reading:
     """Read a network on all images of a stream. Its modules keep their modes."""
-    modes = [(module, module.training) for module in net.modules()]
-    net.eval()
     loss = torch.zeros((), device=stream.device)
     right = torch.zeros((), dtype=torch.int64, device=stream.device)
-    with parametrize.cached():  # a bounded weight is computed once
+    with evaluating(net), parametrize.cached():  # a bounded weight is computed once
         for k in range(stream.batches_per_epoch):
             images, labels = stream.batch(k)
             logits = net(laid_out(images)).float()
             loss += F.cross_entropy(logits, labels, reduction="sum")
             right += (logits.argmax(1) == labels).sum()
-    _put_back(modes)
     size = len(stream.data)
     mean = float(loss) / size
     return Reading(mean if math.isfinite(mean) else math.inf, int(right) / size)
@@ -83,28 +93,21 @@ def recompute_statistics(net: nn.Module, batches: Iterable[Tensor]) -> None:
     """
     if not (norms := _batch_norms(net)):
         return
-    modes = [(module, module.training) for module in net.modules()]
     momenta = [norm.momentum for norm in norms]
-    net.eval()
-    for norm in norms:
-        norm.training = True
     seen = 0
-    for images in batches:
-        if len(images) > 1:
-            seen += len(images)
-            for norm in norms:
-                if seen == len(images):
-                    norm.reset_running_stats()  # a NaN times 0 would stay one
-                norm.momentum = len(images) / seen
-            net(images)
+    with evaluating(net):
+        for norm in norms:
+            norm.training = True
+        for images in batches:
+            if len(images) > 1:
+                seen += len(images)
+                for norm in norms:
+                    if seen == len(images):
+                        norm.reset_running_stats()  # a NaN times 0 would stay one
+                    norm.momentum = len(images) / seen
+                net(images)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-    _put_back(modes)
-
-
-def _put_back(modes: Iterable[tuple[nn.Module, bool]]) -> None:
-    for module, training in modes:
-        module.training = training
 
 
 def _batch_norms(net: nn.Module) -> list[BatchNorm]:

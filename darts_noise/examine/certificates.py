@@ -10,8 +10,7 @@ radius is at least margin / (√2 · logit_scale · gain).
 """
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,18 +80,6 @@ class OnPixels(nn.Module):
 def device_of(net: nn.Module) -> torch.device:
     """Return the device of a module; the CPU if it has no parameters."""
     return next((parameter.device for parameter in net.parameters()), torch.device("cpu"))
-
-
-@contextmanager
-def evaluating(net: nn.Module) -> Iterator[None]:
-    """Put a module in eval mode inside the context."""
-    modes = [(module, module.training) for module in net.modules()]
-    net.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def require_bounded(net: nn.Module) -> Network:

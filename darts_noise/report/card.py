@@ -20,6 +20,7 @@ from torch.nn.utils import parametrize
 from torch.utils.flop_counter import FlopCounterMode
 
 from darts_noise.atomic import write_text
+from darts_noise.reading import evaluating
 from darts_noise.space.macro import as_text
 from darts_noise.train.progress import readable_duration
 
@@ -127,20 +128,14 @@ def count_multiply_adds(net: nn.Module, image_shape: Sequence[int]) -> int:
     torch counts convolutions and matrix products, but no biases, pools, norms and activations. The
     network does not change.
     """
-    modes = {module: module.training for module in net.modules()}
     parameter = next(net.parameters())
     image = torch.zeros(1, *image_shape, device=parameter.device, dtype=parameter.dtype)
     counter = FlopCounterMode(display=False)
-    net.eval()
-    try:
-        # A bounded weight is computed once for all images, so its computation does not count.
-        with parametrize.cached(), torch.no_grad():
+    # A bounded weight is computed once for all images, so its computation does not count.
+    with evaluating(net), parametrize.cached(), torch.no_grad():
+        net(image)
+        with counter:
             net(image)
-            with counter:
-                net(image)
-    finally:
-        for module, training in modes.items():
-            module.training = training
     return int(counter.get_total_flops()) // 2
 
 

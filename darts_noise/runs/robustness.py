@@ -23,13 +23,13 @@ from darts_noise.examine.certificates import (
     OnPixels,
     certified_radii,
     device_of,
-    evaluating,
     feature_gain,
     require_bounded,
 )
 from darts_noise.examine.settings import AttackConfig
 from darts_noise.nets.network import Network
 from darts_noise.pretrained.bundle import load_pretrained, pretrained_config
+from darts_noise.reading import evaluating
 from darts_noise.runs.folder import CONFIG, read_run_config
 from darts_noise.space.json_file import shown_path
 

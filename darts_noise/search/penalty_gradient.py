@@ -1,7 +1,7 @@
 """The gradient of a noise-fit penalty with respect to α, on one batch of noise."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch.func import functional_call
 from darts_noise.data.batches import Batch
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.noise.penalties.penalty import OfLoss, Penalty, PenaltyInputs
+from darts_noise.reading import evaluating
 from darts_noise.search.architecture import Architecture
 from darts_noise.search.gradients import (
     AlphaGradient,
@@ -57,7 +58,7 @@ class SupernetOnNoise:
         The weights, the batch-norm statistics and the random number generators do not change.
         """
         # The mode must hold until the gradients exist: the supernet reads it in the backward pass.
-        with _running_statistics(self.net) if penalty.norms == "running" else nullcontext():
+        with evaluating(self.net) if penalty.norms == "running" else nullcontext():
             found = hypergradient(
                 lambda weights: self._value(penalty, weights),
                 batch_objective(self.net, self.arch, self.noise),
@@ -83,15 +84,3 @@ class SupernetOnNoise:
 
         with still_statistics(self.net) if penalty.norms == "batch" else nullcontext():
             return penalty(PenaltyInputs(logits, weights, self.noise, self.real, self.num_classes))
-
-
-@contextmanager
-def _running_statistics(net: SuperNet) -> Iterator[None]:
-    """Put ``net`` into eval mode inside the context, and restore each module's mode afterwards."""
-    modes = [(module, module.training) for module in net.modules()]
-    net.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -12,12 +12,12 @@ from darts_noise.examine.certificates import (
     OnPixels,
     _mean_gains,
     certified_radii,
-    evaluating,
     feature_gain,
     require_bounded,
 )
 from darts_noise.nets.gain import weight_of
 from darts_noise.nets.macro_layers import Parts, Shift, average
+from darts_noise.reading import evaluating
 from darts_noise.space.operations import registry
 
 RGB = Normalisation((0.4, 0.5, 0.6), (0.3, 0.2, 0.25))
