@@ -290,6 +290,8 @@ class SearchModule(PlainModule[SearchConfig]):
         self.search_step += 1
 
     def _let_variants_decide(self) -> None:
+        if not self.variants:
+            return
         step, steps = self.search_step, self._epochs * int(self.trainer.num_training_batches)
         if self.trainer.max_steps >= 0:
             steps = min(steps, self.trainer.max_steps)

@@ -66,6 +66,8 @@ class DartsPt(Variant):
         start = round((1 - self.share) * steps)
         rounds = len(arch.space.edges) + len(crowded_nodes(arch.space))
         due = min((step - start + 1) * rounds // max(steps - start, 1), rounds)
+        if due <= 0:
+            return  # without a look at the decisions, for which a GPU would be waited for
         for kind in arch.alpha:
             decided: Tensor = getattr(arch, f"{kind}_decided")
 
