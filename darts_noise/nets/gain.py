@@ -37,11 +37,15 @@ def almost_orthogonal(weight: Tensor, groups: int = 1, least: float = 1e-24) -> 
         kernel = weight if weight.ndim == 4 else weight[:, :, None, None]
         out, inputs, height, width = kernel.shape
         grouped = kernel.reshape(groups, out // groups, inputs, height, width)
-        images = grouped.permute(2, 0, 1, 3, 4).reshape(inputs, out, height, width)
-        filters = grouped.transpose(1, 2).reshape(groups * inputs, out // groups, height, width)
-        gram = F.conv2d(images, filters, padding=(height - 1, width - 1), groups=groups)
-        sums = gram.abs().reshape(inputs, groups, inputs, -1).sum((2, 3))
-        scale = sums.clamp_min(least).rsqrt().T
+        if height * width == 1:
+            matrices = grouped[..., 0, 0]
+            sums = (matrices.mT @ matrices).abs().sum(-1)  # half the time of a convolution
+        else:
+            images = grouped.permute(2, 0, 1, 3, 4).reshape(inputs, out, height, width)
+            filters = grouped.transpose(1, 2).reshape(-1, out // groups, height, width)
+            gram = F.conv2d(images, filters, padding=(height - 1, width - 1), groups=groups)
+            sums = gram.abs().reshape(inputs, groups, inputs, -1).sum((2, 3)).T
+        scale = sums.clamp_min(least).rsqrt()
         return (grouped * scale[:, None, :, None, None]).reshape(weight.shape)
 
 
