@@ -239,10 +239,7 @@ def _race(config: SearchConfig, module: SearchModule, session: Run) -> list[Heat
         console.print(f"race  {heats[-1]}")
 
     console.print(f"racing {len(combinations(config))} combinations of macro choices")
-    try:
-        heats = race(config, module, session.data, told, on_first_process(read))
-    except (KeyboardInterrupt, SystemExit):
-        session.interrupted()
+    heats = race(config, module, session.data, told, on_first_process(read))
     console.print(f"the race is won by {standing(heats)[0].name}")
     return heats
 
@@ -273,10 +270,7 @@ def _choose(module: SearchModule, session: Run) -> list[Candidate]:
         write_measured(session.path, found, known)
         console.print(f"candidate {len(found)}/{count}  {found[-1]}")
 
-    try:
-        found = choose(module, session.data, told, known)
-    except (KeyboardInterrupt, SystemExit):
-        session.interrupted()
+    found = choose(module, session.data, told, known)
     write_measured(session.path, found, ())
     outputs = SearchOutputs(session.path, session.data.train.chance)
     outputs.write(module)
