@@ -32,11 +32,9 @@ from darts_noise.runs.search_outputs import (
     write_measured,
 )
 from darts_noise.runs.settings import RunConfig, TrainerConfig, check_trainer
-from darts_noise.runs.stops import interruptible
 from darts_noise.runs.strategy import measure_proposals
-from darts_noise.runs.trainer import figures_of, silent_trainer
 from darts_noise.search.architecture import Architecture
-from darts_noise.search.asking import budget, propose
+from darts_noise.search.asking import budget
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.candidate_trainings import CandidateTrainings
 from darts_noise.search.final_cell import choose
@@ -154,48 +152,6 @@ def search(
     if module.strategy is None:
         alpha = {name: a.detach() for name, a in module.arch.named_parameters()}
     return SearchResult(module.genotype(), alpha, card, session.path, module.stopped_because)
-
-
-def find_cell(
-    data: ImageDataModule, config: SearchConfig, trainer: TrainerConfig
-) -> tuple[Genotype, dict[str, float | None]]:
-    """Search for a cell without writing files. `search` finds the same cell.
-
-    Args:
-        data: the images.
-        config: what the search chooses from, and how.
-        trainer: Lightning's Trainer.
-
-    Returns:
-        The cell, and the figures of the last epoch by their names in ``metrics.csv``, with the
-        number of ``gradient_steps`` and the ``objective`` of the card. A strategy
-        without a supernet has the figures of the cell.
-
-    Raises:
-        ValueError: as for `search`.
-        KeyboardInterrupt: a Ctrl-C.
-    """
-    trainer = with_epochs(trainer, EPOCHS)
-    check_trainer(config, trainer)
-    with quiet_lightning(), interruptible():
-        module, heats = search_module(config, data), []
-        fitted = silent_trainer(trainer)
-        if module.strategy is not None:
-            data.trainer = fitted
-            found = propose(module, data)
-            steps = sum(steps_spent(module, found, ()).values())
-            figures = {"val/accuracy": found[0].validation.accuracy, "gradient_steps": steps}
-            return module.genotype(), {**figures, "objective": found[0].objective}
-        if config.race:
-            data.trainer = fitted
-            heats = race(config, module, data)
-            module = search_module(config, data, standing(heats)[0].macro)
-        fitted.fit(module, datamodule=data)
-        found = choose(module, data) if config.candidates > 1 else []
-    steps = sum(steps_spent(module, found, heats).values())
-    figures = figures_of(fitted)
-    best = objective(figures, config.noise_weight, found[0] if found else None)
-    return module.genotype(), {**figures, "gradient_steps": steps, "objective": best}
 
 
 def search_module(
