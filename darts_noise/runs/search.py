@@ -162,7 +162,8 @@ def search_module(
     Args:
         config: the settings.
         data: the images.
-        winner: the macro choices that have won the race. None: those of the first combination.
+        winner: the macro choices of the combination that won the race. None: the race has not run,
+            and the module has the first combination.
 
     Raises:
         SettingError: a setting that does not suit another one or the data.

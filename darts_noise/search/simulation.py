@@ -79,8 +79,8 @@ def simulate(
         strategy: a setting as for ``search.py --strategy``, or a function that makes a strategy.
             Strategies that train shared weights do not work without data.
         repeats: number of searches. They have the seeds ``seed``, ``seed + 1`` and so on.
-        cells: budget of each search in cells.
-        steps: budget in the cost of the table.
+        cells: largest number of cells that each search measures.
+        steps: budget of each search, in the unit of the table's costs.
         seed: the first seed.
 
     Raises:
