@@ -182,7 +182,7 @@ class SeedRuns:
                 raise SettingError(key, "expected a number, because the study's search has none")
             config = replace(config, strategy_steps=int(origin["gradient_steps"]))
         data = ImageDataModule(replace(setup.data, seed=self.seed))
-        name = f"{self.network.key}-seed{self.seed}"
+        name = f"{self.network.key}-seed{self.seed}".replace("+", "")  # of a λ such as 1e+06
         run = RunConfig(name, runs=str(self.folder), wandb="off")
         trainer = with_epochs(setup.trainer, SEARCH_EPOCHS)
         folder = self.folder / "search" / name

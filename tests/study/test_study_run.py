@@ -13,7 +13,7 @@ from functools import partial
 import optuna
 import pytest
 import sqlalchemy
-from conftest import ROOT
+from conftest import ROOT, undrawn
 from rich.console import Console
 from studies import LEAST, SMALL, MadeUp, made_up, results, small, timeless, written
 
@@ -287,7 +287,8 @@ SHORT = {"converged": {**SMALL["converged"], "sgd_rates": []}}
 def real(tmp_path_factory):
     """A small study, at its end."""
     folder = tmp_path_factory.mktemp("real")
-    main(["study", str(written(folder, **SHORT)), f"--runs={folder}"])
+    with undrawn():
+        main(["study", str(written(folder, **SHORT)), f"--runs={folder}"])
     return folder / "study" / "small"
 
 

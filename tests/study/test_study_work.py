@@ -104,7 +104,8 @@ def test_a_stopped_search_goes_on_and_a_finished_one_is_not_repeated(worker, tmp
         made.clear()
         signals[:] = signalled
         model = replace(SEARCH.model, candidates=2, candidate_epochs=1, **changes)
-        runs = worker(search=replace(SEARCH, model=model))
+        setup = replace(SEARCH, model=model)
+        runs = worker("lambda_1e+06", search=setup, noise_weights=[1e6])  # no name for a folder
         runs.folder = tmp_path / folder
         return timeless(runs.cell(None))
 
