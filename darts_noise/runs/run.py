@@ -10,7 +10,6 @@ from typing import Any, NoReturn
 import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers import WandbLogger
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
 from darts_noise.checkpoints.checkpoint_io import LAST, SealedCheckpointIO, resumable
@@ -203,12 +202,18 @@ class Run:
     def open(self) -> Iterator[None]:
         """Inside the context, signals stop the run as `Interrupted`. At the end, the run is closed.
 
+        Lightning turns a Ctrl-C during a training into a `SystemExit`.
+
         An error that the user can solve, such as a full disk, gets a note with the run's folder. If
         a setting is refused before the first step, there are no results, and the folder is removed.
         """
         try:
             with self.stops:
                 yield
+        except Interrupted:
+            raise
+        except (KeyboardInterrupt, SystemExit):
+            self.interrupted()
         except (OSError, ValueError) as error:
             finish(self.wandb)
             begun = self.has_results or self.trainer.global_step > 0
@@ -228,15 +233,12 @@ class Run:
         """Train, or resume the training.
 
         Raises:
-            Interrupted: a signal. The results so far are on disk.
             SettingError: a setting that the Trainer does not accept for these data.
         """
         try:
             self.trainer.fit(
                 module, datamodule=self.data, ckpt_path=self.checkpoint, weights_only=True
             )
-        except (SIGTERMException, SystemExit):  # Lightning turns a Ctrl-C into SystemExit
-            self.interrupted()
         except (MisconfigurationException, RuntimeError, ValueError) as error:
             refused = _refused_by_lightning(error)
             if refused is not None:
@@ -257,14 +259,8 @@ class Run:
         """Return the figures of the module's weights on the test images.
 
         They are empty if ``trainer.limit_test_batches`` leaves no batch.
-
-        Raises:
-            Interrupted: a signal.
         """
-        try:
-            figures = self.trainer.test(module, datamodule=self.data, verbose=False)
-        except SystemExit:
-            self.interrupted()
+        figures = self.trainer.test(module, datamodule=self.data, verbose=False)
         return dict(figures[0]) if figures else {}
 
     def interrupted(self, *hints: str) -> NoReturn:
