@@ -68,6 +68,7 @@ from darts_noise.train.factories import Factory, NetworkLike, loaded, suited_net
 from darts_noise.train.module import TrainModule
 from darts_noise.train.noise_fit import default_samples, noise_fit, require_samples
 from darts_noise.train.noise_record import NoiseFit
+from darts_noise.train.noisy_labels import shown_method
 from darts_noise.train.progress import quiet_lightning
 from darts_noise.train.quick import NoiseCurve
 from darts_noise.train.run_file import RunFile
@@ -558,7 +559,7 @@ def noisy_label_rows(
     """
     return {
         "wrong_labels": describe_wrong_labels(session.data.config),
-        "noisy_labels": str(module.config.noisy_labels),
+        "noisy_labels": shown_method(module.config.noisy_labels),
         "label_precision": session.table.figures.get("train/label_precision"),
         "best_test_accuracy": best.get("test/accuracy"),
         "best_epoch": best.get("epoch"),

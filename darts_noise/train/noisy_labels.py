@@ -129,6 +129,20 @@ def make_selection(setting: str | Mapping[str, Any]) -> SampleSelection | None:
     return configured("method", "noisy_labels", registry, name, given)
 
 
+def shown_method(setting: str | Mapping[str, Any]) -> str:
+    """Return a valid ``model.noisy_labels`` as text for a card.
+
+    >>> shown_method("none"), shown_method({"co_teaching": {"forget_rate": 0.2}})
+    ('none', 'co_teaching (forget_rate 0.2)')
+    """
+    if isinstance(setting, str):
+        return setting
+    [(name, given)] = setting.items()
+    return (
+        f"{name} ({', '.join(f'{key} {value}' for key, value in given.items())})" if given else name
+    )
+
+
 def _all() -> None:
     """Return the method ``none``, which has no settings: None."""
 
