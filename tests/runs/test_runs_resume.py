@@ -199,6 +199,8 @@ def test_two_networks_that_teach_each_other_go_on_to_the_same_bits(
         logits = module.eval()(data.normalisation(data.test.images))
         accuracy = (logits.argmax(1) == data.test.labels).float().mean().item()
         assert accuracy == pytest.approx(figures[name]), name
+    bundle = dn.load_pretrained(resumed).state_dict()
+    assert all(torch.equal(value, bundle[key]) for key, value in last.net.state_dict().items())
     assert "| That epoch |" in (resumed / "card.md").read_text()
 
 

@@ -89,7 +89,8 @@ def test_a_network_that_forgets_nothing_is_that_of_a_plain_training(method, opti
     module, _ = fitted(digits(**few), method={method: {"forget_rate": 0.0}}, **own)
     assert_equal_weights(weights(module), weights(plain))
     assert torch.equal(torch.get_rng_state(), state)
-    assert len(module.networks) == (2 if method == "co_teaching" else 1)
+    rates = [network.drop_path for network in module.networks]
+    assert rates == [0.15] * (2 if method == "co_teaching" else 1)
 
 
 def test_the_peer_learns_alone_and_from_other_weights(digits):
