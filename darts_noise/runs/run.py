@@ -274,10 +274,9 @@ class Run:
         ``epoch`` is its number, from 1. The figures are not logged, and the module keeps its
         weights. They are empty if there is no ``best.ckpt``.
         """
-        file = self.path / "checkpoints" / BEST
-        if not on_first_process(file.is_file):
+        best = on_first_process(self._best)
+        if best is None:
             return {}
-        best = SealedCheckpointIO(file.parent).load_checkpoint(file, weights_only=True)
         weights, loggers = deepcopy(module.state_dict()), self.trainer.loggers
         module.load_state_dict(best["state_dict"])
         self.trainer.loggers = []
@@ -285,6 +284,14 @@ class Run:
         self.trainer.loggers = loggers
         module.load_state_dict(weights)
         return {**figures, "epoch": best["epoch"] + 1}
+
+    def _best(self) -> dict[str, Any] | None:
+        """Return weights and epoch of ``best.ckpt``, which only the first process may see."""
+        file = self.path / "checkpoints" / BEST
+        if not file.is_file():
+            return None
+        held = SealedCheckpointIO(file.parent).load_checkpoint(file, weights_only=True)
+        return {key: held[key] for key in ("state_dict", "epoch")}
 
     def interrupted(self, *hints: str) -> NoReturn:
         """End the run after a signal; see `Interrupted`."""
