@@ -41,6 +41,7 @@ MODULES = {
     "Prediction": "pretrained.predict",
     "Proposal": "search.strategies.strategy",
     "RunConfig": "runs.settings",
+    "SampleSelection": "train.noisy_labels",
     "SearchConfig": "search.settings",
     "SearchModule": "search.module",
     "SearchResult": "runs.search",
@@ -65,6 +66,7 @@ MODULES = {
     "list_datasets": "data.datasets",
     "list_genotypes": "space.published",
     "list_noise": "noise.families",
+    "list_noisy_labels": "train.noisy_labels",
     "list_operations": "space.operations",
     "list_penalties": "noise.penalties.penalty",
     "list_pretrained": "pretrained.shipped",
@@ -82,6 +84,7 @@ MODULES = {
     "pretrained_config": "pretrained.bundle",
     "register_dataset": "data.datasets",
     "register_noise": "noise.families",
+    "register_noisy_labels": "train.noisy_labels",
     "register_operation": "space.operations",
     "register_penalty": "noise.penalties.penalty",
     "register_space": "space.spaces",
@@ -175,6 +178,9 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test compares the t
     from darts_noise.train.noise_fit import noise_fit as noise_fit
     from darts_noise.train.noise_record import NoiseFit as NoiseFit
     from darts_noise.train.noise_record import NoiseRun as NoiseRun
+    from darts_noise.train.noisy_labels import SampleSelection as SampleSelection
+    from darts_noise.train.noisy_labels import list_noisy_labels as list_noisy_labels
+    from darts_noise.train.noisy_labels import register_noisy_labels as register_noisy_labels
     from darts_noise.train.settings import NoiseConfig as NoiseConfig
     from darts_noise.train.settings import NoiseGrid as NoiseGrid
     from darts_noise.train.settings import TrainConfig as TrainConfig

@@ -92,6 +92,7 @@ TRAIN = Command(
     dict.fromkeys(set(_names(SearchConfig)) - set(_names(TrainConfig)), "search.py"),
     SEEDED,
     MORE,
+    short={"model.noisy_labels": "noisy_labels"},
 )
 
 SETUPS: Mapping[str, Command] = {"search": SEARCH, "train": TRAIN}

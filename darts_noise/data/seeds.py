@@ -47,6 +47,8 @@ class Stream(enum.IntEnum):
     OBJECTIVE = 24
     ATTACK = 25
     LEARNT = 26
+    WRONG_LABELS = 30
+    PEER = 31
 
 
 def derive_seed(seed: int, *key: int) -> int:

@@ -3,6 +3,7 @@
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,7 +13,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers import WandbLogger
 from rich.console import Console
 
-from darts_noise.checkpoints.checkpoint_io import LAST, SealedCheckpointIO, resumable
+from darts_noise.checkpoints.checkpoint_io import BEST, LAST, SealedCheckpointIO, resumable
 from darts_noise.checkpoints.kept import keep_checkpoints
 from darts_noise.checkpoints.run_state import RunState
 from darts_noise.configured import fields_of
@@ -262,6 +263,31 @@ class Run:
         """
         figures = self.trainer.test(module, datamodule=self.data, verbose=False)
         return dict(figures[0]) if figures else {}
+
+    def test_best(self, module: pl.LightningModule) -> dict[str, float]:
+        """Return the figures of `test` with the weights of the epoch with the best validation.
+
+        ``epoch`` is its number, from 1. The figures are not logged, and the module keeps its
+        weights. They are empty if there is no ``best.ckpt``.
+        """
+        best = on_first_process(self._best)
+        if best is None:
+            return {}
+        weights, loggers = deepcopy(module.state_dict()), self.trainer.loggers
+        module.load_state_dict(best["state_dict"])
+        self.trainer.loggers = []
+        figures = self.test(module)
+        self.trainer.loggers = loggers
+        module.load_state_dict(weights)
+        return {**figures, "epoch": best["epoch"] + 1}
+
+    def _best(self) -> dict[str, Any] | None:
+        """Return weights and epoch of ``best.ckpt``, which only the first process may see."""
+        file = self.path / "checkpoints" / BEST
+        if not file.is_file():
+            return None
+        held = SealedCheckpointIO(file.parent).load_checkpoint(file, weights_only=True)
+        return {key: held[key] for key in ("state_dict", "epoch")}
 
     def interrupted(self, *hints: str) -> NoReturn:
         """End the run after a signal; see `Interrupted`."""

@@ -14,7 +14,7 @@ from darts_noise.data.module import ImageDataModule
 from darts_noise.distributed.collectives import on_first_process
 from darts_noise.noise.families import describe_noise
 from darts_noise.report.alpha_history import edge_name
-from darts_noise.report.card import count_parameters
+from darts_noise.report.card import count_parameters, describe_wrong_labels
 from darts_noise.report.tracking import Table, set_axis
 from darts_noise.runs.folder import require_free
 from darts_noise.runs.run import (
@@ -291,6 +291,7 @@ def search_card(
         "gradient_steps": sum(steps.values()),
         **{f"{part}_steps": number for part, number in steps.items() if number},
         "train_samples": len(data.train),
+        "wrong_labels": describe_wrong_labels(data.config),
         **({} if best is None else _cell_figures(best)),
         "genotype": str(session.path / "genotype.json"),
         **session.origin(config.seed),

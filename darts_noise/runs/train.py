@@ -3,7 +3,7 @@
 import json
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from copy import copy, deepcopy
 from dataclasses import dataclass, replace
@@ -31,6 +31,7 @@ from darts_noise.pretrained.config import BundleImages
 from darts_noise.report.card import (
     count_multiply_adds,
     count_parameters,
+    describe_wrong_labels,
     finite,
     without_diverged,
     write_card,
@@ -67,6 +68,7 @@ from darts_noise.train.factories import Factory, NetworkLike, loaded, suited_net
 from darts_noise.train.module import TrainModule
 from darts_noise.train.noise_fit import default_samples, noise_fit, require_samples
 from darts_noise.train.noise_record import NoiseFit
+from darts_noise.train.noisy_labels import shown_method
 from darts_noise.train.progress import quiet_lightning
 from darts_noise.train.quick import NoiseCurve
 from darts_noise.train.run_file import RunFile
@@ -284,7 +286,7 @@ def _module(network: Genotype | Factory, data: ImageDataModule, config: TrainCon
             except ValueError as error:
                 raise SettingError("model.init", error) from None
         return module
-    return module.use(network(*sizes), *sizes)
+    return module.use(network(*sizes), *sizes, partial(network, *sizes))
 
 
 def _require_test(trainer: TrainerConfig, data: ImageDataModule) -> None:
@@ -317,9 +319,13 @@ def _run(
         session.console.print(f"cell: {origin} | data: {data.name}")
     session.fit(module)
     test = session.test(module)
+    noisy = bool(data.config.wrong_labels) or module.selection is not None
+    best = session.test_best(module) if noisy else {}
     card: dict[str, Any] = {}
     if session.is_first:
         card = train_card(module, session, origin, test, noise_rows(None, NoiseGrid(), False))
+        if noisy:
+            card |= noisy_label_rows(module, session, best)
         if checks:  # write the result of the training before the checks
             pending = f"not finished; resume it with train.py --resume {run.name}"
             clean = {**card, UNFINISHED: pending}
@@ -538,6 +544,25 @@ def train_card(
         "epochs": session.trainer.current_epoch,
         "train_samples": len(data.train),
         **session.origin(config.seed),
+    }
+
+
+def noisy_label_rows(
+    module: TrainModule, session: Run, best: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return the rows of a card about wrong labels.
+
+    Args:
+        module: the trained module.
+        session: the run.
+        best: the figures of `Run.test_best`.
+    """
+    return {
+        "wrong_labels": describe_wrong_labels(session.data.config),
+        "noisy_labels": shown_method(module.config.noisy_labels),
+        "label_precision": session.table.figures.get("train/label_precision"),
+        "best_test_accuracy": best.get("test/accuracy"),
+        "best_epoch": best.get("epoch"),
     }
 
 

@@ -52,6 +52,10 @@ FOUND_IN_THE_PARSER = [
     (train, ["--noise_samples=0"], ["noise_samples: ", "1 or more", "0"]),
     (train, ["--noise_epochs=0"], ["noise_epochs: ", "1 or more", "0"]),
     (train, ["--model.learning_rate=.inf"], ["model.learning_rate: ", "inf"]),
+    (train, ["--noisy_label=co_teaching"], ["'--noisy_labels'"]),
+    (train, ["--data.wrong_labels=1"], ["data.wrong_labels: ", "less than 1", "1"]),
+    (train, ["--data.wrong_labels_kind=pair"], ["data.wrong_labels_kind: ", "'pairwise'"]),
+    (train, ["--noisy_labels=small_loss", "--model.mixup=1"], ["model.noisy_labels: ", "mixup"]),
     (train, [], ["no search in", "search.py", "--model.genotype"]),
 ]
 FOUND_LATER = [
@@ -128,6 +132,16 @@ FOUND_LATER = [
     (train, ["--model.genotype=darts_v1", "--model.channels=0"], ["model.channels: ", "0"]),
     (train, ["--model.genotype", "dats_v2"], ["model.genotype: ", "'darts_v2'"]),
     (train, ["--model.genotype", "gone.json"], ["gone.json: No such file"]),
+    (
+        train,
+        ["--model.genotype=darts_v1", "--noisy_labels=co_teching"],
+        ["model.noisy_labels: ", "'co_teaching'"],
+    ),
+    (
+        train,
+        ["--model.genotype=darts_v1", "--noisy_labels={small_loss: {forget_rate: 1}}"],
+        ["model.noisy_labels.small_loss.forget_rate: ", "less than 1"],
+    ),
     (
         train,
         ["--model.genotype=darts_v1", "--noise_family=unifrm"],
