@@ -49,6 +49,7 @@ class Stream(enum.IntEnum):
     LEARNT = 26
     EXAMINATION = 34
     WRONG_LABELS = 35
+    FOLDS = 36
 
 
 def derive_seed(seed: int, *key: int) -> int:
