@@ -314,22 +314,21 @@ class InfluenceSection(Section[Influence]):
         parts = np.cumsum(result.own) / total
         counts = np.arange(1, len(parts) + 1) / len(parts)
         line = [(100 * float(x), float(y)) for x, y in zip(counts, parts, strict=True)]
-        rows = {
-            f"test image: {one.test.label}\nnetwork: {one.decided}": (
-                one.test,
-                *one.helpful,
-                *one.harmful,
+        rows = [
+            (
+                f"test image: {one.test.label}\nnetwork: {one.decided}",
+                [one.test, *one.helpful, *one.harmful],
             )
             for one in result.decisions
-        }
+        ]
         heads = ("", *_heads("helpful", result), *_heads("harmful", result))
         return {
             "The test images of which the network is least sure, with the training images that "
-            "lowered (helpful) and raised (harmful) their loss most. Titles are labels.": _gallery(
+            "lowered (blue) and raised (orange) their loss most. Titles are labels.": _gallery(
                 rows, heads
             ),
             "The training images with the largest influence on themselves.": _gallery(
-                {"memorised": result.largest}, ("",) * len(result.largest)
+                [("memorised", result.largest)], ("",) * len(result.largest)
             ),
             "Share of all self-influence in the images that have most of it. A straight line "
             "means that no image is memorised more than another.": draw_lines(
@@ -386,13 +385,13 @@ def _example(data: LabelledImages, i: int, influence: float | None = None) -> Ex
     return Example(b64encode(file.getvalue()).decode(), label, influence)
 
 
-def _gallery(rows: Mapping[str, Sequence[Example]], heads: Sequence[str]) -> Figure:
-    """Draw rows of images. The label of each is its title."""
+def _gallery(rows: Sequence[tuple[str, Sequence[Example]]], heads: Sequence[str]) -> Figure:
+    """Draw rows of images, each with its name. The label of an image is its title."""
     with matplotlib.rc_context(RC):
         size = (1.3 + 0.62 * len(heads), 0.35 + 0.78 * len(rows))
         figure = Figure(figsize=size, layout="constrained")
         grid = figure.subplots(len(rows), len(heads), squeeze=False)
-        for (name, examples), cells in zip(rows.items(), grid, strict=True):
+        for (name, examples), cells in zip(rows, grid, strict=True):
             for axes, example, head in zip(cells, examples, heads, strict=True):
                 image = Image.open(io.BytesIO(b64decode(example.image)))
                 axes.imshow(np.asarray(image), cmap="gray", vmin=0, vmax=255)
