@@ -47,8 +47,10 @@ class Stream(enum.IntEnum):
     OBJECTIVE = 24
     ATTACK = 25
     LEARNT = 26
-    WRONG_LABELS = 30
-    PEER = 31
+    WRONG_LABELS = 27
+    PEER = 28
+    EXAMINATION = 29
+    FOLDS = 30
 
 
 def derive_seed(seed: int, *key: int) -> int:

@@ -1,8 +1,10 @@
-"""Plant wrong labels in a data set, to study how networks learn in spite of them.
+"""Plant wrong or random labels in a data set, to study how networks learn in spite of them.
 
-Reference:
+References:
     [1] Han et al., Co-teaching: robust training of deep neural networks with extremely noisy
         labels, NeurIPS 2018, arXiv:1804.06872, section 4 and appendix A.
+    [2] Zhang et al., Understanding deep learning requires rethinking generalization, ICLR 2017,
+        arXiv:1611.03530, section 2.1.
 """
 
 from dataclasses import replace
@@ -39,3 +41,21 @@ def with_wrong_labels(data: LabelledImages, share: float, kind: str, seed: int) 
     labels = data.labels.clone()
     labels[chosen] = (labels[chosen] + steps.to(labels.device)) % data.num_classes
     return replace(data, labels=labels, true_labels=data.labels)
+
+
+def with_random_labels(data: LabelledImages, share: float, seed: int) -> LabelledImages:
+    """Replace a share of the labels by labels uniform over the classes [2].
+
+    A drawn label may be the own one. With the same seed, a larger share only replaces further ones.
+
+    Args:
+        data: the images.
+        share: from 0, no label, to 1, all labels.
+        seed: 0 or more.
+    """
+    random = generator(seed, Stream.WRONG_LABELS)
+    chosen = torch.randperm(len(data), generator=random)[: round(share * len(data))]
+    drawn = torch.randint(data.num_classes, (len(data),), generator=random)
+    labels = data.labels.clone()
+    labels[chosen] = drawn[chosen].to(labels.device)
+    return replace(data, labels=labels)

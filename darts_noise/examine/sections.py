@@ -1,0 +1,21 @@
+"""The sections of an examination. Importing this module registers all of them."""
+
+# The order of the page.
+# isort: off
+from darts_noise.examine import time_to_fit
+from darts_noise.examine import capacity
+from darts_noise.examine import influence
+from darts_noise.examine import wrong_labels
+
+# isort: on
+from darts_noise.examine.section import list_sections, make_sections, register_section
+
+__all__ = [
+    "capacity",
+    "influence",
+    "list_sections",
+    "make_sections",
+    "register_section",
+    "time_to_fit",
+    "wrong_labels",
+]
