@@ -47,6 +47,10 @@ class Stream(enum.IntEnum):
     OBJECTIVE = 24
     ATTACK = 25
     LEARNT = 26
+    FISHER = 38
+    LABEL_COMPLEXITY = 39
+    FOURIER = 40
+    INPUT_GRADIENT = 41
 
 
 def derive_seed(seed: int, *key: int) -> int:

@@ -1,0 +1,182 @@
+"""Two phases of a training: the Fisher information of the weights rises to a peak, then falls.
+
+The Fisher information F = E_x E_y~p(y|x) [∇ log p(y|x) ∇ log p(y|x)ᵀ] says how much a small change
+of the weights changes the predictions. The labels y are drawn from the *network*, not taken from
+the data: with the labels of the data the matrix vanishes once all of them are fitted. Its trace
+measures how much information the weights hold about the data [1]. It rises while the network
+memorises what it sees, and falls while the network forgets what it does not need.
+
+Reference:
+    [1] Achille, Rovere and Soatto, Critical learning periods in deep networks, ICLR 2019,
+        arXiv:1711.08856, section 3.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from darts_noise.data.batches import BatchStream
+from darts_noise.data.seeds import Stream, drawing, generator
+from darts_noise.reading import evaluating, own_statistics
+from darts_noise.train.loop import Due, Recipe, each_tenth, train_from_scratch
+
+_GRADIENTS = 2**25
+"""Numbers in the gradients that are in memory at once."""
+
+
+@dataclass(frozen=True)
+class TwoPhases:
+    """The Fisher information of the weights over a training.
+
+    Attributes:
+        steps: optimiser steps before each reading. The first reading is at 0.
+        per_epoch: optimiser steps of an epoch.
+        layers: each layer with the trace of its block of the Fisher matrix at each reading, in
+            nats² per squared unit of a weight.
+        losses: mean cross-entropy of the images that are read, in nats, at each reading.
+        accuracies: their accuracy, from 0 to 1.
+    """
+
+    steps: tuple[int, ...]
+    per_epoch: int
+    layers: Mapping[str, tuple[float, ...]]
+    losses: tuple[float, ...]
+    accuracies: tuple[float, ...]
+
+    @property
+    def traces(self) -> tuple[float, ...]:
+        """The trace of the whole matrix at each reading."""
+        return tuple(map(sum, zip(*self.layers.values(), strict=True)))
+
+    @property
+    def peak(self) -> int:
+        """The reading with the largest trace."""
+        return max(range(len(self.steps)), key=self.traces.__getitem__)
+
+
+def layer_of(parameter: str) -> str:
+    """Return the layer of a parameter: a child of the network, or an element of a list of children.
+
+    >>> layer_of("cells.3.nodes.0.weight"), layer_of("classifier.parametrizations.weight.original")
+    ('cells.3', 'classifier')
+    """
+    first, *rest = parameter.split(".")
+    return f"{first}.{rest[0]}" if len(rest) > 1 and rest[0].isdigit() else first
+
+
+def fisher_trace(
+    net: nn.Module, images: Tensor, random: torch.Generator, draws: int = 1
+) -> dict[str, float]:
+    """Estimate the trace of the Fisher information of each layer by Monte Carlo.
+
+    It is the mean of ‖∇ log p(y|x)‖² over images x and labels y that are drawn from the network's
+    own prediction p(y|x). So the estimate has no bias, whatever `draws` is.
+
+    Args:
+        net: images → logits (B, num_classes). It is read in eval mode and keeps its modes.
+        images: (N, C, H, W), normalised, N ≥ 1.
+        random: a CPU generator for the labels.
+        draws: labels drawn for each image. Default: 1.
+
+    Returns:
+        `layer_of` each parameter → trace, in the order of the network. Their sum is the trace of
+        the whole matrix.
+
+    >>> net = nn.Linear(2, 2, bias=False)
+    >>> _ = nn.init.zeros_(net.weight)
+    >>> fisher_trace(net, torch.ones(1, 2), torch.Generator())  # ‖x‖² · 2 · (1/2)²
+    {'weight': 1.0}
+    """
+    weights = {n: p.detach() for n, p in net.named_parameters() if p.requires_grad}
+    layers = dict.fromkeys(map(layer_of, weights))
+    size = sum(weight.numel() for weight in weights.values())
+
+    def log_probability(weights: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
+        logits = functional_call(net, weights, (image[None],))
+        return -F.cross_entropy(logits.float(), label[None])
+
+    def squared_norms(image: Tensor, label: Tensor) -> list[Tensor]:
+        gradients = grad(log_probability)(weights, image, label)
+        squares = {name: gradient.square().sum() for name, gradient in gradients.items()}
+        return [sum(v for n, v in squares.items() if layer_of(n) == layer) for layer in layers]
+
+    with evaluating(net):
+        with torch.no_grad():
+            predictions = net(images).float().softmax(1).cpu()
+        labels = torch.multinomial(predictions, draws, replacement=True, generator=random)
+        of_images = vmap(
+            squared_norms, chunk_size=max(1, _GRADIENTS // size), randomness="different"
+        )
+        norms = of_images(images.repeat_interleave(draws, 0), labels.flatten().to(images.device))
+    return {layer: float(norm.mean()) for layer, norm in zip(layers, norms, strict=True)}
+
+
+def two_phases(
+    make: Callable[[], nn.Module],
+    stream: BatchStream,
+    recipe: Recipe,
+    fabric: Fabric,
+    *,
+    seed: int = 0,
+    samples: int = 200,
+    draws: int = 1,
+    due: Due = each_tenth,
+    watch: Callable[[int], None] = lambda step: None,
+) -> TwoPhases:
+    """Train a network and estimate its Fisher information over the training.
+
+    Batch norms are read with the statistics of the images that are read, because their running
+    averages arrive late, and the peak is early.
+
+    Args:
+        make: returns a new module; see `train_from_scratch`.
+        stream: the training images.
+        recipe: optimiser, rate and length. Its initial scale must be 1.
+        fabric: device and precision.
+        seed: seed of the weights, of the images that are read and of the labels that are drawn.
+        samples: number of training images that are read, or all if there are fewer.
+        draws: labels drawn for each of them.
+        due: when the information is read. Default: after each tenth of the steps so far.
+        watch: called with the number of steps after each reading.
+    """
+    random = generator(seed, Stream.FISHER)
+    chosen = torch.randperm(len(stream.data), generator=random)[:samples]
+    images = stream.normalisation(stream.data.images[chosen]).to(fabric.device)
+    labels = stream.data.labels[chosen].to(fabric.device)
+    steps: list[int] = []
+    found: list[dict[str, float]] = []
+    losses: list[float] = []
+    accuracies: list[float] = []
+    net: nn.Module
+
+    def making() -> nn.Module:  # Fabric's wrapper would hide the names of the layers
+        nonlocal net
+        net = make()
+        return net
+
+    def look(wrapped: nn.Module, step: int, loss: float) -> bool:
+        with own_statistics(net, [images]), evaluating(net):
+            with torch.no_grad():
+                logits = net(images).float()
+            found.append(fisher_trace(net, images, random, draws))
+        steps.append(step)
+        losses.append(float(F.cross_entropy(logits, labels)))
+        accuracies.append(float((logits.argmax(1) == labels).float().mean()))
+        watch(step)
+        return False
+
+    with drawing(seed, device=fabric.device):  # the weights with which the training starts
+        look(fabric.to_device(making()), 0, torch.nan)
+    train_from_scratch(making, stream, recipe, fabric, seed=seed, look=look, due=due)
+    return TwoPhases(
+        tuple(steps),
+        stream.batches_per_epoch,
+        {layer: tuple(traces[layer] for traces in found) for layer in found[0]},
+        tuple(losses),
+        tuple(accuracies),
+    )
