@@ -1,0 +1,75 @@
+"""Temporary deficits: none is the plain training, and one of all epochs is its own floor."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import nn
+
+from darts_noise.data.batches import BatchStream
+from darts_noise.data.datasets import load_dataset
+from darts_noise.data.images import channel_statistics
+from darts_noise.data.seeds import drawing
+from darts_noise.examine.critical_period import DeficitStream, accuracy_after_deficit
+from darts_noise.noise.families import make_noise
+from darts_noise.reading import read, whole_set
+from darts_noise.train.loop import Recipe, train_from_scratch
+
+CPU = Fabric(accelerator="cpu", devices=1)
+DIGITS = load_dataset("digits")
+TRAIN, TEST = DIGITS.train.subset(range(100)), DIGITS.test.subset(range(60))
+CLEAN = BatchStream(TRAIN, 25, channel_statistics(TRAIN.images), seed=1)
+RECIPE = Recipe("adam", 1e-2, 8)
+
+
+def small():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+
+
+def trained_on(data):
+    """The test accuracy of a training with a constant rate, without any change of the images."""
+    stream = BatchStream(data, 25, CLEAN.normalisation, seed=1)
+    recipe = Recipe("adam", 1e-2, 8, final_rate=1e-2)
+    net = train_from_scratch(small, stream, recipe, CPU, seed=5).net
+    return read(net, whole_set(TEST, CLEAN.normalisation, CPU.device)).accuracy
+
+
+def after(deficit, epochs):
+    made = make_noise(deficit, len(TRAIN), TRAIN)
+    return accuracy_after_deficit(small, CLEAN, made, epochs, TEST, RECIPE, CPU, seed=5)
+
+
+@pytest.mark.parametrize("deficit", ["blur", "label_permutation"])
+def test_no_deficit_is_the_baseline_and_one_of_all_epochs_is_its_floor(deficit):
+    baseline, floor = trained_on(TRAIN), trained_on(make_noise(deficit, len(TRAIN), TRAIN))
+    assert after(deficit, range(0)) == baseline
+    assert after(deficit, range(8)) == floor < baseline - 0.1
+
+
+def test_only_the_epochs_of_the_deficit_have_its_batches():
+    stream = DeficitStream(CLEAN, make_noise("vertical_flip", len(TRAIN), TRAIN), range(1, 3))
+    flipped = BatchStream(stream.data, 25, CLEAN.normalisation, seed=1)
+    assert stream.batches_per_epoch == 4
+    for k in range(16):
+        expected = (flipped if 4 <= k < 12 else CLEAN).batch(k)
+        assert all(map(torch.equal, stream.batch(k), expected))
+
+
+def test_the_rate_is_constant():
+    """As in torch's optimiser without a schedule; a late epoch could not make up for anything."""
+    constant = Recipe("adam", 1e-2, 3, final_rate=1e-2)
+    net = train_from_scratch(small, CLEAN, constant, CPU, seed=5).net
+    with drawing(5):
+        plain = small()
+    optimiser = torch.optim.Adam(plain.parameters(), 1e-2)
+    for k in range(12):
+        images, labels = CLEAN.batch(k)
+        optimiser.zero_grad()
+        F.cross_entropy(plain(images), labels).backward()
+        optimiser.step()
+    assert all(map(torch.equal, net.parameters(), plain.parameters()))
+
+
+def test_the_deficit_has_as_many_images():
+    with pytest.raises(ValueError, match="expected as many images as the 100 real ones, got 60"):
+        DeficitStream(CLEAN, TEST, range(1))
