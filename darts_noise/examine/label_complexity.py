@@ -1,0 +1,211 @@
+"""Complexity of labels: how far gradient descent must move the weights to fit them.
+
+Near its initial weights a wide network is linear in them, so gradient descent on the squared error
+follows a kernel H: the residual after k steps of rate η is (I − ηH)ᵏ y [1]. Labels along large
+eigenvalues of H are fitted fast. √(2 yᵀH⁻¹y / n) bounds the test error of a two-layer network that
+has fitted the labels y; random labels have a large one, true labels a small one.
+
+H is the closed form of an infinitely wide two-layer ReLU network, or the tangent kernel of the
+network itself at its initial weights.
+
+Reference:
+    [1] Arora, Du, Hu, Li and Wang, Fine-grained analysis of optimization and generalization for
+        overparameterized two-layer neural networks, ICML 2019, arXiv:1901.08584.
+"""
+
+import math
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from darts_noise.errors import SettingError
+from darts_noise.reading import evaluating
+
+_GRADIENTS = 2**25
+"""Numbers in the gradients that are in memory at once."""
+
+
+def unit_inputs(images: Tensor) -> Tensor:
+    """Return images (N, ...) as vectors (N, D), float64, of length 1.
+
+    Raises:
+        SettingError: an image is 0 everywhere.
+    """
+    x = images.flatten(1).double()
+    lengths = x.norm(dim=1, keepdim=True)
+    if bool((lengths == 0).any()):
+        raise SettingError("images", "expected no image whose normalised pixels are all 0")
+    units: Tensor = x / lengths
+    return units
+
+
+def relu_kernel(x: Tensor) -> Tensor:
+    """Return H^∞ of a two-layer ReLU network, (N, N), float64, whose first layer is trained.
+
+    H_ij = E_w [x_i·x_j 1(w·x_i ≥ 0) 1(w·x_j ≥ 0)] = x_i·x_j (π − arccos(x_i·x_j)) / 2π, with w
+    standard normal ([1], equation 2).
+
+    Args:
+        x: inputs (N, D) of length 1; see `unit_inputs`.
+
+    >>> relu_kernel(torch.eye(2))
+    tensor([[0.5000, 0.0000],
+            [0.0000, 0.5000]], dtype=torch.float64)
+    """
+    products = x.double() @ x.double().T
+    products.fill_diagonal_(1.0)  # rounding below 1 would change the angle by its root
+    return products * (math.pi - products.clamp(-1, 1).arccos()) / (2 * math.pi)
+
+
+class TwoLayer(nn.Module):
+    """f(x) = Σ_r a_r max(0, w_r·x) / √m with trained w and fixed signs a: (N, D) → (N,), float64.
+
+    Args:
+        inputs: D.
+        width: m.
+        random: generator of the initial weights.
+        scale: κ, the standard deviation of the initial weights. The larger, the less the weights
+            move compared with their size, and the nearer the training is to its prediction.
+    """
+
+    def __init__(
+        self, inputs: int, width: int, random: torch.Generator, scale: float = 1.0
+    ) -> None:
+        super().__init__()
+        weight = torch.randn(width, inputs, generator=random, dtype=torch.float64)
+        self.weight = nn.Parameter(scale * weight)
+        self.signs: Tensor
+        signs = 2.0 * torch.randint(2, (width,), generator=random) - 1
+        self.register_buffer("signs", signs.double() / math.sqrt(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x @ self.weight.T).relu() @ self.signs
+
+
+class Contrast(nn.Module):
+    """The difference of the logits of two classes: images (N, C, H, W) → (N,), in float64.
+
+    It is a copy of the network, with its weights, in eval mode.
+
+    Args:
+        net: images → logits (N, num_classes), num_classes ≥ 2.
+        classes: the class with label 1 and the class with label −1.
+    """
+
+    def __init__(self, net: nn.Module, classes: tuple[int, int] = (1, 0)) -> None:
+        super().__init__()
+        self.net, self.classes = deepcopy(net).double().eval(), classes
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.net(images)
+        return logits[:, self.classes[0]] - logits[:, self.classes[1]]
+
+
+def tangent_kernel(function: nn.Module, inputs: Tensor) -> Tensor:
+    """Return the tangent kernel of a network, K_ij = ∇f(x_i) · ∇f(x_j) over all weights, (N, N).
+
+    Args:
+        function: inputs (N, ...) → values (N,). It is read in eval mode and keeps its modes.
+        inputs: (N, ...), of the dtype of the weights.
+    """
+    weights = {n: p.detach() for n, p in function.named_parameters() if p.requires_grad}
+
+    def value(weights: dict[str, Tensor], x: Tensor) -> Tensor:
+        out: Tensor = functional_call(function, weights, (x[None],))
+        return out[0]
+
+    size = sum(weight.numel() for weight in weights.values())
+    parts = torch.split(inputs, max(1, _GRADIENTS // (2 * size)))  # two are in memory at once
+    of_part = vmap(grad(value), in_dims=(None, 0), randomness="different")
+
+    def gradients(part: Tensor) -> Tensor:
+        return torch.cat([g.flatten(1) for g in of_part(weights, part).values()], 1)
+
+    with evaluating(function), torch.no_grad():
+        blocks: list[list[Tensor]] = []
+        for i, rows in enumerate(parts):
+            left = gradients(rows)
+            right = [left if j == i else gradients(parts[j]) for j in range(i + 1)]
+            blocks.append([left @ other.T for other in right])
+    count = range(len(parts))
+    return torch.cat(
+        [torch.cat([blocks[i][j] if j <= i else blocks[j][i].T for j in count], 1) for i in count]
+    )
+
+
+def label_complexity(kernel: Tensor, labels: Tensor) -> float:
+    """Return √(2 yᵀH⁻¹y / n), the complexity of labels ([1], theorem 5.1).
+
+    It is infinite if the kernel cannot fit the labels, such as different labels of equal inputs.
+
+    Args:
+        kernel: H, symmetric (n, n), float64.
+        labels: y, (n,).
+
+    >>> label_complexity(torch.eye(8, dtype=torch.float64) / 2, torch.ones(8))
+    2.0
+    """
+    eigenvalues, parts = _spectrum(kernel, labels)
+    fitted = eigenvalues > len(labels) * torch.finfo(torch.float64).eps * eigenvalues.max()
+    if parts[~fitted].square().sum() > 1e-12 * parts.square().sum():
+        return math.inf
+    total = float((parts[fitted].square() / eigenvalues[fitted]).sum())
+    return math.sqrt(2 * total / len(labels))
+
+
+def predicted_losses(kernel: Tensor, labels: Tensor, rate: float, steps: int) -> tuple[float, ...]:
+    """Return ½‖(I − ηH)ᵏ y‖², the loss after k = 0 to `steps` steps ([1], theorem 4.1).
+
+    Args:
+        kernel: H, symmetric (n, n), float64.
+        labels: y, (n,).
+        rate: η.
+        steps: the last k.
+    """
+    eigenvalues, parts = _spectrum(kernel, labels)
+    left = (1 - rate * eigenvalues) ** (2 * torch.arange(steps + 1)[:, None])
+    return tuple((left @ parts.square() / 2).tolist())
+
+
+def measured_losses(
+    function: nn.Module, inputs: Tensor, labels: Tensor, rate: float, steps: int
+) -> tuple[float, ...]:
+    """Train by gradient descent on ½ Σ (f(x_i) − f₀(x_i) − y_i)², and return its losses.
+
+    The initial values f₀ are taken off, so that the first residual is y as in the prediction. The
+    module itself is not changed.
+
+    Args:
+        function: inputs (N, ...) → values (N,). It is trained in eval mode.
+        inputs: (N, ...), of the dtype of the weights.
+        labels: y, (N,).
+        rate: η.
+        steps: number of steps. The result has one loss more: the first is before any step.
+    """
+    trained = deepcopy(function).eval()
+    weights = [weight for weight in trained.parameters() if weight.requires_grad]
+    with torch.no_grad():
+        target = trained(inputs) + labels
+    losses = []
+    for step in range(steps + 1):
+        loss = (trained(inputs) - target).square().sum() / 2
+        losses.append(loss.detach())
+        if step < steps:
+            gradients = torch.autograd.grad(loss, weights)
+            with torch.no_grad():
+                for weight, gradient in zip(weights, gradients, strict=True):
+                    weight.sub_(rate * gradient)
+    return tuple(torch.stack(losses).tolist())
+
+
+def stable_rate(kernel: Tensor) -> float:
+    """Return the learning rate ½ / λ_max, a quarter of the largest with which descent is stable."""
+    return 0.5 / float(torch.linalg.eigvalsh(kernel)[-1])
+
+
+def _spectrum(kernel: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the eigenvalues (n,) and the parts of the labels along the eigenvectors (n,)."""
+    eigenvalues, vectors = torch.linalg.eigh(kernel.double())
+    return eigenvalues, vectors.T @ labels.to(vectors)
