@@ -23,7 +23,9 @@ MODULES = {
     "CellTable": "search.table",
     "Certificate": "examine.certificates",
     "DataConfig": "data.settings",
+    "ExamineConfig": "examine.settings",
     "FeatureNetwork": "nets.body",
+    "Examination": "runs.examine",
     "Genotype": "space.genotype",
     "ImageDataModule": "data.module",
     "ImageDataset": "data.images",
@@ -45,6 +47,7 @@ MODULES = {
     "SearchModule": "search.module",
     "SearchResult": "runs.search",
     "SettingError": "errors",
+    "Section": "examine.section",
     "Simulation": "search.simulation",
     "Space": "space.spaces",
     "Strategy": "search.strategies.strategy",
@@ -60,6 +63,7 @@ MODULES = {
     "attack": "runs.robustness",
     "certify": "runs.robustness",
     "create_model": "nets.network",
+    "examine": "runs.examine",
     "hypergradient": "search.hypergradients",
     "learnt": "search.learnt",
     "list_datasets": "data.datasets",
@@ -71,6 +75,7 @@ MODULES = {
     "list_spaces": "space.spaces",
     "list_strategies": "search.strategies.strategy",
     "list_variants": "search.variants.variant",
+    "list_sections": "examine.section",
     "load_dataset": "data.datasets",
     "load_genotype": "space.published",
     "load_pretrained": "pretrained.bundle",
@@ -84,6 +89,7 @@ MODULES = {
     "register_noise": "noise.families",
     "register_operation": "space.operations",
     "register_penalty": "noise.penalties.penalty",
+    "register_section": "examine.section",
     "register_space": "space.spaces",
     "register_strategy": "search.strategies.strategy",
     "register_variant": "search.variants.variant",
@@ -109,7 +115,11 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test compares the t
     from darts_noise.errors import SettingError as SettingError
     from darts_noise.examine.attacks import AttackResult as AttackResult
     from darts_noise.examine.certificates import Certificate as Certificate
+    from darts_noise.examine.section import Section as Section
+    from darts_noise.examine.section import list_sections as list_sections
+    from darts_noise.examine.section import register_section as register_section
     from darts_noise.examine.settings import AttackConfig as AttackConfig
+    from darts_noise.examine.settings import ExamineConfig as ExamineConfig
     from darts_noise.metrics import NoiseFitMetric as NoiseFitMetric
     from darts_noise.nets.body import FeatureNetwork as FeatureNetwork
     from darts_noise.nets.cell import Cell as Cell
@@ -132,6 +142,8 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test compares the t
     from darts_noise.pretrained.predict import Prediction as Prediction
     from darts_noise.pretrained.predict import predict as predict
     from darts_noise.pretrained.shipped import list_pretrained as list_pretrained
+    from darts_noise.runs.examine import Examination as Examination
+    from darts_noise.runs.examine import examine as examine
     from darts_noise.runs.robustness import attack as attack
     from darts_noise.runs.robustness import certify as certify
     from darts_noise.runs.run import Interrupted as Interrupted
@@ -181,7 +193,7 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test compares the t
 else:
     # The first import of a subpackage sets it as an attribute, which would hide the function with
     # the same name. So import it here and delete the attribute; later imports do not set it again.
-    for _folder in ("search", "study", "train"):
+    for _folder in ("examine", "search", "study", "train"):
         import_module(f"{__name__}.{_folder}")
         del globals()[_folder]
 

@@ -47,6 +47,8 @@ class Stream(enum.IntEnum):
     OBJECTIVE = 24
     ATTACK = 25
     LEARNT = 26
+    EXAMINATION = 34
+    WRONG_LABELS = 35
     FISHER = 38
     LABEL_COMPLEXITY = 39
     FOURIER = 40
