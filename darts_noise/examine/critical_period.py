@@ -10,17 +10,29 @@ Reference:
         arXiv:1711.08856, section 2.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-import torch
 from lightning_fabric import Fabric
+from matplotlib.figure import Figure
 from torch import nn
 
+from darts_noise.configured import require_at_least
 from darts_noise.data.batches import Batch, BatchStream
 from darts_noise.data.images import LabelledImages
+from darts_noise.examine.section import Pieces, Section, Subject, register_section
+from darts_noise.noise.families import make_noise, require_noise
 from darts_noise.reading import read, whole_set
-from darts_noise.train.loop import Recipe, train_from_scratch
+from darts_noise.report.card import percent
+from darts_noise.report.lines import draw_lines
+from darts_noise.report.metrics import Series
+from darts_noise.report.page import Table
+from darts_noise.train.loop import Recipe, each_epoch, train_from_scratch
+from darts_noise.train.noise_training import TrainingSet
+
+DEFICITS = ("blur", "vertical_flip", "label_permutation", "uniform")
+"""The deficits of [1] as noise families. `uniform` takes away what is seen altogether."""
 
 
 class DeficitStream(BatchStream):
@@ -88,11 +100,182 @@ def accuracy_after_deficit(
         seed: seed of the initial weights and of dropout.
 
     Returns:
-        From 0 to 1.
+        From 0 to 1; NaN if the training diverged.
     """
     stream = DeficitStream(clean, deficit, epochs)
     constant = replace(recipe, final_rate=recipe.learning_rate)
     training = train_from_scratch(make, stream, constant, fabric, seed=seed)
     if training.diverged:
-        return torch.nan
+        return math.nan
     return read(training.net, whole_set(test, clean.normalisation, fabric.device)).accuracy
+
+
+@dataclass(frozen=True)
+class DeficitRun:
+    """A training with a deficit in the epochs from `start` to before `stop`.
+
+    Attributes:
+        deficit: the noise family.
+        start: first epoch with the deficit, counted from 0.
+        stop: first epoch after the deficit.
+        accuracy: accuracy on real test images at the end, from 0 to 1; NaN if it diverged.
+    """
+
+    deficit: str
+    start: int
+    stop: int
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class CriticalPeriod:
+    """The trainings of `CriticalPeriodSection`.
+
+    Attributes:
+        epochs: clean epochs after each deficit.
+        window: epochs of a deficit that begins late.
+        baseline: accuracy on real test images after `epochs` clean epochs, from 0 to 1.
+        floors: each deficit with the accuracy if all of `epochs` have it.
+        early: trainings with the deficit in the first epochs.
+        late: trainings with the deficit in a window that begins at epoch 0 or later.
+    """
+
+    epochs: int
+    window: int
+    baseline: float
+    floors: Mapping[str, float]
+    early: tuple[DeficitRun, ...]
+    late: tuple[DeficitRun, ...]
+
+
+@register_section("critical_period")
+class CriticalPeriodSection(Section[CriticalPeriod]):
+    """Train with a deficit in the first epochs or in a later window, then on the real images.
+
+    After the deficit, every network gets the same number of clean epochs.
+
+    Args:
+        deficits: noise families.
+        lengths: numbers of epochs with the deficit from the start.
+        starts: epochs at which a window with the deficit begins.
+        window: epochs of that window.
+        epochs: clean epochs after the deficit.
+    """
+
+    title = "Critical period"
+    question = "Can the network make up for a deficit of the images in its first epochs?"
+    sources = (
+        "Achille, Rovere and Soatto, Critical learning periods in deep networks, ICLR 2019, "
+        "arXiv:1711.08856",
+    )
+    result = CriticalPeriod
+
+    def __init__(
+        self,
+        deficits: tuple[str, ...] = DEFICITS,
+        lengths: tuple[int, ...] = (2, 5, 10, 20),
+        starts: tuple[int, ...] = (0, 5, 10, 20),
+        window: int = 5,
+        epochs: int = 20,
+    ) -> None:
+        for deficit in deficits:
+            require_noise(deficit)
+        require_at_least(1, window=window, epochs=epochs, deficits=len(deficits))
+        require_at_least(1, lengths=min(lengths, default=0))
+        require_at_least(0, starts=min(starts, default=-1))
+        self.deficits = tuple(dict.fromkeys(deficits))
+        self.lengths, self.starts = sorted(set(lengths)), sorted(set(starts))
+        self.window, self.epochs = window, epochs
+
+    def _ranges(self) -> tuple[list[range], list[range]]:
+        """Return the epochs with the deficit: from the start, and in later windows."""
+        late = [range(start, start + self.window) for start in self.starts]
+        return [range(length) for length in self.lengths], late
+
+    def steps(self, subject: Subject) -> float:
+        early, late = self._ranges()
+        unlike = {(each.start, each.stop) for each in early + late}
+        epochs = self.epochs + sum(stop + self.epochs for _, stop in unlike)
+        return subject.steps(len(subject.train), self.epochs + len(self.deficits) * epochs)
+
+    def measure(self, subject: Subject, pieces: Pieces) -> CriticalPeriod:
+        config, data = subject.config, subject.train
+        images = TrainingSet("train", data, subject.normalisation, config.batch_size, 1, each_epoch)
+        clean = images.stream(subject.fabric.device, config.seed)
+
+        def accuracy(deficit: LabelledImages, epochs: range, total: int) -> float:
+            recipe = replace(subject.recipe, epochs=total)
+            return accuracy_after_deficit(
+                subject.make,
+                clean,
+                deficit,
+                epochs,
+                subject.test,
+                recipe,
+                subject.fabric,
+                seed=config.seed,
+            )
+
+        def run(deficit: str, epochs: range) -> DeficitRun:
+            name = f"{deficit} in epochs {epochs.start} to {epochs.stop - 1}"
+            total = epochs.stop + self.epochs
+            reached = pieces(name, float, lambda: accuracy(made[deficit], epochs, total))
+            return DeficitRun(deficit, epochs.start, epochs.stop, reached)
+
+        made = {name: make_noise(name, len(data), data, config.seed) for name in self.deficits}
+        early, late = self._ranges()
+        return CriticalPeriod(
+            self.epochs,
+            self.window,
+            pieces("no deficit", float, lambda: accuracy(data, range(0), self.epochs)),
+            {
+                name: pieces(
+                    f"{name} in all epochs",
+                    float,
+                    lambda each=each: accuracy(each, range(self.epochs), self.epochs),  # type: ignore[misc]
+                )
+                for name, each in made.items()
+            },
+            tuple(run(deficit, epochs) for deficit in self.deficits for epochs in early),
+            tuple(run(deficit, epochs) for deficit in self.deficits for epochs in late),
+        )
+
+    def sentence(self, result: CriticalPeriod) -> str:
+        worst = min(result.early, key=lambda run: run.accuracy)
+        return (
+            f"Without a deficit the network reaches {percent(result.baseline)}. The first "
+            f"{worst.stop} epochs with {worst.deficit} cost most: {percent(worst.accuracy)} after "
+            f"{result.epochs} more clean epochs, and {percent(result.floors[worst.deficit])} "
+            "without any clean epoch."
+        )
+
+    def figures(self, result: CriticalPeriod) -> Mapping[str, Figure]:
+        early: dict[str, Series] = {name: [(0.0, result.baseline)] for name in result.floors}
+        late: dict[str, Series] = {name: [] for name in result.floors}
+        for run in result.early:
+            early[run.deficit] = [*early[run.deficit], (float(run.stop), run.accuracy)]
+        for run in result.late:
+            late[run.deficit] = [*late[run.deficit], (float(run.start), run.accuracy)]
+        then = f"then {result.epochs} clean epochs"
+        up = "test accuracy"
+        return {
+            f"A deficit in the first epochs, {then}. At 0 there is no deficit.": draw_lines(
+                early, "epochs with the deficit", up, points=True, accuracy=True
+            ),
+            f"A deficit in a window of {result.window} epochs, {then}.": draw_lines(
+                late, "first epoch with the deficit", up, points=True, accuracy=True
+            ),
+        }
+
+    def tables(self, result: CriticalPeriod) -> Sequence[Table]:
+        rows = [
+            ("none", "none", percent(result.baseline)),
+            *(
+                (run.deficit, f"{run.start} to {run.stop - 1}", percent(run.accuracy))
+                for run in (*result.early, *result.late)
+            ),
+            *((name, "all", percent(floor)) for name, floor in result.floors.items()),
+        ]
+        head = ("Deficit", "Epochs with the deficit", "Test accuracy")
+        caption = f"Test accuracy after {result.epochs} clean epochs; none where all have a deficit"
+        return [Table(caption, head, list(dict.fromkeys(rows)), numbers=True)]

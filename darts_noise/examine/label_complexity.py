@@ -14,15 +14,29 @@ Reference:
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from darts_noise.configured import require_at_least
+from darts_noise.data.images import LabelledImages
+from darts_noise.data.seeds import Stream, drawing, generator
 from darts_noise.errors import SettingError
-from darts_noise.reading import evaluating
+from darts_noise.examine.labels import with_random_labels
+from darts_noise.examine.section import Pieces, Section, Subject, register_section
+from darts_noise.reading import evaluating, recompute_statistics
+from darts_noise.report.card import percent
+from darts_noise.report.lines import draw_lines
+from darts_noise.report.metrics import Series
+from darts_noise.report.page import Table
 
+TWO_LAYER, TANGENT = "two-layer ReLU network", "tangent kernel"
 _GRADIENTS = 2**25
 """Numbers in the gradients that are in memory at once."""
 
@@ -209,3 +223,201 @@ def _spectrum(kernel: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return the eigenvalues (n,) and the parts of the labels along the eigenvectors (n,)."""
     eigenvalues, vectors = torch.linalg.eigh(kernel.double())
     return eigenvalues, vectors.T @ labels.to(vectors)
+
+
+@dataclass(frozen=True)
+class LabelFit:
+    """Labels and the training that fits them.
+
+    Attributes:
+        kernel: the closed form of a wide two-layer network, or the tangent kernel of the network.
+        random_share: share of the labels that are random.
+        complexity: see `label_complexity`. The tangent kernel is scaled to the mean diagonal 1/2 of
+            the closed form.
+        predicted: predicted loss before each step and after the last.
+        measured: the loss of the training.
+    """
+
+    kernel: str
+    random_share: float
+    complexity: float
+    predicted: tuple[float, ...]
+    measured: tuple[float, ...]
+
+    @property
+    def error(self) -> float:
+        """The largest error of the prediction, divided by the first loss."""
+        pairs = zip(self.predicted, self.measured, strict=True)
+        return max(abs(p - m) for p, m in pairs) / self.predicted[0]
+
+
+@dataclass(frozen=True)
+class LabelComplexity:
+    """The trainings of `LabelComplexitySection`.
+
+    Attributes:
+        classes: the classes with the labels −1 and 1.
+        samples: number of images.
+        fits: for each kernel, from the true labels to the random ones.
+    """
+
+    classes: tuple[str, str]
+    samples: int
+    fits: tuple[LabelFit, ...]
+
+    def of(self, kernel: str) -> tuple[LabelFit, ...]:
+        """Return the fits of a kernel."""
+        return tuple(fit for fit in self.fits if fit.kernel == kernel)
+
+
+@register_section("label_complexity")
+class LabelComplexitySection(Section[LabelComplexity]):
+    """Compare true and random labels of two classes by two kernels, and train to check them.
+
+    Args:
+        shares: shares of random labels. 0 and 1 are always there.
+        classes: numbers of the two classes.
+        samples: largest number of images.
+        width: hidden neurons of the two-layer network that is trained.
+        epochs: steps of gradient descent, each on all images.
+    """
+
+    title = "Complexity of labels"
+    question = "How much more must the weights move for random labels than for true ones?"
+    sources = (
+        "Arora, Du, Hu, Li and Wang, Fine-grained analysis of optimization and generalization for "
+        "overparameterized two-layer neural networks, ICML 2019, arXiv:1901.08584",
+    )
+    result = LabelComplexity
+
+    def __init__(
+        self,
+        shares: tuple[float, ...] = (0.5,),
+        classes: tuple[int, ...] = (0, 1),
+        samples: int = 100,
+        width: int = 4096,
+        epochs: int = 100,
+    ) -> None:
+        if any(not 0 <= share <= 1 for share in shares):
+            raise SettingError("shares", f"expected 0 to 1, got {shares}")
+        if len(classes) != 2 or classes[0] == classes[1] or min(classes) < 0:
+            raise SettingError("classes", f"expected two different classes, got {classes}")
+        require_at_least(1, width=width, epochs=epochs)
+        require_at_least(2, samples=samples)
+        self.shares = sorted({0.0, *shares, 1.0})
+        self.classes, self.samples, self.width, self.epochs = classes, samples, width, epochs
+
+    def steps(self, subject: Subject) -> float:
+        # float64 takes twice the time of float32, and a tangent kernel that of about 10 epochs.
+        epoch = 2 * self.samples / subject.config.batch_size
+        return epoch * (10 + len(self.shares) * self.epochs)
+
+    def measure(self, subject: Subject, pieces: Pieces) -> LabelComplexity:
+        data = self._of_two_classes(subject.train, subject.config.seed)
+        device, seed = subject.fabric.device, subject.config.seed
+        images = subject.normalisation(data.images[torch.arange(len(data))]).to(device)
+        points = unit_inputs(images)
+        random = generator(seed, Stream.LABEL_COMPLEXITY)
+        two_layer = TwoLayer(points.shape[1], self.width, random).to(device)
+        with drawing(seed, device=device):
+            net = subject.make().to(device)
+        recompute_statistics(net, [images])
+        contrast = Contrast(net)  # of the outputs for the classes 1 and 0: any two would do
+        kernel = tangent_kernel(contrast, images.double())
+        if not float(kernel.diagonal().mean()) > 0:
+            raise ValueError("expected a network whose gradients at the start are not all 0")
+        compared: Mapping[str, tuple[Tensor, nn.Module, Tensor]] = {
+            TWO_LAYER: (relu_kernel(points), two_layer, points),
+            TANGENT: (kernel, contrast, images.double()),
+        }
+
+        def fit(name: str, share: float) -> LabelFit:
+            kernel, function, inputs = compared[name]
+            labels = 2.0 * with_random_labels(data, share, seed).labels.to(device) - 1
+            rate = stable_rate(kernel)
+            return LabelFit(
+                name,
+                share,
+                label_complexity(kernel / (2 * kernel.diagonal().mean()), labels),
+                predicted_losses(kernel, labels, rate, self.epochs),
+                measured_losses(function, inputs, labels.double(), rate, self.epochs),
+            )
+
+        return LabelComplexity(
+            (data.classes[0], data.classes[1]),
+            len(data),
+            tuple(
+                pieces(
+                    f"{name}, {100 * share:g} % random labels", LabelFit, partial(fit, name, share)
+                )
+                for name in compared
+                for share in self.shares
+            ),
+        )
+
+    def _of_two_classes(self, data: LabelledImages, seed: int) -> LabelledImages:
+        """Return images of the two classes with the labels 0 and 1."""
+        first, second = self.classes
+        if max(self.classes) >= data.num_classes:
+            raise SettingError(
+                "classes", f"expected 0 to {data.num_classes - 1}, got {max(self.classes)}"
+            )
+        of_both = ((data.labels == first) | (data.labels == second)).nonzero()[:, 0].cpu()
+        order = torch.randperm(len(of_both), generator=generator(seed, Stream.LABEL_COMPLEXITY, 1))
+        data = data.subset(of_both[order[: self.samples]])
+        if not 0 < int((data.labels == second).sum()) < len(data):
+            raise SettingError("classes", "expected images of both classes")
+        names = (data.classes[first], data.classes[second])
+        return replace(data, labels=(data.labels == second).long(), classes=names)
+
+    def sentence(self, result: LabelComplexity) -> str:
+        parts = []
+        for kernel in (TANGENT, TWO_LAYER):
+            true, *_, random = result.of(kernel)
+            if math.isfinite(random.complexity):
+                ratio = random.complexity / true.complexity
+                parts.append(f"{ratio:.1f} times as complex as the true ones for the {kernel}")
+            else:
+                parts.append(f"impossible to fit for the {kernel}")
+        error = max(fit.error for fit in result.of(TANGENT))
+        return (
+            f"Random labels are {parts[0]}, and {parts[1]}. The tangent kernel predicts the loss of "
+            f"the network to within {percent(error)} of the first loss."
+        )
+
+    def figures(self, result: LabelComplexity) -> Mapping[str, Figure]:
+        by_share: dict[str, Series] = {}
+        drawn: dict[str, Figure] = {}
+        for kernel in (TWO_LAYER, TANGENT):
+            fits = result.of(kernel)
+            by_share[kernel] = [(100 * fit.random_share, fit.complexity) for fit in fits]
+            lines: dict[str, Series] = {}
+            for labels, fit in (("true", fits[0]), ("random", fits[-1])):
+                for how, losses in (("predicted", fit.predicted), ("measured", fit.measured)):
+                    lines[f"{labels}, {how}"] = [(float(k), y) for k, y in enumerate(losses)]
+            name = "network" if kernel == TANGENT else kernel
+            drawn[f"Loss of the {name} on true and random labels."] = draw_lines(
+                lines, "step", "loss", log_up=True
+            )
+        caption = "Complexity of the labels by the share of random ones."
+        across = "random labels (%)"
+        return {caption: draw_lines(by_share, across, "√(2 yᵀH⁻¹y / n)", points=True), **drawn}
+
+    def tables(self, result: LabelComplexity) -> Sequence[Table]:
+        rows = [
+            (
+                fit.kernel,
+                f"{100 * fit.random_share:g} %",
+                f"{fit.complexity:.3g}",
+                f"{fit.predicted[-1] / fit.predicted[0]:.3f}",
+                f"{fit.measured[-1] / fit.measured[0]:.3f}",
+                percent(fit.error),
+            )
+            for fit in result.fits
+        ]
+        head = ("Kernel", "Random labels", "Complexity", "Loss predicted", "measured", "Error")
+        caption = (
+            f"{result.samples} images of {result.classes[0]} and {result.classes[1]}; last losses "
+            "divided by the first"
+        )
+        return [Table(caption, head, rows, numbers=True)]

@@ -270,4 +270,9 @@ def make_sections(
 
 
 # These modules register the sections of the package when they are imported.
-from darts_noise.examine import time_to_fit  # noqa: E402, F401
+from darts_noise.examine import (  # noqa: E402, F401
+    critical_period,
+    label_complexity,
+    time_to_fit,
+    two_phases,
+)

@@ -11,22 +11,31 @@ Reference:
         arXiv:1711.08856, section 3.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from darts_noise.configured import require_at_least
 from darts_noise.data.batches import BatchStream
 from darts_noise.data.seeds import Stream, drawing, generator
+from darts_noise.examine.section import Pieces, Section, Subject, register_section
 from darts_noise.reading import evaluating, own_statistics
+from darts_noise.report.card import percent
+from darts_noise.report.lines import draw_lines
+from darts_noise.report.page import Table
 from darts_noise.train.loop import Due, Recipe, each_tenth, train_from_scratch
+from darts_noise.train.noise_training import TrainingSet
 
 _GRADIENTS = 2**25
 """Numbers in the gradients that are in memory at once."""
+DRAWN_LAYERS = 5
+"""Layers in a figure: those with the largest traces."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +135,6 @@ def two_phases(
     samples: int = 200,
     draws: int = 1,
     due: Due = each_tenth,
-    watch: Callable[[int], None] = lambda step: None,
 ) -> TwoPhases:
     """Train a network and estimate its Fisher information over the training.
 
@@ -142,7 +150,6 @@ def two_phases(
         samples: number of training images that are read, or all if there are fewer.
         draws: labels drawn for each of them.
         due: when the information is read. Default: after each tenth of the steps so far.
-        watch: called with the number of steps after each reading.
     """
     random = generator(seed, Stream.FISHER)
     chosen = torch.randperm(len(stream.data), generator=random)[:samples]
@@ -167,7 +174,6 @@ def two_phases(
         steps.append(step)
         losses.append(float(F.cross_entropy(logits, labels)))
         accuracies.append(float((logits.argmax(1) == labels).float().mean()))
-        watch(step)
         return False
 
     with drawing(seed, device=fabric.device):  # the weights with which the training starts
@@ -180,3 +186,89 @@ def two_phases(
         tuple(losses),
         tuple(accuracies),
     )
+
+
+@register_section("two_phases")
+class TwoPhasesSection(Section[TwoPhases]):
+    """Train on the images and estimate the Fisher information of the weights on the way.
+
+    Args:
+        samples: number of training images on which it is estimated.
+        draws: labels drawn for each of them.
+    """
+
+    title = "Two phases"
+    question = "When do the weights hold most information about the images?"
+    sources = (
+        "Achille, Rovere and Soatto, Critical learning periods in deep networks, ICLR 2019, "
+        "arXiv:1711.08856",
+    )
+    result = TwoPhases
+
+    def __init__(self, samples: int = 200, draws: int = 1) -> None:
+        require_at_least(1, samples=samples, draws=draws)
+        self.samples, self.draws = samples, draws
+
+    def steps(self, subject: Subject) -> float:
+        training = subject.steps(len(subject.train))
+        readings = 1 + sum(each_tenth(step, 1) for step in range(1, round(training) + 1))
+        # The gradient of one image takes about three times its share of a batch.
+        return training + readings * 3 * self.samples * self.draws / subject.config.batch_size
+
+    def measure(self, subject: Subject, pieces: Pieces) -> TwoPhases:
+        config, data = subject.config, subject.train
+        images = TrainingSet("train", data, subject.normalisation, config.batch_size, 1, each_tenth)
+        return pieces(
+            "training",
+            TwoPhases,
+            lambda: two_phases(
+                subject.make,
+                images.stream(subject.fabric.device, config.seed),
+                subject.recipe,
+                subject.fabric,
+                seed=config.seed,
+                samples=self.samples,
+                draws=self.draws,
+            ),
+        )
+
+    def sentence(self, result: TwoPhases) -> str:
+        traces, peak = result.traces, result.peak
+        if peak == len(traces) - 1:
+            return "The Fisher information rises until the training ends: there is no second phase."
+        at = f"{result.steps[peak] / result.per_epoch:.1f} epochs"
+        return (
+            f"The Fisher information is largest after {at}, with {traces[peak]:.3g} at a training "
+            f"accuracy of {percent(result.accuracies[peak])}, and ends at {traces[-1]:.3g} with "
+            f"{percent(result.accuracies[-1])}."
+        )
+
+    def figures(self, result: TwoPhases) -> Mapping[str, Figure]:
+        epochs = [step / result.per_epoch for step in result.steps]
+
+        def line(values: Sequence[float]) -> list[tuple[float, float]]:
+            return list(zip(epochs, values, strict=True))
+
+        largest = sorted(result.layers, key=lambda layer: -max(result.layers[layer]))[:DRAWN_LAYERS]
+        drawn = [layer for layer in result.layers if layer in largest]
+        return {
+            "Trace of the Fisher information of all weights.": draw_lines(
+                {"all layers": line(result.traces)}, "epoch", "trace"
+            ),
+            f"The {len(drawn)} layers with the largest traces.": draw_lines(
+                {layer: line(result.layers[layer]) for layer in drawn}, "epoch", "trace"
+            ),
+            "Accuracy on the same images.": draw_lines(
+                {"accuracy": line(result.accuracies)}, "epoch", "accuracy", accuracy=True
+            ),
+        }
+
+    def tables(self, result: TwoPhases) -> Sequence[Table]:
+        rows = []
+        for layer, traces in {"all": result.traces, **result.layers}.items():
+            peak = max(range(len(traces)), key=traces.__getitem__)
+            epoch = f"{result.steps[peak] / result.per_epoch:.1f}"
+            values = [f"{value:.3g}" for value in (traces[0], traces[peak], traces[-1])]
+            rows.append((layer, values[0], values[1], epoch, values[2]))
+        head = ("Layer", "At the start", "Peak", "Epoch of the peak", "At the end")
+        return [Table("Trace of the Fisher information", head, rows, numbers=True)]

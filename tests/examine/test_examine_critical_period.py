@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from examined import subject
 from lightning_fabric import Fabric
 from torch import nn
 
@@ -10,7 +11,12 @@ from darts_noise.data.batches import BatchStream
 from darts_noise.data.datasets import load_dataset
 from darts_noise.data.images import channel_statistics
 from darts_noise.data.seeds import drawing
-from darts_noise.examine.critical_period import DeficitStream, accuracy_after_deficit
+from darts_noise.examine.critical_period import (
+    CriticalPeriodSection,
+    DeficitStream,
+    accuracy_after_deficit,
+)
+from darts_noise.examine.section import Pieces
 from darts_noise.noise.families import make_noise
 from darts_noise.reading import read, whole_set
 from darts_noise.train.loop import Recipe, train_from_scratch
@@ -73,3 +79,23 @@ def test_the_rate_is_constant():
 def test_the_deficit_has_as_many_images():
     with pytest.raises(ValueError, match="expected as many images as the 100 real ones, got 60"):
         DeficitStream(CLEAN, TEST, range(1))
+
+
+def test_the_section_trains_each_deficit_once_and_names_the_worst():
+    section = CriticalPeriodSection(("label_permutation", "uniform"), (2, 4), (0, 3), 2, 3)
+    examined = subject()
+    found = section.measure(examined, Pieces())
+    assert [(run.deficit, run.stop) for run in found.early] == [
+        ("label_permutation", 2),
+        ("label_permutation", 4),
+        ("uniform", 2),
+        ("uniform", 4),
+    ]
+    assert found.late[0] == found.early[0]  # the same training, a piece that is made once
+    assert section.steps(examined) == 6 * (3 + 2 * (3 + 5 + 7 + 8))
+    worst = min(run.accuracy for run in found.early)
+    assert f"{100 * worst:.2f} % after 3 more clean epochs" in section.sentence(found)
+    assert len(section.figures(found)) == 2
+    assert len(section.tables(found)[0].rows) == 9
+    with pytest.raises(ValueError, match="lengths: expected 1 or more, got 0"):
+        CriticalPeriodSection(lengths=(0, 2))

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from examined import subject
 from torch import nn
 from torch.func import functional_call, jacrev
 
@@ -11,7 +12,10 @@ import darts_noise as dn
 from darts_noise.data.seeds import generator
 from darts_noise.examine import label_complexity as module
 from darts_noise.examine.label_complexity import (
+    TANGENT,
+    TWO_LAYER,
     Contrast,
+    LabelComplexitySection,
     TwoLayer,
     label_complexity,
     measured_losses,
@@ -21,6 +25,7 @@ from darts_noise.examine.label_complexity import (
     tangent_kernel,
     unit_inputs,
 )
+from darts_noise.examine.section import Pieces
 
 DOUBLE = torch.float64
 
@@ -99,3 +104,21 @@ def test_equal_images_with_different_labels_cannot_be_fitted():
 def test_an_image_without_any_pixel_has_no_direction():
     with pytest.raises(ValueError, match="expected no image whose normalised pixels are all 0"):
         unit_inputs(torch.zeros(2, 1, 3, 3))
+
+
+def test_the_section_finds_random_labels_more_complex_and_predicts_the_trainings():
+    section = LabelComplexitySection(classes=(3, 1), samples=24, width=2000, epochs=20)
+    found = section.measure(subject(), Pieces())
+    assert found.classes == ("3", "1")
+    for kernel in (TWO_LAYER, TANGENT):
+        fits = found.of(kernel)
+        assert [fit.random_share for fit in fits] == [0, 0.5, 1]
+        assert fits[0].complexity < fits[-1].complexity
+        assert fits[0].measured[-1] < fits[-1].measured[-1]
+        assert fits[0].measured[0] == 12
+    assert max(fit.error for fit in found.of(TWO_LAYER)) < 0.05
+    assert "times as complex" in section.sentence(found)
+    assert len(section.figures(found)) == 3
+    assert len(section.tables(found)[0].rows) == 6
+    with pytest.raises(ValueError, match="classes: expected 0 to 3, got 7"):
+        LabelComplexitySection(classes=(0, 7)).measure(subject(), Pieces())

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from examined import subject
 from lightning_fabric import Fabric
 from torch import nn
 from torch.func import functional_call, jacrev
@@ -12,7 +13,13 @@ from darts_noise.data.batches import BatchStream
 from darts_noise.data.datasets import load_dataset
 from darts_noise.data.images import channel_statistics
 from darts_noise.data.seeds import drawing, generator
-from darts_noise.examine.two_phases import fisher_trace, two_phases
+from darts_noise.examine.section import Pieces
+from darts_noise.examine.two_phases import (
+    TwoPhases,
+    TwoPhasesSection,
+    fisher_trace,
+    two_phases,
+)
 from darts_noise.train.loop import Recipe, train_from_scratch
 
 CPU = Fabric(accelerator="cpu", devices=1)
@@ -103,3 +110,15 @@ def test_a_training_is_read_without_changing_it():
     torch.testing.assert_close(made[0].state_dict(), first.state_dict())
     assert found == two_phases(make, stream, recipe, CPU, seed=3, samples=30)
     assert found.losses[-1] < found.losses[0] == pytest.approx(2.3, abs=0.3)
+
+
+def test_the_section_names_the_peak_and_shows_each_layer():
+    section = TwoPhasesSection(samples=20)
+    found = section.measure(subject(epochs=3), Pieces())
+    assert len(section.figures(found)) == 3
+    assert [row[0] for row in section.tables(found)[0].rows] == ["all", "1", "3"]
+    layers = {"first": (1.0, 5.0, 2.0), "last": (0.0, 1.0, 1.0)}
+    made = TwoPhases((0, 8, 16), 4, layers, (2.0, 1.0, 0.5), (0.1, 0.5, 1.0))
+    assert "largest after 2.0 epochs, with 6" in section.sentence(made)
+    rising = TwoPhases((0, 8, 16), 4, {"all": (1.0, 2.0, 3.0)}, made.losses, made.accuracies)
+    assert "no second phase" in section.sentence(rising)
