@@ -12,12 +12,20 @@ Reference:
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from darts_noise.reading import evaluating
+from darts_noise.configured import require_at_least
+from darts_noise.data.seeds import Stream, drawing, generator
+from darts_noise.examine.section import Pieces, Section, Subject, register_section
+from darts_noise.reading import evaluating, recompute_statistics
+from darts_noise.report.lines import draw_lines
+from darts_noise.report.metrics import Series
+from darts_noise.report.page import Table
 
 
 def input_gradients(outputs: Tensor, inputs: Tensor, directions: Tensor) -> Tensor:
@@ -67,6 +75,20 @@ def segment(start: Tensor, stop: Tensor, count: int) -> Tensor:
     return start + steps.view(-1, *[1] * start.ndim) * (stop - start)
 
 
+def layers_of(net: nn.Module) -> list[str]:
+    """Return the names of the layers of a network: its children, and the elements of lists of them.
+
+    >>> layers_of(nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(2, 2), nn.ReLU())))
+    ['0', '1.0', '1.1']
+    """
+    lists = (nn.Sequential, nn.ModuleList)
+    return [
+        f"{name}.{element}" if isinstance(child, lists) else name
+        for name, child in net.named_children()
+        for element in (range(len(child)) if isinstance(child, lists) else [0])
+    ]
+
+
 def correlation_by_layer(
     net: nn.Module, layers: Sequence[str], inputs: Tensor, random: torch.Generator, draws: int = 8
 ) -> dict[str, Tensor]:
@@ -74,19 +96,25 @@ def correlation_by_layer(
 
     Args:
         net: inputs (N, ...) → outputs. It is read in eval mode and keeps its modes.
-        layers: names of submodules whose output is a tensor (N, ...).
+        layers: names of submodules.
         inputs: (N, ...), such as a `segment` between two images.
         random: a CPU generator for the directions in which the outputs are read.
         draws: number of directions.
 
     Returns:
-        Each layer with its correlations (N, N).
+        Each layer with its correlations (N, N). Layers are left out that are not called, whose
+        output is not a tensor (N, ...), or whose output does not depend on the inputs.
     """
     points = inputs.clone().requires_grad_()
     outputs: dict[str, Tensor] = {}
+
+    def keep(layer: str, output: object) -> None:
+        if isinstance(output, Tensor) and output.requires_grad and len(output) == len(points):
+            outputs[layer] = output
+
     hooks = [
         net.get_submodule(layer).register_forward_hook(
-            lambda module, given, output, layer=layer: outputs.__setitem__(layer, output)
+            lambda module, given, output, layer=layer: keep(layer, output)
         )
         for layer in layers
     ]
@@ -98,9 +126,11 @@ def correlation_by_layer(
             hook.remove()
     found = {}
     for layer in layers:
-        size = outputs[layer][0].numel()
-        directions = torch.randn(draws, size, generator=random)
-        found[layer] = gradient_correlation(input_gradients(outputs[layer], points, directions))
+        if layer in outputs:
+            directions = torch.randn(draws, outputs[layer][0].numel(), generator=random)
+            gradients = input_gradients(outputs[layer], points, directions)
+            if bool(gradients.any()):
+                found[layer] = gradient_correlation(gradients)
     return found
 
 
@@ -177,3 +207,135 @@ def expected_correlation(angle: float, depth: int, beta: float | None = None) ->
         cosine = of_layer * cosine + (1 - of_layer) * math.cos(angle)
         angle = math.acos(min(1.0, cosine))
     return correlation
+
+
+@dataclass(frozen=True)
+class InputGradients:
+    """Correlations of the input gradients of points on lines between images.
+
+    Attributes:
+        layers: the layers of the network, from the input to the output.
+        lags: for each layer the mean correlation of points that are 0, 1, 2, … apart.
+        angle: mean angle of neighbouring points in radians.
+    """
+
+    layers: tuple[str, ...]
+    lags: tuple[tuple[float, ...], ...]
+    angle: float
+
+    @property
+    def neighbours(self) -> tuple[float, ...]:
+        """The mean correlation of neighbouring points, by layer."""
+        return tuple(lags[1] for lags in self.lags)
+
+
+@register_section("input_gradients")
+class InputGradientsSection(Section[InputGradients]):
+    """Read the gradients of an untrained network on lines between training images.
+
+    Args:
+        lines: number of lines, each between two images.
+        points: points on each line.
+        draws: random directions in which the output of a layer is read.
+    """
+
+    title = "Gradients of inputs"
+    question = "Do nearby points have related gradients, also in deep layers?"
+    sources = (
+        "Balduzzi et al., The shattered gradients problem: if resnets are the answer, then what is "
+        "the question?, ICML 2017, arXiv:1702.08591",
+    )
+    result = InputGradients
+
+    def __init__(self, lines: int = 10, points: int = 16, draws: int = 8) -> None:
+        require_at_least(1, lines=lines, draws=draws)
+        require_at_least(3, points=points)
+        self.lines, self.points, self.draws = lines, points, draws
+
+    def steps(self, subject: Subject) -> float:
+        # A backward pass for each direction of each layer, which is half as deep on average.
+        with drawing(subject.config.seed):
+            passes = self.draws * len(layers_of(subject.make())) / 3
+        return self.lines * passes * self.points / subject.config.batch_size
+
+    def measure(self, subject: Subject, pieces: Pieces) -> InputGradients:
+        return pieces("lines between images", InputGradients, lambda: self._measure(subject))
+
+    def _measure(self, subject: Subject) -> InputGradients:
+        seed, device, data = subject.config.seed, subject.fabric.device, subject.train
+        random = generator(seed, Stream.INPUT_GRADIENT)
+        images = subject.normalisation(data.images[torch.arange(len(data))]).to(device)
+        with drawing(seed, device=device):
+            net = subject.make().to(device)
+        recompute_statistics(net, [images])
+        found: dict[str, list[Tensor]] = {}
+        angles = []
+        for _ in range(self.lines):
+            start, stop = torch.randperm(len(data), generator=random)[:2].tolist()
+            points = segment(images[start], images[stop], self.points)
+            for layer, correlation in correlation_by_layer(
+                net, layers_of(net), points, random, self.draws
+            ).items():
+                found.setdefault(layer, []).append(correlation)
+            flat = points.flatten(1).double()
+            angles.append(torch.cosine_similarity(flat[1:], flat[:-1]).clamp(-1, 1).acos().mean())
+        if not found:
+            raise ValueError("expected a network whose layers depend on the images, got none")
+        return InputGradients(
+            tuple(found),
+            tuple(by_distance(torch.stack(each).nanmean(0)) for each in found.values()),
+            float(torch.stack(angles).mean()),
+        )
+
+    def sentence(self, result: InputGradients) -> str:
+        last = result.neighbours[-1]
+        depth = len(result.layers)
+        plain, skips = (expected_correlation(result.angle, depth, beta) for beta in (None, 1.0))
+        return (
+            f"Behind the last of {depth} layers, the input gradients of neighbouring points have a "
+            f"correlation of {last:.2f}. Behind as many rectifiers, a wide plain network would "
+            f"have {plain:.2f}, and one with skip connections {skips:.2f}."
+        )
+
+    def figures(self, result: InputGradients) -> Mapping[str, Figure]:
+        depths = range(1, len(result.layers) + 1)
+        by_depth: dict[str, Series] = {
+            "this network": [(float(d), y) for d, y in zip(depths, result.neighbours, strict=True)]
+        }
+        for name, beta in (("plain", None), ("skips, β = 1", 1.0), ("skips, β = 0.3", 0.3)):
+            expected = (expected_correlation(result.angle, depth, beta) for depth in depths)
+            by_depth[f"wide, {name}"] = [
+                (float(d), y) for d, y in zip(depths, expected, strict=True)
+            ]
+        count = len(result.lags[0])
+        shown = {0: "first layer", len(result.layers) // 2: "middle layer", -1: "last layer"}
+        along: dict[str, Series] = {
+            name: [(float(lag), y) for lag, y in enumerate(result.lags[layer])]
+            for layer, name in shown.items()
+        }
+        along["brown noise"] = [(float(lag), _brown(lag, count)) for lag in range(count)]
+        along["white noise"] = [(float(lag), float(lag == 0)) for lag in range(count)]
+        return {
+            "Correlation of the input gradients of neighbouring points by depth. The wide networks "
+            "have one rectifier in each layer.": draw_lines(by_depth, "layer", "correlation"),
+            "Correlation by the distance on a line between two images.": draw_lines(
+                along, "steps apart", "correlation"
+            ),
+        }
+
+    def tables(self, result: InputGradients) -> Sequence[Table]:
+        rows = [
+            (layer, f"{lags[1]:.3f}", f"{lags[len(lags) // 2]:.3f}", f"{lags[-1]:.3f}")
+            for layer, lags in zip(result.layers, result.lags, strict=True)
+        ]
+        head = ("Layer", "Neighbours", "Half a line apart", "Ends of a line")
+        return [Table("Correlation of the input gradients", head, rows, numbers=True)]
+
+
+def _brown(lag: int, count: int) -> float:
+    """Return the mean correlation of points of a Brownian motion at the times 1 to `count`.
+
+    >>> round(_brown(1, 2), 4)  # of the times 1 and 2
+    0.7071
+    """
+    return sum(math.sqrt(t / (t + lag)) for t in range(1, count - lag + 1)) / (count - lag)

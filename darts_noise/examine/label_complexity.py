@@ -381,8 +381,8 @@ class LabelComplexitySection(Section[LabelComplexity]):
                 parts.append(f"impossible to fit for the {kernel}")
         error = max(fit.error for fit in result.of(TANGENT))
         return (
-            f"Random labels are {parts[0]}, and {parts[1]}. The tangent kernel predicts the loss of "
-            f"the network to within {percent(error)} of the first loss."
+            f"Random labels are {parts[0]}, and {parts[1]}. The tangent kernel predicts the loss "
+            f"of the network to within {percent(error)} of the first loss."
         )
 
     def figures(self, result: LabelComplexity) -> Mapping[str, Figure]:

@@ -272,6 +272,8 @@ def make_sections(
 # These modules register the sections of the package when they are imported.
 from darts_noise.examine import (  # noqa: E402, F401
     critical_period,
+    frequency,
+    input_gradients,
     label_complexity,
     time_to_fit,
     two_phases,

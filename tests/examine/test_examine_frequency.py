@@ -4,16 +4,20 @@ import math
 
 import pytest
 import torch
+from examined import subject
 from torch import nn
 
 from darts_noise.data.seeds import generator
 from darts_noise.examine.frequency import (
+    Frequency,
+    FrequencySection,
     band_residuals,
     bands,
     fourier_sensitivity,
     fourier_waves,
     octaves,
 )
+from darts_noise.examine.section import Pieces
 
 ANGLES = 2 * math.pi * torch.arange(200, dtype=torch.float64) / 200
 CIRCLE = torch.stack([ANGLES.cos(), ANGLES.sin()], 1)
@@ -90,10 +94,28 @@ def test_a_low_pass_network_is_insensitive_to_high_frequencies_and_only_to_them(
     torch.manual_seed(0)
     net, pixels = LowPass(8), torch.rand(40, 1, 8, 8)
     labels = net(pixels).argmax(1)
-    rows = []
-    errors = fourier_sensitivity(net, pixels, labels, 5.0, generator(0), rows.append)
+    errors = fourier_sensitivity(net, pixels, labels, 5.0, generator(0))
     low = torch.zeros(8, 8, dtype=torch.bool)
     low[3:6, 3:6] = True  # around (0, 0), which is at [4, 4]
     assert (errors[~low] == 0).all()
     assert (errors[low] > 0.2).all()
-    assert rows == list(range(8))
+
+
+def test_the_section_says_when_bands_are_learnt_and_which_wave_misleads_most():
+    section = FrequencySection(samples=30, bands=3, images=20)
+    examined = subject(epochs=3)
+    found = section.measure(examined, Pieces())
+    assert len(found.residuals) == len(found.steps)
+    assert len(found.residuals[0]) == 3
+    assert (len(found.errors), len(found.errors[0])) == (4, 4)
+    assert len(section.figures(found)) == 2
+    assert len(section.tables(found)[0].rows) == 3
+    residuals = ((0.9, 1.0), (0.4, 0.9))
+    errors = ((0.1, 0.1, 0.1), (0.1, 0.2, 0.1), (0.7, 0.1, 0.1))
+    made = Frequency((4, 8), 4, (1.0,), residuals, 0.1, 0.1, errors)
+    assert made.worst == (1, -1)
+    said = section.sentence(made)
+    assert "lowest band of the labels is learnt after 2.0 epochs" in said
+    assert "highest never" in said
+    assert "1 periods down and 1 across" in said
+    assert "from 10.00 % to 70.00 %" in said

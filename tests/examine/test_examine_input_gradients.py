@@ -4,10 +4,13 @@ import math
 
 import pytest
 import torch
+from examined import subject
 from torch import nn
 
+import darts_noise as dn
 from darts_noise.data.seeds import generator
 from darts_noise.examine.input_gradients import (
+    InputGradientsSection,
     by_distance,
     correlation_by_layer,
     expected_correlation,
@@ -16,6 +19,7 @@ from darts_noise.examine.input_gradients import (
     rectifier_network,
     segment,
 )
+from darts_noise.examine.section import Pieces
 
 
 def correlations(net, points, depth):
@@ -84,3 +88,25 @@ def test_nearer_points_have_more_related_gradients():
     lags = by_distance(correlations(rectifier_network(10, 4, 500), points, 4)[-1])
     assert lags[0] == pytest.approx(1)
     assert list(lags) == sorted(lags, reverse=True)
+
+
+def test_the_section_reads_each_layer_of_a_network_of_cells_that_depends_on_the_images():
+    """A bounded network starts with a classifier of zeros, which has no gradient."""
+    nodes = [[["conv_3x3", 0]]]
+
+    def cells(**macro):
+        cell = dn.Genotype(nodes, [2], nodes, [2], macro=macro)
+        size = {"num_classes": 4, "in_channels": 1, "channels": 4, "num_cells": 3}
+        return lambda: dn.create_model(cell, **size, stem="small")
+
+    section = InputGradientsSection(lines=2, points=4, draws=2)
+    layers = {}
+    for gain in ("free", "bounded"):
+        found = section.measure(subject(cells(gain=gain)), Pieces())
+        assert all(lags[0] == pytest.approx(1) for lags in found.lags)
+        assert len(section.figures(found)) == 2
+        assert len(section.tables(found)[0].rows) == len(found.layers)
+        assert f"correlation of {found.neighbours[-1]:.2f}" in section.sentence(found)
+        layers[gain] = found.layers
+    assert {"cells.0", "cells.1", "cells.2", "classifier"} <= {*layers["free"]}
+    assert {*layers["free"]} - {*layers["bounded"]} == {"classifier"}
