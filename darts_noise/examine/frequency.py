@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from darts_noise.configured import require_at_least
 from darts_noise.data.seeds import Stream, generator
-from darts_noise.errors import SettingError
+from darts_noise.errors import SettingError, counted
 from darts_noise.examine.certificates import OnPixels
 from darts_noise.examine.section import Pieces, Section, Subject, register_section
 from darts_noise.reading import evaluating
@@ -226,9 +226,9 @@ class FrequencySection(Section[Frequency]):
         seed, device, data = subject.config.seed, subject.fabric.device, subject.train
         order = torch.randperm(len(data), generator=generator(seed, Stream.FOURIER))
         data = data.subset(order[: self.samples])
-        images = subject.normalisation(data.images[torch.arange(len(data))]).to(device)
+        inputs = subject.normalisation(data.images[torch.arange(len(data))])
+        images, widths = inputs.to(device), octaves(inputs, self.bands - 1)
         target = F.one_hot(data.labels, data.num_classes).double()
-        widths = octaves(images, self.bands - 1)
         steps: list[int] = []
         residuals: list[tuple[float, ...]] = []
 
@@ -236,7 +236,7 @@ class FrequencySection(Section[Frequency]):
             with evaluating(net), torch.no_grad():
                 outputs = net(images).double().softmax(1).cpu()
             steps.append(step)
-            residuals.append(band_residuals(images.cpu(), target, outputs, widths))
+            residuals.append(band_residuals(inputs, target, outputs, widths))
             return False
 
         trained = subject.trained(subject.train, look, due=each_tenth, seed=seed)
@@ -266,11 +266,12 @@ class FrequencySection(Section[Frequency]):
             epochs = result.half_learnt(band)
             return "never" if epochs is None else f"after {epochs:.1f} epochs"
 
-        (down, across), worst = result.worst, max(map(max, result.errors))
+        down, across = (counted(abs(periods), "period") for periods in result.worst)
+        worst = max(map(max, result.errors))
         return (
             f"Half of the lowest band of the labels is learnt {learnt(0)}, and half of the highest "
-            f"{learnt(-1)}. The wave of {abs(down)} periods down and {abs(across)} across misleads "
-            f"most: it raises the error from {percent(result.error)} to {percent(worst)}."
+            f"{learnt(-1)}. The wave of {down} from top to bottom and {across} from left to right "
+            f"misleads most: it raises the error from {percent(result.error)} to {percent(worst)}."
         )
 
     def figures(self, result: Frequency) -> Mapping[str, Figure]:

@@ -408,7 +408,7 @@ class LabelComplexitySection(Section[LabelComplexity]):
             (
                 fit.kernel,
                 f"{100 * fit.random_share:g} %",
-                f"{fit.complexity:.3g}",
+                f"{fit.complexity:.3g}" if math.isfinite(fit.complexity) else "∞",
                 f"{fit.predicted[-1] / fit.predicted[0]:.3f}",
                 f"{fit.measured[-1] / fit.measured[0]:.3f}",
                 percent(fit.error),

@@ -1,6 +1,7 @@
 """The kernel of a two-layer network, tangent kernels, and the trainings that they predict."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -118,6 +119,9 @@ def test_the_section_finds_random_labels_more_complex_and_predicts_the_trainings
         assert fits[0].measured[0] == 12
     assert max(fit.error for fit in found.of(TWO_LAYER)) < 0.05
     assert "times as complex" in section.sentence(found)
+    endless = replace(found, fits=tuple(replace(fit, complexity=math.inf) for fit in found.fits))
+    assert "impossible to fit for the tangent kernel" in section.sentence(endless)
+    assert section.tables(endless)[0].rows[0][2] == "∞"
     assert len(section.figures(found)) == 3
     assert len(section.tables(found)[0].rows) == 6
     with pytest.raises(ValueError, match="classes: expected 0 to 3, got 7"):
