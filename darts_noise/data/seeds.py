@@ -49,6 +49,7 @@ class Stream(enum.IntEnum):
     LEARNT = 26
     EXAMINATION = 34
     WRONG_LABELS = 35
+    FOLDS = 36
     FISHER = 38
     LABEL_COMPLEXITY = 39
     FOURIER = 40

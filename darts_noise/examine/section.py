@@ -16,16 +16,25 @@ from pathlib import Path
 from statistics import median
 from typing import Any, ClassVar, Generic, TypeVar
 
+import torch
 from lightning_fabric import Fabric
 from matplotlib.figure import Figure
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
 from darts_noise.atomic import write_text
 from darts_noise.configured import configured
+from darts_noise.data.batches import BatchStream
 from darts_noise.data.images import LabelledImages, Normalisation
 from darts_noise.examine.record import as_json, from_json
 from darts_noise.examine.settings import ExamineConfig
+from darts_noise.reading import (
+    EVALUATION_BATCH,
+    evaluating,
+    laid_out,
+    recompute_statistics,
+    whole_set,
+)
 from darts_noise.report.page import Table
 from darts_noise.space.json_file import read_text
 from darts_noise.train.loop import Due, Recipe, Training, each_epoch, train_from_scratch
@@ -109,6 +118,30 @@ class Subject:
         return train_from_scratch(
             self.make, stream, recipe or self.recipe, self.fabric, seed=seed, look=look, due=due
         )
+
+    def in_order(self, data: LabelledImages, batch_size: int = EVALUATION_BATCH) -> BatchStream:
+        """Return the batches of images in their order, on the device."""
+        return BatchStream(
+            data,
+            batch_size,
+            self.normalisation,
+            shuffle=False,
+            drop_last=False,
+            device=self.fabric.device,
+        )
+
+    def settle(self, net: nn.Module, data: LabelledImages) -> None:
+        """Give the batch norms the statistics of images, before the network is read on them."""
+        stream = whole_set(data, self.normalisation, self.fabric.device)
+        recompute_statistics(net, (stream.batch(k)[0] for k in range(stream.batches_per_epoch)))
+
+    @torch.no_grad()
+    def logits(self, net: nn.Module, data: LabelledImages) -> Tensor:
+        """Return the logits of images in eval mode: float32 (N, classes), on the CPU."""
+        stream = self.in_order(data)
+        with evaluating(net):
+            batches = (stream.batch(k)[0] for k in range(stream.batches_per_epoch))
+            return torch.cat([net(laid_out(images)).float().cpu() for images in batches])
 
     def _set(self, data: LabelledImages, target: float, due: Due) -> TrainingSet:
         return TrainingSet("set", data, self.normalisation, self.config.batch_size, target, due)
@@ -269,12 +302,14 @@ def make_sections(
     }
 
 
-# These modules register the sections of the package when they are imported.
-from darts_noise.examine import (  # noqa: E402, F401
-    critical_period,
-    frequency,
-    input_gradients,
-    label_complexity,
-    time_to_fit,
-    two_phases,
-)
+# These modules register the sections of the package, in the order of the page.
+# isort: off
+from darts_noise.examine import time_to_fit  # noqa: E402, F401
+from darts_noise.examine import capacity  # noqa: E402, F401
+from darts_noise.examine import two_phases  # noqa: E402, F401
+from darts_noise.examine import critical_period  # noqa: E402, F401
+from darts_noise.examine import label_complexity  # noqa: E402, F401
+from darts_noise.examine import frequency  # noqa: E402, F401
+from darts_noise.examine import input_gradients  # noqa: E402, F401
+from darts_noise.examine import influence  # noqa: E402, F401
+from darts_noise.examine import wrong_labels  # noqa: E402, F401

@@ -1,12 +1,15 @@
 """Small subjects of an examination."""
 
+import json
+
 import torch
 from lightning_fabric import Fabric
 from torch import nn
 
 import darts_noise as dn
 from darts_noise.data.images import LabelledImages, channel_statistics
-from darts_noise.examine.section import Subject
+from darts_noise.examine.record import as_json, from_json
+from darts_noise.examine.section import Section, Subject
 
 
 def blobs(size: int, classes: int = 4, seed: int = 0, noise: int = 40) -> LabelledImages:
@@ -38,3 +41,13 @@ def subject(make=hidden, train=None, test=None, **settings) -> Subject:
         dn.ExamineConfig(**settings),
         Fabric(accelerator="cpu", devices=1),
     )
+
+
+def require_shown(section: Section, result: object) -> None:
+    """A result is the same after its file, and everything on the page can be made from it."""
+    read = from_json(section.result, json.loads(json.dumps(as_json(result))))
+    assert read == result
+    assert section.sentence(read).endswith((".", "capacity is larger."))
+    assert all(figure.axes for figure in section.figures(read).values())
+    for table in section.tables(read):
+        assert {len(row) for row in table.rows} == {len(table.head)}

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from examined import blobs, subject
+from examined import blobs, require_shown, subject
 
 from darts_noise.examine.labels import with_random_labels, with_wrong_labels
 from darts_noise.examine.section import Pieces
@@ -23,7 +23,7 @@ def test_more_random_labels_take_longer_and_none_are_the_clean_images():
     assert true.steps <= clean.reached < true.steps + found.per_epoch  # read more often
     assert true.steps < partly.steps < random.steps
     assert "times as long" in section.sentence(found)
-    assert len(section.figures(found)) == 2
+    require_shown(section, found)
     assert [row[0] for row in section.tables(found)[0].rows] == [fit.name for fit in found.fits]
 
 

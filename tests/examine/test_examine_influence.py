@@ -1,0 +1,85 @@
+"""Influences of training images, against autograd and against training without an image."""
+
+import torch
+import torch.nn.functional as F
+from examined import blobs, linear, require_shown, subject
+from torch import nn
+
+from darts_noise.examine.influence import (
+    InfluenceSection,
+    influences,
+    sample_gradients,
+    self_influence,
+)
+from darts_noise.examine.section import Pieces
+
+
+def test_the_gradients_are_those_of_each_image_alone():
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 4)
+    ).eval()
+    images, labels = torch.randn(5, 1, 4, 4), torch.arange(5) % 4
+    for row, image, label in zip(
+        sample_gradients(net, images, labels), images, labels, strict=True
+    ):
+        loss = F.cross_entropy(net(image[None]), label[None])
+        own = torch.autograd.grad(loss, list(net.parameters()))
+        torch.testing.assert_close(row, torch.cat([g.flatten() for g in own]))
+
+
+def test_influence_predicts_what_a_training_without_an_image_would_change():
+    """On a convex problem: softmax regression by gradient descent over all images."""
+    train, test = blobs(30, noise=90), blobs(3, noise=90, seed=5)
+    examined = subject(linear, train)
+    rate, steps = 0.1, 8
+    x, y = examined.normalisation(train.images).flatten(1), train.labels
+    x_test = examined.normalisation(test.images).flatten(1)
+    net = linear()
+    torch.nn.init.zeros_(net[1].weight)
+    torch.nn.init.zeros_(net[1].bias)
+
+    def descend(kept: torch.Tensor, watch=lambda weight, bias: None):
+        """Return the test losses (T,) after a training with these weights of the images (N,)."""
+        weight, bias = torch.zeros(4, 16), torch.zeros(4)
+        for _ in range(steps):
+            watch(weight, bias)
+            error = (x @ weight.T + bias).softmax(1) - F.one_hot(y, 4)
+            error = error * kept[:, None] / len(x)
+            weight, bias = weight - rate * error.T @ x, bias - rate * error.sum(0)
+        return F.cross_entropy(x_test @ weight.T + bias, test.labels, reduction="none")
+
+    traced = torch.zeros(3, 30, dtype=torch.float64)
+
+    def watch(weight, bias):
+        net.load_state_dict({"1.weight": weight, "1.bias": bias})
+        products, _ = influences(net, examined.in_order(train), examined.in_order(test))
+        traced.add_(products * rate / len(x))
+
+    whole = descend(torch.ones(30), watch)
+    without = torch.stack([descend(1 - F.one_hot(torch.tensor(i), 30)) for i in range(30)])
+    change = (without - whole).T.double()  # (T, N): positive if the image helped
+    for predicted, measured in zip(traced, change, strict=True):
+        assert torch.corrcoef(torch.stack([predicted, measured]))[0, 1] > 0.97
+
+
+def test_an_images_influence_on_itself_is_its_product_with_itself():
+    data = blobs(9)
+    examined = subject(linear, data)
+    net, stream = linear(), examined.in_order(data, 4)
+    products, own = influences(net, stream, stream)
+    torch.testing.assert_close(products.diagonal(), own, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(self_influence(net, stream), own)
+
+
+def test_the_section_shows_decisions_and_what_is_memorised():
+    section = InfluenceSection(checkpoints=2, epochs=6, decisions=2, examples=2)
+    found = section.measure(subject(), Pieces())
+    assert len(found.decisions) == 2
+    assert found.accuracy > 0.9
+    assert list(found.own) == sorted(found.own, reverse=True)
+    assert 0.1 <= found.concentration <= 1
+    for decision in found.decisions:
+        assert decision.helpful[0].influence >= decision.helpful[1].influence
+        assert decision.helpful[0].influence > 0 > decision.harmful[0].influence
+    require_shown(section, found)
