@@ -22,7 +22,6 @@ from functools import partial
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
 
 from darts_noise.configured import require_at_least
 from darts_noise.data.images import LabelledImages
@@ -124,20 +123,20 @@ def tangent_kernel(function: nn.Module, inputs: Tensor) -> Tensor:
         function: inputs (N, ...) → values (N,). It is read in eval mode and keeps its modes.
         inputs: (N, ...), of the dtype of the weights.
     """
-    weights = {n: p.detach() for n, p in function.named_parameters() if p.requires_grad}
-
-    def value(weights: dict[str, Tensor], x: Tensor) -> Tensor:
-        out: Tensor = functional_call(function, weights, (x[None],))
-        return out[0]
-
-    size = sum(weight.numel() for weight in weights.values())
+    weights = [weight for weight in function.parameters() if weight.requires_grad]
+    size = sum(weight.numel() for weight in weights)
     parts = torch.split(inputs, max(1, _GRADIENTS // (2 * size)))  # two are in memory at once
-    of_part = vmap(grad(value), in_dims=(None, 0), randomness="different")
 
     def gradients(part: Tensor) -> Tensor:
-        return torch.cat([g.flatten(1) for g in of_part(weights, part).values()], 1)
+        rows = []
+        for x in part:
+            found = torch.autograd.grad(
+                function(x[None])[0], weights, allow_unused=True, materialize_grads=True
+            )
+            rows.append(torch.cat([gradient.flatten() for gradient in found]))
+        return torch.stack(rows)
 
-    with evaluating(function), torch.no_grad():
+    with evaluating(function):
         blocks: list[list[Tensor]] = []
         for i, rows in enumerate(parts):
             left = gradients(rows)

@@ -19,11 +19,11 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from matplotlib.figure import Figure
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
 
 from darts_noise.configured import require_at_least
 from darts_noise.data.batches import BatchStream
 from darts_noise.data.seeds import Stream, drawing, generator
+from darts_noise.examine.influence import CHUNK, GRADIENT_STEPS, sample_gradients
 from darts_noise.examine.section import Pieces, Section, Subject, register_section
 from darts_noise.reading import evaluating, own_statistics
 from darts_noise.report.card import percent
@@ -32,8 +32,6 @@ from darts_noise.report.page import Table
 from darts_noise.train.loop import Due, Recipe, each_tenth, train_from_scratch
 from darts_noise.train.noise_training import TrainingSet
 
-_GRADIENTS = 2**25
-"""Numbers in the gradients that are in memory at once."""
 DRAWN_LAYERS = 5
 """Layers in a figure: those with the largest traces."""
 
@@ -101,28 +99,21 @@ def fisher_trace(
     >>> fisher_trace(net, torch.ones(1, 2), torch.Generator())  # ‖x‖² · 2 · (1/2)²
     {'weight': 1.0}
     """
-    weights = {n: p.detach() for n, p in net.named_parameters() if p.requires_grad}
-    layers = dict.fromkeys(map(layer_of, weights))
-    size = sum(weight.numel() for weight in weights.values())
-
-    def log_probability(weights: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
-        logits = functional_call(net, weights, (image[None],))
-        return -F.cross_entropy(logits.float(), label[None])
-
-    def squared_norms(image: Tensor, label: Tensor) -> list[Tensor]:
-        gradients = grad(log_probability)(weights, image, label)
-        squares = {name: gradient.square().sum() for name, gradient in gradients.items()}
-        return [sum(v for n, v in squares.items() if layer_of(n) == layer) for layer in layers]
-
+    sizes: dict[str, int] = {}
+    for name, weight in net.named_parameters():
+        if weight.requires_grad:
+            sizes[layer_of(name)] = sizes.get(layer_of(name), 0) + weight.numel()
     with evaluating(net):
         with torch.no_grad():
             predictions = net(images).float().softmax(1).cpu()
         labels = torch.multinomial(predictions, draws, replacement=True, generator=random)
-        of_images = vmap(
-            squared_norms, chunk_size=max(1, _GRADIENTS // size), randomness="different"
-        )
-        norms = of_images(images.repeat_interleave(draws, 0), labels.flatten().to(images.device))
-    return {layer: float(norm.mean()) for layer, norm in zip(layers, norms, strict=True)}
+        drawn = labels.flatten().to(images.device)
+        totals = torch.zeros(len(sizes), dtype=torch.float64)
+        for part in torch.split(torch.arange(len(drawn)), CHUNK):
+            gradients = sample_gradients(net, images[part // draws], drawn[part])
+            squares = gradients.square().sum(0, dtype=torch.float64).cpu()
+            totals += torch.stack([own.sum() for own in torch.split(squares, [*sizes.values()])])
+    return dict(zip(sizes, (totals / len(drawn)).tolist(), strict=True))
 
 
 def two_phases(
@@ -212,8 +203,8 @@ class TwoPhasesSection(Section[TwoPhases]):
     def steps(self, subject: Subject) -> float:
         training = subject.steps(len(subject.train))
         readings = 1 + sum(each_tenth(step, 1) for step in range(1, round(training) + 1))
-        # The gradient of one image takes about three times its share of a batch.
-        return training + readings * 3 * self.samples * self.draws / subject.config.batch_size
+        reading = GRADIENT_STEPS * self.samples * self.draws / subject.config.batch_size
+        return training + readings * reading
 
     def measure(self, subject: Subject, pieces: Pieces) -> TwoPhases:
         config, data = subject.config, subject.train

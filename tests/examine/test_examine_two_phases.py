@@ -47,7 +47,7 @@ def exact_fisher(net, images):
 
 
 def test_the_trace_of_each_layer_is_that_of_the_exact_matrix():
-    """To within 4 standard errors, from 10 estimates."""
+    """To within 4 standard errors, from 8 estimates."""
     torch.manual_seed(0)
     net, images = small_net().eval(), 2 * torch.randn(8, 1, 5, 5)
     diagonal = exact_fisher(net, images).diagonal()
@@ -56,11 +56,11 @@ def test_the_trace_of_each_layer_is_that_of_the_exact_matrix():
         sizes[name[0]] += parameter.numel()
     exact = dict(zip(sizes, map(float, map(sum, diagonal.split([*sizes.values()]))), strict=True))
     random = generator(0)
-    estimates = [fisher_trace(net, images, random, draws=100) for _ in range(10)]
+    estimates = [fisher_trace(net, images, random, draws=25) for _ in range(8)]
     for layer, trace in exact.items():
         found = torch.tensor([estimate[layer] for estimate in estimates])
         assert abs(found.mean() - trace) < 4 * found.std() / len(found) ** 0.5
-        assert found.std() / found.mean() < 0.1
+        assert found.std() / found.mean() < 0.2
 
 
 def test_the_labels_are_the_networks_own_not_those_of_the_data():
