@@ -33,6 +33,8 @@ from darts_noise.train.noise_training import TrainingSet
 
 DEFICITS = ("blur", "vertical_flip", "label_permutation", "uniform")
 """The deficits of [1] as noise families. `uniform` takes away what is seen altogether."""
+LEARNT = 0.1
+"""How far the baseline must be above the best constant answer."""
 
 
 class DeficitStream(BatchStream):
@@ -134,7 +136,8 @@ class CriticalPeriod:
     Attributes:
         epochs: clean epochs after each deficit.
         window: epochs of a deficit that begins late.
-        baseline: accuracy on real test images after `epochs` clean epochs, from 0 to 1.
+        chance: accuracy of the best constant answer on the test images, from 0 to 1.
+        baseline: accuracy on the test images after `epochs` clean epochs, from 0 to 1.
         floors: each deficit with the accuracy if all of `epochs` have it.
         early: trainings with the deficit in the first epochs.
         late: trainings with the deficit in a window that begins at epoch 0 or later.
@@ -142,6 +145,7 @@ class CriticalPeriod:
 
     epochs: int
     window: int
+    chance: float
     baseline: float
     floors: Mapping[str, float]
     early: tuple[DeficitRun, ...]
@@ -176,7 +180,7 @@ class CriticalPeriodSection(Section[CriticalPeriod]):
         lengths: tuple[int, ...] = (2, 5, 10, 20),
         starts: tuple[int, ...] = (0, 5, 10, 20),
         window: int = 5,
-        epochs: int = 20,
+        epochs: int = 30,
     ) -> None:
         for deficit in deficits:
             require_noise(deficit)
@@ -227,6 +231,7 @@ class CriticalPeriodSection(Section[CriticalPeriod]):
         return CriticalPeriod(
             self.epochs,
             self.window,
+            subject.test.chance,
             pieces("no deficit", float, lambda: accuracy(data, range(0), self.epochs)),
             {
                 name: pieces(
@@ -241,6 +246,12 @@ class CriticalPeriodSection(Section[CriticalPeriod]):
         )
 
     def sentence(self, result: CriticalPeriod) -> str:
+        if result.baseline < result.chance + LEARNT:
+            return (
+                f"The network reaches only {percent(result.baseline)} in {result.epochs} epochs "
+                f"without a deficit, so deficits say nothing; give it more with "
+                "--set critical_period.epochs=100."
+            )
         worst = min(result.early, key=lambda run: run.accuracy)
         return (
             f"Without a deficit the network reaches {percent(result.baseline)}. The first "

@@ -1,5 +1,7 @@
 """Temporary deficits: none is the plain training, and one of all epochs is its own floor."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -95,6 +97,8 @@ def test_the_section_trains_each_deficit_once_and_names_the_worst():
     assert section.steps(examined) == 6 * (3 + 2 * (3 + 5 + 7 + 8))
     worst = min(run.accuracy for run in found.early)
     assert f"{100 * worst:.2f} % after 3 more clean epochs" in section.sentence(found)
+    slow = replace(found, baseline=0.3)  # the best constant answer has 0.25
+    assert "deficits say nothing" in section.sentence(slow)
     assert len(section.figures(found)) == 2
     assert len(section.tables(found)[0].rows) == 9
     with pytest.raises(ValueError, match="lengths: expected 1 or more, got 0"):
