@@ -75,7 +75,7 @@ MODULES = {
     "list_spaces": "space.spaces",
     "list_strategies": "search.strategies.strategy",
     "list_variants": "search.variants.variant",
-    "list_sections": "examine.section",
+    "list_sections": "examine.sections",
     "load_dataset": "data.datasets",
     "load_genotype": "space.published",
     "load_pretrained": "pretrained.bundle",
@@ -89,7 +89,7 @@ MODULES = {
     "register_noise": "noise.families",
     "register_operation": "space.operations",
     "register_penalty": "noise.penalties.penalty",
-    "register_section": "examine.section",
+    "register_section": "examine.sections",
     "register_space": "space.spaces",
     "register_strategy": "search.strategies.strategy",
     "register_variant": "search.variants.variant",
@@ -116,8 +116,8 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test compares the t
     from darts_noise.examine.attacks import AttackResult as AttackResult
     from darts_noise.examine.certificates import Certificate as Certificate
     from darts_noise.examine.section import Section as Section
-    from darts_noise.examine.section import list_sections as list_sections
-    from darts_noise.examine.section import register_section as register_section
+    from darts_noise.examine.sections import list_sections as list_sections
+    from darts_noise.examine.sections import register_section as register_section
     from darts_noise.examine.settings import AttackConfig as AttackConfig
     from darts_noise.examine.settings import ExamineConfig as ExamineConfig
     from darts_noise.metrics import NoiseFitMetric as NoiseFitMetric

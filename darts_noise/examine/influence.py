@@ -47,6 +47,8 @@ TENTH = 10
 def sample_gradients(net: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Return the gradient of the cross-entropy of each image with respect to all weights, (B, P).
 
+    All images of the batch are computed at once if torch can do so with the network.
+
     Args:
         net: a network in eval mode: images (B, C, H, W) → logits (B, classes).
         images: (B, C, H, W), normalised.
@@ -59,8 +61,20 @@ def sample_gradients(net: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         logits = functional_call(net, (weights, buffers), (image[None],))
         return F.cross_entropy(logits.float(), label[None])
 
-    gradients = vmap(grad(loss), in_dims=(None, 0, 0))(weights, images, labels)
-    return torch.cat([gradient.flatten(1) for gradient in gradients.values()], dim=1)
+    try:
+        found = vmap(grad(loss), in_dims=(None, 0, 0))(weights, images, labels)
+    except RuntimeError:  # such as control flow that depends on the image
+        return torch.stack([_gradient(net, i, k) for i, k in zip(images, labels, strict=True)])
+    return torch.cat([gradient.flatten(1) for gradient in found.values()], dim=1)
+
+
+def _gradient(net: nn.Module, image: Tensor, label: Tensor) -> Tensor:
+    """Return the gradient of one image, (P,)."""
+    weights = [p for p in net.parameters() if p.requires_grad]
+    with torch.enable_grad():
+        loss = F.cross_entropy(net(image[None]).float(), label[None])
+        gradients = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
+    return torch.cat([gradient.flatten() for gradient in gradients])
 
 
 def influences(net: nn.Module, train: BatchStream, test: BatchStream) -> tuple[Tensor, Tensor]:
@@ -241,8 +255,8 @@ class InfluenceSection(Section[Influence]):
         for key, value in given.items():
             if value < 1:
                 raise SettingError(key, f"expected 1 or more, got {value}")
-        if epochs < checkpoints:
-            raise SettingError("epochs", f"expected at least {checkpoints}, got {epochs}")
+        if epochs <= checkpoints:
+            raise SettingError("epochs", f"expected more than {checkpoints}, got {epochs}")
         self.checkpoints, self.epochs = checkpoints, epochs
         self.decisions, self.examples = decisions, examples
 
@@ -291,7 +305,7 @@ class InfluenceSection(Section[Influence]):
         same = [decision.helpful[0].label == decision.test.label for decision in result.decisions]
         return (
             f"The tenth of the training images that the network memorised most has "
-            f"{percent(result.concentration)} of all self-influence. The most helpful training "
+            f"{percent(result.concentration)} of all self-influence; the most helpful training "
             f"image has the class of the test image in {sum(same)} of {len(same)} decisions."
         )
 

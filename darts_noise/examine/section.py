@@ -1,8 +1,8 @@
 """The interface of the sections of an examination, and their registry.
 
 A section asks one question about a network, measures the answer, and shows it. To add one, write a
-class with ``@register_section`` in a new file of this folder and import the file at the end of this
-file, or write it in a plugin. The constructor's keyword arguments are the settings of the section:
+class with ``@register_section`` in a new file of this folder and import the file in `sections`, or
+write it in a plugin. The constructor's keyword arguments are the settings of the section:
 ``--set capacity.seeds=3``.
 """
 
@@ -300,16 +300,3 @@ def make_sections(
         for name in list_sections()
         if name in wanted
     }
-
-
-# These modules register the sections of the package, in the order of the page.
-# isort: off
-from darts_noise.examine import time_to_fit  # noqa: E402, F401
-from darts_noise.examine import capacity  # noqa: E402, F401
-from darts_noise.examine import two_phases  # noqa: E402, F401
-from darts_noise.examine import critical_period  # noqa: E402, F401
-from darts_noise.examine import label_complexity  # noqa: E402, F401
-from darts_noise.examine import frequency  # noqa: E402, F401
-from darts_noise.examine import input_gradients  # noqa: E402, F401
-from darts_noise.examine import influence  # noqa: E402, F401
-from darts_noise.examine import wrong_labels  # noqa: E402, F401

@@ -25,7 +25,8 @@ from darts_noise.data.settings import DataConfig
 from darts_noise.data.splits import stratified_subset
 from darts_noise.errors import SettingError
 from darts_noise.examine.record import as_json, from_json
-from darts_noise.examine.section import Pieces, Section, Subject, make_sections
+from darts_noise.examine.section import Pieces, Section, Subject
+from darts_noise.examine.sections import make_sections
 from darts_noise.examine.settings import ExamineConfig
 from darts_noise.noise.families import fingerprint
 from darts_noise.pretrained.bundle import find_bundle, pretrained_config

@@ -28,6 +28,22 @@ def test_the_gradients_are_those_of_each_image_alone():
         torch.testing.assert_close(row, torch.cat([g.flatten() for g in own]))
 
 
+def test_a_network_that_looks_at_its_images_has_the_same_gradients():
+    class Looking(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = linear()
+
+        def forward(self, x):
+            return self.linear(x if float(x.amax()) < 100 else x / 100)
+
+    net = Looking()
+    images, labels = torch.randn(5, 1, 4, 4), torch.arange(5) % 4
+    torch.testing.assert_close(
+        sample_gradients(net, images, labels), sample_gradients(net.linear, images, labels)
+    )
+
+
 def test_influence_predicts_what_a_training_without_an_image_would_change():
     """On a convex problem: softmax regression by gradient descent over all images."""
     train, test = blobs(30, noise=90), blobs(3, noise=90, seed=5)
