@@ -13,6 +13,7 @@ Reference:
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 from lightning_fabric import Fabric
 from matplotlib.figure import Figure
@@ -164,6 +165,7 @@ class CriticalPeriodSection(Section[CriticalPeriod]):
         starts: epochs at which a window with the deficit begins.
         window: epochs of that window.
         epochs: clean epochs after the deficit.
+        seeds: trainings of each kind. Their accuracies are averaged.
     """
 
     title = "Critical period"
@@ -181,15 +183,16 @@ class CriticalPeriodSection(Section[CriticalPeriod]):
         starts: tuple[int, ...] = (0, 5, 10, 20),
         window: int = 5,
         epochs: int = 30,
+        seeds: int = 1,
     ) -> None:
         for deficit in deficits:
             require_noise(deficit)
-        require_at_least(1, window=window, epochs=epochs, deficits=len(deficits))
+        require_at_least(1, window=window, epochs=epochs, seeds=seeds, deficits=len(deficits))
         require_at_least(1, lengths=min(lengths, default=0))
         require_at_least(0, starts=min(starts, default=-1))
         self.deficits = tuple(dict.fromkeys(deficits))
         self.lengths, self.starts = sorted(set(lengths)), sorted(set(starts))
-        self.window, self.epochs = window, epochs
+        self.window, self.epochs, self.seeds = window, epochs, seeds
 
     def _ranges(self) -> tuple[list[range], list[range]]:
         """Return the epochs with the deficit: from the start, and in later windows."""
@@ -200,25 +203,28 @@ class CriticalPeriodSection(Section[CriticalPeriod]):
         early, late = self._ranges()
         unlike = {(each.start, each.stop) for each in early + late}
         epochs = self.epochs + sum(stop + self.epochs for _, stop in unlike)
-        return subject.steps(len(subject.train), self.epochs + len(self.deficits) * epochs)
+        epochs = self.epochs + len(self.deficits) * epochs
+        return self.seeds * subject.steps(len(subject.train), epochs)
 
     def measure(self, subject: Subject, pieces: Pieces) -> CriticalPeriod:
         config, data = subject.config, subject.train
         images = TrainingSet("train", data, subject.normalisation, config.batch_size, 1, each_epoch)
-        clean = images.stream(subject.fabric.device, config.seed)
 
         def accuracy(deficit: LabelledImages, epochs: range, total: int) -> float:
-            recipe = replace(subject.recipe, epochs=total)
-            return accuracy_after_deficit(
-                subject.make,
-                clean,
-                deficit,
-                epochs,
-                subject.test,
-                recipe,
-                subject.fabric,
-                seed=config.seed,
-            )
+            reached = [
+                accuracy_after_deficit(
+                    subject.make,
+                    images.stream(subject.fabric.device, seed),
+                    deficit,
+                    epochs,
+                    subject.test,
+                    replace(subject.recipe, epochs=total),
+                    subject.fabric,
+                    seed=seed,
+                )
+                for seed in range(config.seed, config.seed + self.seeds)
+            ]
+            return fmean(reached)
 
         def run(deficit: str, epochs: range) -> DeficitRun:
             name = f"{deficit} in epochs {epochs.start} to {epochs.stop - 1}"
@@ -261,20 +267,20 @@ class CriticalPeriodSection(Section[CriticalPeriod]):
         )
 
     def figures(self, result: CriticalPeriod) -> Mapping[str, Figure]:
-        early: dict[str, Series] = {name: [(0.0, result.baseline)] for name in result.floors}
+        early: dict[str, Series] = {name: [(0.0, 100 * result.baseline)] for name in result.floors}
         late: dict[str, Series] = {name: [] for name in result.floors}
         for run in result.early:
-            early[run.deficit] = [*early[run.deficit], (float(run.stop), run.accuracy)]
+            early[run.deficit] = [*early[run.deficit], (float(run.stop), 100 * run.accuracy)]
         for run in result.late:
-            late[run.deficit] = [*late[run.deficit], (float(run.start), run.accuracy)]
+            late[run.deficit] = [*late[run.deficit], (float(run.start), 100 * run.accuracy)]
         then = f"then {result.epochs} clean epochs"
-        up = "test accuracy"
+        up = "test accuracy (%)"
         return {
             f"A deficit in the first epochs, {then}. At 0 there is no deficit.": draw_lines(
-                early, "epochs with the deficit", up, points=True, accuracy=True
+                early, "epochs with the deficit", up, points=True
             ),
             f"A deficit in a window of {result.window} epochs, {then}.": draw_lines(
-                late, "first epoch with the deficit", up, points=True, accuracy=True
+                late, "first epoch with the deficit", up, points=True
             ),
         }
 

@@ -229,6 +229,7 @@ class FrequencySection(Section[Frequency]):
         inputs = subject.normalisation(data.images[torch.arange(len(data))])
         images, widths = inputs.to(device), octaves(inputs, self.bands - 1)
         target = F.one_hot(data.labels, data.num_classes).double()
+        mean = target.mean(0)  # an untrained network knows it almost, and it is no frequency
         steps: list[int] = []
         residuals: list[tuple[float, ...]] = []
 
@@ -236,7 +237,7 @@ class FrequencySection(Section[Frequency]):
             with evaluating(net), torch.no_grad():
                 outputs = net(images).double().softmax(1).cpu()
             steps.append(step)
-            residuals.append(band_residuals(inputs, target, outputs, widths))
+            residuals.append(band_residuals(inputs, target - mean, outputs - mean, widths))
             return False
 
         trained = subject.trained(subject.train, look, due=each_tenth, seed=seed)

@@ -288,13 +288,13 @@ class InputGradientsSection(Section[InputGradients]):
         )
 
     def sentence(self, result: InputGradients) -> str:
-        last = result.neighbours[-1]
-        depth = len(result.layers)
-        plain, skips = (expected_correlation(result.angle, depth, beta) for beta in (None, 1.0))
+        lags = result.lags[-1]
+        count = len(lags)
         return (
-            f"Behind the last of {depth} layers, the input gradients of neighbouring points have a "
-            f"correlation of {last:.2f}. Behind as many rectifiers, a wide plain network would "
-            f"have {plain:.2f}, and one with skip connections {skips:.2f}."
+            f"Behind the last of {len(result.layers)} layers, the input gradients of neighbouring "
+            f"points have a correlation of {lags[1]:.2f}, and those of the ends of a line "
+            f"{lags[-1]:.2f}. Brown noise has {_brown(1, count):.2f} and "
+            f"{_brown(count - 1, count):.2f}, and white noise has 0."
         )
 
     def figures(self, result: InputGradients) -> Mapping[str, Figure]:
