@@ -203,13 +203,16 @@ class CapacitySection(Section[Capacity]):
         return Trial(images, tuple(accuracies), 2 * fitted >= len(accuracies))
 
     def sentence(self, result: Capacity) -> str:
-        what = f"{percent(result.target)} of the labels of {result.family.replace('_', ' ')}"
+        what, share = result.family.replace("_", " "), f"{100 * result.target:.0f} %"
         if result.not_fitted is None:
-            return f"The network fits {what} of all {result.fitted:,} images: capacity is larger."
+            return (
+                f"The network fits {what} of {result.fitted:,} images to {share}, the most that "
+                "were tried: its capacity is larger."
+            )
         if result.images is None:
-            return f"The network does not fit {what}, not even of {result.not_fitted:,} images."
+            return f"The network fits {what} of {result.not_fitted:,} images to less than {share}."
         return (
-            f"The network fits {what} of about {result.images:,.0f} images: of "
+            f"The network fits {what} of about {result.images:,.0f} images to {share}: of "
             f"{result.fitted:,}, but not of {result.not_fitted:,}."
         )
 

@@ -5,9 +5,14 @@ gradients of the loss: of a training image and of a test image. It estimates how
 the training image have lowered the loss of the test image. An image's influence on itself is large
 if the network had to memorise it.
 
+Influence functions [2] estimate instead how much the loss of a test image would rise if the last
+layer were trained to the end without a training image.
+
 References:
     [1] Pruthi, Liu, Kale and Sundararajan, Estimating training data influence by tracing gradient
         descent, NeurIPS 2020, arXiv:2002.08484, section 3.2 (TracInCP).
+    [2] Koh and Liang, Understanding black-box predictions via influence functions, ICML 2017,
+        arXiv:1703.04730, section 2.
 """
 
 import io
@@ -28,7 +33,7 @@ from torch.func import functional_call, grad, vmap
 from darts_noise.data.batches import BatchStream
 from darts_noise.data.images import LabelledImages
 from darts_noise.data.seeds import drawing
-from darts_noise.errors import SettingError
+from darts_noise.errors import SettingError, unknown
 from darts_noise.examine.section import Pieces, Section, Subject, register_section
 from darts_noise.reading import evaluating
 from darts_noise.report.card import percent
@@ -42,6 +47,9 @@ COLOURS = {"helpful": OKABE_ITO["blue"], "harmful": OKABE_ITO["vermillion"]}
 GRADIENT_STEPS = 6
 """Time of the gradients of a batch's images one by one, divided by the time of a step."""
 TENTH = 10
+METHODS = ("tracin", "last_layer")
+LARGEST_HESSIAN = 10_000
+"""Largest number of weights of the last layer. The Hessian is a square matrix of this size."""
 
 
 def sample_gradients(net: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -102,6 +110,87 @@ def self_influence(net: nn.Module, train: BatchStream) -> Tensor:
     """Return the squared norm of the gradient of each image's loss, (N,); see `influences`."""
     with evaluating(net):
         return torch.cat([g.square().sum(1).double().cpu() for g in _gradients(net, train)])
+
+
+def last_layer_influences(
+    train: tuple[Tensor, Tensor],
+    labels: Tensor,
+    test: tuple[Tensor, Tensor],
+    test_labels: Tensor,
+    damping: float,
+) -> tuple[Tensor, Tensor]:
+    """Return influence functions of softmax regression on features [2].
+
+    The loss is the mean cross-entropy plus damping / 2 times the squared norm of the weights. With
+    h the features, p the probabilities and y the one-hot label, the gradient of an image is
+    g = (p − y) ⊗ h and the Hessian is H = mean((diag(p) − p pᵀ) ⊗ h hᵀ) + damping.
+
+    Args:
+        train: features (N, d) and probabilities (N, classes) of the training images.
+        labels: (N,), int64.
+        test: the same of the test images, (T, d) and (T, classes).
+        test_labels: (T,), int64.
+        damping: more than 0, so that the Hessian can be inverted.
+
+    Returns:
+        (T, N): gᵀ H⁻¹ g / N of each test image with each training image. It is positive if the
+        training image lowers the loss. And (N,): of each training image with itself. Float64.
+    """
+    (h, p), n = (part.double() for part in train), len(labels)
+    d, classes = h.shape[1], p.shape[1]
+    if d * classes > LARGEST_HESSIAN:
+        raise ValueError(
+            f"expected a last layer of at most {LARGEST_HESSIAN:,} weights for its Hessian, got "
+            f"{d * classes:,}"
+        )
+    hessian = torch.zeros(classes, d, classes, d, dtype=torch.float64)
+    for i in range(classes):
+        for j in range(classes):
+            weights = p[:, i] * (int(i == j) - p[:, j]) / n
+            hessian[i, :, j, :] = h.T @ (weights[:, None] * h)
+    hessian = hessian.view(classes * d, classes * d)
+    hessian.diagonal().add_(damping)
+
+    def gradients(h: Tensor, p: Tensor, labels: Tensor) -> Tensor:
+        error = p - F.one_hot(labels, classes)
+        return torch.einsum("nc,nd->ncd", error, h).flatten(1)
+
+    own = gradients(h, p, labels)
+    solved = torch.linalg.solve(hessian, own.T)  # (classes · d, N)
+    explained = gradients(test[0].double(), test[1].double(), test_labels)
+    return explained @ solved / n, (own.T * solved).sum(0) / n
+
+
+@torch.no_grad()
+def last_layer_inputs(net: nn.Module, stream: BatchStream) -> tuple[Tensor, Tensor]:
+    """Return the input of the last linear layer with a 1 for its bias, and the probabilities.
+
+    Returns:
+        (N, d + 1) and (N, classes), on the CPU.
+
+    Raises:
+        ValueError: the logits are not the output of a linear layer.
+    """
+    last: list[tuple[Tensor, Tensor]] = []
+
+    def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        last.append((inputs[0], output))
+
+    hooks = [m.register_forward_hook(hook) for m in net.modules() if isinstance(m, nn.Linear)]
+    features, probabilities = [], []
+    try:
+        with evaluating(net):
+            for k in range(stream.batches_per_epoch):
+                logits = net(stream.batch(k)[0])
+                if not last or last[-1][1].data_ptr() != logits.data_ptr():
+                    raise ValueError("expected a network whose last layer is linear")
+                features.append(F.pad(last[-1][0].float().cpu(), (0, 1), value=1.0))
+                probabilities.append(logits.float().softmax(1).cpu())
+                last.clear()
+    finally:
+        for each in hooks:
+            each.remove()
+    return torch.cat(features), torch.cat(probabilities)
 
 
 def _gradients(net: nn.Module, stream: BatchStream) -> Iterator[Tensor]:
@@ -209,14 +298,14 @@ class Influence:
     """The influences of the training images.
 
     Attributes:
-        checkpoints: number of checkpoints.
+        method: one of `METHODS`.
         accuracy: accuracy on the training images after the training.
         decisions: the least sure decisions about test images.
         own: influence of each training image on itself, descending.
         largest: the training images with the largest influence on themselves.
     """
 
-    checkpoints: int
+    method: str
     accuracy: float
     decisions: tuple[Decision, ...]
     own: tuple[float, ...]
@@ -238,6 +327,9 @@ class InfluenceSection(Section[Influence]):
         epochs: passes over the training images.
         decisions: number of test images, the ones of which the network is least sure.
         examples: number of training images shown for each.
+        method: tracin: gradients of all weights at the checkpoints. last_layer: influence functions
+            of the last layer.
+        damping: added to the Hessian of the last layer, with last_layer.
     """
 
     title = "Influence"
@@ -245,12 +337,25 @@ class InfluenceSection(Section[Influence]):
     sources = (
         "Pruthi et al., Estimating training data influence by tracing gradient descent, NeurIPS "
         "2020, arXiv:2002.08484",
+        "Koh and Liang, Understanding black-box predictions via influence functions, ICML 2017, "
+        "arXiv:1703.04730",
     )
     result = Influence
 
     def __init__(
-        self, checkpoints: int = 4, epochs: int = 30, decisions: int = 4, examples: int = 4
+        self,
+        checkpoints: int = 4,
+        epochs: int = 30,
+        decisions: int = 4,
+        examples: int = 4,
+        method: str = METHODS[0],
+        damping: float = 0.01,
     ) -> None:
+        if method not in METHODS:
+            raise SettingError("method", unknown("method", method, METHODS))
+        if not damping > 0:
+            raise SettingError("damping", f"expected more than 0, got {damping}")
+        self.method, self.damping = method, damping
         given = {"checkpoints": checkpoints, "decisions": decisions, "examples": examples}
         for key, value in given.items():
             if value < 1:
@@ -262,9 +367,9 @@ class InfluenceSection(Section[Influence]):
 
     def steps(self, subject: Subject) -> float:
         images = len(subject.train)
-        return subject.steps(images, self.epochs) + GRADIENT_STEPS * subject.steps(
-            images, self.checkpoints
-        )
+        checkpoints = self.checkpoints if self.method == "tracin" else 0
+        gradients = GRADIENT_STEPS * subject.steps(images, 1) * checkpoints
+        return subject.steps(images, self.epochs) + gradients
 
     def measure(self, subject: Subject, pieces: Pieces) -> Influence:
         return pieces("training and its checkpoints", Influence, lambda: self._traced(subject))
@@ -278,7 +383,16 @@ class InfluenceSection(Section[Influence]):
         chosen = margin.argsort(stable=True)[: self.decisions]
         test = subject.test.subset(chosen)
         train, few = subject.in_order(data, CHUNK), subject.in_order(test, CHUNK)
-        products, own = traced.sum(lambda net: influences(net, train, few))
+        if self.method == "tracin":
+            products, own = traced.sum(lambda net: influences(net, train, few))
+        else:
+            products, own = last_layer_influences(
+                last_layer_inputs(traced.net, train),
+                data.labels,
+                last_layer_inputs(traced.net, few),
+                test.labels,
+                self.damping,
+            )
         decisions = []
         for i, row in enumerate(products):
             order = row.argsort(descending=True).tolist()
@@ -294,7 +408,7 @@ class InfluenceSection(Section[Influence]):
         largest = own.argsort(descending=True)
         most = largest[: 2 * self.examples].tolist()
         return Influence(
-            self.checkpoints,
+            self.method,
             float(right.double().mean()),
             tuple(decisions),
             tuple(own[largest].tolist()),
@@ -314,22 +428,21 @@ class InfluenceSection(Section[Influence]):
         parts = np.cumsum(result.own) / total
         counts = np.arange(1, len(parts) + 1) / len(parts)
         line = [(100 * float(x), float(y)) for x, y in zip(counts, parts, strict=True)]
-        rows = {
-            f"test image: {one.test.label}\nnetwork: {one.decided}": (
-                one.test,
-                *one.helpful,
-                *one.harmful,
+        rows = [
+            (
+                f"test image: {one.test.label}\nnetwork: {one.decided}",
+                [one.test, *one.helpful, *one.harmful],
             )
             for one in result.decisions
-        }
+        ]
         heads = ("", *_heads("helpful", result), *_heads("harmful", result))
         return {
             "The test images of which the network is least sure, with the training images that "
-            "lowered (helpful) and raised (harmful) their loss most. Titles are labels.": _gallery(
+            "lowered (blue) and raised (orange) their loss most. Titles are labels.": _gallery(
                 rows, heads
             ),
             "The training images with the largest influence on themselves.": _gallery(
-                {"memorised": result.largest}, ("",) * len(result.largest)
+                [("memorised", result.largest)], ("",) * len(result.largest)
             ),
             "Share of all self-influence in the images that have most of it. A straight line "
             "means that no image is memorised more than another.": draw_lines(
@@ -350,7 +463,7 @@ class InfluenceSection(Section[Influence]):
             for one in result.decisions
         ]
         head = ("Test image", "Helpful: label and influence", "Harmful: label and influence")
-        caption = f"Influences, summed over {result.checkpoints} checkpoints"
+        caption = f"Influences by {result.method.replace('_', ' ')}"
         return [
             Table(caption, head, rows),
             Table(
@@ -386,13 +499,13 @@ def _example(data: LabelledImages, i: int, influence: float | None = None) -> Ex
     return Example(b64encode(file.getvalue()).decode(), label, influence)
 
 
-def _gallery(rows: Mapping[str, Sequence[Example]], heads: Sequence[str]) -> Figure:
-    """Draw rows of images. The label of each is its title."""
+def _gallery(rows: Sequence[tuple[str, Sequence[Example]]], heads: Sequence[str]) -> Figure:
+    """Draw rows of images, each with its name. The label of an image is its title."""
     with matplotlib.rc_context(RC):
         size = (1.3 + 0.62 * len(heads), 0.35 + 0.78 * len(rows))
         figure = Figure(figsize=size, layout="constrained")
         grid = figure.subplots(len(rows), len(heads), squeeze=False)
-        for (name, examples), cells in zip(rows.items(), grid, strict=True):
+        for (name, examples), cells in zip(rows, grid, strict=True):
             for axes, example, head in zip(cells, examples, heads, strict=True):
                 image = Image.open(io.BytesIO(b64decode(example.image)))
                 axes.imshow(np.asarray(image), cmap="gray", vmin=0, vmax=255)

@@ -317,7 +317,9 @@ class InputGradientsSection(Section[InputGradients]):
         along["white noise"] = [(float(lag), float(lag == 0)) for lag in range(count)]
         return {
             "Correlation of the input gradients of neighbouring points by depth. The wide networks "
-            "have one rectifier in each layer.": draw_lines(by_depth, "layer", "correlation"),
+            "have one rectifier in each layer.": draw_lines(
+                by_depth, "layer", "correlation", points=True
+            ),
             "Correlation by the distance on a line between two images.": draw_lines(
                 along, "steps apart", "correlation"
             ),

@@ -26,6 +26,7 @@ from darts_noise.atomic import write_text
 from darts_noise.configured import configured
 from darts_noise.data.batches import BatchStream
 from darts_noise.data.images import LabelledImages, Normalisation
+from darts_noise.errors import SettingError, unknown
 from darts_noise.examine.record import as_json, from_json
 from darts_noise.examine.settings import ExamineConfig
 from darts_noise.reading import (
@@ -290,13 +291,11 @@ def make_sections(
     Raises:
         SettingError: a section or a setting does not exist, or a value is invalid.
     """
+    for name in only:
+        if name not in _SECTIONS:
+            raise SettingError("only", unknown("section", name, _SECTIONS))
     made = {
-        name: configured("section", "only", _SECTIONS, name, settings.get(name))
-        for name in dict.fromkeys([*only, *settings])
+        name: configured("section", "sections", _SECTIONS, name, settings.get(name))
+        for name in dict.fromkeys([*_SECTIONS, *settings])
     }
-    wanted = only or list_sections()
-    return {
-        name: made.get(name) or configured("section", "only", _SECTIONS, name, None)
-        for name in list_sections()
-        if name in wanted
-    }
+    return {name: section for name, section in made.items() if name in (only or made)}

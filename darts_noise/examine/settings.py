@@ -92,7 +92,7 @@ class ExamineConfig:
     """
 
     only: tuple[str, ...] = ()
-    samples: int = 1000
+    samples: int = 500
     epochs: int = 100
     batch_size: int = 64
     optimiser: str = "adam"

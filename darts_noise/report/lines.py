@@ -12,6 +12,8 @@ from darts_noise.report.metrics import Series
 from darts_noise.report.style import RC
 
 SIZE = (5.6, 2.6)  # inches
+MOST_TICKS = 8
+"""Marked points get a tick each, unless there are more."""
 
 
 def draw_lines(
@@ -44,16 +46,24 @@ def draw_lines(
             series = lines[name]
             values = [value if math.isfinite(value) else math.nan for _, value in series]
             marker = "o" if points or len(series) == 1 else None
-            places = [place for place, _ in series]
             axes.plot(
-                places, values, linestyle=style, color=colour, label=name, marker=marker,
-                markersize=3.5, linewidth=1.3,
-            )  # fmt: skip
+                [place for place, _ in series],
+                values,
+                linestyle=style,
+                color=colour,
+                label=name,
+                marker=marker,
+                markersize=3.5,
+                linewidth=1.3,
+            )
             crossed = [point for point in series if point in bounds]
             if crossed:
                 axes.plot(*zip(*crossed, strict=True), "x", color=colour, markersize=7.0)
+        places = sorted({place for series in lines.values() for place, _ in series})
         if log_across:
             axes.set_xscale("log")
+        elif points and len(places) <= MOST_TICKS:
+            axes.set_xticks(places)
         else:
             axes.xaxis.set_major_locator(MaxNLocator(6))
         if log_up:

@@ -64,6 +64,8 @@ PAGE = "report.html"
 FORMAT = "darts_noise.section/1"
 MOST_BYTES = 64 << 20
 """Largest size of the file of a section."""
+HASHES = ("identity", "train", "test")
+"""What identifies an examination but says nothing to a reader."""
 SIZES = ("channels", "num_cells", "stem", "stem_stride")
 """Settings of a trained network that its bundle states."""
 
@@ -286,7 +288,7 @@ def _write_page(folder: Path, about: Mapping[str, Any]) -> Examination:
                 section.sources,
             )
         )
-    rows = [(key.replace("_", " "), _text(value)) for key, value in about.items()]
+    rows = [(k.replace("_", " "), _text(v)) for k, v in about.items() if k not in HASHES]
     table = Table("The network, the images and the settings", ("Setting", "Value"), rows)
     title = f"{Path(str(about['network'])).name} on {about['data']}"
     page = folder / PAGE

@@ -1,5 +1,8 @@
 """Influences of training images, against autograd and against training without an image."""
 
+from functools import partial
+
+import pytest
 import torch
 import torch.nn.functional as F
 from examined import blobs, linear, require_shown, subject
@@ -8,6 +11,8 @@ from torch import nn
 from darts_noise.examine.influence import (
     InfluenceSection,
     influences,
+    last_layer_influences,
+    last_layer_inputs,
     sample_gradients,
     self_influence,
 )
@@ -79,6 +84,47 @@ def test_influence_predicts_what_a_training_without_an_image_would_change():
         assert torch.corrcoef(torch.stack([predicted, measured]))[0, 1] > 0.97
 
 
+def test_influence_functions_equal_training_to_the_end_without_an_image():
+    """On a convex problem: softmax regression with weight decay, by Newton's method."""
+    train, test, damping = blobs(60, classes=3, noise=90), blobs(6, 3, noise=90, seed=5), 0.1
+    examined = subject(lambda: linear(3), train)
+    h, h_test = (
+        F.pad(examined.normalisation(data.images).flatten(1).double(), (0, 1), value=1.0)
+        for data in (train, test)
+    )
+
+    def objective(weights, kept):
+        losses = F.cross_entropy(h @ weights.view(3, 17).T, train.labels, reduction="none")
+        return (kept * losses).sum() / 60 + damping / 2 * weights.square().sum()
+
+    def trained(kept):
+        weights = torch.zeros(51, dtype=torch.float64)
+        for _ in range(7):
+            gradient, hessian = (
+                of(partial(objective, kept=kept), weights)
+                for of in (torch.autograd.functional.jacobian, torch.autograd.functional.hessian)
+            )
+            weights = weights - torch.linalg.solve(hessian, gradient)
+        assert gradient.abs().max() < 1e-8
+        logits = h_test @ weights.view(3, 17).T
+        return weights.view(3, 17), F.cross_entropy(logits, test.labels, reduction="none")
+
+    weights, whole = trained(torch.ones(60))
+    net = linear(3)
+    net.load_state_dict({"1.weight": weights[:, :16].float(), "1.bias": weights[:, 16].float()})
+    inputs = [last_layer_inputs(net, examined.in_order(data)) for data in (train, test)]
+    torch.testing.assert_close(inputs[0][0], h.float())
+    predicted, own = last_layer_influences(inputs[0], train.labels, inputs[1], test.labels, damping)
+    images = range(0, 60, 12)
+    for share in (1.0, 1e-3):  # without the image, and with a little less of it
+        less = [trained(1 - share * F.one_hot(torch.tensor(i), 60))[1] for i in images]
+        change = (torch.stack(less).T - whole[:, None]) / share
+        for row, measured in zip(predicted[:, ::12], change, strict=True):
+            assert torch.corrcoef(torch.stack([row, measured]))[0, 1] > 0.98
+    assert (predicted[:, ::12] - change).norm() < 0.01 * change.norm()
+    assert (own > 0).all()
+
+
 def test_an_images_influence_on_itself_is_its_product_with_itself():
     data = blobs(9)
     examined = subject(linear, data)
@@ -88,8 +134,9 @@ def test_an_images_influence_on_itself_is_its_product_with_itself():
     torch.testing.assert_close(self_influence(net, stream), own)
 
 
-def test_the_section_shows_decisions_and_what_is_memorised():
-    section = InfluenceSection(checkpoints=2, epochs=6, decisions=2, examples=2)
+@pytest.mark.parametrize("method", ["tracin", "last_layer"])
+def test_the_section_shows_decisions_and_what_is_memorised(method):
+    section = InfluenceSection(2, epochs=6, decisions=2, examples=2, method=method)
     found = section.measure(subject(), Pieces())
     assert len(found.decisions) == 2
     assert found.accuracy > 0.9
