@@ -307,6 +307,7 @@ class InputGradientsSection(Section[InputGradients]):
             by_depth[f"wide, {name}"] = [
                 (float(d), y) for d, y in zip(depths, expected, strict=True)
             ]
+        drawn = draw_lines(by_depth, "layer", "correlation", points=True)
         count = len(result.lags[0])
         shown = {0: "first layer", len(result.layers) // 2: "middle layer", -1: "last layer"}
         along: dict[str, Series] = {
@@ -317,9 +318,7 @@ class InputGradientsSection(Section[InputGradients]):
         along["white noise"] = [(float(lag), float(lag == 0)) for lag in range(count)]
         return {
             "Correlation of the input gradients of neighbouring points by depth. The wide networks "
-            "have one rectifier in each layer.": draw_lines(
-                by_depth, "layer", "correlation", points=True
-            ),
+            "have one rectifier in each layer.": drawn,
             "Correlation by the distance on a line between two images.": draw_lines(
                 along, "steps apart", "correlation"
             ),
