@@ -444,7 +444,7 @@ def examine(argv: Sequence[str]) -> None:
         action="append",
         default=[],
         metavar="PART.KEY=VALUE",
-        help="setting of a part, such as capacity.seeds=3; may be repeated",
+        help="setting of a part, such as capacity.labellings=3; may be repeated",
     )
     _add_settings(parser, ExamineConfig, metavars={"only": "PART"}, leave=("sections",))
     given = parser.parse_args(argv)
@@ -476,10 +476,10 @@ SIZES = ("channels", "parameters", "num_cells", "stem", "stem_stride")
 
 
 def _of_sections(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return the settings of sections from texts such as ``capacity.seeds=3``.
+    """Return the settings of sections from texts such as ``capacity.labellings=3``.
 
-    >>> _of_sections(["capacity.seeds=3", "capacity.share=0.5"])
-    {'capacity': {'seeds': 3, 'share': 0.5}}
+    >>> _of_sections(["capacity.labellings=3", "capacity.share=0.5"])
+    {'capacity': {'labellings': 3, 'share': 0.5}}
     """
     found: dict[str, dict[str, Any]] = {}
     for text in texts:

@@ -79,7 +79,7 @@ def bisect(
         precision: stop when the two numbers differ by at most this share.
 
     >>> bisect(lambda n: n <= 77, 10, 1000, 0.1)
-    (73, 79)
+    (75, 81)
     >>> bisect(lambda n: True, 10, 1000, 0.1), bisect(lambda n: False, 10, 1000, 0.1)
     ((1000, None), (None, 10))
     """

@@ -44,7 +44,7 @@ from darts_noise.report.style import OKABE_ITO, RC
 CHUNK = 32
 """Images whose gradients are in memory at once."""
 COLOURS = {"helpful": OKABE_ITO["blue"], "harmful": OKABE_ITO["vermillion"]}
-GRADIENT_STEPS = 6
+GRADIENT_STEPS = 12
 """Time of the gradients of a batch's images one by one, divided by the time of a step."""
 TENTH = 10
 METHODS = ("tracin", "last_layer")

@@ -3,7 +3,7 @@
 A section asks one question about a network, measures the answer, and shows it. To add one, write a
 class with ``@register_section`` in a new file of this folder and import the file in `sections`, or
 write it in a plugin. The constructor's keyword arguments are the settings of the section:
-``--set capacity.seeds=3``.
+``--set capacity.labellings=3``.
 """
 
 import json

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from darts_noise.data.images import LabelledImages
 from darts_noise.data.seeds import Stream, generator
 from darts_noise.errors import SettingError, unknown
-from darts_noise.examine.influence import CHUNK, margins, self_influence, trace
+from darts_noise.examine.influence import CHUNK, GRADIENT_STEPS, margins, self_influence, trace
 from darts_noise.examine.labels import KINDS, with_wrong_labels
 from darts_noise.examine.section import Pieces, Section, Subject, register_section
 from darts_noise.report.card import percent
@@ -235,7 +235,7 @@ class WrongLabelsSection(Section[WrongLabels]):
 
     def steps(self, subject: Subject) -> float:
         trainings = 4 / 3 + self.folds - 1  # the first is read after each epoch
-        gradients = 6 * CHECKPOINTS / self.epochs
+        gradients = GRADIENT_STEPS * CHECKPOINTS / self.epochs
         each = (trainings + gradients) * subject.steps(len(subject.train), self.epochs)
         return len(self.shares) * len(self.kinds) * each
 
