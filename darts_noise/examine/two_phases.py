@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from darts_noise.configured import require_at_least
 from darts_noise.data.batches import BatchStream
 from darts_noise.data.seeds import Stream, drawing, generator
-from darts_noise.examine.influence import CHUNK, sample_gradients
+from darts_noise.examine.influence import CHUNK, GRADIENT_STEPS, sample_gradients
 from darts_noise.examine.section import Pieces, Section, Subject, register_section
 from darts_noise.reading import evaluating, own_statistics
 from darts_noise.report.card import percent
@@ -32,8 +32,6 @@ from darts_noise.report.page import Table
 from darts_noise.train.loop import Due, Recipe, each_tenth, train_from_scratch
 from darts_noise.train.noise_training import TrainingSet
 
-GRADIENT = 16
-"""Time of the gradient of one image, divided by its share of a training step, on two CPU cores."""
 DRAWN_LAYERS = 5
 """Layers in a figure: those with the largest traces."""
 
@@ -205,7 +203,7 @@ class TwoPhasesSection(Section[TwoPhases]):
     def steps(self, subject: Subject) -> float:
         training = subject.steps(len(subject.train))
         readings = 1 + sum(each_tenth(step, 1) for step in range(1, round(training) + 1))
-        reading = GRADIENT * self.samples * self.draws / subject.config.batch_size
+        reading = GRADIENT_STEPS * self.samples * self.draws / subject.config.batch_size
         return training + readings * reading
 
     def measure(self, subject: Subject, pieces: Pieces) -> TwoPhases:
