@@ -288,7 +288,10 @@ def _write_page(folder: Path, about: Mapping[str, Any]) -> Examination:
                 section.sources,
             )
         )
-    rows = [(k.replace("_", " "), _text(v)) for k, v in about.items() if k not in HASHES]
+    stated = {k.replace("_", " "): v for k, v in about.items() if k not in (*HASHES, "sections")}
+    for name, given in about["sections"].items():
+        stated |= {f"{name}.{key}": value for key, value in given.items()}
+    rows = [(key, _text(value)) for key, value in stated.items()]
     table = Table("The network, the images and the settings", ("Setting", "Value"), rows)
     title = f"{Path(str(about['network'])).name} on {about['data']}"
     page = folder / PAGE
@@ -299,9 +302,11 @@ def _write_page(folder: Path, about: Mapping[str, Any]) -> Examination:
 def _text(value: Any) -> str:
     """Return the value of a setting as text.
 
-    >>> _text(67450), _text(0.003), _text({})
-    ('67,450', '0.003', 'default')
+    >>> _text(67450), _text(0.003), _text([0.1, 0.2])
+    ('67,450', '0.003', '0.1, 0.2')
     """
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return str(plain(value)) if value != {} else "default"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_text, value))
+    return str(plain(value))
