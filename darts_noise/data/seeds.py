@@ -51,6 +51,10 @@ class Stream(enum.IntEnum):
     PEER = 28
     EXAMINATION = 29
     FOLDS = 30
+    FISHER = 31
+    LABEL_COMPLEXITY = 32
+    FOURIER = 33
+    INPUT_GRADIENT = 34
 
 
 def derive_seed(seed: int, *key: int) -> int:
