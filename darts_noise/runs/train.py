@@ -26,8 +26,9 @@ from darts_noise.nets.network import Network
 from darts_noise.nets.synchronised import SynchronisedNorms
 from darts_noise.noise.datasets import root_of_others
 from darts_noise.noise.families import describe_noise, make_noise, require_noise
-from darts_noise.pretrained.bundle import OF_A_RUN, save_pretrained, start_from
+from darts_noise.pretrained.bundle import save_pretrained, start_from
 from darts_noise.pretrained.config import BundleImages
+from darts_noise.pretrained.shipped import OF_A_RUN
 from darts_noise.report.card import (
     count_multiply_adds,
     count_parameters,
