@@ -596,7 +596,8 @@ def _read(
     if _told(parser, given, front):
         return None
     if not may_be_extended():
-        require_built_in(values)
+        with _naming_plugins(front.plugins, *given.configs):
+            require_built_in(values)
         root = values["data.root"]
         if values["data.name"] == "image_folder" and not Path(root).is_dir():
             raise SettingError("data.root", f"expected the folder of your images, got {root!r}")

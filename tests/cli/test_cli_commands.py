@@ -189,6 +189,10 @@ def test_a_run_notes_its_plugins_and_says_which_are_lacking(plugged, tmp_path, c
         error = refused(main, words, capsys)
         assert f"--plugins '{file}'" in error, name
         assert "noted_" in error, name
+    with monkeypatch.context() as early:
+        early.setattr(commands, "may_be_extended", lambda: False)
+        error = refused(search, ["--resume", str(run)], capsys)
+        assert f"--plugins '{file}'" in error
     # An error about anything else does not speak of plugins.
     error = refused(train, [*small, "--data.batch_size=5000", "--model.genotype=darts_v1"], capsys)
     assert "--plugins" not in error
