@@ -23,6 +23,7 @@ from darts_noise.cli.configs import (
     merge_configs,
     read_config,
 )
+from darts_noise.cli.names import may_be_extended, require_built_in
 from darts_noise.cli.parser import (
     Command,
     Given,
@@ -44,8 +45,9 @@ from darts_noise.runs.folder import (
     lacking_plugins,
     newest_run,
     read_run_config,
+    require_free,
 )
-from darts_noise.runs.settings import OBJECTS, RunConfig, TrainerConfig
+from darts_noise.runs.settings import OBJECTS, RunConfig, TrainerConfig, check_trainer
 from darts_noise.search.settings import SearchConfig
 from darts_noise.space.json_file import read_json
 from darts_noise.space.shown import shown
@@ -176,6 +178,9 @@ def search(argv: Sequence[str]) -> None:
     data = given.settings(DataConfig, "data.")
     trainer = given.settings(TrainerConfig, "trainer.")
     run = given.settings(RunConfig)
+    check_trainer(config, trainer)
+    if run.resume is None:
+        require_free(run.runs, "search", run.name)
 
     from darts_noise.data.module import ImageDataModule
     from darts_noise.report.card import row, verdict
@@ -209,11 +214,23 @@ def train(argv: Sequence[str]) -> None:
     trainer = given.settings(TrainerConfig, "trainer.")
     run = given.settings(RunConfig)
     cell = _cell(config.genotype, run.runs, given.configs)
+    if run.resume is None:
+        require_free(run.runs, "train", run.name)
+    if config.init is not None:
+        with _about("model.init"):
+            _require_bundle(config.init)
+
+    from darts_noise.space.published import load_genotype
+    from darts_noise.space.wandb_artifact import is_artifact_path
+
+    plugins = _naming_plugins(run.plugins, *given.configs, cell)
+    if not is_artifact_path(cell):  # which would be downloaded twice
+        with plugins, _about("model.genotype"):
+            load_genotype(cell)
 
     from darts_noise.data.module import ImageDataModule
     from darts_noise.report.card import control_row, row, verdict
     from darts_noise.runs import train as training
-    from darts_noise.space.published import load_genotype
 
     ready()
     with _naming_plugins(run.plugins, *given.configs, cell), _naming_source(given):
@@ -244,6 +261,9 @@ def report(argv: Sequence[str]) -> None:
         "--output", type=Path, default=Path("report.html"), help="the page [report.html]"
     )
     given = parser.parse_args(argv)
+    for run in given.runs:
+        if not run.is_dir():
+            fail(f"{run}: expected the directory of a run, such as runs/search/latest")
 
     from darts_noise.atomic import write_text
     from darts_noise.report.page import make_page
@@ -269,6 +289,7 @@ def bundle(argv: Sequence[str]) -> None:
     parser.add_argument("run", type=Path, help="folder of a training run")
     parser.add_argument("folder", type=Path, help="folder of the bundle")
     given = parser.parse_args(argv)
+    read_json(given.run / "card.json")
 
     from darts_noise.runs.train import bundle_run
 
@@ -289,6 +310,7 @@ def predict(argv: Sequence[str]) -> None:
     form.add_argument("--json", action="store_true", help="JSON with the probability of each class")
     form.add_argument("--csv", action="store_true", help="lines of image,class,probability")
     given = parser.parse_args(argv)
+    _require_bundle(given.run)
 
     from darts_noise.pretrained.predict import predict as predicting
 
@@ -321,6 +343,7 @@ def attack(argv: Sequence[str]) -> None:
     _add_settings(parser, AttackConfig)
     given = parser.parse_args(argv)
     config = _settings_of(given, AttackConfig)
+    _require_bundle(given.run)
 
     from darts_noise.examine.attacks import FORMAT
     from darts_noise.runs.robustness import attack as attacking
@@ -361,6 +384,7 @@ def certify(argv: Sequence[str]) -> None:
     given = parser.parse_args(argv)
     require_seed(given.seed)
     sizes = AttackConfig("l2", None if given.eps is None else tuple(given.eps)).sizes
+    _require_bundle(given.run)
 
     from darts_noise.examine.certificates import FORMAT
     from darts_noise.runs.robustness import certify as certifying
@@ -502,7 +526,7 @@ def _to_examine(given: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         SettingError: there is no such network, config or data set.
     """
     from darts_noise.data.datasets import list_datasets
-    from darts_noise.pretrained.bundle import find_bundle
+    from darts_noise.pretrained.shipped import find_bundle
     from darts_noise.train.control_networks import CONTROL_NETWORKS
 
     network, on = given.network, {}
@@ -718,7 +742,15 @@ def _read(
     values["plugins"] = tuple(front.plugins)
     values["trust"] = ",".join(_trusted(values["trust"], given.stated)) or None
     given = replace(given, values=values)
-    return None if _told(parser, given, front) else given
+    if _told(parser, given, front):
+        return None
+    if not may_be_extended():
+        with _naming_plugins(front.plugins, *given.configs):
+            require_built_in(values)
+        root = values["data.root"]
+        if values["data.name"] == "image_folder" and not Path(root).is_dir():
+            raise SettingError("data.root", f"expected the folder of your images, got {root!r}")
+    return given
 
 
 def _require_root_read(given: Given, families: Callable[[], list[NoiseFamily]]) -> None:
@@ -880,20 +912,39 @@ def _of_a_trained_network(stated: Mapping[str, Any]) -> Mapping[str, Any]:
 
     If the options state no data, they are those on which the network was trained.
     """
-    from darts_noise.pretrained.bundle import find_bundle, pretrained_config
-    from darts_noise.runs.robustness import trained_on
+    from darts_noise.pretrained.shipped import find_bundle
 
     source = stated["model.init"]
-    try:
+    with _about("model.init"):
         folder = find_bundle(source)
+
+    from darts_noise.pretrained.bundle import pretrained_config
+    from darts_noise.runs.robustness import trained_on
+
+    with _about("model.init"):
         trained = pretrained_config(folder)
-    except ValueError as error:
-        raise SettingError("model.init", error) from None
     data = trained_on(source, stated.get("data.name"))
     config = _shipped_for(data["name"])
     form = {key: trained.model[key] for key in ("channels", "num_cells", "stem", "stem_stride")}
     model = {**config["model"], **form, "parameters": None, "genotype": str(folder.resolve())}
     return {**config, "model": model, "data": {**config["data"], **data}}
+
+
+def _require_bundle(source: str) -> None:
+    """Refuse a network that does not exist before the import of torch, which takes seconds."""
+    from darts_noise.pretrained.shipped import find_bundle, is_artifact
+
+    if not is_artifact(source):
+        find_bundle(source)
+
+
+@contextmanager
+def _about(key: str) -> Iterator[None]:
+    """Inside the context, an error becomes an error about a setting."""
+    try:
+        yield
+    except ValueError as error:
+        raise SettingError(key, error) from None
 
 
 def _cell(named: str | None, runs: str, configs: Sequence[Path]) -> str:

@@ -29,7 +29,8 @@ from darts_noise.examine.section import Pieces, Section, Subject
 from darts_noise.examine.sections import make_sections
 from darts_noise.examine.settings import ExamineConfig
 from darts_noise.noise.families import fingerprint
-from darts_noise.pretrained.bundle import find_bundle, pretrained_config
+from darts_noise.pretrained.bundle import pretrained_config
+from darts_noise.pretrained.shipped import find_bundle
 from darts_noise.report.page import Finding, Table, make_findings_page
 from darts_noise.runs.folder import (
     CONFIG,

@@ -38,6 +38,7 @@ from darts_noise.report.tracking import (
     log_tables,
     start_tracking,
 )
+from darts_noise.runs.cores import threads_for
 from darts_noise.runs.folder import (
     CONFIG,
     RunLock,
@@ -200,16 +201,22 @@ class Run:
         return resumable(folder)
 
     @contextmanager
-    def open(self) -> Iterator[None]:
+    def open(self, channels: int) -> Iterator[None]:
         """Inside the context, signals stop the run as `Interrupted`. At the end, the run is closed.
 
         Lightning turns a Ctrl-C during a training into a `SystemExit`.
 
+        A small network runs on one thread; see `threads_for`.
+
         An error that the user can solve, such as a full disk, gets a note with the run's folder. If
         a setting is refused before the first step, there are no results, and the folder is removed.
+
+        Args:
+            channels: channels of the first cell.
         """
+        height, width = self.data.image_shape[1:]
         try:
-            with self.stops:
+            with self.stops, threads_for(self.data.config.batch_size * channels * height * width):
                 yield
         except Interrupted:
             raise
@@ -251,10 +258,7 @@ class Run:
                 f"{self.path / CONFIG}: expected the settings of {self.checkpoint}; "
                 f"{' '.join(details[0].split())}"
             ) from None
-        if not self.state.ended:
-            callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-            for callback in callbacks:
-                callback.on_train_end(self.trainer, module)
+        self.state.end(self.trainer, module)
 
     def test(self, module: pl.LightningModule) -> dict[str, float]:
         """Return the figures of the module's weights on the test images.

@@ -124,7 +124,7 @@ def search(
             "val/accuracy",
             console,
         )
-        with session.open():
+        with session.open(config.channels):
             heats: list[Heat] = []
             found: list[Candidate] = []
             tables: dict[str, Table] = {}

@@ -97,6 +97,7 @@ def quick_fit(
     try:
         data = _NoiseData(m, key, identify(m.network, module.net), folder)
         run.fit(module, datamodule=data, ckpt_path=kept, weights_only=True)
+        state.end(run, module)
         if history.rows[-1:] and "val/accuracy" not in history.rows[-1]:
             # A limit on steps or time ended the training within an epoch.
             device = run.strategy.root_device

@@ -5,6 +5,12 @@ from pathlib import Path
 import pytest
 from conftest import refused, search, train
 
+import darts_noise as dn
+from darts_noise.cli import commands, names
+from darts_noise.nets.stems import STEMS
+from darts_noise.nets.supernet import IMPLEMENTATIONS
+from darts_noise.search.hypergradients import METHODS
+
 FOUND_IN_THE_PARSER = [
     (search, ["--model.chanels", "3"], ["'--model.channels'"]),
     (search, ["--channels=3"], ["'--model.channels'"]),
@@ -165,6 +171,34 @@ def test_one_line_and_status_two(script, argv, words, capsys, tmp_path):
     error = refused(script, [*argv, "--runs", str(tmp_path / "runs")], capsys)
     assert [word for word in words if word not in error] == [], error
     assert not any(tmp_path.iterdir())
+
+
+LISTS = {
+    names.DATASETS: dn.list_datasets,
+    names.SPACES: dn.list_spaces,
+    names.STEMS: lambda: sorted(STEMS),
+    names.SUPERNETS: lambda: sorted(IMPLEMENTATIONS),
+    names.METHODS: lambda: sorted(METHODS),
+    names.PENALTIES: dn.list_penalties,
+    names.VARIANTS: dn.list_variants,
+    names.STRATEGIES: dn.list_strategies,
+    names.NOISE: dn.list_noise,
+    names.NOISY_LABELS: dn.list_noisy_labels,
+}
+
+
+@pytest.mark.parametrize("key", names.BUILT_IN)
+def test_a_misspelt_name_is_refused_early_as_by_its_registry(key, capsys, tmp_path, monkeypatch):
+    """Early: before the import of torch, when nobody can have registered other names."""
+    _, valid = names.BUILT_IN[key]
+    assert list(valid) == LISTS[valid]()
+    kind = train if "nois" in key and key != "model.noise_family" else search
+    argv = ["--model.genotype=darts_v1" if kind is train else "--model.optimiser=sgd"]
+    argv += [f"--{key}={valid[0]}x", f"--runs={tmp_path}"]
+    late = refused(kind, argv, capsys)
+    monkeypatch.setattr(commands, "may_be_extended", lambda: False)
+    assert refused(kind, argv, capsys) == late
+    assert f"{key}: unknown " in late
 
 
 @pytest.mark.parametrize(
