@@ -361,7 +361,9 @@ class InfluenceSection(Section[Influence]):
             if value < 1:
                 raise SettingError(key, f"expected 1 or more, got {value}")
         if epochs <= checkpoints:
-            raise SettingError("epochs", f"expected more than {checkpoints}, got {epochs}")
+            raise SettingError(
+                "epochs", f"expected more than checkpoints ({checkpoints}), got {epochs}"
+            )
         self.checkpoints, self.epochs = checkpoints, epochs
         self.decisions, self.examples = decisions, examples
 

@@ -23,14 +23,14 @@ from darts_noise.data.images import LabelledImages
 from darts_noise.data.module import ImageDataModule
 from darts_noise.data.settings import DataConfig
 from darts_noise.data.splits import stratified_subset
-from darts_noise.errors import SettingError
+from darts_noise.errors import SettingError, names_unknown, unknown
 from darts_noise.examine.record import as_json, from_json
 from darts_noise.examine.section import Pieces, Section, Subject
 from darts_noise.examine.sections import make_sections
 from darts_noise.examine.settings import ExamineConfig
 from darts_noise.noise.families import fingerprint
 from darts_noise.pretrained.bundle import pretrained_config
-from darts_noise.pretrained.shipped import find_bundle
+from darts_noise.pretrained.shipped import find_bundle, list_pretrained
 from darts_noise.report.page import Finding, Table, make_findings_page
 from darts_noise.runs.folder import (
     CONFIG,
@@ -46,7 +46,8 @@ from darts_noise.runs.settings import RunConfig
 from darts_noise.runs.stops import Interrupts
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.json_file import read_text, shown_path
-from darts_noise.space.shown import shown
+from darts_noise.space.published import list_genotypes
+from darts_noise.space.shown import shortened, shown
 from darts_noise.train.control_networks import CONTROL_NETWORKS
 from darts_noise.train.factories import (
     Factory,
@@ -154,7 +155,7 @@ def examine(
         **{key: value for key, value in fields_of(config).items() if key != "only"},
     }
     folder = _folder(runs, name, plain(about), sections)
-    interrupts, lock = Interrupts(), RunLock(folder)
+    interrupts, lock = Interrupts(), RunLock(folder, "name")
     lock.take()
     try:
         with quiet_lightning(), interrupts, interrupts.allowed():
@@ -180,7 +181,12 @@ def _network_of(
         try:
             return loaded(network), recipe or TrainConfig(), None
         except ValueError as error:
-            raise SettingError("network", error) from None
+            problem: object = error
+            if names_unknown(error):
+                names = (*CONTROL_NETWORKS, *list_pretrained(), *list_genotypes())
+                known = unknown("network", shortened(str(network)), names)
+                problem = f"{known}, or the path of a .json, a run, a bundle or FILE.py:FUNCTION"
+            raise SettingError("network", problem) from None
     sizes: dict[str, Any] = {key: pretrained_config(folder).model[key] for key in SIZES}
     return loaded(folder), replace(recipe or TrainConfig(), parameters=None, **sizes), network
 
@@ -204,7 +210,7 @@ def _folder(
     folder = Path(runs) / KIND
     if name is not None and (folder / name / CONFIG).is_file():
         before = read_run_config(folder / name)
-        for key, value in about.items():
+        for key, value in sorted(about.items(), key=lambda pair: pair[0] in HASHES):
             if before.get(key) != value:
                 raise SettingError(
                     "name",

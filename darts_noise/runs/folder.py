@@ -202,10 +202,11 @@ class RunLock:
 
     Args:
         run: folder of the run.
+        setting: the setting that chose the folder, for the error.
     """
 
-    def __init__(self, run: Path) -> None:
-        self.run = run
+    def __init__(self, run: Path, setting: str = "resume") -> None:
+        self.run, self.setting = run, setting
         self._held: IO[bytes] | None = None
 
     def take(self) -> None:
@@ -225,7 +226,7 @@ class RunLock:
         except BlockingIOError:
             held.close()
             problem = f"another process is working on {self.run}; stop it or wait until it ends"
-            raise SettingError("resume", problem) from None
+            raise SettingError(self.setting, problem) from None
         except OSError:  # a file system without locks
             held.close()
             return

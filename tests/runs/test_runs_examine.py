@@ -16,6 +16,7 @@ from darts_noise.examine.record import as_json, from_json
 from darts_noise.report.lines import draw_lines
 from darts_noise.report.page import Table
 from darts_noise.runs.examine import read_section
+from darts_noise.runs.folder import RunLock
 
 
 def linear(num_classes, in_channels):
@@ -138,6 +139,8 @@ def test_a_result_is_read_as_it_was_written_and_checked(examine, fast, tmp_path)
     [
         (["digits", "--only", "lossses"], "did you mean 'losses'"),
         (["runs/train/none"], "runs/train/none"),
+        (["digitz"], "did you mean 'digits'"),
+        (["resnet81"], "did you mean 'resnet18'"),
         (["digits", "--set", "losses.factr=2"], "did you mean 'factor'"),
         (["digits", "--set", "losses.factor=a"], "losses.factor"),
         (["digits", "--set", "factor"], "PART.KEY=VALUE"),
@@ -166,6 +169,17 @@ def test_images_that_do_not_suit_a_network_and_another_examination_are_one_line(
     examine(name="mine")
     argv = ["examine", "alexnet", "--name=mine", f"--runs={tmp_path}", "--accelerator=cpu"]
     assert "another examination, whose network" in refused(main, argv, capsys)
+    with pytest.raises(dn.SettingError, match=r"whose batch_size is 64, not 32"):
+        examine(name="mine", batch_size=32)
+    with pytest.raises(dn.SettingError, match=r"whose seed is 0, not 1"):  # also other images
+        examine(name="mine", seed=1)
+    lock = RunLock(tmp_path / "examine" / "mine")
+    lock.take()
+    try:
+        with pytest.raises(dn.SettingError, match=r"^name: another process is working on"):
+            examine(name="mine")
+    finally:
+        lock.release()
 
 
 def test_the_command_examines_a_function_of_a_plugin(fast, tmp_path, capsys):
