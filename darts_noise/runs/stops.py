@@ -8,10 +8,12 @@ With several processes, any of them may get the signal. They exchange it after e
 at the same step. Lightning's own handler would interrupt the others between their steps.
 """
 
+import _thread
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -34,6 +36,25 @@ def interruptible() -> Iterator[None]:
         raise KeyboardInterrupt from None
 
 
+def _repeating(repeat: Callable[[], None]) -> "Callable[[sys.UnraisableHookArgs], None]":
+    """Return a `sys.unraisablehook` that repeats a signal whose exception Python has swallowed.
+
+    Python swallows what is raised in a destructor or in the callback of a weak reference. A handler
+    may run there, and then the signal would have no effect.
+    """
+    before = sys.unraisablehook
+
+    def hook(lost: "sys.UnraisableHookArgs") -> None:
+        if not issubclass(lost.exc_type, KeyboardInterrupt | SystemExit):
+            before(lost)
+            return
+        timer = threading.Timer(0.05, repeat)  # later: here it would be swallowed again
+        timer.daemon = True
+        timer.start()
+
+    return hook
+
+
 class Interrupts:
     """A context in which Ctrl-C and SIGTERM raise a `KeyboardInterrupt`, but only inside `allowed`.
 
@@ -46,18 +67,23 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
-        self._allowed = False
+        self._allowed = self._lost = False
         self._handlers: dict[signal.Signals, Any] = {}
+        self._hook = sys.unraisablehook
 
     def __enter__(self) -> "Interrupts":
         if threading.current_thread() is threading.main_thread():  # only it can set handlers
             both = (signal.SIGINT, signal.SIGTERM)
             self._handlers = {number: signal.signal(number, self._answer) for number in both}
+            self._hook, sys.unraisablehook = sys.unraisablehook, _repeating(self._repeat)
         return self
 
     def __exit__(self, *reason: object) -> None:
+        if self._handlers:
+            sys.unraisablehook = self._hook
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+        self._handlers = {}
 
     @contextmanager
     def allowed(self) -> Iterator[None]:
@@ -71,9 +97,15 @@ class Interrupts:
             self._allowed = False
 
     def _answer(self, number: int, frame: FrameType | None) -> None:
-        again, self.received = self.received is not None, self.received or signal.Signals(number)
+        again = self.received is not None and not self._lost
+        self.received, self._lost = self.received or signal.Signals(number), False
         if self._allowed or again:
             raise KeyboardInterrupt
+
+    def _repeat(self) -> None:
+        self._lost = True  # the repeated signal is still the first one
+        if self._handlers and self.received is not None:
+            _thread.interrupt_main(self.received)
 
 
 class Stops(pl.Callback):
@@ -94,6 +126,7 @@ class Stops(pl.Callback):
         self.received: signal.Signals | None = None
         self._training = self._asked = False
         self._handlers: dict[signal.Signals, object] = {}
+        self._hook = sys.unraisablehook
 
     @property
     def status(self) -> int:
@@ -106,6 +139,7 @@ class Stops(pl.Callback):
             signals.append(signal.SIGUSR1)
         if threading.current_thread() is threading.main_thread():
             self._handlers = {s: signal.signal(s, self._answer) for s in signals}
+            self._hook, sys.unraisablehook = sys.unraisablehook, _repeating(self._repeat)
         return self
 
     def __exit__(
@@ -114,8 +148,11 @@ class Stops(pl.Callback):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._handlers:
+            sys.unraisablehook = self._hook
         for number, handler in self._handlers.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+        self._handlers = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._training = True
@@ -158,3 +195,8 @@ class Stops(pl.Callback):
             raise KeyboardInterrupt
         elif not self._training:
             raise SystemExit(128 + number)
+
+    def _repeat(self) -> None:
+        self._asked = False  # the repeated signal is still the first one
+        if self._handlers and self.received is not None:
+            _thread.interrupt_main(self.received)

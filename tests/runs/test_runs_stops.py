@@ -1,12 +1,15 @@
 """The effect of each signal, during a training and outside of it."""
 
 import signal
+import sys
+import time
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from darts_noise.runs.stops import Stops
+from darts_noise.runs.stops import Interrupts, Stops
 
 NOTHING: Any = None  # for the arguments of a hook that are not looked at
 
@@ -55,3 +58,26 @@ def test_the_handlers_of_before_come_back(tmp_path: Path) -> None:
     with Stops(tmp_path / "last.ckpt"):
         pass
     assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def signal_in_a_callback(number: int) -> None:
+    """Get a signal where Python swallows exceptions, and wait for its effect."""
+    thing = type("Thing", (), {})()
+    reference = weakref.ref(thing, lambda _: signal.raise_signal(number))
+    del thing
+    until = time.monotonic() + 5
+    while reference() is None and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+def test_a_signal_is_not_lost_where_python_swallows_exceptions(tmp_path: Path) -> None:
+    before = sys.unraisablehook
+    interrupts = Interrupts()
+    with interrupts, interrupts.allowed(), pytest.raises(KeyboardInterrupt):
+        signal_in_a_callback(signal.SIGTERM)
+    stops = Stops(tmp_path / "last.ckpt")
+    with stops, pytest.raises(KeyboardInterrupt):
+        signal_in_a_callback(signal.SIGINT)
+    with Stops(tmp_path / "last.ckpt"), pytest.raises(SystemExit):
+        signal_in_a_callback(signal.SIGTERM)
+    assert sys.unraisablehook is before
