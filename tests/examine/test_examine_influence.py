@@ -146,3 +146,8 @@ def test_the_section_shows_decisions_and_what_is_memorised(method):
         assert decision.helpful[0].influence >= decision.helpful[1].influence
         assert decision.helpful[0].influence > 0 > decision.harmful[0].influence
     require_shown(section, found)
+
+
+def test_too_few_epochs_for_the_checkpoints_name_both_settings():
+    with pytest.raises(ValueError, match=r"^epochs: .*checkpoints \(4\), got 2"):
+        InfluenceSection(epochs=2)
