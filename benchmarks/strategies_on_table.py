@@ -75,7 +75,7 @@ def compare(
         table: the table.
         strategies: name → what `dn.simulate` takes.
         repeats: number of searches of each strategy.
-        cells: budget: the cost of so many cells, on average.
+        cells: budget of each search, as a number of cells of average cost.
     """
     costs = [candidate.steps for candidate in table.candidates]
     budget = cells * float(np.mean(costs))

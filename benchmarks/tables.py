@@ -256,6 +256,26 @@ def variants() -> Iterator[Row]:
         yield [name.removeprefix("darts, "), f"{run['parameters']:,}", *figures]
 
 
+def wrong_labels(data: str, figure: str) -> Iterator[Row]:
+    """Yield one figure of `benchmarks.wrong_labels`, with a column for each share of wrong labels.
+
+    Args:
+        data: the data set.
+        figure: a key of a training in the file. Trainings that lack it have no row.
+    """
+    runs = [run for run in load(f"wrong_labels_{data}")["runs"] if figure in run]
+    shares = sorted({run["share"] for run in runs})
+    yield ["network", "trained on", *(f"{percent(share, 0)}% wrong" for share in shares)]
+    for network, method in sorted({(run["network"], run["method"]) for run in runs}):
+        seeds: dict[float, list[Found]] = {share: [] for share in shares}
+        for run in runs:
+            if (run["network"], run["method"]) == (network, method):
+                seeds[run["share"]].append(run)
+        title = re.sub(r"^lambda_(.+)$", r"cell, λ = \1", network).replace("_cnn", " CNN")
+        trained = "all samples" if method == "none" else f"`{method}`"
+        yield [title, trained, *(spread({"seeds": of}, figure) for of in seeds.values())]
+
+
 # ---------------------------------------------------------------- what it costs
 
 

@@ -23,7 +23,9 @@ MODULES = {
     "CellTable": "search.table",
     "Certificate": "examine.certificates",
     "DataConfig": "data.settings",
+    "ExamineConfig": "examine.settings",
     "FeatureNetwork": "nets.body",
+    "Examination": "runs.examine",
     "Genotype": "space.genotype",
     "ImageDataModule": "data.module",
     "ImageDataset": "data.images",
@@ -41,10 +43,12 @@ MODULES = {
     "Prediction": "pretrained.predict",
     "Proposal": "search.strategies.strategy",
     "RunConfig": "runs.settings",
+    "SampleSelection": "train.noisy_labels",
     "SearchConfig": "search.settings",
     "SearchModule": "search.module",
     "SearchResult": "runs.search",
     "SettingError": "errors",
+    "Section": "examine.section",
     "Simulation": "search.simulation",
     "Space": "space.spaces",
     "Strategy": "search.strategies.strategy",
@@ -60,17 +64,20 @@ MODULES = {
     "attack": "runs.robustness",
     "certify": "runs.robustness",
     "create_model": "nets.network",
+    "examine": "runs.examine",
     "hypergradient": "search.hypergradients",
     "learnt": "search.learnt",
     "list_datasets": "data.datasets",
     "list_genotypes": "space.published",
     "list_noise": "noise.families",
+    "list_noisy_labels": "train.noisy_labels",
     "list_operations": "space.operations",
     "list_penalties": "noise.penalties.penalty",
     "list_pretrained": "pretrained.shipped",
     "list_spaces": "space.spaces",
     "list_strategies": "search.strategies.strategy",
     "list_variants": "search.variants.variant",
+    "list_sections": "examine.sections",
     "load_dataset": "data.datasets",
     "load_genotype": "space.published",
     "load_pretrained": "pretrained.bundle",
@@ -82,8 +89,10 @@ MODULES = {
     "pretrained_config": "pretrained.bundle",
     "register_dataset": "data.datasets",
     "register_noise": "noise.families",
+    "register_noisy_labels": "train.noisy_labels",
     "register_operation": "space.operations",
     "register_penalty": "noise.penalties.penalty",
+    "register_section": "examine.sections",
     "register_space": "space.spaces",
     "register_strategy": "search.strategies.strategy",
     "register_variant": "search.variants.variant",
@@ -109,7 +118,11 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test compares the t
     from darts_noise.errors import SettingError as SettingError
     from darts_noise.examine.attacks import AttackResult as AttackResult
     from darts_noise.examine.certificates import Certificate as Certificate
+    from darts_noise.examine.section import Section as Section
+    from darts_noise.examine.sections import list_sections as list_sections
+    from darts_noise.examine.sections import register_section as register_section
     from darts_noise.examine.settings import AttackConfig as AttackConfig
+    from darts_noise.examine.settings import ExamineConfig as ExamineConfig
     from darts_noise.metrics import NoiseFitMetric as NoiseFitMetric
     from darts_noise.nets.body import FeatureNetwork as FeatureNetwork
     from darts_noise.nets.cell import Cell as Cell
@@ -132,6 +145,8 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test compares the t
     from darts_noise.pretrained.predict import Prediction as Prediction
     from darts_noise.pretrained.predict import predict as predict
     from darts_noise.pretrained.shipped import list_pretrained as list_pretrained
+    from darts_noise.runs.examine import Examination as Examination
+    from darts_noise.runs.examine import examine as examine
     from darts_noise.runs.robustness import attack as attack
     from darts_noise.runs.robustness import certify as certify
     from darts_noise.runs.run import Interrupted as Interrupted
@@ -175,13 +190,16 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test compares the t
     from darts_noise.train.noise_fit import noise_fit as noise_fit
     from darts_noise.train.noise_record import NoiseFit as NoiseFit
     from darts_noise.train.noise_record import NoiseRun as NoiseRun
+    from darts_noise.train.noisy_labels import SampleSelection as SampleSelection
+    from darts_noise.train.noisy_labels import list_noisy_labels as list_noisy_labels
+    from darts_noise.train.noisy_labels import register_noisy_labels as register_noisy_labels
     from darts_noise.train.settings import NoiseConfig as NoiseConfig
     from darts_noise.train.settings import NoiseGrid as NoiseGrid
     from darts_noise.train.settings import TrainConfig as TrainConfig
 else:
     # The first import of a subpackage sets it as an attribute, which would hide the function with
     # the same name. So import it here and delete the attribute; later imports do not set it again.
-    for _folder in ("search", "study", "train"):
+    for _folder in ("examine", "search", "study", "train"):
         import_module(f"{__name__}.{_folder}")
         del globals()[_folder]
 

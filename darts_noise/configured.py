@@ -51,6 +51,18 @@ def naming_arguments(function: F) -> F:
     return cast(F, checked)
 
 
+def require_at_least(least: int, **values: int) -> None:
+    """Raise a ``SettingError`` that names the first number that is too small.
+
+    >>> require_at_least(1, samples=0)
+    Traceback (most recent call last):
+    darts_noise.errors.SettingError: samples: expected 1 or more, got 0
+    """
+    for key, value in values.items():
+        if value < least:
+            raise SettingError(key, f"expected {least} or more, got {value}")
+
+
 def require_seed(seed: int) -> None:
     """Raise a SettingError for a seed that NumPy does not accept."""
     if not 0 <= seed <= LARGEST_SEED:

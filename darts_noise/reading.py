@@ -68,15 +68,25 @@ def read_fit(net: nn.Module, stream: BatchStream) -> Reading:
     If the network has batch norms, this passes twice over the images. The running statistics do not
     change. The stream must be shuffled, as `whole_set` is.
     """
+    batches = (laid_out(stream.batch(k)[0]) for k in range(stream.batches_per_epoch))
+    with own_statistics(net, batches):
+        return read(net, stream)
+
+
+@contextmanager
+def own_statistics(net: nn.Module, batches: Iterable[Tensor]) -> Iterator[None]:
+    """Give batch norms the statistics of these images inside the context; restore them after it.
+
+    See `recompute_statistics` for the arguments.
+    """
     norms = _batch_norms(net)
     kept = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers(recurse=False)]
-    recompute_statistics(
-        net, (laid_out(stream.batch(k)[0]) for k in range(stream.batches_per_epoch))
-    )
-    reading = read(net, stream)
-    for buffer, value in kept:
-        buffer.copy_(value)
-    return reading
+    recompute_statistics(net, batches)
+    try:
+        yield
+    finally:
+        for buffer, value in kept:
+            buffer.copy_(value)
 
 
 @torch.no_grad()

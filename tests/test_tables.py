@@ -111,6 +111,30 @@ def test_a_fit_at_the_target_and_a_network_that_does_not_learn_are_shown_as_such
     assert list(tables.proxies())[1:] == [["uniform", "own schedule", "5", "0.88", "5"]]
 
 
+def test_wrong_labels_have_a_column_for_each_share_and_the_mean_over_seeds(results):
+    def run(network, method, share, test, **more):
+        row = {"network": network, "method": method, "share": share, **more}
+        return {**row, "test_accuracy": test}
+
+    runs = [
+        run("plain_cnn", "none", 0.2, 0.8),
+        run("lambda_1", "none", 0.0, 0.98),
+        run("lambda_1", "none", 0.2, 0.9, memorised=0.1),
+        run("lambda_1", "none", 0.2, 0.92, memorised=0.2),
+        run("lambda_1", "co_teaching", 0.2, 0.95),
+    ]
+    (results / "wrong_labels_digits.json").write_text(json.dumps({"runs": runs}))
+    assert list(tables.wrong_labels("digits", "test_accuracy")) == [
+        ["network", "trained on", "0% wrong", "20% wrong"],
+        ["cell, λ = 1", "`co_teaching`", "", "95.0"],
+        ["cell, λ = 1", "all samples", "98.0", "91.0 ± 1.4"],
+        ["plain CNN", "all samples", "", "80.0"],
+    ]
+    assert list(tables.wrong_labels("digits", "memorised"))[1:] == [
+        ["cell, λ = 1", "all samples", "15.0 ± 7.1"]
+    ]
+
+
 def test_a_file_that_lacks_a_figure_is_named_by_its_table(results):
     (results / "growth_cpu.json").write_text("{}")
     with pytest.raises(ValueError, match="table 'growth': its file lacks 'sizes'"):

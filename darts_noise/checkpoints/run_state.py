@@ -39,17 +39,13 @@ class Table(Protocol):
 class RunState(pl.Callback):
     """A callback that saves the state to each checkpoint and restores it.
 
-    Attributes:
-        ended: whether Lightning has called the end of the training. It does not call it if a
-            resumed run has no steps left.
-
     Args:
         table: the rows of the run's figures.
     """
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        self.ended = False
+        self._ended = False
         self._began = time.perf_counter()
         self._before = 0.0  # duration of the run until the last stop, in seconds
         self._process: dict[str, Any] | None = None
@@ -102,7 +98,14 @@ class RunState(pl.Callback):
         set_random_state(process["random"], trainer.strategy.root_device)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.ended = True
+        self._ended = True
+
+    def end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Call the end of the training if Lightning has not: a resumed run had no steps left."""
+        if not self._ended:
+            callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+            for callback in callbacks:
+                callback.on_train_end(trainer, module)
 
 
 def _accumulated(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, torch.Tensor]:

@@ -11,7 +11,8 @@ from dataclasses import fields, replace
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from shlex import join, quote
-from typing import Any, NoReturn
+from types import ModuleType, NoneType, UnionType
+from typing import Any, NoReturn, TypeVar, get_args, get_origin
 
 import yaml
 
@@ -22,6 +23,7 @@ from darts_noise.cli.configs import (
     merge_configs,
     read_config,
 )
+from darts_noise.cli.names import may_be_extended, require_built_in
 from darts_noise.cli.parser import (
     Command,
     Given,
@@ -35,7 +37,7 @@ from darts_noise.cli.program import called, fail, ready
 from darts_noise.configured import LARGEST_SEED, changed, require_seed
 from darts_noise.data.settings import DataConfig
 from darts_noise.errors import SettingError, names_unknown, within
-from darts_noise.examine.settings import EPS, AttackConfig
+from darts_noise.examine.settings import EPS, AttackConfig, ExamineConfig
 from darts_noise.runs.folder import (
     CONFIG,
     find_run,
@@ -43,13 +45,16 @@ from darts_noise.runs.folder import (
     lacking_plugins,
     newest_run,
     read_run_config,
+    require_free,
 )
-from darts_noise.runs.settings import OBJECTS, RunConfig, TrainerConfig
+from darts_noise.runs.settings import OBJECTS, RunConfig, TrainerConfig, check_trainer
 from darts_noise.search.settings import SearchConfig
 from darts_noise.space.json_file import read_json
 from darts_noise.space.shown import shown
 from darts_noise.study.settings import DECIDED, GROUPS, NEEDS_OPTUNA, StudyConfig
 from darts_noise.train.settings import NoiseConfig, NoiseFamily, TrainConfig
+
+T = TypeVar("T")
 
 SEED = Option("seed", int, 0, f"seed of all random numbers, 0 to {LARGEST_SEED}")
 SEEDED = ("model.seed", "data.seed")
@@ -92,6 +97,7 @@ TRAIN = Command(
     dict.fromkeys(set(_names(SearchConfig)) - set(_names(TrainConfig)), "search.py"),
     SEEDED,
     MORE,
+    short={"model.noisy_labels": "noisy_labels"},
 )
 
 SETUPS: Mapping[str, Command] = {"search": SEARCH, "train": TRAIN}
@@ -141,7 +147,7 @@ def _stopped(stop: KeyboardInterrupt, name: str, argv: Sequence[str]) -> int:
         return 130
     if stop.status:  # zero in all processes except the first
         print("\n".join([str(stop), *stop.hints]))
-        if name == "study":
+        if name in ("study", "examine"):
             print("to resume: the same command")
         elif stop.run is not None:
             plugins = _plugins_option(split(argv)[0].plugins)
@@ -172,6 +178,9 @@ def search(argv: Sequence[str]) -> None:
     data = given.settings(DataConfig, "data.")
     trainer = given.settings(TrainerConfig, "trainer.")
     run = given.settings(RunConfig)
+    check_trainer(config, trainer)
+    if run.resume is None:
+        require_free(run.runs, "search", run.name)
 
     from darts_noise.data.module import ImageDataModule
     from darts_noise.report.card import row, verdict
@@ -205,11 +214,23 @@ def train(argv: Sequence[str]) -> None:
     trainer = given.settings(TrainerConfig, "trainer.")
     run = given.settings(RunConfig)
     cell = _cell(config.genotype, run.runs, given.configs)
+    if run.resume is None:
+        require_free(run.runs, "train", run.name)
+    if config.init is not None:
+        with _about("model.init"):
+            _require_bundle(config.init)
+
+    from darts_noise.space.published import load_genotype
+    from darts_noise.space.wandb_artifact import is_artifact_path
+
+    plugins = _naming_plugins(run.plugins, *given.configs, cell)
+    if not is_artifact_path(cell):  # which would be downloaded twice
+        with plugins, _about("model.genotype"):
+            load_genotype(cell)
 
     from darts_noise.data.module import ImageDataModule
     from darts_noise.report.card import control_row, row, verdict
     from darts_noise.runs import train as training
-    from darts_noise.space.published import load_genotype
 
     ready()
     with _naming_plugins(run.plugins, *given.configs, cell), _naming_source(given):
@@ -240,6 +261,9 @@ def report(argv: Sequence[str]) -> None:
         "--output", type=Path, default=Path("report.html"), help="the page [report.html]"
     )
     given = parser.parse_args(argv)
+    for run in given.runs:
+        if not run.is_dir():
+            fail(f"{run}: expected the directory of a run, such as runs/search/latest")
 
     from darts_noise.atomic import write_text
     from darts_noise.report.page import make_page
@@ -265,6 +289,7 @@ def bundle(argv: Sequence[str]) -> None:
     parser.add_argument("run", type=Path, help="folder of a training run")
     parser.add_argument("folder", type=Path, help="folder of the bundle")
     given = parser.parse_args(argv)
+    read_json(given.run / "card.json")
 
     from darts_noise.runs.train import bundle_run
 
@@ -285,6 +310,7 @@ def predict(argv: Sequence[str]) -> None:
     form.add_argument("--json", action="store_true", help="JSON with the probability of each class")
     form.add_argument("--csv", action="store_true", help="lines of image,class,probability")
     given = parser.parse_args(argv)
+    _require_bundle(given.run)
 
     from darts_noise.pretrained.predict import predict as predicting
 
@@ -314,23 +340,10 @@ def attack(argv: Sequence[str]) -> None:
     """Run ``darts-noise attack``: measure the accuracy of a trained network under attack."""
     parser = _Arguments("attack", "Measure the accuracy of a trained network under attack.")
     _add_examined(parser, "attack_NORM.json")
-    for option in options_of(AttackConfig, ""):
-        value = option.default
-        shown_default = " ".join(value) if isinstance(value, tuple) else value
-        kind = {"norm": str, "attacks": str, "eps": float}.get(option.key, int)
-        parser.add_argument(
-            f"--{option.key}",
-            type=kind,
-            default=option.default,
-            metavar=option.key.upper(),
-            help=option.text.rstrip(".").removesuffix(" null: all").replace("null", "default")
-            + ("" if value is None else f" [{shown_default}]"),
-            nargs="+" if option.key in ("eps", "attacks") else None,
-        )
+    _add_settings(parser, AttackConfig)
     given = parser.parse_args(argv)
-    values: dict[str, Any] = {name: getattr(given, name) for name in _names(AttackConfig)}
-    values |= {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-    config = AttackConfig(**values)
+    config = _settings_of(given, AttackConfig)
+    _require_bundle(given.run)
 
     from darts_noise.examine.attacks import FORMAT
     from darts_noise.runs.robustness import attack as attacking
@@ -371,6 +384,7 @@ def certify(argv: Sequence[str]) -> None:
     given = parser.parse_args(argv)
     require_seed(given.seed)
     sizes = AttackConfig("l2", None if given.eps is None else tuple(given.eps)).sizes
+    _require_bundle(given.run)
 
     from darts_noise.examine.certificates import FORMAT
     from darts_noise.runs.robustness import certify as certifying
@@ -429,6 +443,165 @@ def _write_result(result: Any, file: Path | None) -> None:
     if file is not None:
         write_result(result, file)
         print(f"file: {file}")
+
+
+def examine(argv: Sequence[str]) -> None:
+    """Run ``darts-noise examine``: measure what a network memorises, and how."""
+    parser = _Arguments("examine", "Measure what a network memorises, and how, on one page.")
+    parser.add_argument(
+        "network",
+        help="folder of a run or of a bundle, genotype (name, file or text), name of a shipped "
+        "network or of a control network, or FILE.py:FUNCTION, a function (num_classes, "
+        "in_channels) that returns a module",
+    )
+    parser.add_argument(
+        "--on", metavar="DATA", help="data set or folder of images [of the run; otherwise digits]"
+    )
+    parser.add_argument("--root", help="folder of the data [of the config]")
+    parser.add_argument(
+        "--config", help="config of a training, for images and size [that of the run or the data]"
+    )
+    parser.add_argument("--name", help="name of the examination [the data and the time]")
+    parser.add_argument("--runs", default="runs", help="folder of all runs [runs]")
+    parser.add_argument("--accelerator", default="auto", help="cpu, gpu or auto [auto]")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PART.KEY=VALUE",
+        help="setting of a part, such as capacity.labellings=3; may be repeated",
+    )
+    _add_settings(parser, ExamineConfig, metavars={"only": "PART"}, leave=("sections",))
+    given = parser.parse_args(argv)
+
+    from darts_noise.data.module import ImageDataModule
+    from darts_noise.runs.examine import examine as examining
+    from darts_noise.train.settings import TrainConfig
+
+    ready()
+    with _naming_plugins(given.plugins, given.network):
+        _run_plugins(given.plugins)
+        config = _settings_of(given, ExamineConfig, sections=_of_sections(given.set))
+        network, content = _to_examine(given)
+        model = {key: value for key, value in content["model"].items() if key in SIZES}
+        found = examining(
+            network,
+            ImageDataModule(changed(DataConfig(), content["data"])),
+            config,
+            recipe=changed(TrainConfig(), model),
+            runs=given.runs,
+            name=given.name,
+            accelerator=given.accelerator,
+        )
+    print(f"page: {found.page}")
+
+
+SIZES = ("channels", "parameters", "num_cells", "stem", "stem_stride")
+"""Settings of the size and the stem of a network of cells."""
+
+
+def _of_sections(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the settings of sections from texts such as ``capacity.labellings=3``.
+
+    >>> _of_sections(["capacity.labellings=3", "capacity.share=0.5"])
+    {'capacity': {'labellings': 3, 'share': 0.5}}
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        section, dot, name = key.partition(".")
+        if not (equals and dot and section and name):
+            raise SettingError("set", f"expected PART.KEY=VALUE, got {text!r}")
+        try:
+            found.setdefault(section, {})[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise SettingError(key, f"expected a value, got {value!r}") from None
+    return found
+
+
+def _to_examine(given: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+    """Return the network to examine, and the config of a training on the images.
+
+    Raises:
+        SettingError: there is no such network, config or data set.
+    """
+    from darts_noise.data.datasets import list_datasets
+    from darts_noise.pretrained.shipped import find_bundle
+    from darts_noise.train.control_networks import CONTROL_NETWORKS
+
+    network, on = given.network, {}
+    if given.on is not None:
+        on = {"name": given.on}
+        if given.on not in list_datasets() and Path(given.on).is_dir():
+            on = {"name": "image_folder", "root": given.on}
+    name = on.get("name")
+    file, _, function = network.rpartition(":")
+    is_trained = False
+    if file.endswith(".py"):
+        network = getattr(_run_plugin(Path(file)), function, None)
+        if not callable(network):
+            raise SettingError("network", f"expected a function of {file}, got {function!r}")
+    elif network not in CONTROL_NETWORKS:
+        network = _by_name(network, given.runs) or network
+        with suppress(ValueError):
+            is_trained = bool(find_bundle(network))
+    if given.config is not None:
+        content: Mapping[str, Any] = read_config(find_config(given.config, "train"))
+    elif is_trained:
+        content = _of_a_trained_network(
+            {"model.init": network, **({"data.name": name} if name else {})}
+        )
+    elif name is not None:
+        content = _shipped_for(name)
+    elif isinstance(network, str) and network not in CONTROL_NETWORKS:
+        content = _handed_on({"model.genotype": network, "runs": given.runs})
+    else:
+        content = _shipped("train/digits")
+    data = {**content.get("data", {}), **on}
+    if given.root is not None:
+        data["root"] = given.root
+    return network, {"model": content.get("model", {}), "data": data}
+
+
+def _add_settings(
+    parser: argparse.ArgumentParser,
+    cls: type,
+    metavars: Mapping[str, str] | None = None,
+    leave: Sequence[str] = (),
+) -> None:
+    """Add an argument for each field of a class of settings."""
+    for option in options_of(cls, ""):
+        if option.key in leave:
+            continue
+        value, is_list = option.default, get_origin(_without_none(option.type)) is tuple
+        shown_default = " ".join(value) if isinstance(value, tuple) else value
+        kind = get_args(_without_none(option.type))[0] if is_list else _without_none(option.type)
+        parser.add_argument(
+            f"--{option.key}",
+            type=kind,
+            default=value,
+            metavar=(metavars or {}).get(option.key, option.key.upper()),
+            help=option.text.rstrip(".").removesuffix(" null: all").replace("null", "default")
+            + (f" [{shown_default}]" if value not in (None, ()) else ""),
+            nargs="+" if is_list else None,
+        )
+
+
+def _without_none(kind: Any) -> Any:
+    """Return the type of an optional value.
+
+    >>> _without_none(int | None), _without_none(str)
+    (<class 'int'>, <class 'str'>)
+    """
+    kinds = [one for one in get_args(kind) if one is not NoneType]
+    return kinds[0] if get_origin(kind) is UnionType else kind
+
+
+def _settings_of(given: argparse.Namespace, cls: type[T], **more: Any) -> T:
+    """Return the settings that `_add_settings` has added to a parser."""
+    values = {name: getattr(given, name) for name in _names(cls) if name not in more}
+    values |= {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+    return cls(**values, **more)
 
 
 def _print_accuracies(eps: Sequence[float], columns: Mapping[str, Sequence[float]]) -> None:
@@ -569,7 +742,15 @@ def _read(
     values["plugins"] = tuple(front.plugins)
     values["trust"] = ",".join(_trusted(values["trust"], given.stated)) or None
     given = replace(given, values=values)
-    return None if _told(parser, given, front) else given
+    if _told(parser, given, front):
+        return None
+    if not may_be_extended():
+        with _naming_plugins(front.plugins, *given.configs):
+            require_built_in(values)
+        root = values["data.root"]
+        if values["data.name"] == "image_folder" and not Path(root).is_dir():
+            raise SettingError("data.root", f"expected the folder of your images, got {root!r}")
+    return given
 
 
 def _require_root_read(given: Given, families: Callable[[], list[NoiseFamily]]) -> None:
@@ -731,20 +912,39 @@ def _of_a_trained_network(stated: Mapping[str, Any]) -> Mapping[str, Any]:
 
     If the options state no data, they are those on which the network was trained.
     """
-    from darts_noise.pretrained.bundle import find_bundle, pretrained_config
-    from darts_noise.runs.robustness import trained_on
+    from darts_noise.pretrained.shipped import find_bundle
 
     source = stated["model.init"]
-    try:
+    with _about("model.init"):
         folder = find_bundle(source)
+
+    from darts_noise.pretrained.bundle import pretrained_config
+    from darts_noise.runs.robustness import trained_on
+
+    with _about("model.init"):
         trained = pretrained_config(folder)
-    except ValueError as error:
-        raise SettingError("model.init", error) from None
     data = trained_on(source, stated.get("data.name"))
     config = _shipped_for(data["name"])
     form = {key: trained.model[key] for key in ("channels", "num_cells", "stem", "stem_stride")}
     model = {**config["model"], **form, "parameters": None, "genotype": str(folder.resolve())}
     return {**config, "model": model, "data": {**config["data"], **data}}
+
+
+def _require_bundle(source: str) -> None:
+    """Refuse a network that does not exist before the import of torch, which takes seconds."""
+    from darts_noise.pretrained.shipped import find_bundle, is_artifact
+
+    if not is_artifact(source):
+        find_bundle(source)
+
+
+@contextmanager
+def _about(key: str) -> Iterator[None]:
+    """Inside the context, an error becomes an error about a setting."""
+    try:
+        yield
+    except ValueError as error:
+        raise SettingError(key, error) from None
 
 
 def _cell(named: str | None, runs: str, configs: Sequence[Path]) -> str:
@@ -862,7 +1062,7 @@ def _run_plugins(files: Sequence[str]) -> None:
         _run_plugin(Path(file))
 
 
-def _run_plugin(file: Path) -> None:
+def _run_plugin(file: Path) -> ModuleType:
     """Run a Python file of the user that registers operations, spaces, noise families or penalties.
 
     Only the command line can name such a file. A config or a checkpoint cannot, because it may come
@@ -876,10 +1076,12 @@ def _run_plugin(file: Path) -> None:
     spec = spec_from_file_location(f"darts_noise_plugin_{file.stem}", file)
     assert spec is not None
     assert spec.loader is not None
+    module = module_from_spec(spec)
     try:
-        spec.loader.exec_module(module_from_spec(spec))
+        spec.loader.exec_module(module)
     except Exception as error:  # any error of the user's code
         raise SettingError("plugins", f"{file}: {type(error).__name__}: {error}") from error
+    return module
 
 
 COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
@@ -891,4 +1093,5 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "predict": predict,
     "attack": attack,
     "certify": certify,
+    "examine": examine,
 }

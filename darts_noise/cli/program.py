@@ -22,6 +22,7 @@ COMMANDS = {
     "predict": "print the class of image files by a trained network",
     "attack": "measure the accuracy of a trained network under attack",
     "certify": "print how far images can change without changing their class",
+    "examine": "measure what a network memorises, and how",
 }
 
 

@@ -157,6 +157,11 @@ class BatchStream:
         images = self.normalisation(self.augmentation.on_pixels(images, random))
         return self.augmentation(images, random, self.normalisation.black(self.device)), labels
 
+    def true_labels(self, k: int) -> Tensor | None:
+        """Return the true labels (B,) of batch `k`, or None if the data have no wrong labels."""
+        true = self.data.true_labels
+        return None if true is None else true[self._indices(k)].to(self.device, non_blocking=True)
+
     def _begin(self, k: int) -> Decoding:
         """Start to decode batch `k`."""
         assert isinstance(self.data.images, FileImages)
@@ -204,6 +209,9 @@ class EpochLoader:
     Lightning stores the result of `state_dict` in the checkpoint. It passes it to `load_state_dict`
     before the first batch of a resumed run.
 
+    If the data have wrong labels, a third tensor follows the images and the labels: the true labels
+    (B,), for figures about the training.
+
     If the caller leaves a pass early (as Lightning's sanity check of the validation set does), the
     next pass starts the next epoch. After `load_state_dict`, the first pass gives the rest of the
     epoch in which the state was taken. All later batches equal the batches of an uninterrupted run.
@@ -231,17 +239,18 @@ class EpochLoader:
     def __len__(self) -> int:
         return self._length
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         epoch, given = divmod(self._position, self._length)
         if not self._resuming:
             epoch, given = epoch + (given > 0), 0
         self._resuming = False
         for step in range(given, self._length):
-            batch = self.stream.batch(epoch * self.stream.batches_per_epoch + step)
+            k = epoch * self.stream.batches_per_epoch + step
+            batch, true = self.stream.batch(k), self.stream.true_labels(k)
             # Count before the yield: a checkpoint that is made while the caller works on this
             # batch must continue with the next batch.
             self._position = epoch * self._length + step + 1
-            yield batch
+            yield batch if true is None else (*batch, true)
 
     def state_dict(self) -> dict[str, int]:
         return {"position": self._position}

@@ -31,6 +31,7 @@ class LabelledImages:
         images: (N, C, H, W), uint8: a tensor, or files that are decoded when they are indexed.
         labels: (N,), int64, each an index into `classes`.
         classes: the names of the classes, in the order of their labels.
+        true_labels: (N,), int64, if some of the labels were made wrong. None: all labels are right.
 
     Raises:
         ValueError: a dtype or a shape is wrong, the channels are last, N differs, or a label is
@@ -40,6 +41,7 @@ class LabelledImages:
     images: Tensor | FileImages
     labels: Tensor
     classes: tuple[str, ...]
+    true_labels: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
@@ -94,13 +96,23 @@ class LabelledImages:
         index = torch.as_tensor(indices, dtype=torch.int64, device=self.images.device)
         images = self.images
         chosen = images.subset(index) if isinstance(images, FileImages) else images[index]
-        return replace(self, images=chosen, labels=self.labels[index])
+        true = None if self.true_labels is None else self.true_labels[index]
+        return replace(self, images=chosen, labels=self.labels[index], true_labels=true)
+
+    def with_true_labels(self) -> "LabelledImages":
+        """Return the same images without wrong labels."""
+        if self.true_labels is None:
+            return self
+        return replace(self, labels=self.true_labels, true_labels=None)
 
     def to(self, device: torch.device | str) -> "LabelledImages":
         """Move images and labels to `device`. Images in files and their labels are not moved."""
         if isinstance(self.images, FileImages):
             return self
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+        true = None if self.true_labels is None else self.true_labels.to(device)
+        return replace(
+            self, images=self.images.to(device), labels=self.labels.to(device), true_labels=true
+        )
 
 
 def _describe(tensor: Tensor | FileImages) -> str:

@@ -23,6 +23,7 @@ from darts_noise.data.images import (
 from darts_noise.data.seeds import Stream, derive_seed
 from darts_noise.data.settings import DataConfig
 from darts_noise.data.splits import stratified_split, stratified_subset
+from darts_noise.data.wrong_labels import with_wrong_labels
 from darts_noise.errors import SettingError, within
 
 EVALUATION_FACTOR = 4
@@ -34,7 +35,7 @@ class ImageDataModule(pl.LightningDataModule):
 
     The constructor only checks its arguments. `setup` sets `dataset`, `train`, `validation`,
     `test`, `normalisation` (the statistics of `train`), `num_classes`, `in_channels` and
-    `image_shape` (C, H, W).
+    `image_shape` (C, H, W). Only `train` has planted wrong labels, if any.
 
     Images in memory are already squares of `image_size`; the random resized crop and `crop_pct`
     crop these squares. For images on disk, both crop the whole image in the file, as is usual on
@@ -94,6 +95,8 @@ class ImageDataModule(pl.LightningDataModule):
             c.name, c.root, c.image_size, c.grey, c.in_memory, c.test_fraction
         )
         self.train, self.validation = self._split(self.dataset.train)
+        if c.wrong_labels:
+            self.train = with_wrong_labels(self.train, c.wrong_labels, c.wrong_labels_kind, c.seed)
         self.test = self.dataset.test
         self.augmentation = self._augmentation()
         self.normalisation = channel_statistics(self.train.images, c.shared_statistics)

@@ -47,6 +47,14 @@ class Stream(enum.IntEnum):
     OBJECTIVE = 24
     ATTACK = 25
     LEARNT = 26
+    WRONG_LABELS = 27
+    PEER = 28
+    EXAMINATION = 29
+    FOLDS = 30
+    FISHER = 31
+    LABEL_COMPLEXITY = 32
+    FOURIER = 33
+    INPUT_GRADIENT = 34
 
 
 def derive_seed(seed: int, *key: int) -> int:

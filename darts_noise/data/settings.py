@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 
 from darts_noise.configured import naming_arguments
-from darts_noise.errors import SettingError
+from darts_noise.errors import SettingError, unknown
+
+WRONG_LABELS = ("symmetric", "pairwise")
+"""The kinds of planted wrong labels."""
 
 
 @naming_arguments
@@ -37,6 +40,10 @@ class DataConfig:
             ROOT/<class>/ without test images. null: the test images are in ROOT/test/<class>/.
         shared_statistics: normalise all channels by one mean and one standard deviation, so that
             the channels of a grey image stay equal.
+        wrong_labels: share of the training images that get a wrong label, to study how networks
+            learn in spite of it. Validation and test images keep their labels.
+        wrong_labels_kind: symmetric (each other class is equally likely) or pairwise (the next
+            class).
 
     Raises:
         SettingError: a value is out of range.
@@ -59,6 +66,8 @@ class DataConfig:
     in_memory: bool | None = None
     test_fraction: float | None = None
     shared_statistics: bool = False
+    wrong_labels: float = 0.0
+    wrong_labels_kind: str = "symmetric"
 
     def __post_init__(self) -> None:
         least = {"image_size": 1, "batch_size": 1, "train_samples": 1}
@@ -66,10 +75,13 @@ class DataConfig:
             value = getattr(self, key)
             if value is not None and value < lowest:
                 raise SettingError(key, f"expected {lowest} or more, got {value}")
-        if not 0 <= self.validation_fraction < 1:
+        for key in ("validation_fraction", "wrong_labels"):
+            share = getattr(self, key)
+            if not 0 <= share < 1:
+                raise SettingError(key, f"expected 0 or more and less than 1, got {share}")
+        if self.wrong_labels_kind not in WRONG_LABELS:
             raise SettingError(
-                "validation_fraction",
-                f"expected 0 or more and less than 1, got {self.validation_fraction}",
+                "wrong_labels_kind", unknown("kind", self.wrong_labels_kind, WRONG_LABELS)
             )
         if self.test_fraction is not None and not 0 < self.test_fraction < 1:
             raise SettingError(

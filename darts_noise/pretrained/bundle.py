@@ -18,27 +18,23 @@ from torch import Tensor, nn
 
 from darts_noise.atomic import replacing, write_text
 from darts_noise.configured import naming_arguments
-from darts_noise.errors import SettingError, unknown
+from darts_noise.errors import SettingError
 from darts_noise.nets.body import Body, FeatureNetwork
 from darts_noise.nets.integers import require_integers
 from darts_noise.nets.network import Network, create_model
 from darts_noise.pretrained.config import BundleConfig, BundleImages, network_arguments
 from darts_noise.pretrained.model_card import model_card
-from darts_noise.pretrained.shipped import list_pretrained
+from darts_noise.pretrained.shipped import CONFIG, find_bundle, is_artifact
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.json_file import MAX_BYTES, read_json, shown_path
-from darts_noise.space.published import BUNDLES
-from darts_noise.space.shown import shortened, shown
-from darts_noise.space.wandb_artifact import artifact_files, is_artifact_path
+from darts_noise.space.shown import shown
+from darts_noise.space.wandb_artifact import artifact_files
 
-CONFIG = "config.json"
 GENOTYPE = "genotype.json"
 WEIGHTS = "model.safetensors"
 CARD = "README.md"
 SEALED = (GENOTYPE, WEIGHTS)
 """The files whose checksums are in the config."""
-OF_A_RUN = "bundle"
-"""Name of the bundle's folder in the folder of a training run."""
 
 
 def save_pretrained(
@@ -273,34 +269,12 @@ def pretrained_config(source: str | Path) -> BundleConfig:
 @contextmanager
 def _found(source: str | Path) -> Iterator[Path]:
     """Give the folder of a bundle, which is downloaded if it is a W&B artifact."""
-    if is_artifact_path(str(source)) and not Path(source).is_dir():
+    if is_artifact(source):
         files = {CONFIG: MAX_BYTES, GENOTYPE: MAX_BYTES, WEIGHTS: None}
         with artifact_files(str(source), files) as downloaded:
             yield downloaded
     else:
         yield find_bundle(source)
-
-
-def find_bundle(source: str | Path) -> Path:
-    """Return the folder of a bundle on this machine; see `load_pretrained`."""
-    if str(source) in list_pretrained():
-        return BUNDLES / source
-    folder = Path(source)
-    if folder.is_dir():
-        for place in (folder, folder / OF_A_RUN):
-            if (place / CONFIG).is_file():
-                return place
-        expected = f"{shown_path(folder)}: expected the folder of a bundle or of a training run"
-        if (folder / "alpha.json").is_file():
-            raise ValueError(
-                f"{expected}, got a search, whose network is not trained; train its cell first: "
-                f"train.py --model.genotype {shown_path(folder)}"
-            )
-        raise ValueError(f"{expected}, got one without {CONFIG} and {OF_A_RUN}/{CONFIG}")
-    message = unknown("trained network", shortened(str(source)), list_pretrained())
-    raise ValueError(
-        f"{message}, or the folder of a bundle or of a training run, or a W&B artifact"
-    )
 
 
 def _sealed(folder: Path, name: str, config: BundleConfig) -> bytes:

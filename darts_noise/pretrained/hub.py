@@ -13,7 +13,6 @@ from darts_noise.atomic import write_text
 from darts_noise.nets.network import Network
 from darts_noise.pretrained.bundle import (
     CARD,
-    CONFIG,
     SEALED,
     WEIGHTS,
     load_pretrained,
@@ -21,6 +20,7 @@ from darts_noise.pretrained.bundle import (
     save_pretrained,
 )
 from darts_noise.pretrained.config import BundleConfig, network_arguments
+from darts_noise.pretrained.shipped import CONFIG
 
 
 class HubNetwork(  # type: ignore[call-arg]  # of the mixin, whose types are not read

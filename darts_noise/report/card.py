@@ -20,6 +20,7 @@ from torch.nn.utils import parametrize
 from torch.utils.flop_counter import FlopCounterMode
 
 from darts_noise.atomic import write_text
+from darts_noise.data.settings import DataConfig
 from darts_noise.reading import evaluating
 from darts_noise.space.macro import as_text
 from darts_noise.train.progress import readable_duration
@@ -68,6 +69,8 @@ FIGURES = (
     CardFigure("cell", "Cell"),
     CardFigure("space", "Space"),
     CardFigure("macro", "Whole network"),
+    CardFigure("wrong_labels", "Planted wrong labels"),
+    CardFigure("noisy_labels", "Method for wrong labels"),
     CardFigure("channels", "Channels"),
     CardFigure("num_cells", "Cells"),
     CardFigure("hypergradient", "Hypergradient"),
@@ -77,6 +80,11 @@ FIGURES = (
     CardFigure("noise_penalty", "Penalty of the search"),
     CardFigure("noise_family", "Noise family of the search"),
     CardFigure("test_accuracy", "Test accuracy", percent, first=True, expected=True),
+    CardFigure(
+        "best_test_accuracy", "Test accuracy at the epoch with the best validation", percent
+    ),
+    CardFigure("best_epoch", "That epoch"),
+    CardFigure("label_precision", "Right labels among the selected samples", percent),
     CardFigure("test_chance", "Test accuracy of the best constant answer", percent),
     CardFigure("validation_accuracy", "Validation accuracy", percent, first=True, expected=True),
     CardFigure("noise_accuracy", "Training-noise accuracy", percent, first=True, expected=True),
@@ -137,6 +145,17 @@ def count_multiply_adds(net: nn.Module, image_shape: Sequence[int]) -> int:
         with counter:
             net(image)
     return int(counter.get_total_flops()) // 2
+
+
+def describe_wrong_labels(config: DataConfig) -> str | None:
+    """Return the planted wrong labels as text, or None.
+
+    >>> describe_wrong_labels(DataConfig(wrong_labels=0.4)), describe_wrong_labels(DataConfig())
+    ('40 % of the training labels, symmetric', None)
+    """
+    if not config.wrong_labels:
+        return None
+    return f"{100 * config.wrong_labels:g} % of the training labels, {config.wrong_labels_kind}"
 
 
 def describe_hardware(device: torch.device) -> str:

@@ -119,6 +119,49 @@ def make_page(
     return _template().render(links=links, comparison=comparison, parts=parts, lacking=lacking)
 
 
+@dataclass(frozen=True)
+class Finding:
+    """A question on the page of an examination, and its answer.
+
+    Attributes:
+        name: the short name. It is the anchor on the page.
+        title: the heading.
+        question: the question, in one sentence.
+        answer: the answer, in one sentence.
+        figures: caption → figure.
+        tables: the numbers of the figures.
+        sources: the papers.
+    """
+
+    name: str
+    title: str
+    question: str
+    answer: str
+    figures: Mapping[str, Figure]
+    tables: Sequence[Table]
+    sources: Sequence[str]
+
+    def shown(self) -> dict[str, Any]:
+        """Return the part of the page."""
+        drawn = [
+            drawing(figure, f"{self.name}-{i}", f"{self.title}; the table has the numbers", caption)
+            for i, (caption, figure) in enumerate(self.figures.items())
+        ]
+        return {"anchor": self.name, **vars(self), "figures": drawn}
+
+
+def make_findings_page(title: str, about: Table, findings: Sequence[Finding]) -> str:
+    """Return the page of an examination as one HTML document without other files."""
+    examination = {
+        "anchor": "examination",
+        "title": title,
+        "about": about,
+        "findings": [finding.shown() for finding in findings],
+    }
+    links = {"examination": title, **{finding.name: finding.title for finding in findings}}
+    return _template().render(links=links, comparison=None, parts=[examination], lacking=[])
+
+
 @cache
 def _template() -> Template:
     environment = Environment(
@@ -164,7 +207,7 @@ def _cell(run: RunFolder, genotype: Genotype, anchor: str) -> Drawing:
         strength = strengths(genotype, weights, history.operations, history.edges)
         caption = "The wider a line, the larger the weight of its operation."
     figure = draw_cells(genotype, strength=strength)
-    return _drawing(figure, f"{anchor}-cells", describe_cells(genotype), caption)
+    return drawing(figure, f"{anchor}-cells", describe_cells(genotype), caption)
 
 
 def _alpha(history: AlphaHistory, genotype: Genotype | None, anchor: str) -> dict[str, Any]:
@@ -191,19 +234,19 @@ def _alpha(history: AlphaHistory, genotype: Genotype | None, anchor: str) -> dic
         when = f"{history.counted} {moment.epoch}"
         figure = draw_cells(moment.genotype, when, strength)
         description = f"{when.capitalize()}: {describe_cells(moment.genotype)}"
-        frames.append(_drawing(figure, f"{anchor}-frame-{moment.epoch}", description))
+        frames.append(drawing(figure, f"{anchor}-frame-{moment.epoch}", description))
     meaning = "Weights of α after the last epoch."
     if history.counted == "cell":
         meaning = "Share of the last measured cells that have each operation or choice."
     return {
-        "alpha": _drawing(
+        "alpha": drawing(
             heat,
             f"{anchor}-alpha",
             "Heat map of the weights; the table below has the numbers",
             f"{meaning} Frames mark the operations of the cell.",
         ),
         "weights": weights,
-        "film": _drawing(draw_film(history), f"{anchor}-film", describe_film(history)),
+        "film": drawing(draw_film(history), f"{anchor}-film", describe_film(history)),
         "frames": frames,
         "changes": len(changes),
         "counted": history.counted,
@@ -219,7 +262,7 @@ def _race(heats: Sequence[Heat], anchor: str) -> dict[str, Any]:
         rows.append((str(place), *values, str(heat.epochs[0]), *shown, heat.shown_objective))
     figures = ("Epochs on noise", "Validation accuracy", "Noise accuracy", "Objective")
     return {
-        "race": _drawing(
+        "race": drawing(
             _draw_race(heats),
             f"{anchor}-race-plot",
             f"Objective of {len(order)} combinations after each rung of the race; the table has "
@@ -281,7 +324,7 @@ def _learnt(found: Learnt, anchor: str) -> dict[str, Any]:
                 "Quartiles of their validation accuracy": _quartiles(one),
             }
     part: dict[str, Any] = {
-        "learnt": _drawing(
+        "learnt": drawing(
             draw_states({name: one.states for name, one in samples.items()}),
             f"{anchor}-states",
             f"Hidden states of the controller for {len(found.trained.states)} cells; the table has "
@@ -299,7 +342,7 @@ def _learnt(found: Learnt, anchor: str) -> dict[str, Any]:
         ),
     }
     if found.trained.accuracies and found.untrained.accuracies:
-        part["learnt_accuracies"] = _drawing(
+        part["learnt_accuracies"] = drawing(
             draw_accuracies({name: one.accuracies for name, one in samples.items()}),
             f"{anchor}-accuracies",
             "Validation accuracies of the drawn cells; the table has their quartiles",
@@ -393,11 +436,11 @@ def _panels(panels: Sequence[Panel], anchor: str) -> list[Drawing]:
             size = PANEL_SIZE if panel.title else LEGEND_SIZE
             figure = Figure(figsize=size, layout="constrained")
             draw_panel(figure.subplots(), panel, epochs)
-        drawn.append(_drawing(figure, f"{anchor}-{i}", description))
+        drawn.append(drawing(figure, f"{anchor}-{i}", description))
     return drawn
 
 
-def _drawing(figure: Figure, name: str, description: str, caption: str = "") -> Drawing:
+def drawing(figure: Figure, name: str, description: str, caption: str = "") -> Drawing:
     """Return a figure as SVG that never grows beyond its natural size.
 
     `name` is unique on the page: the ids inside begin with it.

@@ -3,6 +3,7 @@
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -10,10 +11,9 @@ from typing import Any, NoReturn
 import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers import WandbLogger
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
-from darts_noise.checkpoints.checkpoint_io import LAST, SealedCheckpointIO, resumable
+from darts_noise.checkpoints.checkpoint_io import BEST, LAST, SealedCheckpointIO, resumable
 from darts_noise.checkpoints.kept import keep_checkpoints
 from darts_noise.checkpoints.run_state import RunState
 from darts_noise.configured import fields_of
@@ -38,6 +38,7 @@ from darts_noise.report.tracking import (
     log_tables,
     start_tracking,
 )
+from darts_noise.runs.cores import threads_for
 from darts_noise.runs.folder import (
     CONFIG,
     RunLock,
@@ -200,15 +201,27 @@ class Run:
         return resumable(folder)
 
     @contextmanager
-    def open(self) -> Iterator[None]:
+    def open(self, channels: int) -> Iterator[None]:
         """Inside the context, signals stop the run as `Interrupted`. At the end, the run is closed.
+
+        Lightning turns a Ctrl-C during a training into a `SystemExit`.
+
+        A small network runs on one thread; see `threads_for`.
 
         An error that the user can solve, such as a full disk, gets a note with the run's folder. If
         a setting is refused before the first step, there are no results, and the folder is removed.
+
+        Args:
+            channels: channels of the first cell.
         """
+        height, width = self.data.image_shape[1:]
         try:
-            with self.stops:
+            with self.stops, threads_for(self.data.config.batch_size * channels * height * width):
                 yield
+        except Interrupted:
+            raise
+        except (KeyboardInterrupt, SystemExit):
+            self.interrupted()
         except (OSError, ValueError) as error:
             finish(self.wandb)
             begun = self.has_results or self.trainer.global_step > 0
@@ -228,15 +241,12 @@ class Run:
         """Train, or resume the training.
 
         Raises:
-            Interrupted: a signal. The results so far are on disk.
             SettingError: a setting that the Trainer does not accept for these data.
         """
         try:
             self.trainer.fit(
                 module, datamodule=self.data, ckpt_path=self.checkpoint, weights_only=True
             )
-        except (SIGTERMException, SystemExit):  # Lightning turns a Ctrl-C into SystemExit
-            self.interrupted()
         except (MisconfigurationException, RuntimeError, ValueError) as error:
             refused = _refused_by_lightning(error)
             if refused is not None:
@@ -248,24 +258,40 @@ class Run:
                 f"{self.path / CONFIG}: expected the settings of {self.checkpoint}; "
                 f"{' '.join(details[0].split())}"
             ) from None
-        if not self.state.ended:
-            callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-            for callback in callbacks:
-                callback.on_train_end(self.trainer, module)
+        self.state.end(self.trainer, module)
 
     def test(self, module: pl.LightningModule) -> dict[str, float]:
         """Return the figures of the module's weights on the test images.
 
         They are empty if ``trainer.limit_test_batches`` leaves no batch.
-
-        Raises:
-            Interrupted: a signal.
         """
-        try:
-            figures = self.trainer.test(module, datamodule=self.data, verbose=False)
-        except SystemExit:
-            self.interrupted()
+        figures = self.trainer.test(module, datamodule=self.data, verbose=False)
         return dict(figures[0]) if figures else {}
+
+    def test_best(self, module: pl.LightningModule) -> dict[str, float]:
+        """Return the figures of `test` with the weights of the epoch with the best validation.
+
+        ``epoch`` is its number, from 1. The figures are not logged, and the module keeps its
+        weights. They are empty if there is no ``best.ckpt``.
+        """
+        best = on_first_process(self._best)
+        if best is None:
+            return {}
+        weights, loggers = deepcopy(module.state_dict()), self.trainer.loggers
+        module.load_state_dict(best["state_dict"])
+        self.trainer.loggers = []
+        figures = self.test(module)
+        self.trainer.loggers = loggers
+        module.load_state_dict(weights)
+        return {**figures, "epoch": best["epoch"] + 1}
+
+    def _best(self) -> dict[str, Any] | None:
+        """Return weights and epoch of ``best.ckpt``, which only the first process may see."""
+        file = self.path / "checkpoints" / BEST
+        if not file.is_file():
+            return None
+        held = SealedCheckpointIO(file.parent).load_checkpoint(file, weights_only=True)
+        return {key: held[key] for key in ("state_dict", "epoch")}
 
     def interrupted(self, *hints: str) -> NoReturn:
         """End the run after a signal; see `Interrupted`."""

@@ -14,7 +14,7 @@ from darts_noise.data.module import ImageDataModule
 from darts_noise.distributed.collectives import on_first_process
 from darts_noise.noise.families import describe_noise
 from darts_noise.report.alpha_history import edge_name
-from darts_noise.report.card import count_parameters
+from darts_noise.report.card import count_parameters, describe_wrong_labels
 from darts_noise.report.tracking import Table, set_axis
 from darts_noise.runs.folder import require_free
 from darts_noise.runs.run import (
@@ -32,11 +32,9 @@ from darts_noise.runs.search_outputs import (
     write_measured,
 )
 from darts_noise.runs.settings import RunConfig, TrainerConfig, check_trainer
-from darts_noise.runs.stops import interruptible
 from darts_noise.runs.strategy import measure_proposals
-from darts_noise.runs.trainer import figures_of, silent_trainer
 from darts_noise.search.architecture import Architecture
-from darts_noise.search.asking import budget, propose
+from darts_noise.search.asking import budget
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.candidate_trainings import CandidateTrainings
 from darts_noise.search.final_cell import choose
@@ -126,7 +124,7 @@ def search(
             "val/accuracy",
             console,
         )
-        with session.open():
+        with session.open(config.channels):
             heats: list[Heat] = []
             found: list[Candidate] = []
             tables: dict[str, Table] = {}
@@ -156,48 +154,6 @@ def search(
     return SearchResult(module.genotype(), alpha, card, session.path, module.stopped_because)
 
 
-def find_cell(
-    data: ImageDataModule, config: SearchConfig, trainer: TrainerConfig
-) -> tuple[Genotype, dict[str, float | None]]:
-    """Search for a cell without writing files. `search` finds the same cell.
-
-    Args:
-        data: the images.
-        config: what the search chooses from, and how.
-        trainer: Lightning's Trainer.
-
-    Returns:
-        The cell, and the figures of the last epoch by their names in ``metrics.csv``, with the
-        number of ``gradient_steps`` and the ``objective`` of the card. A strategy
-        without a supernet has the figures of the cell.
-
-    Raises:
-        ValueError: as for `search`.
-        KeyboardInterrupt: a Ctrl-C.
-    """
-    trainer = with_epochs(trainer, EPOCHS)
-    check_trainer(config, trainer)
-    with quiet_lightning(), interruptible():
-        module, heats = search_module(config, data), []
-        fitted = silent_trainer(trainer)
-        if module.strategy is not None:
-            data.trainer = fitted
-            found = propose(module, data)
-            steps = sum(steps_spent(module, found, ()).values())
-            figures = {"val/accuracy": found[0].validation.accuracy, "gradient_steps": steps}
-            return module.genotype(), {**figures, "objective": found[0].objective}
-        if config.race:
-            data.trainer = fitted
-            heats = race(config, module, data)
-            module = search_module(config, data, standing(heats)[0].macro)
-        fitted.fit(module, datamodule=data)
-        found = choose(module, data) if config.candidates > 1 else []
-    steps = sum(steps_spent(module, found, heats).values())
-    figures = figures_of(fitted)
-    best = objective(figures, config.noise_weight, found[0] if found else None)
-    return module.genotype(), {**figures, "gradient_steps": steps, "objective": best}
-
-
 def search_module(
     config: SearchConfig, data: ImageDataModule, winner: Macro | None = None
 ) -> SearchModule:
@@ -206,7 +162,8 @@ def search_module(
     Args:
         config: the settings.
         data: the images.
-        winner: the macro choices that have won the race. None: those of the first combination.
+        winner: the macro choices of the combination that won the race. None: the race has not run,
+            and the module has the first combination.
 
     Raises:
         SettingError: a setting that does not suit another one or the data.
@@ -239,10 +196,7 @@ def _race(config: SearchConfig, module: SearchModule, session: Run) -> list[Heat
         console.print(f"race  {heats[-1]}")
 
     console.print(f"racing {len(combinations(config))} combinations of macro choices")
-    try:
-        heats = race(config, module, session.data, told, on_first_process(read))
-    except (KeyboardInterrupt, SystemExit):
-        session.interrupted()
+    heats = race(config, module, session.data, told, on_first_process(read))
     console.print(f"the race is won by {standing(heats)[0].name}")
     return heats
 
@@ -273,10 +227,7 @@ def _choose(module: SearchModule, session: Run) -> list[Candidate]:
         write_measured(session.path, found, known)
         console.print(f"candidate {len(found)}/{count}  {found[-1]}")
 
-    try:
-        found = choose(module, session.data, told, known)
-    except (KeyboardInterrupt, SystemExit):
-        session.interrupted()
+    found = choose(module, session.data, told, known)
     write_measured(session.path, found, ())
     outputs = SearchOutputs(session.path, session.data.train.chance)
     outputs.write(module)
@@ -340,6 +291,7 @@ def search_card(
         "gradient_steps": sum(steps.values()),
         **{f"{part}_steps": number for part, number in steps.items() if number},
         "train_samples": len(data.train),
+        "wrong_labels": describe_wrong_labels(data.config),
         **({} if best is None else _cell_figures(best)),
         "genotype": str(session.path / "genotype.json"),
         **session.origin(config.seed),

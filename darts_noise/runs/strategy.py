@@ -55,10 +55,7 @@ def measure_proposals(module: SearchModule, session: Run) -> list[Candidate]:
             session.console.print(f"cell {len(found)}  step {spent:,}/{budget:,}  {last}")
 
     set_axis(session.wandb, STEPS, FIGURES)
-    try:
-        found = propose(module, session.data, told, known, session.console.print)
-    except (KeyboardInterrupt, SystemExit):
-        session.interrupted()
+    found = propose(module, session.data, told, known, session.console.print)
     if session.is_first and outputs.history is not None:
         write_measured(session.path, found, ())
         outputs.write_cell(module.genotype())

@@ -3,8 +3,8 @@
 import json
 import math
 import shutil
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from copy import copy, deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,11 +26,13 @@ from darts_noise.nets.network import Network
 from darts_noise.nets.synchronised import SynchronisedNorms
 from darts_noise.noise.datasets import root_of_others
 from darts_noise.noise.families import describe_noise, make_noise, require_noise
-from darts_noise.pretrained.bundle import OF_A_RUN, save_pretrained, start_from
+from darts_noise.pretrained.bundle import save_pretrained, start_from
 from darts_noise.pretrained.config import BundleImages
+from darts_noise.pretrained.shipped import OF_A_RUN
 from darts_noise.report.card import (
     count_multiply_adds,
     count_parameters,
+    describe_wrong_labels,
     finite,
     without_diverged,
     write_card,
@@ -40,6 +42,7 @@ from darts_noise.report.curves import draw_curves
 from darts_noise.report.metrics import MetricsTable
 from darts_noise.report.style import save_figure
 from darts_noise.report.tracking import finish, set_axis, use_artifact
+from darts_noise.runs.cores import WORTHWHILE, Ahead, spare_processes
 from darts_noise.runs.folder import (
     CONFIG,
     UNFINISHED,
@@ -67,6 +70,7 @@ from darts_noise.train.factories import Factory, NetworkLike, loaded, suited_net
 from darts_noise.train.module import TrainModule
 from darts_noise.train.noise_fit import default_samples, noise_fit, require_samples
 from darts_noise.train.noise_record import NoiseFit
+from darts_noise.train.noisy_labels import shown_method
 from darts_noise.train.progress import quiet_lightning
 from darts_noise.train.quick import NoiseCurve
 from darts_noise.train.run_file import RunFile
@@ -214,7 +218,10 @@ def _train(
                 default_root_dir=None,
             )
             control = partial(_control, session, other, config, noise, alike, run)
-        with session.open():
+        with session.open(module.config.channels), ExitStack() as processes:
+            if trainer.deterministic is None:  # which only this process knows
+                for check in checks[: max(0, spare_processes())]:
+                    check.begin(session, module, processes)
             return _run(session, module, genotype, cell, checks, control)
 
 
@@ -284,7 +291,7 @@ def _module(network: Genotype | Factory, data: ImageDataModule, config: TrainCon
             except ValueError as error:
                 raise SettingError("model.init", error) from None
         return module
-    return module.use(network(*sizes), *sizes)
+    return module.use(network(*sizes), *sizes, partial(network, *sizes))
 
 
 def _require_test(trainer: TrainerConfig, data: ImageDataModule) -> None:
@@ -317,9 +324,13 @@ def _run(
         session.console.print(f"cell: {origin} | data: {data.name}")
     session.fit(module)
     test = session.test(module)
+    noisy = bool(data.config.wrong_labels) or module.selection is not None
+    best = session.test_best(module) if noisy else {}
     card: dict[str, Any] = {}
     if session.is_first:
         card = train_card(module, session, origin, test, noise_rows(None, NoiseGrid(), False))
+        if noisy:
+            card |= noisy_label_rows(module, session, best)
         if checks:  # write the result of the training before the checks
             pending = f"not finished; resume it with train.py --resume {run.name}"
             clean = {**card, UNFINISHED: pending}
@@ -541,6 +552,25 @@ def train_card(
     }
 
 
+def noisy_label_rows(
+    module: TrainModule, session: Run, best: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return the rows of a card about wrong labels.
+
+    Args:
+        module: the trained module.
+        session: the run.
+        best: the figures of `Run.test_best`.
+    """
+    return {
+        "wrong_labels": describe_wrong_labels(session.data.config),
+        "noisy_labels": shown_method(module.config.noisy_labels),
+        "label_precision": session.table.figures.get("train/label_precision"),
+        "best_test_accuracy": best.get("test/accuracy"),
+        "best_epoch": best.get("epoch"),
+    }
+
+
 def objective(validation_accuracy: float | None, noise: NoiseFit) -> float | None:
     """Return what a sweep minimises: the validation error plus the share of noise memorised.
 
@@ -644,13 +674,43 @@ class NoiseCheck:
         if trainer.sync_batchnorm:
             self.trainer["plugins"] = [SynchronisedNorms()]
         self.epochs = config.epochs
-        if config.protocol == "quick" and self.epochs is None:
-            self.epochs = 1 if trainer.fast_dev_run else trainer.max_epochs
+        if config.protocol == "quick":
+            self.trainer |= self.lengths
+            if self.epochs is None:
+                self.epochs = 1 if trainer.fast_dev_run else trainer.max_epochs
+        self.ahead: Ahead | None = None
         with within("noise_"):
             self.controls = self._controls(recipe)
             self.samples = self._samples(recipe.seed)
             if config.runs is not None:
                 self._require_runs(Path(config.runs))
+
+    def begin(self, session: Run, module: TrainModule, processes: ExitStack) -> None:
+        """Begin a long quick check on a CPU in a process of its own; see `Ahead`.
+
+        Args:
+            session: the run.
+            module: the module, for its cell and its recipe.
+            processes: ends the process.
+        """
+        steps = (self.epochs or 0) * math.ceil(self.samples / self.data.config.batch_size)
+        long = self.config.protocol == "quick" and steps >= WORTHWHILE and not self.lengths
+        on_cpu = session.trainer.strategy.root_device.type == "cpu"
+        by_name = type(self.data) is ImageDataModule  # the settings say all of it
+        if not (long and on_cpu and by_name and session.trainer.world_size == 1):
+            return
+        shown = session.settings.enable_progress_bar is not False
+        with suppress(TypeError, OSError):  # an object among the arguments; no further process
+            self.ahead = processes.enter_context(
+                Ahead(
+                    module.net.genotype,
+                    self.data.config,
+                    console=session.console,
+                    progress=(self._title(session), PROGRESS) if shown else None,
+                    path=str(session.path / self.files["epochs"]),
+                    **self._arguments(module),
+                )
+            )
 
     def measure(self, session: Run, module: TrainModule) -> NoiseFit:
         """Train the cell of a trained module on noise, from scratch.
@@ -665,14 +725,10 @@ class NoiseCheck:
         runs, config = session.path / self.files["runs"], self.config
         own: dict[str, Any]
         if config.protocol == "quick":
-            title = f"{describe_noise(self.family)} noise"
-            if session.kind == CONTROL:
-                title = f"{CONTROL}, {title}"
-            callbacks: list[pl.Callback] = [*session.progress(title, PROGRESS)]
+            callbacks: list[pl.Callback] = [*session.progress(self._title(session), PROGRESS)]
             if self.number == 1:  # the row and the curve of a run are of its first family
                 callbacks.append(NoiseCurve(partial(_log_noise, session)))
             own = {"callbacks": callbacks, "path": session.path / self.files["epochs"]}
-            self.trainer |= self.lengths
         else:
             # If these files exist, the measurement continues from them.
             if config.runs is not None and session.is_first and not runs.exists():
@@ -685,19 +741,13 @@ class NoiseCheck:
                 "--noise_samples, --noise_epochs and --noise_grid.enough make it shorter"
             )
         try:
+            if self.ahead is not None:
+                self.ahead.wait()
             return noise_fit(
                 module.net.genotype,
                 self.data.train,
-                protocol=config.protocol,
-                family=self.family,
-                samples=self.samples,
-                root=self.root,
                 normalisation=self.data.normalisation,
-                epochs=self.epochs,
-                batch_size=self.data.config.batch_size,
-                seed=module.config.seed,
-                recipe=replace(module.config, genotype=None, init=None),
-                trainer=self.trainer,
+                **self._arguments(module),
                 **own,
             )
         except (ValueError, RuntimeError, MisconfigurationException) as error:
@@ -711,6 +761,24 @@ class NoiseCheck:
         except (KeyboardInterrupt, SystemExit):  # Lightning turns a Ctrl-C into SystemExit
             hint = f"noise so far, also for another run: --noise_runs {runs}"
             session.interrupted(*([hint] if runs.exists() else []))
+
+    def _arguments(self, module: TrainModule) -> dict[str, Any]:
+        """Return the arguments of `noise_fit`, except the network, the images and the progress."""
+        return {
+            "protocol": self.config.protocol,
+            "family": self.family,
+            "samples": self.samples,
+            "root": str(self.root),
+            "epochs": self.epochs,
+            "batch_size": self.data.config.batch_size,
+            "seed": module.config.seed,
+            "recipe": replace(module.config, genotype=None, init=None),
+            "trainer": self.trainer,
+        }
+
+    def _title(self, session: Run) -> str:
+        title = f"{describe_noise(self.family)} noise"
+        return f"{CONTROL}, {title}" if session.kind == CONTROL else title
 
     def _samples(self, seed: int) -> int:
         config, images = self.config, self.data.train

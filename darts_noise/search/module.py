@@ -274,6 +274,8 @@ class SearchModule(PlainModule[SearchConfig]):
 
         α stays fixed during the warm-up epochs.
         """
+        images, labels, *_ = batch  # true labels may follow
+        batch = images, labels
         alpha, weights, *twin = self._optimisers()
         self._let_variants_decide()
         of_twin = None

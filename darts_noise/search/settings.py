@@ -26,9 +26,9 @@ class SearchConfig:
     Args:
         space: search space: the operations that compete; see darts_noise.list_spaces().
         nodes: nodes of a cell. null: the number that the space defines.
-        macro: candidates of macro choices, by name. They replace those of the space. A choice of
-            the space that is not named keeps its candidates, and a choice that the space does not
-            search is added. A single candidate decides the choice.
+        macro: macro choices by name, each with a list of candidates. The list replaces the
+            candidates in the space. A choice that the space lacks is added. Other choices of the
+            space stay as they are. A list with one candidate fixes the choice.
         channels: channels of a state before the first reduction.
         num_cells: cells of the supernet, with reductions at one and two thirds.
         stem: stem of the network: small (images of 8×8 to 28×28 pixels), cifar or imagenet.

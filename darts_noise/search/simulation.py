@@ -21,7 +21,7 @@ from darts_noise.errors import SettingError
 from darts_noise.search.asking import ask_and_tell
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.strategies.shared import Sharing
-from darts_noise.search.strategies.strategy import Strategy, make_strategy
+from darts_noise.search.strategies.strategy import Strategy, make_strategy, strategies_without
 from darts_noise.search.table import CellTable
 
 Array = NDArray[np.float64]
@@ -79,8 +79,8 @@ def simulate(
         strategy: a setting as for ``search.py --strategy``, or a function that makes a strategy.
             Strategies that train shared weights do not work without data.
         repeats: number of searches. They have the seeds ``seed``, ``seed + 1`` and so on.
-        cells: budget of each search in cells.
-        steps: budget in the cost of the table.
+        cells: largest number of cells that each search measures.
+        steps: budget of each search, in the unit of the table's costs.
         seed: the first seed.
 
     Raises:
@@ -89,7 +89,8 @@ def simulate(
     """
     if repeats < 1:
         raise SettingError("repeats", f"expected 1 or more, got {repeats}")
-    make = strategy if callable(strategy) else partial(make_strategy, strategy)
+    kind, known = "strategy without shared weights", strategies_without(Sharing)
+    make = strategy if callable(strategy) else partial(make_strategy, strategy, kind, known)
     most = min(cells, len(table.candidates))
     return [_simulated(table, make, most, steps, seed + repeat) for repeat in range(repeats)]
 

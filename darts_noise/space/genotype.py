@@ -17,7 +17,6 @@ from darts_noise.errors import SettingError
 from darts_noise.space.genotype_text import genotype_text, parse_genotype
 from darts_noise.space.json_file import MAX_BYTES, read_json, shown_path
 from darts_noise.space.macro import MACRO, Value, check_macro
-from darts_noise.space.operations import get_operation
 from darts_noise.space.shown import shown
 
 FORMAT = "darts_noise.genotype/1"
@@ -189,6 +188,9 @@ def _checked_cell(cell: object, kind: str) -> Cell:
 
 
 def _checked_node(node: object, place: str, index: int) -> Node:
+    # Here, because the operations import torch: an unknown genotype is refused without it.
+    from darts_noise.space.operations import get_operation
+
     pairs = _list(node, place, "a list of [operation, predecessor]")
     if not 1 <= len(pairs) <= MAX_EDGES_PER_NODE:
         raise ValueError(f"{place}: expected 1 to {MAX_EDGES_PER_NODE} edges, got {len(pairs)}")

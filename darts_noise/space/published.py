@@ -4,7 +4,6 @@
 """
 
 import re
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,16 +16,7 @@ from darts_noise.space.published_cells import CELLS, PrintedCount
 from darts_noise.space.shown import shortened, shown
 from darts_noise.space.wandb_artifact import artifact_genotype, is_artifact_path
 
-_PUBLISHED = {
-    cell.name: Genotype(
-        normal=cell.normal,
-        normal_concat=cell.normal_concat,
-        reduce=cell.reduce,
-        reduce_concat=cell.reduce_concat,
-        meta={"name": cell.name, "source": cell.source},
-    )
-    for cell in CELLS
-}
+_PUBLISHED = {cell.name: cell for cell in CELLS}
 _ALIASES = {
     **{name.replace("_", ""): name for name in _PUBLISHED},
     "darts": "darts_v2",
@@ -59,10 +49,9 @@ def printed_counts(name: str) -> tuple[PrintedCount, ...]:
     >>> printed_counts("darts_v2")[0].millions
     3.3
     """
-    printed = {cell.name: cell.printed for cell in CELLS}
-    if name not in printed:
-        raise unknown("genotype", shortened(name), printed)
-    return printed[name]
+    if name not in _PUBLISHED:
+        raise unknown("genotype", shortened(name), _PUBLISHED)
+    return _PUBLISHED[name].printed
 
 
 def load_genotype(source: str | Path | Genotype | tuple[Any, ...]) -> Genotype:
@@ -92,8 +81,7 @@ def load_genotype(source: str | Path | Genotype | tuple[Any, ...]) -> Genotype:
         raise ValueError(f"expected a name, a path or a Genotype, got {shown(source)}")
     name = str(source)
     if name.lower() in _PUBLISHED:
-        # Copy it, so that no caller sees the changes of another caller to `meta`.
-        return replace(_PUBLISHED[name.lower()])
+        return _genotype(name.lower())
     if has_genotype(name):
         return Genotype.from_text(name)
     path = Path(source)
@@ -114,13 +102,24 @@ def load_genotype(source: str | Path | Genotype | tuple[Any, ...]) -> Genotype:
         return artifact_genotype(name)
     alias = re.sub("[^a-z0-9]", "", name.lower())
     if alias in _ALIASES:
-        return replace(_PUBLISHED[_ALIASES[alias]])
+        return _genotype(_ALIASES[alias])
     if re.fullmatch(r"\w+", name) and (BUNDLES / name).is_dir():
         raise ValueError(
             f"{name!r} is a trained network and no genotype: call load_pretrained({name!r})"
         )
     message = unknown("genotype", shortened(name), _PUBLISHED)
     raise ValueError(f"{message}, or a path to a .json file or to a run directory")
+
+
+def _genotype(name: str) -> Genotype:
+    cell = _PUBLISHED[name]
+    return Genotype(
+        normal=cell.normal,
+        normal_concat=cell.normal_concat,
+        reduce=cell.reduce,
+        reduce_concat=cell.reduce_concat,
+        meta={"name": cell.name, "source": cell.source},
+    )
 
 
 def _from_file(path: Path) -> Genotype:

@@ -68,8 +68,10 @@ def study(
                 check_data(config)
             begun.run()
             return begun.write()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         status = 128 + (begun.interrupts.received or signal.SIGINT)
+        if isinstance(stop, Interrupted):  # a search answers the signals itself
+            status = stop.status
         raise Interrupted(begun.folder, status) from None
     except UNREACHABLE as error:
         raise SettingError("storage", f"{error}; the same command continues") from None
@@ -250,13 +252,14 @@ class Study:
 
     def _runs_of(self, unit: Unit) -> SeedRuns:
         """Return the runs of a unit. For a proposal they have the proposed settings."""
-        folder, sample = self.folder / "noise_runs", self.config.sample
+        sample = self.config.sample
         if unit.network.control != PROPOSAL:
-            return SeedRuns(self.config, unit.network, unit.seed, folder)
+            return SeedRuns(self.config, unit.network, unit.seed, self.folder)
         proposal = self.queue.propose(unit.seed, sample.settings)
         self.console.print(", ".join(f"{key} = {value}" for key, value in proposal.items()))
         config = self.config.proposed(proposal)
-        return SeedRuns(config, searched(config.noise_weights[0]), sample.seed, folder)
+        network = replace(searched(config.noise_weights[0]), key=f"{PROPOSAL}_{unit.seed}")
+        return SeedRuns(config, network, sample.seed, self.folder)
 
 
 def _possible(left: list[Unit], failed: Mapping[str, str]) -> list[Unit]:

@@ -5,10 +5,13 @@ Each result depends only on the settings and the seed, and consists of JSON valu
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from darts_noise.data.module import ImageDataModule
 from darts_noise.errors import SettingError
@@ -21,15 +24,18 @@ from darts_noise.report.card import (
     describe_hardware,
     finite,
 )
-from darts_noise.runs.run import with_epochs
-from darts_noise.runs.search import find_cell
+from darts_noise.runs.folder import read_run_config, remove_run
+from darts_noise.runs.run import stated_settings, with_epochs
+from darts_noise.runs.search import EPOCHS as SEARCH_EPOCHS
+from darts_noise.runs.search import search
+from darts_noise.runs.settings import RunConfig
 from darts_noise.runs.stops import interruptible
 from darts_noise.runs.train import EPOCHS, Trained, train_network
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.published import load_genotype
 from darts_noise.space.spaces import Space, get_space
 from darts_noise.study.cells import all_skip_cell, matched_cell, random_cell
-from darts_noise.study.settings import POSITIVE_CONTROL, StudyConfig
+from darts_noise.study.settings import GROUPS, POSITIVE_CONTROL, StudyConfig
 from darts_noise.study.units import GIVEN, Compared
 from darts_noise.train.control_networks import CONTROL_NETWORKS, resnet18, with_batch_norm
 from darts_noise.train.factories import Factory
@@ -38,14 +44,8 @@ from darts_noise.train.noise_record import CONTROL_ACCURACY
 from darts_noise.train.settings import NoiseFamily, TrainConfig
 
 Record = dict[str, Any]
-FIGURES = {
-    "validation_accuracy": "val/accuracy",
-    "twin_noise_accuracy": "noise/accuracy",
-    "penalty": "noise/penalty",
-    "objective": "objective",
-    "gradient_steps": "gradient_steps",
-}
-"""The figures of a search that a record keeps."""
+FIGURES = ("twin_noise_accuracy", "penalty", "objective", "gradient_steps")
+"""The figures of a search's card that a record keeps, besides its validation accuracy."""
 DEVICE = ("accelerator", "devices", "precision")
 RECIPE = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
 FROM_TRAINING = {"converged": DEVICE, "quick": (*DEVICE, *RECIPE)}
@@ -53,7 +53,14 @@ FROM_TRAINING = {"converged": DEVICE, "quick": (*DEVICE, *RECIPE)}
 
 
 class SeedRuns:
-    """The runs of one network and seed. Unfinished noise fits continue from files in `folder`."""
+    """The runs of one network and seed.
+
+    Args:
+        config: the settings of the study.
+        network: the network. Its key names the folder of its search.
+        seed: the seed.
+        folder: folder of the study. Unfinished searches and noise fits continue from files in it.
+    """
 
     def __init__(self, config: StudyConfig, network: Compared, seed: int, folder: Path) -> None:
         self.config, self.network, self.seed, self.folder = config, network, seed, folder
@@ -68,7 +75,7 @@ class SeedRuns:
         """
         started, network = time.perf_counter(), self.network
         model: dict[str, Any] = {}
-        figures: dict[str, float | None] = {}
+        figures: Record = {}
         if network.control is None:
             genotype, figures = self._search(origin)
         elif origin is not None:
@@ -88,8 +95,8 @@ class SeedRuns:
         return {
             "genotype": genotype.to_dict(),
             "model": model,
-            **finite(figures),
             "seconds": _since(started),
+            **finite(figures),
         }
 
     def training(
@@ -144,7 +151,7 @@ class SeedRuns:
                 "batch_size": how.batch_size,
                 "grid": how.grid(**grid),
                 "controls": {},
-                "path": self.folder / file,
+                "path": self.folder / "noise_runs" / file,
                 "progress": False,
             }
         with interruptible():
@@ -161,7 +168,8 @@ class SeedRuns:
                 **own,
             ).to_dict()
 
-    def _search(self, origin: Record | None) -> tuple[Genotype, dict[str, float | None]]:
+    def _search(self, origin: Record | None) -> tuple[Genotype, Record]:
+        """Search in a folder of its own, or continue the search in it if it has these settings."""
         setup, weight, own = self.config.search, self.network.noise_weight, self.network.settings
         assert weight is not None
         family = self.config.noise_family
@@ -174,8 +182,20 @@ class SeedRuns:
                 raise SettingError(key, "expected a number, because the study's search has none")
             config = replace(config, strategy_steps=int(origin["gradient_steps"]))
         data = ImageDataModule(replace(setup.data, seed=self.seed))
-        genotype, figures = find_cell(data, config, setup.trainer)
-        return genotype, {name: figures.get(key) for name, key in FIGURES.items()}
+        name = f"{self.network.key}-seed{self.seed}".replace("+", "")  # of a λ such as 1e+06
+        run = RunConfig(name, runs=str(self.folder), wandb="off")
+        trainer = with_epochs(setup.trainer, SEARCH_EPOCHS)
+        folder = self.folder / "search" / name
+        if _has_settings(folder, stated_settings(self.seed, run, trainer, config, data.config)):
+            run = replace(run, resume=name)
+        else:
+            remove_run(folder)
+        found = search(data, config, trainer=trainer, run=run, console=Console(quiet=True))
+        card = found.card
+        # Without a supernet, a search has only the accuracy of the cell.
+        accuracy = card.get("validation_accuracy", card.get("cell_validation_accuracy"))
+        figures = {"validation_accuracy": accuracy, **{key: card.get(key) for key in FIGURES}}
+        return found.genotype, {**figures, "seconds": card["wall_time_s"]}
 
     def _space(self) -> Space:
         config = self.config.search.model
@@ -211,6 +231,17 @@ class SeedRuns:
         if self.network.control == POSITIVE_CONTROL:
             return partial(resnet18, stem_stride=self.network.own.stem_stride)
         return CONTROL_NETWORKS[self.network.control]
+
+
+def _has_settings(run: Path, settings: Mapping[str, Any]) -> bool:
+    """Return whether a run has these settings, besides its folder and the folder of the data."""
+    with suppress(SettingError, TypeError):  # no such run, or a damaged file
+        kept = read_run_config(run)
+        return all(
+            {**kept.get(group, {}), "root": None} == {**settings[group], "root": None}
+            for group in GROUPS
+        )
+    return False
 
 
 def _since(started: float) -> float:

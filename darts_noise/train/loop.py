@@ -49,11 +49,12 @@ class Recipe:
 
     Attributes:
         optimiser: ``sgd`` or ``adam``.
-        learning_rate: learning rate at the start. It falls to 0 on a cosine over all steps.
+        learning_rate: learning rate at the start. It falls on a cosine over all steps.
         epochs: largest number of passes over the set.
         initial_scale: factor on the initial weights; see `scale_weights`.
         weight_decay: weight decay of the optimiser.
         gradient_clip: largest norm of the gradient. 0: no clipping.
+        final_rate: learning rate after the last step. `learning_rate`: a constant rate.
     """
 
     optimiser: str
@@ -62,6 +63,7 @@ class Recipe:
     initial_scale: float = 1.0
     weight_decay: float = 0.0
     gradient_clip: float = 0.0
+    final_rate: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +121,7 @@ def train_from_scratch(
         rule = _optimiser(recipe, raw)
         net, optimiser = fabric.setup(raw, rule)
         net.train()
-        schedule = CosineAnnealingLR(rule, last)
+        schedule = CosineAnnealingLR(rule, last, recipe.final_rate)
         losses: list[Tensor] = []  # since the last look
         for step in range(1, last + 1):
             images, labels = stream.batch(step - 1)

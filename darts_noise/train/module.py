@@ -6,11 +6,18 @@ smoothing and multiplies the learning rate by a factor after each epoch. All oth
 by default. The Trainer sets the number of epochs, gradient clipping, gradient accumulation and
 precision. The module skips an update if the loss or a gradient is not finite; see
 `darts_noise.finite`.
+
+With `noisy_labels`, some samples of a batch train and some do not. A method with two networks
+trains the second one, the peer, beside the first: both learn from every batch, by one optimiser,
+whose step of a weight depends on no other weight. The gradients of each are clipped alone. All
+random numbers of the peer have a generator of their own, so the peer changes the first network only
+by its choice of samples.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -23,12 +30,14 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LambdaLR
 from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torchmetrics import MeanMetric
 
 from darts_noise.configured import config_of
 from darts_noise.data.batches import Batch, BatchStream
 from darts_noise.data.module import ImageDataModule
+from darts_noise.data.seeds import Stream, drawing
 from darts_noise.distributed.agreement import Agreement
-from darts_noise.errors import within
+from darts_noise.errors import SettingError, within
 from darts_noise.finite import FiniteCheck, Term, make_guardable
 from darts_noise.loading import PlainModule
 from darts_noise.metrics import SplitMetrics, log_validation
@@ -39,6 +48,7 @@ from darts_noise.space.genotype import Genotype
 from darts_noise.space.published import load_genotype
 from darts_noise.train.compilation import compile_forward
 from darts_noise.train.mixing import BatchMixing
+from darts_noise.train.noisy_labels import BatchLosses, make_selection
 from darts_noise.train.settings import TrainConfig
 
 RISE = 0.3
@@ -91,13 +101,21 @@ class TrainModule(PlainModule[TrainConfig]):
 
     config_class = TrainConfig
     net: Network
+    peer: Network
 
     @within("model")
     def __init__(self, config: TrainConfig | str | None = None, **settings: Any) -> None:
         super().__init__()
         self.configure(config_of(TrainConfig, config, settings))
         self.learning_rate = self.config.learning_rate  # of the current epoch
-        self.compiled_forward: Callable[[Tensor], Tensor | WithAuxiliary] | None = None
+        self.compiled: list[Callable[[Tensor], Tensor | WithAuxiliary]] = []  # forward passes
+        self.selection = make_selection(self.config.noisy_labels)
+        self.has_peer = self.selection is not None and self.selection.networks == 2
+        if self.has_peer and self.config.init is not None:
+            raise SettingError(
+                "init", "expected null, because two networks must start from different weights"
+            )
+        self.label_precision = MeanMetric(nan_strategy="disable")
         self.finite = FiniteCheck(ADVICE)
         self.recomputed_at = -1  # step of the last `_recompute_statistics`
 
@@ -120,8 +138,8 @@ class TrainModule(PlainModule[TrainConfig]):
             c = replace(c, channels=channels_for(genotype, c.parameters, **fixed))
             self.configure(c)
         auxiliary = c.auxiliary_weight > 0
-        net = create_model(genotype, channels=c.channels, auxiliary=auxiliary, **fixed)
-        return self.use(net, num_classes, in_channels)
+        make = partial(create_model, genotype, channels=c.channels, auxiliary=auxiliary, **fixed)
+        return self.use(make(), num_classes, in_channels, make)
 
     def leave_out_head(self, genotype: Genotype, shape: tuple[int, int, int]) -> None:
         """Set ``auxiliary_weight`` to 0 if images (C, H, W) are too small for the head."""
@@ -129,7 +147,13 @@ class TrainModule(PlainModule[TrainConfig]):
         if not auxiliary_fits(shape[1:], c.stem, c.stem_stride, genotype.choice("pooling")):
             self.configure(replace(c, auxiliary_weight=0.0))
 
-    def use(self, net: nn.Module, num_classes: int, in_channels: int) -> "TrainModule":
+    def use(
+        self,
+        net: nn.Module,
+        num_classes: int,
+        in_channels: int,
+        make: Callable[[], nn.Module] | None = None,
+    ) -> "TrainModule":
         """Train ``net``, which may be any network, and return the module.
 
         ``drop_path`` has no effect on a network that is not made of cells. A checkpoint of such a
@@ -139,12 +163,23 @@ class TrainModule(PlainModule[TrainConfig]):
             net: maps normalised images (B, in_channels, H, W) to logits (B, num_classes).
             num_classes: number of logits.
             in_channels: channels of the images.
+            make: makes another such network with new initial weights. Needed if ``noisy_labels``
+                names a method with two networks.
+
+        Raises:
+            SettingError: `make` is needed and None.
         """
         c = self.config
         self.images_of = {"num_classes": num_classes, "in_channels": in_channels}
         self.net = cast(Network, net)  # the usual type, for the type checker
+        if self.has_peer:
+            if make is None:
+                raise SettingError("model.noisy_labels", "expected `make` of a second network")
+            with drawing(c.seed, Stream.PEER):
+                self.peer = cast(Network, make())
         if c.channels_last:
-            self.net.to(memory_format=torch.channels_last)
+            for network in self.networks:
+                network.to(memory_format=torch.channels_last)
         mixes = c.mixup or c.cutmix
         self.mixing = BatchMixing(c.mixup, c.cutmix, num_classes, c.seed) if mixes else None
         self.metrics = SplitMetrics(num_classes, "train", "val", "test")
@@ -168,6 +203,11 @@ class TrainModule(PlainModule[TrainConfig]):
             )
         self.build(load_genotype(genotype), data.num_classes, data.in_channels)
 
+    @property
+    def networks(self) -> list[Network]:
+        """The network, and its peer if ``noisy_labels`` names a method with two networks."""
+        return [self.net, self.peer] if self.has_peer else [self.net]
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.finite.read()
         if isinstance(self.net, Network):
@@ -185,40 +225,97 @@ class TrainModule(PlainModule[TrainConfig]):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (B, num_classes) of normalised images (B, C, H, W)."""
-        out = self.net(self._laid_out(x))
-        return out.logits if isinstance(out, WithAuxiliary) else out
+        return _logits(self.net(self._laid_out(x)))
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        images, labels = batch
+    def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
+        """Return the loss of the network, or the sum of both networks' losses.
+
+        Args:
+            batch: images and labels, and the true labels if some labels were made wrong.
+            batch_idx: number of the batch in the epoch.
+        """
+        images, labels, *true_labels = batch
         targets = labels  # (B,); after mixing (B, num_classes)
         if self.mixing is not None:
             number = (self.current_epoch, batch_idx, self.global_rank)
             images, targets = self.mixing(images, labels, *number)
             labels = targets.argmax(-1)  # the accuracy uses the label with the larger share
         smoothing = self.config.label_smoothing
-        out = (self.compiled_forward or self.net)(self._laid_out(images))
-        logits = out.logits if isinstance(out, WithAuxiliary) else out
-        loss = F.cross_entropy(logits, targets, label_smoothing=smoothing)
-        self.metrics.record("train", logits, labels, loss)
-        # For the progress bar during the epoch. At its end the mean over the epoch replaces it.
-        self.log("train/loss", loss.detach(), on_step=True, on_epoch=False, logger=False)
-        if isinstance(out, WithAuxiliary):
-            auxiliary = F.cross_entropy(out.auxiliary, targets, label_smoothing=smoothing)
-            loss = loss + self.config.auxiliary_weight * auxiliary
-        self._require_finite([("the training loss", [loss.detach()])])
-        return loss
+        outs = self._outputs(self._laid_out(images), batch_idx)
+        chosen = self._chosen(outs, labels)
+        if true_labels and self.selection is not None:
+            self.label_precision.update((labels == true_labels[0])[chosen[0]].float())
+        losses: list[Tensor] = []
+        for out, index in zip(outs, chosen, strict=True):
+            logits = _logits(out)[index]
+            loss = F.cross_entropy(logits, targets[index], label_smoothing=smoothing)
+            if not losses:  # the figures are those of the first network
+                self.metrics.record("train", logits, labels[index], loss)
+                # For the progress bar. At the end of the epoch, the epoch's mean replaces it.
+                self.log("train/loss", loss.detach(), on_step=True, on_epoch=False, logger=False)
+            if isinstance(out, WithAuxiliary):
+                auxiliary = F.cross_entropy(
+                    out.auxiliary[index], targets[index], label_smoothing=smoothing
+                )
+                loss = loss + self.config.auxiliary_weight * auxiliary
+            losses.append(loss)
+        self._require_finite([("the training loss", [loss.detach() for loss in losses])])
+        return sum(losses[1:], losses[0])
+
+    def _outputs(self, images: Tensor, batch_idx: int) -> list[Tensor | WithAuxiliary]:
+        """Return the output of each network."""
+        first, *others = self.compiled or self.networks
+        outs = [first(images)]
+        for peer in others:
+            number = (self.current_epoch, batch_idx, self.global_rank)
+            with drawing(self.config.seed, Stream.PEER, *number, device=self.device):
+                outs.append(peer(images))
+        return outs
+
+    def _chosen(
+        self, outs: Sequence[Tensor | WithAuxiliary], labels: Tensor
+    ) -> Sequence[Tensor | slice]:
+        """Return the indices of the samples that train each network."""
+        if self.selection is None:
+            return [slice(None)]
+        smoothing = self.config.label_smoothing
+        losses = [
+            F.cross_entropy(
+                _logits(out).detach().float(), labels, reduction="none", label_smoothing=smoothing
+            )
+            for out in outs
+        ]
+        data = getattr(self.trainer, "datamodule", None)
+        planted = data.config.wrong_labels if isinstance(data, ImageDataModule) else 0.0
+        with within("model"):
+            return self.selection(
+                BatchLosses(torch.stack(losses), labels, self.current_epoch, planted)
+            )
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         # With fp16 the loss scaler produces infinite gradients while it looks for its scale. It
         # skips these updates itself.
         if self.trainer.precision != "16-mixed":
-            found = [p.grad for p in self.net.parameters() if p.grad is not None]
+            found = [p.grad for p in self.parameters() if p.grad is not None]
             self._require_finite([("a gradient", found)])
         self.finite.guard(optimizer)
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradients of each network alone: the norm of one must not shorten the other."""
+        if len(self.networks) == 1 or gradient_clip_algorithm == "value":
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_val:
+            for network in self.networks:
+                nn.utils.clip_grad_norm_(network.parameters(), gradient_clip_val)
+
     def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
         if self.trainer.is_last_batch:
-            self._require_finite([("a weight", list(self.net.parameters()))])
+            self._require_finite([("a weight", list(self.parameters()))])
             self.finite.read()
 
     def _require_finite(self, terms: Sequence[Term]) -> None:
@@ -234,7 +331,7 @@ class TrainModule(PlainModule[TrainConfig]):
         weights. A checkpoint stores the average as ``state_dict`` and the trained weights as
         ``current_model_state``, from which a run resumes.
         """
-        agreement = Agreement(lambda: {"weights": list(self.net.parameters())})
+        agreement = Agreement(lambda: {"weights": list(self.parameters())})
         decay = self.config.ema_decay
         if not decay:
             return [agreement]
@@ -245,10 +342,10 @@ class TrainModule(PlainModule[TrainConfig]):
 
     def on_fit_start(self) -> None:
         if self.config.compile:
-            self.compiled_forward = compile_forward(self.net)
+            self.compiled = [compile_forward(network) for network in self.networks]
 
     def on_fit_end(self) -> None:
-        self.compiled_forward = None  # it cannot be pickled, and only training uses it
+        self.compiled = []  # it cannot be pickled, and only training uses it
 
     def on_train_start(self) -> None:
         self._follow_schedule()  # on_train_epoch_start is not called if a run resumes in an epoch
@@ -258,8 +355,9 @@ class TrainModule(PlainModule[TrainConfig]):
 
     def _follow_schedule(self) -> None:
         epochs = max(self.trainer.max_epochs or 1, 1)
-        if isinstance(self.net, Network):
-            self.net.drop_path = self.config.drop_path * self.current_epoch / epochs
+        for network in self.networks:
+            if isinstance(network, Network):
+                network.drop_path = self.config.drop_path * self.current_epoch / epochs
         # Stored at the start of the epoch, because the schedule steps before the epoch's log.
         self.learning_rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
@@ -282,7 +380,8 @@ class TrainModule(PlainModule[TrainConfig]):
         if stream is not None:
             dtype = next(self.net.parameters()).dtype
             numbers = range(min(stream.batches_per_epoch, FEW_STEPS))
-            recompute_statistics(self, (stream.batch(k)[0].to(dtype) for k in numbers))
+            images = (self._laid_out(stream.batch(k)[0].to(dtype)) for k in numbers)
+            recompute_statistics(self.net, images)
 
     def on_validation_epoch_start(self) -> None:
         self.metrics.collect("val")  # forget an earlier validation of the same epoch
@@ -298,7 +397,11 @@ class TrainModule(PlainModule[TrainConfig]):
     def on_train_epoch_end(self) -> None:
         if self.recomputed_at != self.global_step:  # there was no validation
             self._recompute_statistics()
-        self.log_dict(self.metrics.collect("train", "val") | {"lr/weights": self.learning_rate})
+        figures = self.metrics.collect("train", "val")
+        if self.label_precision.update_called:
+            figures["train/label_precision"] = self.label_precision.compute()
+            self.label_precision.reset()
+        self.log_dict(figures | {"lr/weights": self.learning_rate})
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate("test", batch)
@@ -308,7 +411,7 @@ class TrainModule(PlainModule[TrainConfig]):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         c = self.config
-        weights = self.net.parameters()
+        weights = self.parameters()
         if (c.optimiser or usual_optimiser(getattr(self.net, "genotype", None))) == "adam":
             adam = make_guardable(Adam(weights, c.adam_learning_rate))
             cycle = LambdaLR(adam, lambda step: self._cycle(step))
@@ -339,3 +442,7 @@ class TrainModule(PlainModule[TrainConfig]):
         images, labels = batch
         logits = self(images).float()
         self.metrics.record(split, logits, labels, F.cross_entropy(logits, labels))
+
+
+def _logits(out: Tensor | WithAuxiliary) -> Tensor:
+    return out.logits if isinstance(out, WithAuxiliary) else out

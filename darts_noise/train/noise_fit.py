@@ -92,7 +92,8 @@ def noise_fit(
         network: a published name, a `Genotype`, a path to a ``.json``, a run directory, or a
             function (num_classes, in_channels) that returns a new module. The module maps images
             (B, in_channels, H, W) to logits (B, num_classes).
-        images: the real training images. The noise has their shape and classes.
+        images: the real training images. The noise has their shape and classes. Planted wrong
+            labels count for nothing: the true labels are used.
         protocol: ``quick``, ``converged`` or ``selectivity``.
         family: one of `darts_noise.list_noise` or several with weights, as for
             `darts_noise.make_noise`.
@@ -103,7 +104,8 @@ def noise_fit(
         batch_size: images in a batch. The last batch of an epoch may be smaller.
         seed: seed of the noise, the initial weights and the order of the images.
         recipe: the `TrainConfig` of the clean run, or some of its fields. A grid uses only the
-            settings of the network: channels, cells, stem. MixUp and CutMix are left out.
+            settings of the network: channels, cells, stem. MixUp, CutMix and the selection of
+            samples (``noisy_labels``) are left out.
         trainer: arguments of Lightning's Trainer. A grid uses only the accelerator, the first
             device and the precision.
         callbacks: callbacks for the Trainer, such as a progress bar (``quick``).
@@ -140,6 +142,7 @@ def noise_fit(
         trainer=(trainer, Mapping),
         normalisation=(normalisation, Normalisation),
     )
+    images = images.with_true_labels()
     with within("recipe"):
         if not isinstance(recipe, TrainConfig):
             recipe = config_of(TrainConfig, None, recipe or {})

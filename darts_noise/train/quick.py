@@ -36,6 +36,7 @@ from darts_noise.train.factories import identify, make_network
 from darts_noise.train.module import TrainModule
 from darts_noise.train.noise_measurement import Measurement
 from darts_noise.train.noise_record import NoiseFit
+from darts_noise.train.settings import ALL
 
 
 def quick_fit(
@@ -45,8 +46,9 @@ def quick_fit(
 ) -> NoiseFit:
     """Return the accuracy on the noise set after the last epoch, or NaN if the training diverged.
 
-    MixUp and CutMix are left out, because a mixed noise set would look like one that the network
-    cannot fit. Several processes share each batch, as in the clean run.
+    MixUp, CutMix and the selection of samples are left out: a mixed noise set, or one of which a
+    part is never learnt, would look like one that the network cannot fit. Several processes share
+    each batch, as in the clean run.
 
     Args:
         measurement: the network, the noise set and the recipe.
@@ -60,7 +62,7 @@ def quick_fit(
     m = measurement
     key = derive_seed(m.seed, Stream.NOISE)
     pl.seed_everything(key, verbose=False)
-    module = _OnNoise(m.recipe, mixup=0.0, cutmix=0.0)
+    module = _OnNoise(m.recipe, mixup=0.0, cutmix=0.0, noisy_labels=ALL)
     if isinstance(m.network, Genotype):
         module.build(m.network, m.num_classes, m.in_channels)
     else:
@@ -95,6 +97,7 @@ def quick_fit(
     try:
         data = _NoiseData(m, key, identify(m.network, module.net), folder)
         run.fit(module, datamodule=data, ckpt_path=kept, weights_only=True)
+        state.end(run, module)
         if history.rows[-1:] and "val/accuracy" not in history.rows[-1]:
             # A limit on steps or time ended the training within an epoch.
             device = run.strategy.root_device

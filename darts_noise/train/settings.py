@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from darts_noise.configured import naming_arguments, require_seed
+from darts_noise.configured import Setting, naming_arguments, require_seed
 from darts_noise.errors import SettingError, unknown
 
 NoiseFamily = dict[str, Any] | str
@@ -23,6 +23,8 @@ NoiseFamilies = list[NoiseFamily] | NoiseFamily | None
 
 
 OPTIMISERS = ("sgd", "adam")
+ALL = "none"
+"""The value of ``noisy_labels`` for a training on all samples."""
 
 
 @naming_arguments
@@ -49,6 +51,9 @@ class TrainConfig:
             0: no MixUp.
         cutmix: α of the Beta distribution with which CutMix mixes rectangles of images. 0: no
             CutMix. With mixup too, each batch uses one of the two at random.
+        noisy_labels: which samples of a batch train, if some labels are wrong; see
+            darts_noise.list_noisy_labels(). none: all of them. With settings:
+            {co_teaching: {forget_rate: 0.4}}.
         ema_decay: decay of the moving average of the weights; the average is evaluated and saved.
             0: no average. It covers about 1 / (1 − ema_decay) steps and starts at the first
             weights, so a short run needs a smaller value.
@@ -61,7 +66,7 @@ class TrainConfig:
         weight_decay: weight decay of SGD.
         channels_last: keep the channels of a pixel together in memory; same results, faster.
         compile: torch.compile the network for training; starts slowly, then runs faster.
-        seed: seed of MixUp and CutMix.
+        seed: seed of MixUp and CutMix, and of the second network of co_teaching.
 
     Raises:
         SettingError: a value out of range.
@@ -79,6 +84,7 @@ class TrainConfig:
     label_smoothing: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
+    noisy_labels: dict[str, dict[str, Setting] | None] | str = ALL
     ema_decay: float = 0.0
     optimiser: str | None = None
     adam_learning_rate: float = 3e-3
@@ -108,6 +114,12 @@ class TrainConfig:
             value = getattr(self, key)
             if not 0 <= value < 1:
                 raise SettingError(key, f"expected 0 or more and less than 1, got {value}")
+        if self.noisy_labels != ALL and (self.mixup or self.cutmix):
+            raise SettingError(
+                "noisy_labels",
+                f"expected {ALL} with mixup or cutmix, which mix right and wrong labels, "
+                f"got {self.noisy_labels}",
+            )
         require_seed(self.seed)
         if self.parameters is not None and self.parameters < 1:
             raise SettingError("parameters", f"expected 1 or more, or null, got {self.parameters}")

@@ -8,7 +8,7 @@ from torch import nn
 
 import darts_noise as dn
 from benchmarks import cheap_predictors as cheap
-from benchmarks.cheap_predictors import gradient_norm, naswot, synflow
+from benchmarks.cheap_predictors import gradient_norm, naswot, ntk_condition, synflow
 from benchmarks.noise_fit_by_choice import Measurement, Sizes
 from darts_noise.search.table import MeasuredCell
 
@@ -63,7 +63,34 @@ def test_the_gradient_norm_is_the_steepest_slope() -> None:
     assert float(slope) == pytest.approx(norm, rel=1e-3)
 
 
-def test_a_cell_has_every_figure_and_a_faster_fit_is_a_larger_one() -> None:
+def test_the_condition_of_a_linear_network_is_that_of_its_images() -> None:
+    """f(x) = Σ (W x + b) has the tangent kernel K · (XXᵀ + 1) for K logits."""
+    images = torch.randn(4, 6, dtype=torch.float64)
+    net = nn.Linear(6, 3).double()
+    kernel = images @ images.T + 1
+    expected = -math.log(float(torch.linalg.cond(kernel)))
+    assert ntk_condition(net, images) == pytest.approx(expected)
+    assert ntk_condition(net, images[[0, 1, 1]]) == -math.inf
+
+
+def test_shared_weights_rank_a_cell_that_learns_above_one_that_cannot() -> None:
+    measurement = Measurement(Sizes(samples=64, channels=4, num_cells=3, validation_fraction=0.9))
+    macro = {"normalisation": "batch"}
+
+    def cell(operation: str) -> dn.Genotype:
+        edges = [[(operation, 0), (operation, 1)]]
+        return dn.Genotype(edges, [2], edges, [2], macro=macro)
+
+    cells = [cell("conv_3x3"), cell("avg_pool_3x3")]
+    learns, cannot = cheap.inherited(measurement, cells, {"validation": 1, "uniform": 50})
+    assert learns["shared, uniform"] > cannot["shared, uniform"] + 0.15
+    assert 0 < learns["shared, validation"] < 1
+
+
+def test_a_cell_has_every_figure_and_a_faster_fit_is_a_larger_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cheap, "IMAGES", 4)
     measurement = Measurement(Sizes(samples=64, channels=2, num_cells=3, validation_fraction=0.9))
     cell = [[("conv_3x3", 0), ("skip_connect", 1)]]
     figures = {"parameters": 9.0, "loss_1": 2.0, "uniform_3": 0.4}
@@ -76,10 +103,13 @@ def test_a_cell_has_every_figure_and_a_faster_fit_is_a_larger_one() -> None:
             ("layer", {**figures, "uniform": 0.5, "loss_1": 3.0}, 90),
         ]
     ]
-    found = [cheap.predictors(measurement, row) for row in rows]
+    shared = {"shared, validation": 0.5, "shared, uniform": -1.0}
+    found = [cheap.predictors(measurement, row, shared) for row in rows]
     assert all(math.isfinite(value) for of in found for value in of.values())
-    assert {"synflow", "naswot, uniform", "gradient_norm, real", "loss_1"} <= found[0].keys()
-    again = cheap.predictors(measurement, rows[0])
+    assert {"synflow", "naswot, uniform", "ntk_condition, real", *shared, "loss_1"} <= found[
+        0
+    ].keys()
+    again = cheap.predictors(measurement, rows[0], shared)
     assert again == found[0]
     wanted = [cheap.targets(row, 0.99) for row in rows]
     ranks = cheap.correlations(found, wanted)

@@ -189,6 +189,10 @@ def test_a_run_notes_its_plugins_and_says_which_are_lacking(plugged, tmp_path, c
         error = refused(main, words, capsys)
         assert f"--plugins '{file}'" in error, name
         assert "noted_" in error, name
+    with monkeypatch.context() as early:
+        early.setattr(commands, "may_be_extended", lambda: False)
+        error = refused(search, ["--resume", str(run)], capsys)
+        assert f"--plugins '{file}'" in error
     # An error about anything else does not speak of plugins.
     error = refused(train, [*small, "--data.batch_size=5000", "--model.genotype=darts_v1"], capsys)
     assert "--plugins" not in error
@@ -385,12 +389,12 @@ def test_the_cell_is_a_published_one_a_searchs_or_the_newest(tmp_path, monkeypat
         raise KeyboardInterrupt
 
     monkeypatch.setattr("darts_noise.runs.train.train", stop)
-    named = [None, "old", "darts_v1", "DARTS_V2", old, "gone.json"]
+    named = [None, "old", "darts_v1", "DARTS_V2", old]
     for name in named:
         argv = [] if name is None else [f"--model.genotype={name}"]
         with pytest.raises(SystemExit):
             train([*argv, "--config=digits", f"--runs={tmp_path}"])
-    assert taken == [old, old, "darts_v1", "DARTS_V2", old, "gone.json"]
+    assert taken == [old, old, "darts_v1", "DARTS_V2", old]
 
 
 def test_a_search_without_a_cell_is_named(tmp_path, capsys):

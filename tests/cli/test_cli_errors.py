@@ -1,9 +1,14 @@
 """Errors on the command line: one line that names the key, status 2, and no files."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from conftest import refused, search, train
+
+from darts_noise.cli import commands, names
 
 FOUND_IN_THE_PARSER = [
     (search, ["--model.chanels", "3"], ["'--model.channels'"]),
@@ -52,6 +57,10 @@ FOUND_IN_THE_PARSER = [
     (train, ["--noise_samples=0"], ["noise_samples: ", "1 or more", "0"]),
     (train, ["--noise_epochs=0"], ["noise_epochs: ", "1 or more", "0"]),
     (train, ["--model.learning_rate=.inf"], ["model.learning_rate: ", "inf"]),
+    (train, ["--noisy_label=co_teaching"], ["'--noisy_labels'"]),
+    (train, ["--data.wrong_labels=1"], ["data.wrong_labels: ", "less than 1", "1"]),
+    (train, ["--data.wrong_labels_kind=pair"], ["data.wrong_labels_kind: ", "'pairwise'"]),
+    (train, ["--noisy_labels=small_loss", "--model.mixup=1"], ["model.noisy_labels: ", "mixup"]),
     (train, [], ["no search in", "search.py", "--model.genotype"]),
 ]
 FOUND_LATER = [
@@ -130,6 +139,16 @@ FOUND_LATER = [
     (train, ["--model.genotype", "gone.json"], ["gone.json: No such file"]),
     (
         train,
+        ["--model.genotype=darts_v1", "--noisy_labels=co_teching"],
+        ["model.noisy_labels: ", "'co_teaching'"],
+    ),
+    (
+        train,
+        ["--model.genotype=darts_v1", "--noisy_labels={small_loss: {forget_rate: 1}}"],
+        ["model.noisy_labels.small_loss.forget_rate: ", "less than 1"],
+    ),
+    (
+        train,
         ["--model.genotype=darts_v1", "--noise_family=unifrm"],
         ["noise_family: ", "'uniform'"],
     ),
@@ -151,6 +170,51 @@ def test_one_line_and_status_two(script, argv, words, capsys, tmp_path):
     error = refused(script, [*argv, "--runs", str(tmp_path / "runs")], capsys)
     assert [word for word in words if word not in error] == [], error
     assert not any(tmp_path.iterdir())
+
+
+LISTS = """
+import json
+import darts_noise as dn
+from darts_noise.cli import names
+from darts_noise.nets.stems import STEMS
+from darts_noise.nets.supernet import IMPLEMENTATIONS
+from darts_noise.search.hypergradients import METHODS
+
+found = {
+    names.DATASETS: dn.list_datasets(),
+    names.SPACES: dn.list_spaces(),
+    names.STEMS: sorted(STEMS),
+    names.SUPERNETS: sorted(IMPLEMENTATIONS),
+    names.METHODS: sorted(METHODS),
+    names.PENALTIES: dn.list_penalties(),
+    names.VARIANTS: dn.list_variants(),
+    names.STRATEGIES: dn.list_strategies(),
+    names.NOISE: dn.list_noise(),
+    names.NOISY_LABELS: dn.list_noisy_labels(),
+}
+print(json.dumps([[valid, found[valid]] for _, valid in names.BUILT_IN.values()]))
+"""
+
+
+def test_the_names_that_are_known_early_are_those_of_the_registries():
+    """In a process of its own, because other tests register further names."""
+    known = subprocess.run([sys.executable, "-c", LISTS], capture_output=True, check=True)
+    for valid, registered in json.loads(known.stdout):
+        assert valid == registered
+
+
+@pytest.mark.parametrize("key", names.BUILT_IN)
+def test_a_misspelt_name_is_refused_early_as_by_its_registry(key, capsys, tmp_path, monkeypatch):
+    """Early: before the import of torch, when nobody can have registered other names."""
+    _, valid = names.BUILT_IN[key]
+    kind = train if "nois" in key and key != "model.noise_family" else search
+    argv = ["--model.genotype=darts_v1" if kind is train else "--model.optimiser=sgd"]
+    argv += [f"--{key}={valid[0]}x", f"--runs={tmp_path}"]
+    late = refused(kind, argv, capsys)
+    monkeypatch.setattr(commands, "may_be_extended", lambda: False)
+    early = refused(kind, argv, capsys)
+    assert early.partition(" (valid: ")[0] == late.partition(" (valid: ")[0]
+    assert f"{key}: unknown " in late
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,39 @@ def test_help_and_a_typo_do_not_wait_for_torch(argv, status):
         assert done.stdout.startswith(" ".join(["usage: darts-noise", *command]))
 
 
+VALUES = [
+    "search --model.space=drats",
+    "search --model.variants={gdsa: null}",
+    "search --trainer.accumulate_grad_batches=2",
+    "search --data.name=image_folder --data.root=nowhere",
+    "train --model.genotype=dats_v2",
+    "train --model.genotype=darts_v1/genotype.json",
+    "train --model.init=nowhere",
+    "train --model.genotype=darts_v1 --noise_family=unifrm",
+    "report nowhere",
+    "bundle nowhere x",
+    "predict nowhere x.png",
+    "attack nowhere",
+    "certify nowhere",
+]
+
+
+def test_a_bad_value_does_not_wait_for_torch():
+    """In one process, as each would import the parser anew."""
+    code = f"""
+import sys
+from contextlib import suppress
+from darts_noise.cli.program import main
+for line in {VALUES}:
+    with suppress(SystemExit):
+        main(line.split())
+    print([name for name in {HEAVY} if name in sys.modules])
+"""
+    done = alone(code=code)
+    assert done.stdout.splitlines() == ["[]"] * len(VALUES), done.stderr
+    assert done.stderr.count(": error: ") == done.stderr.count("\n") == len(VALUES)
+
+
 @pytest.mark.parametrize("name", ["report", "bundle", "study"])
 def test_each_of_the_other_commands_explains_itself_and_refuses_in_one_line(
     name, capsys, monkeypatch

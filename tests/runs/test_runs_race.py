@@ -12,7 +12,6 @@ import torch
 from conftest import undrawn
 
 import darts_noise as dn
-from darts_noise.runs.search import find_cell
 from darts_noise.search import candidate_trainings
 from darts_noise.search import race as race_module
 from darts_noise.search.candidate_trainings import CandidateTrainings
@@ -81,10 +80,6 @@ def test_alpha_is_searched_with_the_winner_and_nothing_else_changes(
         assert (plain.path / name).read_bytes() == (whole.path / name).read_bytes()
     assert (plain.card["race"], plain.card["gradient_steps"]) == (None, sum(steps[1:]))
     assert not (plain.path / "race.json").exists()
-
-    found, figures = find_cell(dn.ImageDataModule(**DATA), CONFIG, TRAINER)
-    assert found == whole.genotype
-    assert figures["gradient_steps"] == whole.card["gradient_steps"]
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,37 @@ def test_a_learning_rate_that_changes_at_each_step_goes_on_to_the_same_bits(
     assert_same(tmp_path / "train" / "r", unbroken)
 
 
+def test_two_networks_that_teach_each_other_go_on_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With drop path in both, and the card of a training with wrong labels."""
+    own = ("--data.wrong_labels=0.4", "--noisy_labels=co_teaching", "--model.mixup=0")
+    unbroken = run("train", tmp_path / "unbroken", *own)
+    with monkeypatch.context() as patch:
+        at_call(patch, TrainModule, "training_step", 4, lambda: signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(SystemExit):
+            run("train", tmp_path, *own)
+    train(["--resume", f"--runs={tmp_path}"])
+    resumed = tmp_path / "train" / "r"
+    assert_same(resumed, unbroken)
+    card = json.loads((resumed / "card.json").read_text())
+    assert card["wrong_labels"] == "40 % of the training labels, symmetric"
+    assert card["noisy_labels"] == "co_teaching"
+    assert 0 < card["label_precision"] < 1
+    best = TrainModule.load_from_checkpoint(resumed / "checkpoints" / "best.ckpt")
+    figures = {"last": card["test_accuracy"], "best": card["best_test_accuracy"]}
+    last = TrainModule.load_from_checkpoint(resumed / "checkpoints" / "last.ckpt")
+    data = dn.ImageDataModule("digits", train_samples=48, seed=0)
+    data.setup()
+    for name, module in {"last": last, "best": best}.items():
+        logits = module.eval()(data.normalisation(data.test.images))
+        accuracy = (logits.argmax(1) == data.test.labels).float().mean().item()
+        assert accuracy == pytest.approx(figures[name]), name
+    bundle = dn.load_pretrained(resumed).state_dict()
+    assert all(torch.equal(value, bundle[key]) for key, value in last.net.state_dict().items())
+    assert "| That epoch |" in (resumed / "card.md").read_text()
+
+
 @pytest.fixture
 def any_algorithm_again() -> Iterator[None]:
     yield

@@ -14,7 +14,6 @@ from rich.console import Console
 import darts_noise as dn
 from darts_noise.report.alpha_history import read_history
 from darts_noise.report.page import make_page
-from darts_noise.runs.search import find_cell
 from darts_noise.search import candidate_trainings
 from darts_noise.search.candidate import read_candidates
 from darts_noise.search.candidate_trainings import CandidateTrainings
@@ -94,11 +93,6 @@ def test_it_leaves_what_every_search_leaves(tmp_path: Path) -> None:
     page = make_page([run])
     assert "objective by cell" in page
     assert "Share of the last measured cells" in page
-
-    cell, figures = find_cell(dn.ImageDataModule(**DATA), CONFIG, TRAINER)
-    assert cell == found.genotype
-    assert figures["gradient_steps"] == steps
-    assert figures["val/accuracy"] == measured[0].validation.accuracy
 
 
 SHARED = {"share": 0.4, "samples": 6}
@@ -203,8 +197,6 @@ def test_shared_weights_count_in_the_figures_and_their_training_can_be_stopped(
     said = console.file.getvalue()
     assert f"step {steps:,}/50" in said
     assert said.count("\nshared weights  step ") == 20 // 2 // 2
-    cell, figures = find_cell(dn.ImageDataModule(**DATA), config, TRAINER)
-    assert (cell, figures["gradient_steps"]) == (whole.genotype, steps)
 
     usual = SharedWeights.train
 

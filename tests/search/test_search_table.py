@@ -3,6 +3,7 @@
 import itertools
 import math
 import statistics
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from darts_noise.errors import SettingError
 from darts_noise.search.simulation import mean_interval
 from darts_noise.search.strategies.cells import neighbours, random_cell
 from darts_noise.search.strategies.controller import reward
+from darts_noise.search.strategies.shared import Enas
 from darts_noise.search.table import CellTable
 
 NAMES = ("none", "skip_connect", "nor_conv_1x1")
@@ -222,15 +224,24 @@ def test_a_strategy_of_the_user_is_a_function_that_makes_it(read):
 @pytest.mark.parametrize(
     ("strategy", "message"),
     [
-        ("enas", "strategy: expected one that trains no shared weights"),
-        ("darts", "strategy: expected one that trains no shared weights"),
-        ("evolutoin", "did you mean 'evolution'"),
+        (Enas, "strategy: expected one that trains no shared weights"),
         ({"random": {"rungs": 2}}, "share: expected 1, a table has no shorter trainings, got 0.25"),
     ],
 )
 def test_a_strategy_that_a_table_cannot_answer_is_refused(read, strategy, message):
     with pytest.raises(ValueError, match=message):
         dn.simulate(read(PLAIN), strategy, repeats=1)
+
+
+def test_of_a_strategy_that_does_not_exist_it_names_those_that_a_table_answers(read):
+    table = read(PLAIN)
+    with pytest.raises(SettingError, match="did you mean 'evolution'") as unknown:
+        dn.simulate(table, "evolutoin")
+    *_, valid = unknown.value.problem.partition("valid: ")
+    for name in dn.list_strategies():
+        listed = name in valid.rstrip(")").split(", ")
+        with nullcontext() if listed else pytest.raises(SettingError, match="valid: "):
+            dn.simulate(table, name, repeats=1, cells=1)
 
 
 def test_a_table_that_lacks_a_cell_says_which(read):

@@ -1,5 +1,6 @@
 """A stopped study continues and equals an unbroken one; several workers share it."""
 
+import io
 import json
 import os
 import signal
@@ -7,19 +8,24 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 import optuna
 import pytest
 import sqlalchemy
-from conftest import ROOT
+from conftest import ROOT, undrawn
+from rich.console import Console
 from studies import LEAST, SMALL, MadeUp, made_up, results, small, timeless, written
 
 import darts_noise as dn
 from darts_noise.cli.program import main
+from darts_noise.runs import search as searching
 from darts_noise.runs.run import Interrupted
+from darts_noise.search.module import SearchModule
 from darts_noise.study import queue, run
 from darts_noise.study.run import Study, tabulate
 from darts_noise.study.settings import Sample
+from darts_noise.study.work import SeedRuns
 
 FEW = {**LEAST, "unseen_families": ["gaussian"], "quick": {"samples": 5}}
 """Changes to the small study that leave five units."""
@@ -97,6 +103,35 @@ def test_an_interrupted_study_shows_what_it_has_and_goes_on(tmp_path, monkeypatc
     assert tabulate(small(**LEAST), runs=tmp_path).table == file.read_text() == before
     found = dn.study(small(**LEAST), runs=tmp_path)
     assert found.networks[0]["converged/uniform"]["n"] == 1
+
+
+def test_a_search_answers_the_signals_itself(tmp_path, monkeypatch, no_drawings):
+    class Searching(MadeUp):
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.cell = SeedRuns(*args).cell  # not made up
+
+    made_up(monkeypatch)
+    monkeypatch.setattr(run, "SeedRuns", Searching)
+    console = Console(file=io.StringIO(), width=1000)
+    study = partial(dn.study, small(**LEAST), runs=tmp_path, console=console)
+    folder = tmp_path / "study" / "small"
+    search = folder / "search" / "lambda_1-seed0"
+
+    def signalled(does):
+        return lambda *args: os.kill(os.getpid(), signal.SIGTERM) or does(*args)
+
+    for owner, name in ((SearchModule, "_step_alpha"), (searching, "search_card")):
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, name, signalled(getattr(owner, name)))
+            with pytest.raises(Interrupted) as stop:
+                study()
+        assert (stop.value.run, stop.value.status) == (folder, 143)
+        assert (search / "checkpoints" / "last.ckpt").exists()
+    console.file.truncate(0)
+    assert len(study().networks) == 1
+    assert (search / "card.json").exists()
+    assert len(console.file.getvalue().splitlines()) == 3  # one for each unit
 
 
 def test_a_signal_waits_where_optuna_is_at_work(tmp_path, monkeypatch):
@@ -252,7 +287,8 @@ SHORT = {"converged": {**SMALL["converged"], "sgd_rates": []}}
 def real(tmp_path_factory):
     """A small study, at its end."""
     folder = tmp_path_factory.mktemp("real")
-    main(["study", str(written(folder, **SHORT)), f"--runs={folder}"])
+    with undrawn():
+        main(["study", str(written(folder, **SHORT)), f"--runs={folder}"])
     return folder / "study" / "small"
 
 

@@ -1,6 +1,7 @@
 """A study searches and trains as `search` and `train` do, and measures as `noise_fit` does."""
 
 import json
+import signal
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,9 @@ from darts_noise.runs import search as searching
 from darts_noise.runs import train as training
 from darts_noise.runs.train import Trained
 from darts_noise.search import candidate_trainings
+from darts_noise.search.candidate import read_candidates
+from darts_noise.search.candidate_trainings import CandidateTrainings
+from darts_noise.search.module import SearchModule
 from darts_noise.space.spaces import get_space
 from darts_noise.study import work
 from darts_noise.study.cells import random_cell
@@ -73,8 +77,51 @@ def test_a_strategy_has_the_budget_of_another_search(worker, tmp_path, monkeypat
     for key in ("objective", "gradient_steps"):
         assert found[key] == pytest.approx(expected.card[key], abs=1e-6)
     assert found["gradient_steps"] >= 21
+    file = tmp_path / "search" / f"strategy_twice_0.5-seed{SEED}" / "candidates.json"
+    best = read_candidates(file)[0]
+    assert found["validation_accuracy"] == best.validation.accuracy
     with pytest.raises(dn.SettingError, match=r"strategies\.twice\.strategy_steps: expected"):
         cell(RECORD)  # of an older study
+
+
+def test_a_stopped_search_goes_on_and_a_finished_one_is_not_repeated(worker, tmp_path, monkeypatch):
+    monkeypatch.setattr(candidate_trainings, "NOISE_EPOCHS", 1)
+    made, signals = [], []
+
+    def counted(name, does):
+        def call(*args):
+            made.append(name)
+            if signals == [name, made.count(name)]:
+                signal.raise_signal(signal.SIGTERM)
+            return does(*args)
+
+        return call
+
+    for name, owner in {"_step_alpha": SearchModule, "_measured": CandidateTrainings}.items():
+        monkeypatch.setattr(owner, name, counted(name.split("_")[1], getattr(owner, name)))
+
+    def found(folder, *signalled, **changes):
+        made.clear()
+        signals[:] = signalled
+        model = replace(SEARCH.model, candidates=2, candidate_epochs=1, **changes)
+        setup = replace(SEARCH, model=model)
+        runs = worker("lambda_1e+06", search=setup, noise_weights=[1e6])  # no name for a folder
+        runs.folder = tmp_path / folder
+        return timeless(runs.cell(None))
+
+    whole = found("whole")
+    everything = ["step", "step", "measured", "measured"]
+    assert made == everything
+    for signalled, before in ((("step", 1), everything[:1]), (("measured", 2), everything[1:])):
+        with pytest.raises(dn.Interrupted) as stop:
+            found("broken", *signalled)
+        assert (stop.value.status, made) == (143, before)
+    for left in (["measured"], []):
+        assert found("broken") == whole
+        assert made == left
+    with pytest.raises(dn.Interrupted):
+        found("broken", "step", 1, learning_rate=0.1)  # other settings: it starts anew
+    assert made == ["step"]
 
 
 def test_the_test_accuracy_is_that_of_a_training(worker, tmp_path):

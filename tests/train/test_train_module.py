@@ -237,7 +237,7 @@ def test_everything_beyond_the_paper_is_off_by_default(digits):
     assert config.learning_rate_decay is None
     module, trainer = fitted(digits(), 1)
     assert module.mixing is None
-    assert module.compiled_forward is None
+    assert module.compiled == []
     assert not any(isinstance(c, pl.callbacks.WeightAveraging) for c in trainer.callbacks)
 
 

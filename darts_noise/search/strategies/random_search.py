@@ -16,7 +16,7 @@ from darts_noise.space.genotype import Genotype
 from darts_noise.space.spaces import Space
 
 LONGEST = 1_000_000
-"""Largest ratio of the epochs of the last rung to those of the first."""
+"""The last rung has at most this many times the epochs of the first rung."""
 
 
 @register_strategy("random")

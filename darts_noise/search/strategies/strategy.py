@@ -106,19 +106,31 @@ def list_strategies() -> list[str]:
     return sorted([DEFAULT, *_STRATEGIES])
 
 
+def strategies_without(excluded: type) -> dict[str, type[Strategy]]:
+    """Return the registered classes by name, without the subclasses of a class."""
+    return {name: cls for name, cls in _STRATEGIES.items() if not issubclass(cls, excluded)}
+
+
 def _darts() -> None:
     """Return the strategy ``darts``, which has no settings: None."""
 
 
-def make_strategy(setting: str | Mapping[str, Any]) -> Strategy | None:
+def make_strategy(
+    setting: str | Mapping[str, Any],
+    kind: str = "strategy",
+    registry: Mapping[str, Callable[..., Strategy | None]] | None = None,
+) -> Strategy | None:
     """Return the strategy of a config's ``model.strategy``, or None for ``darts``.
+
+    Args:
+        setting: a name, or a mapping of one name to its settings.
+        kind: the kind of the strategies, for messages.
+        registry: the allowed strategies by name. None: all.
 
     Raises:
         ValueError: a strategy or setting is unknown, or a value is invalid. The message is one line
             and names the key.
     """
-    name, given = name_and_settings(
-        "strategy", "strategy", "{evolution: {population: 20}}", setting
-    )
-    registry: dict[str, Callable[..., Strategy | None]] = {**_STRATEGIES, DEFAULT: _darts}
-    return configured("strategy", "strategy", registry, name, given)
+    name, given = name_and_settings(kind, "strategy", "{evolution: {population: 20}}", setting)
+    registry = {**_STRATEGIES, DEFAULT: _darts} if registry is None else registry
+    return configured(kind, "strategy", registry, name, given)

@@ -1,0 +1,182 @@
+"""An examination: its folder and its page, a stop and the same call again, and bad input."""
+
+import json
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+from conftest import refused
+from rich.console import Console
+from torch import nn
+
+import darts_noise as dn
+from darts_noise.cli.program import main
+from darts_noise.examine import section as sections
+from darts_noise.examine.record import as_json, from_json
+from darts_noise.report.lines import draw_lines
+from darts_noise.report.page import Table
+from darts_noise.runs.examine import read_section
+
+
+def linear(num_classes, in_channels):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64 * in_channels, num_classes))
+
+
+@dataclass(frozen=True)
+class Losses:
+    losses: tuple[float, ...]
+    name: str | None = None
+
+
+STOP_AT: set[str] = set()
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    """Only one section, of two pieces, as a plugin would register it."""
+    monkeypatch.setattr(sections, "_SECTIONS", {})
+    STOP_AT.clear()
+
+    @dn.register_section("losses")
+    class LossSection(dn.Section[Losses]):
+        title, question, sources = "Losses", "How large are the losses?", ("A paper, 2020",)
+        result = Losses
+        measured: ClassVar[list[str]] = []
+
+        def __init__(self, factor: float = 1.0) -> None:
+            self.factor = factor
+
+        def steps(self, subject):
+            return subject.steps(len(subject.train), 2)
+
+        def piece(self, name, subject):
+            if name in STOP_AT:
+                raise KeyboardInterrupt
+            self.measured.append(name)
+            run = subject.fit(subject.train, seed=int(name))
+            return self.factor * run.accuracy
+
+        def measure(self, subject, pieces):
+            names = ("1", "2")
+            return Losses(
+                tuple(pieces(n, float, lambda n=n: self.piece(n, subject)) for n in names), "x < y"
+            )
+
+        def sentence(self, result):
+            return f"The last is {result.losses[-1]:.3f}."
+
+        def figures(self, result):
+            return {"The losses": draw_lines({"loss": list(enumerate(result.losses))}, "x", "y")}
+
+        def tables(self, result):
+            return [Table("Losses", ("n", "loss"), [(result.name, str(result.losses[0]))])]
+
+    return LossSection
+
+
+@pytest.fixture
+def examine(fast, digits, tmp_path):
+    def call(**settings):
+        return dn.examine(
+            linear,
+            digits(),
+            samples=40,
+            epochs=2,
+            runs=tmp_path,
+            accelerator="cpu",
+            console=Console(quiet=True),
+            **settings,
+        )
+
+    return call
+
+
+def test_a_stopped_examination_continues_and_equals_an_unbroken_one(examine, fast, tmp_path):
+    whole = examine(name="whole")
+    STOP_AT.add("2")
+    fast.measured.clear()
+    with pytest.raises(dn.Interrupted) as stop:
+        examine(name="stopped")
+    assert stop.value.run == tmp_path / "examine" / "stopped"
+    STOP_AT.clear()
+    continued = examine()  # the newest of the same network, images and settings
+    assert continued.path == stop.value.run
+    assert fast.measured == ["1", "2"]
+    assert continued.results == whole.results
+    assert examine().results == whole.results
+    assert fast.measured == ["1", "2"]  # nothing is measured again
+    assert {f.name for f in continued.path.iterdir()} == {
+        "config.yaml",
+        "losses.json",
+        "report.html",
+    }
+    assert examine(sections={"losses": {"factor": 2.0}}).path not in (whole.path, continued.path)
+
+
+def test_the_page_shows_the_answer_and_needs_no_other_file(examine):
+    page = examine().page.read_text("utf-8")
+    for text in ("How large are the losses?", "The last is", "A paper, 2020", "x &lt; y", "<svg"):
+        assert text in page
+    assert "src=" not in page
+    assert 'href="http' not in page
+
+
+def test_a_result_is_read_as_it_was_written_and_checked(examine, fast, tmp_path):
+    found = Losses((1.0, 2.5), None)
+    assert from_json(Losses, json.loads(json.dumps(as_json(found)))) == found
+    for wrong in ({"losses": [1.0]}, {"losses": ["1"], "name": None}, {"losses": 1, "name": None}):
+        with pytest.raises(ValueError, match=r"^result"):
+            from_json(Losses, wrong)
+    file = examine().path / "losses.json"
+    file.write_text(file.read_text().replace('"name"', '"nome"'))
+    with pytest.raises(ValueError, match=r"losses\.json: .*losses, name.*delete it"):
+        read_section(file, fast())
+
+
+@pytest.mark.parametrize(
+    ("argv", "named"),
+    [
+        (["digits", "--only", "lossses"], "did you mean 'losses'"),
+        (["runs/train/none"], "runs/train/none"),
+        (["digits", "--set", "losses.factr=2"], "did you mean 'factor'"),
+        (["digits", "--set", "losses.factor=a"], "losses.factor"),
+        (["digits", "--set", "factor"], "PART.KEY=VALUE"),
+        (["digits", "--on", "digts"], "did you mean 'digits'"),
+        (["nothing.py:net"], "nothing.py"),
+        (["digits", "--epochs", "0"], "epochs: expected"),
+        (["digits", "--name", "../x"], "name: expected"),
+    ],
+)
+def test_bad_input_is_one_line(argv, named, fast, capsys, tmp_path):
+    assert named in refused(main, ["examine", *argv, f"--runs={tmp_path}"], capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_images_that_do_not_suit_a_network_and_another_examination_are_one_line(
+    examine, fast, capsys, tmp_path
+):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "from torch import nn\n"
+        "def net(num_classes, in_channels):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(49, num_classes))\n"
+    )
+    argv = ["examine", f"{plugin}:net", f"--runs={tmp_path}", "--accelerator=cpu"]
+    assert "images of (1, 8, 8)" in refused(main, argv, capsys)
+    examine(name="mine")
+    argv = ["examine", "alexnet", "--name=mine", f"--runs={tmp_path}", "--accelerator=cpu"]
+    assert "another examination, whose network" in refused(main, argv, capsys)
+
+
+def test_the_command_examines_a_function_of_a_plugin(fast, tmp_path, capsys):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "from torch import nn\n"
+        "def net(num_classes, in_channels):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))\n"
+    )
+    few = ["--samples=40", "--epochs=2", "--accelerator=cpu", f"--runs={tmp_path}"]
+    main(["examine", f"{plugin}:net", "--set=losses.factor=3", *few])
+    printed = capsys.readouterr().out
+    assert "losses: at most about" in printed
+    assert f"page: {tmp_path}/examine/digits-" in printed
