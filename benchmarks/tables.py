@@ -27,6 +27,8 @@ SUMMARY = (
 )
 """The README's table: data, study, networks."""
 
+ALIKE = {"reduction", "reductions"}
+"""Macro choices that all cells of a study share, which their table leaves out."""
 CHOICES = {"normalisation": "norm", "input_filter": "filter"}
 """Shorter names of macro choices."""
 
@@ -108,6 +110,16 @@ def spread(network: Found, figure: str, digits: int = 1) -> str:
     return f"{percent(mean(values), digits)}{deviation}{count}"
 
 
+def size(network: Found) -> str:
+    """Return the mean number of parameters over the seeds.
+
+    >>> size({"seeds": [{"parameters": 1200}, {"parameters": 1300}, {}]}), size({"seeds": [{}]})
+    ('1,250', '')
+    """
+    sizes = [seed["parameters"] for seed in network["seeds"] if "parameters" in seed]
+    return f"{mean(sizes):,.0f}" if sizes else ""
+
+
 def noise_figures(seeds: Iterable[Found]) -> list[str]:
     """Return the noise measurements that at least one seed has, such as ``converged/uniform``."""
     keys = dict.fromkeys(key for seed in seeds for key in seed)
@@ -131,9 +143,8 @@ def summary() -> Iterator[Row]:
         networks = {network["network"]: network for network in networks_of(name)}
         for network in map(networks.__getitem__, chosen):
             noise = noise_figures(network["seeds"])[0]
-            size = mean(seed["parameters"] for seed in network["seeds"])
             figures = (spread(network, figure) for figure in ("test_accuracy", noise))
-            yield [data, network["title"], str(len(network["seeds"])), f"{size:,.0f}", *figures]
+            yield [data, network["title"], str(len(network["seeds"])), size(network), *figures]
 
 
 def networks(name: str) -> Iterator[Row]:
@@ -142,11 +153,8 @@ def networks(name: str) -> Iterator[Row]:
     noise = noise_figures(seed for network in found for seed in network["seeds"])
     yield ["network", "n", "parameters", "test", *map(heading, noise)]
     for network in found:
-        seeds = network["seeds"]
-        sizes = [seed["parameters"] for seed in seeds if "parameters" in seed]
-        size = f"{mean(sizes):,.0f}" if sizes else ""
         test, *fits = spread(network, "test_accuracy", 2), *(spread(network, f) for f in noise)
-        yield [network["title"], str(len(seeds)), size, test, *fits]
+        yield [network["title"], str(len(network["seeds"])), size(network), test, *fits]
 
 
 def seeds(name: str, network: str) -> Iterator[Row]:
@@ -156,7 +164,7 @@ def seeds(name: str, network: str) -> Iterator[Row]:
     families = dict.fromkeys(family for record in records for family in record["converged"])
     real = any("real_accuracy" in fit for record in records for fit in record["converged"].values())
     stated = {choice for record in records for choice in record["cell"]["genotype"]["macro"]}
-    macro = [choice for choice in MACRO if choice in stated]
+    macro = [choice for choice in MACRO if choice in stated - ALIKE]
     shown = [f"{heading(f'converged/{family}')} (chance)" for family in families]
     named = [CHOICES.get(choice, choice.replace("_", " ")) for choice in macro]
     columns = ["test", *shown, *(["real images"] if real else [])]
