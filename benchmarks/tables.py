@@ -15,17 +15,22 @@ from statistics import mean, stdev
 from typing import Any
 
 from darts_noise.atomic import write_text
-from darts_noise.space.macro import as_text
+from darts_noise.space.macro import MACRO, as_text
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
 PLACE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 SUMMARY = (
-    ("MNIST", "mnist_study", ("lambda_0.5", "lambda_0", "pooled_cnn", "random"), "resnet18"),
-    ("CIFAR-10", "cifar10_study", ("lambda_1",), "resnet18"),
-    ("digits", "main_job_digits", ("lambda_1",), "control_1"),
+    ("MNIST", "mnist_bounded_study", ("lambda_1", "lambda_0")),
+    ("digits", "digits_bounded_study", ("lambda_1", "lambda_0")),
+    ("CIFAR-10", "cifar10_study", ("lambda_1",)),
 )
-"""The README's table: data, file or study, networks, and the control of the last column."""
+"""The README's table: data, study, networks."""
+
+ALIKE = {"reduction", "reductions"}
+"""Macro choices that all cells of a study share, which their table leaves out."""
+CHOICES = {"normalisation": "norm", "input_filter": "filter"}
+"""Shorter names of macro choices."""
 
 BY_CHOICE = "noise_fit_by_choice_digits"
 
@@ -105,6 +110,16 @@ def spread(network: Found, figure: str, digits: int = 1) -> str:
     return f"{percent(mean(values), digits)}{deviation}{count}"
 
 
+def size(network: Found) -> str:
+    """Return the mean number of parameters over the seeds.
+
+    >>> size({"seeds": [{"parameters": 1200}, {"parameters": 1300}, {}]}), size({"seeds": [{}]})
+    ('1,250', '')
+    """
+    sizes = [seed["parameters"] for seed in network["seeds"] if "parameters" in seed]
+    return f"{mean(sizes):,.0f}" if sizes else ""
+
+
 def noise_figures(seeds: Iterable[Found]) -> list[str]:
     """Return the noise measurements that at least one seed has, such as ``converged/uniform``."""
     keys = dict.fromkeys(key for seed in seeds for key in seed)
@@ -122,17 +137,14 @@ def heading(figure: str) -> str:
 
 
 def summary() -> Iterator[Row]:
-    """Yield the README's table: a few networks of each data set."""
-    yield ["data", "network", "test accuracy", "noise accuracy", "control's noise accuracy"]
-    for data, name, chosen, control in SUMMARY:
+    """Yield the README's table: the searched cells of each data set."""
+    yield ["data", "searched with", "n", "parameters", "test accuracy", "noise accuracy"]
+    for data, name, chosen in SUMMARY:
         networks = {network["network"]: network for network in networks_of(name)}
-        noise = noise_figures(networks[control]["seeds"])[0]
-        against = f"{spread(networks[control], noise)} ({networks[control]['title']})"
         for network in map(networks.__getitem__, chosen):
-            title, n = network["title"], len(network["seeds"])
-            what = f"searched cells, {title}" if title.startswith("λ") else title
+            noise = noise_figures(network["seeds"])[0]
             figures = (spread(network, figure) for figure in ("test_accuracy", noise))
-            yield [data, f"{what} (n = {n})", *figures, against]
+            yield [data, network["title"], str(len(network["seeds"])), size(network), *figures]
 
 
 def networks(name: str) -> Iterator[Row]:
@@ -141,32 +153,36 @@ def networks(name: str) -> Iterator[Row]:
     noise = noise_figures(seed for network in found for seed in network["seeds"])
     yield ["network", "n", "parameters", "test", *map(heading, noise)]
     for network in found:
-        seeds = network["seeds"]
-        sizes = [seed["parameters"] for seed in seeds if "parameters" in seed]
-        size = f"{mean(sizes):,.0f}" if sizes else ""
         test, *fits = spread(network, "test_accuracy", 2), *(spread(network, f) for f in noise)
-        yield [network["title"], str(len(seeds)), size, test, *fits]
+        yield [network["title"], str(len(network["seeds"])), size(network), test, *fits]
 
 
 def seeds(name: str, network: str) -> Iterator[Row]:
-    """Yield the table of the seeds of a network: each cell and its figures."""
+    """Yield the table of the seeds of a network: each cell, its macro choices and its figures."""
     files = sorted((RESULTS / name / "records").glob(f"{network}-*"))
     records = [json.loads(file.read_text("utf-8")) for file in files]
     families = dict.fromkeys(family for record in records for family in record["converged"])
+    real = any("real_accuracy" in fit for record in records for fit in record["converged"].values())
+    stated = {choice for record in records for choice in record["cell"]["genotype"]["macro"]}
+    macro = [choice for choice in MACRO if choice in stated - ALIKE]
     shown = [f"{heading(f'converged/{family}')} (chance)" for family in families]
-    macro = {"normalisation": "norm", "input_filter": "filter", "pooling": "pooling"}
-    yield ["seed", "normal cell", "reduction cell", *macro.values(), "test", *shown]
+    named = [CHOICES.get(choice, choice.replace("_", " ")) for choice in macro]
+    columns = ["test", *shown, *(["real images"] if real else [])]
+    yield ["seed", "normal cell", "reduction cell", *named, *columns]
     for record in records:
         genotype, fits = record["cell"]["genotype"], record["converged"]
         cells = (cell_text(genotype[kind]) for kind in ("normal", "reduce"))
-        noise = (
+        noise = [
             f"{percent(fits[family]['accuracy'])} ({percent(fits[family]['chance'])})"
             if family in fits
             else ""
             for family in families
-        )
-        chosen = (genotype["macro"][choice] for choice in macro)
-        test = percent(record["test"]["test_accuracy"], 2)
+        ]
+        if real:
+            least = min((fit["real_accuracy"] for fit in fits.values()), default=None)
+            noise.append("" if least is None else percent(least))
+        chosen = (as_text(genotype["macro"].get(choice, MACRO[choice][0])) for choice in macro)
+        test = percent(record["test"]["test_accuracy"], 2) if record["test"] else ""
         yield [str(record["seed"]), *cells, *chosen, test, *noise]
 
 
@@ -337,11 +353,17 @@ def startup() -> Iterator[Row]:
 TABLES: dict[str, Callable[[], Iterable[Row]]] = {
     "summary": summary,
     "digits": partial(networks, "main_job_digits"),
-    "mnist": partial(networks, "mnist_study"),
-    "mnist, searched": partial(seeds, "mnist_study", "lambda_0.5"),
-    "mnist, random": partial(seeds, "mnist_study", "random"),
-    "mnist, longer": partial(seeds, "mnist_long_study", "lambda_0.5"),
-    "mnist, wider": partial(seeds, "mnist_wide_study", "cell_wide"),
+    "digits, strong": partial(networks, "digits_bounded_study"),
+    "digits, λ = 1": partial(seeds, "digits_bounded_study", "lambda_1"),
+    "digits, λ = 0": partial(seeds, "digits_bounded_study", "lambda_0"),
+    "mnist": partial(networks, "mnist_bounded_study"),
+    "mnist, λ = 1": partial(seeds, "mnist_bounded_study", "lambda_1"),
+    "mnist, λ = 0": partial(seeds, "mnist_bounded_study", "lambda_0"),
+    "mnist noise": partial(networks, "mnist_study"),
+    "mnist noise, searched": partial(seeds, "mnist_study", "lambda_0.5"),
+    "mnist noise, random": partial(seeds, "mnist_study", "random"),
+    "mnist noise, longer": partial(seeds, "mnist_long_study", "lambda_0.5"),
+    "mnist noise, wider": partial(seeds, "mnist_wide_study", "cell_wide"),
     "cifar10": partial(networks, "cifar10_study"),
     "cifar10, λ = 1": partial(seeds, "cifar10_study", "lambda_1"),
     "cifar10, λ = 4": partial(seeds, "cifar10_study", "lambda_4"),
@@ -354,6 +376,10 @@ TABLES: dict[str, Callable[[], Iterable[Row]]] = {
     "short trainings": proxies,
     "not learnt": not_learnt,
     "variants": variants,
+    "wrong labels, digits": partial(wrong_labels, "digits", "test_accuracy"),
+    "wrong labels, digits, best": partial(wrong_labels, "digits", "best_test_accuracy"),
+    "wrong labels, digits, memorised": partial(wrong_labels, "digits", "memorised"),
+    "wrong labels, digits, precision": partial(wrong_labels, "digits", "label_precision"),
     "search step": search_step,
     "hypergradient": hypergradient,
     "penalties": penalties,
