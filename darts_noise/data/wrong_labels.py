@@ -23,8 +23,8 @@ def with_wrong_labels(data: LabelledImages, share: float, kind: str, seed: int) 
 
     Args:
         data: N images with their true labels, of C classes.
-        share: τ, the share of wrong labels, 0 or more and less than 1. With the same seed, the
-            wrong labels of a smaller share are among those of a larger share.
+        share: τ, the share of wrong labels, 0 or more and less than 1. With the same seed, a
+            larger share keeps the wrong labels of a smaller one and adds others.
         kind: ``symmetric``: each of the C - 1 other classes is equally likely. ``pairwise``: class
             c becomes class (c + 1) mod C.
         seed: 0 or more.

@@ -80,7 +80,7 @@ class Subject:
         return Recipe(c.optimiser, c.learning_rate, c.epochs)
 
     def steps(self, images: int, epochs: float | None = None) -> float:
-        """Return the number of steps of a training: of so many epochs, by default all of them."""
+        """Return the steps of a training. `epochs` None: as many epochs as the settings say."""
         return -(-images // self.config.batch_size) * (epochs or self.config.epochs)
 
     def fit(

@@ -109,8 +109,8 @@ def examine(
             (num_classes, in_channels) that returns a new module.
         data: the images. None: the images of the training that made the network.
         config: the settings.
-        recipe: size and stem of a network of cells. None: those of the trained network, or the
-            defaults of `TrainConfig`.
+        recipe: gives a network of cells its size and stem. None: the trained network has them; for a
+            genotype alone, the defaults of `TrainConfig`.
         runs: folder of all runs.
         name: name of the examination. None: continue the newest one of the same network, images and
             settings, or start a new one.
@@ -192,7 +192,7 @@ def _network_of(
 
 
 def _some(data: LabelledImages, config: ExamineConfig) -> LabelledImages:
-    """Return at most so many images as the settings say, in memory."""
+    """Return the images, in memory: a stratified sample if there are more than `config.samples`."""
     if len(data) > config.samples:
         data = data.subset(stratified_subset(data.labels, config.samples, config.seed))
     if isinstance(data.images, torch.Tensor):

@@ -208,8 +208,8 @@ def hypervolume(points: Iterable[tuple[float, float]]) -> float:
 def hypervolumes(config: StudyConfig, networks: Iterable[Record]) -> Record:
     """Return the mean hypervolume of each strategy with its interval; see `StudyResult`.
 
-    Each seed has a hypervolume of its own, that of its networks of all λ. The hypervolume of all
-    seeds together would grow with their number, and no resample of them would exceed it. A seed
+    The hypervolume is computed for each seed, from its networks of all λ. One over all seeds
+    together would grow with their number, and no resample of them would exceed it. A seed
     counts once all of its λ are measured. A training that diverged adds nothing.
     """
     noise = f"converged/{describe_noise(config.noise_family)}"
