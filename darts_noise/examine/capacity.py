@@ -101,8 +101,8 @@ class CapacitySection(Section[Capacity]):
     """Find the number of images whose random labels can just be fitted.
 
     Args:
-        share: how many labels must be fitted, from a guess (0) to all labels (1). 0.5 is the accuracy
-            half-way between 1 / classes and 1.
+        share: how many labels must be fitted, from a guess (0) to all labels (1). 0.5 is the
+            accuracy half-way between 1 / classes and 1.
         labellings: random labellings of each number of images. Half of them must be fitted.
         least: the smallest number of images to try.
         most: the largest number of images to try, at most the images that the settings allow.

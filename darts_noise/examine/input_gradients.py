@@ -292,8 +292,8 @@ class InputGradientsSection(Section[InputGradients]):
         count = len(lags)
         return (
             f"Behind the last of {len(result.layers)} layers, the input gradients of neighbouring "
-            f"points have a correlation of {lags[1]:.2f}, and those at the two ends of a line one of "
-            f"{lags[-1]:.2f}. Brown noise has {_brown(1, count):.2f} and "
+            f"points have a correlation of {lags[1]:.2f}, and those at the two ends of a line "
+            f"one of {lags[-1]:.2f}. Brown noise has {_brown(1, count):.2f} and "
             f"{_brown(count - 1, count):.2f}, and white noise has 0."
         )
 

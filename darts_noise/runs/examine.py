@@ -109,8 +109,8 @@ def examine(
             (num_classes, in_channels) that returns a new module.
         data: the images. None: the images of the training that made the network.
         config: the settings.
-        recipe: gives a network of cells its size and stem. None: the trained network has them; for a
-            genotype alone, the defaults of `TrainConfig`.
+        recipe: gives a network of cells its size and stem. None: the trained network has them;
+            for a genotype alone, the defaults of `TrainConfig`.
         runs: folder of all runs.
         name: name of the examination. None: continue the newest one of the same network, images and
             settings, or start a new one.
