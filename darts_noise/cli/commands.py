@@ -36,7 +36,7 @@ from darts_noise.cli.parser import (
 from darts_noise.cli.program import called, fail, ready
 from darts_noise.configured import LARGEST_SEED, changed, require_seed
 from darts_noise.data.settings import DataConfig
-from darts_noise.errors import SettingError, names_unknown, within
+from darts_noise.errors import SettingError, names_unknown, unknown, within
 from darts_noise.examine.settings import EPS, AttackConfig, ExamineConfig
 from darts_noise.runs.folder import (
     CONFIG,
@@ -533,7 +533,9 @@ def _to_examine(given: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     network, on = given.network, {}
     if given.on is not None:
         on = {"name": given.on}
-        if given.on not in list_datasets() and Path(given.on).is_dir():
+        if given.on not in list_datasets():
+            if not Path(given.on).is_dir():
+                raise SettingError("on", unknown("data set or folder", given.on, list_datasets()))
             on = {"name": "image_folder", "root": given.on}
     name = on.get("name")
     file, _, function = network.rpartition(":")

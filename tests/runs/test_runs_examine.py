@@ -144,7 +144,7 @@ def test_a_result_is_read_as_it_was_written_and_checked(examine, fast, tmp_path)
         (["digits", "--set", "losses.factr=2"], "did you mean 'factor'"),
         (["digits", "--set", "losses.factor=a"], "losses.factor"),
         (["digits", "--set", "factor"], "PART.KEY=VALUE"),
-        (["digits", "--on", "digts"], "did you mean 'digits'"),
+        (["digits", "--on", "digts"], "on: unknown data set or folder 'digts': did you mean"),
         (["nothing.py:net"], "nothing.py"),
         (["digits", "--epochs", "0"], "epochs: expected"),
         (["digits", "--name", "../x"], "name: expected"),
