@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from darts_noise.atomic import write_text
-from darts_noise.report.card import describe_hardware, versions
+from darts_noise.report.measured import describe_hardware, versions
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"

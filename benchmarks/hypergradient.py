@@ -22,7 +22,7 @@ import torch.nn.functional as F
 
 import darts_noise as dn
 from darts_noise.atomic import write_text
-from darts_noise.report.card import versions
+from darts_noise.report.measured import versions
 from darts_noise.search.hypergradients import METHODS, InnerStep, hypergradient, objective
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "results" / "hypergradient.json"

@@ -38,7 +38,8 @@ from darts_noise.cli.configs import CONFIGS, read_config
 from darts_noise.data.batches import BatchStream
 from darts_noise.data.settings import WRONG_LABELS
 from darts_noise.reading import EVALUATION_BATCH, read
-from darts_noise.report.card import count_parameters, finite
+from darts_noise.report.card import finite
+from darts_noise.report.measured import count_parameters
 from darts_noise.runs.train import Trained, train_network
 from darts_noise.train.settings import ALL
 

@@ -8,7 +8,6 @@ read near chance.
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,20 +17,11 @@ from torch.nn.utils import parametrize
 from darts_noise.compat import BatchNorm
 from darts_noise.data.batches import BatchStream
 from darts_noise.data.images import LabelledImages, Normalisation
+from darts_noise.reading_record import Reading
 
 EVALUATION_BATCH = 64
 """On a CPU this takes less than half the time of batches of 256, which do not fit into the cache.
 """
-
-
-class Reading(NamedTuple):
-    """Mean cross-entropy in nats (infinite if it is NaN), and accuracy from 0 to 1."""
-
-    loss: float
-    accuracy: float
-
-    def __str__(self) -> str:
-        return f"{self.accuracy:.3f} (loss {self.loss:.3f})"
 
 
 @contextmanager

@@ -11,7 +11,7 @@ LAYERS = (
     ("errors", "atomic", "compat", "wandb_key"),
     ("configured",),
     ("space", "data", "distributed"),
-    ("nets", "noise"),
+    ("nets", "noise", "reading_record"),
     ("finite", "metrics", "loading", "reading", "checkpoints"),
     ("train",),
     ("search",),

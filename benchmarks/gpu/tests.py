@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.commands import ROOT
 from benchmarks.gpu.task import Task
-from darts_noise.report.card import describe_hardware, versions
+from darts_noise.report.measured import describe_hardware, versions
 
 OUTCOME = re.compile(r"^(tests/\S+::.+?) (PASSED|FAILED|ERROR|SKIPPED)")
 FOR_A_GPU = re.compile(r"mark\.cuda|def \w+\([^)]*\bdevice\b")

@@ -5,25 +5,15 @@ To show one more figure, add its key to the card that a run makes, and a line to
 
 import json
 import math
-import os
-import platform
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-from torch.nn.utils import parametrize
-from torch.utils.flop_counter import FlopCounterMode
-
 from darts_noise.atomic import write_text
 from darts_noise.data.settings import DataConfig
-from darts_noise.reading import evaluating
 from darts_noise.space.macro import as_text
-from darts_noise.train.progress import readable_duration
+from darts_noise.space.shown import readable_duration
 
 
 def percent(value: float) -> str:
@@ -120,32 +110,6 @@ FIGURES = (
 )
 """The figures of the table, in its order. ``card.json`` may hold more."""
 
-PACKAGES = ("darts_noise", "torch", "torchvision", "pytorch-lightning")
-
-
-def count_parameters(net: nn.Module) -> int:
-    """Return the number of entries of all parameters, without the auxiliary head, as papers do."""
-    return sum(
-        p.numel() for name, p in net.named_parameters() if "auxiliary" not in name.split(".")
-    )
-
-
-def count_multiply_adds(net: nn.Module, image_shape: Sequence[int]) -> int:
-    """Return the multiply-adds for one image (C, H, W) in eval mode: half of torch's FLOP count.
-
-    torch counts convolutions and matrix products, but no biases, pools, norms and activations. The
-    network does not change.
-    """
-    parameter = next(net.parameters())
-    image = torch.zeros(1, *image_shape, device=parameter.device, dtype=parameter.dtype)
-    counter = FlopCounterMode(display=False)
-    # A bounded weight is computed once for all images, so its computation does not count.
-    with evaluating(net), parametrize.cached(), torch.no_grad():
-        net(image)
-        with counter:
-            net(image)
-    return int(counter.get_total_flops()) // 2
-
 
 def describe_wrong_labels(config: DataConfig) -> str | None:
     """Return the planted wrong labels as text, or None.
@@ -156,36 +120,6 @@ def describe_wrong_labels(config: DataConfig) -> str | None:
     if not config.wrong_labels:
         return None
     return f"{100 * config.wrong_labels:g} % of the training labels, {config.wrong_labels_kind}"
-
-
-def describe_hardware(device: torch.device) -> str:
-    """Return the name of the GPU, or the name of the processor and its number of cores."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        models = [x for x in cpuinfo.read_text().splitlines() if x.startswith("model name")]
-        name = models[0].partition(":")[2].strip() if models else name
-    return f"{name} ({os.cpu_count()} cores)"
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that affect a result."""
-    return {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}}
-
-
-def _version(package: str) -> str:
-    """Return the installed version or, in a checkout, the version in ``pyproject.toml``."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        project = Path(__file__).resolve().parents[2] / "pyproject.toml"
-        if package == "darts_noise" and project.is_file():
-            settings = tomllib.loads(project.read_text(encoding="utf-8")).get("project", {})
-            if settings.get("name") == package and "version" in settings:
-                return f"{settings['version']} (not installed)"
-        return "unknown"
 
 
 def write_card(run: Path, card: Mapping[str, Any]) -> None:

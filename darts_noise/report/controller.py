@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from darts_noise.report.heatmap import COLOUR_MAP
 from darts_noise.report.style import OKABE_ITO, RC
-from darts_noise.search.learnt import Array
 
 MAP_SIZE, PANEL_SIZE = (3.2, 2.6), (3.3, 2.1)  # inches
+Array = NDArray[np.float64]
 LOOKS = ((OKABE_ITO["blue"], "-"), (OKABE_ITO["vermillion"], "--"))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -38,10 +38,12 @@ from darts_noise.report.metrics import Series
 from darts_noise.report.run_folder import RunFolder, StudyFolder, read_run, read_study
 from darts_noise.report.style import OKABE_ITO, RC
 from darts_noise.search.candidate import Candidate
-from darts_noise.search.learnt import Drawn, Learnt, learnt
-from darts_noise.search.race import Heat, standing
+from darts_noise.search.heat import Heat, standing
 from darts_noise.space.genotype import Cell, Genotype
 from darts_noise.space.macro import as_text
+
+if TYPE_CHECKING:
+    from darts_noise.search.learnt import Drawn
 
 PANEL_SIZE, LEGEND_SIZE = (3.3, 2.1), (1.7, 2.1)  # inches
 PIXELS_PER_INCH = 105.0  # 96 would be the size on paper, too small for a screen
@@ -196,7 +198,7 @@ def _run_part(run: RunFolder, anchor: str) -> dict[str, Any]:
     if run.race:
         part |= _race(run.race, anchor)
     if run.controller is not None:
-        part |= _learnt(learnt(run.controller, run.candidates), anchor)
+        part |= _learnt(run, anchor)
     return part
 
 
@@ -303,8 +305,12 @@ def _draw_race(heats: Sequence[Heat]) -> Figure:
     return figure
 
 
-def _learnt(found: Learnt, anchor: str) -> dict[str, Any]:
-    """Return the pictures and the table of what a controller has learnt."""
+def _learnt(run: RunFolder, anchor: str) -> dict[str, Any]:
+    """Return the pictures and the table of what a run's controller has learnt."""
+    from darts_noise.search.learnt import learnt  # here, because it imports torch
+
+    assert run.controller is not None
+    found = learnt(run.controller, run.candidates)
     samples = {"trained": found.trained, "untrained": found.untrained}
     columns: dict[str, dict[str, str]] = {}
     for name, one in samples.items():
@@ -351,7 +357,7 @@ def _learnt(found: Learnt, anchor: str) -> dict[str, Any]:
     return part
 
 
-def _quartiles(drawn: Drawn) -> str:
+def _quartiles(drawn: "Drawn") -> str:
     if not drawn.accuracies:
         return ABSENT
     return ", ".join(percent(value) for value in np.quantile(drawn.accuracies, [0.25, 0.5, 0.75]))

@@ -4,15 +4,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from darts_noise.report.alpha_history import AlphaHistory, read_history
 from darts_noise.report.metrics import Series, read_metrics
 from darts_noise.search.candidate import Candidate, read_candidates
-from darts_noise.search.learnt import CONTROLLER, read_controller
-from darts_noise.search.race import Heat, read_race
-from darts_noise.search.strategies.controller import Controller
+from darts_noise.search.heat import Heat, read_race
 from darts_noise.space.genotype import Genotype
+
+if TYPE_CHECKING:
+    from darts_noise.search.strategies.controller import Controller
 
 MAX_BYTES = 1 << 24
 
@@ -38,7 +39,7 @@ class RunFolder:
     history: AlphaHistory | None = None
     race: Sequence[Heat] = ()
     candidates: Sequence[Candidate] = ()
-    controller: Controller | None = None
+    controller: "Controller | None" = None
     series: Mapping[str, Series] = field(default_factory=dict)
 
     @property
@@ -78,7 +79,7 @@ def read_run(path: Path) -> RunFolder:
     path = path.resolve()  # `latest` is a link to the run's own name
     card, cell, metrics = path / "card.json", path / "genotype.json", path / "metrics.csv"
     history, candidates = path / "history.json", path / "candidates.json"
-    race, controller = path / "race.json", path / CONTROLLER
+    race, controller = path / "race.json", path / "controller.safetensors"
     if not (card.is_file() or cell.is_file() or metrics.is_file()):
         raise ValueError(f"{path}: expected the directory of a run, such as runs/search/latest")
     return RunFolder(
@@ -88,7 +89,7 @@ def read_run(path: Path) -> RunFolder:
         history=read_history(history) if history.is_file() else None,
         race=read_race(race)[1] if race.is_file() else (),
         candidates=read_candidates(candidates) if candidates.is_file() else (),
-        controller=read_controller(controller) if controller.is_file() else None,
+        controller=_read_controller(controller) if controller.is_file() else None,
         series=read_metrics(metrics) if metrics.is_file() else {},
     )
 
@@ -108,6 +109,12 @@ def read_study(path: Path) -> StudyFolder | None:
         _read(table).decode("utf-8", "replace"),
         _read(plane) if plane.is_file() else None,
     )
+
+
+def _read_controller(path: Path) -> "Controller":
+    from darts_noise.search.learnt import read_controller  # here, because it imports torch
+
+    return read_controller(path)
 
 
 def _read_card(path: Path) -> dict[str, Any]:

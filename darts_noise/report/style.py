@@ -18,7 +18,7 @@ from matplotlib.patches import Patch
 from matplotlib.textpath import TextPath
 
 from darts_noise.atomic import replacing
-from darts_noise.space.operations import Kind, get_operation, list_operations
+from darts_noise.space.operations import Kind, kind_of, list_operations
 
 OKABE_ITO = {
     "blue": "#0072B2",
@@ -84,7 +84,7 @@ def operation_kind(operation: str) -> OperationKind:
     >>> operation_kind("sep_conv_3x3").name, operation_kind("dil_conv_5x5").name
     ('convolution', 'dilated convolution')
     """
-    return OPERATION_KINDS[get_operation(operation).kind]
+    return OPERATION_KINDS[kind_of(operation)]
 
 
 def looks(operations: Iterable[str]) -> dict[str, tuple[str, str]]:

@@ -47,7 +47,7 @@ from darts_noise.runs.stops import Interrupts
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.json_file import read_text, shown_path
 from darts_noise.space.published import list_genotypes
-from darts_noise.space.shown import shortened, shown
+from darts_noise.space.shown import readable_duration, shortened, shown
 from darts_noise.train.control_networks import CONTROL_NETWORKS
 from darts_noise.train.factories import (
     Factory,
@@ -57,7 +57,7 @@ from darts_noise.train.factories import (
     make_network,
     suited_network,
 )
-from darts_noise.train.progress import quiet_lightning, readable_duration
+from darts_noise.train.progress import quiet_lightning
 from darts_noise.train.settings import TrainConfig
 
 KIND = "examine"

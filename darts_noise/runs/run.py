@@ -21,14 +21,9 @@ from darts_noise.data.module import ImageDataModule
 from darts_noise.distributed.collectives import on_first_process
 from darts_noise.distributed.launch import start_processes
 from darts_noise.errors import SettingError
-from darts_noise.report.card import (
-    describe_hardware,
-    finite,
-    shown_figures,
-    versions,
-    write_card,
-)
-from darts_noise.report.metrics import MetricsTable
+from darts_noise.report.card import finite, shown_figures, write_card
+from darts_noise.report.measured import describe_hardware, versions
+from darts_noise.report.metrics_table import MetricsTable
 from darts_noise.report.tracking import (
     Table,
     finish,

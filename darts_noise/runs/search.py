@@ -14,7 +14,8 @@ from darts_noise.data.module import ImageDataModule
 from darts_noise.distributed.collectives import on_first_process
 from darts_noise.noise.families import describe_noise
 from darts_noise.report.alpha_history import edge_name
-from darts_noise.report.card import count_parameters, describe_wrong_labels
+from darts_noise.report.card import describe_wrong_labels
+from darts_noise.report.measured import count_parameters
 from darts_noise.report.tracking import Table, set_axis
 from darts_noise.runs.folder import require_free
 from darts_noise.runs.run import (
@@ -38,19 +39,9 @@ from darts_noise.search.asking import budget
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.candidate_trainings import CandidateTrainings
 from darts_noise.search.final_cell import choose
+from darts_noise.search.heat import Heat, Macro, read_race, standing, write_race
 from darts_noise.search.module import SearchModule
-from darts_noise.search.race import (
-    Heat,
-    Macro,
-    combinations,
-    narrowed,
-    race,
-    read_race,
-    reference_cells,
-    require_suited,
-    standing,
-    write_race,
-)
+from darts_noise.search.race import combinations, narrowed, race, reference_cells, require_suited
 from darts_noise.search.settings import SearchConfig
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.macro import as_text

@@ -29,17 +29,11 @@ from darts_noise.noise.families import describe_noise, make_noise, require_noise
 from darts_noise.pretrained.bundle import save_pretrained, start_from
 from darts_noise.pretrained.config import BundleImages
 from darts_noise.pretrained.shipped import OF_A_RUN
-from darts_noise.report.card import (
-    count_multiply_adds,
-    count_parameters,
-    describe_wrong_labels,
-    finite,
-    without_diverged,
-    write_card,
-)
+from darts_noise.report.card import describe_wrong_labels, finite, without_diverged, write_card
 from darts_noise.report.cells import save_cells
 from darts_noise.report.curves import draw_curves
-from darts_noise.report.metrics import MetricsTable
+from darts_noise.report.measured import count_multiply_adds, count_parameters
+from darts_noise.report.metrics_table import MetricsTable
 from darts_noise.report.style import save_figure
 from darts_noise.report.tracking import finish, set_axis, use_artifact
 from darts_noise.runs.cores import WORTHWHILE, Ahead, spare_processes

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from darts_noise.atomic import write_text
-from darts_noise.reading import Reading
+from darts_noise.reading_record import Reading, reading_from_json, reading_to_json
 from darts_noise.space.genotype import Genotype, format_json
 from darts_noise.space.json_file import read_json, shown_path
 from darts_noise.space.shown import shown
@@ -127,17 +127,3 @@ def read_candidates(path: Path) -> list[Candidate]:
         return [Candidate.from_dict(row) for row in rows]
     except ValueError as error:
         raise ValueError(f"{shown_path(path)}: {error}") from None
-
-
-def reading_to_json(reading: Reading) -> list[float | None]:
-    """Return a loss and an accuracy. An infinite loss becomes None."""
-    return [reading.loss if math.isfinite(reading.loss) else None, reading.accuracy]
-
-
-def reading_from_json(value: object) -> Reading:
-    """Return the reading that `reading_to_json` wrote. Raise ``ValueError`` for another value."""
-    if isinstance(value, list) and len(value) == 2 and type(value[1]) is float:
-        loss, accuracy = value
-        if loss is None or type(loss) is float:
-            return Reading(math.inf if loss is None else loss, accuracy)
-    raise ValueError(f"expected a loss and an accuracy, got {shown(value)}")

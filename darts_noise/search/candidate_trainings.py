@@ -16,7 +16,8 @@ from darts_noise.data.module import ImageDataModule
 from darts_noise.data.seeds import Stream, derive_seed
 from darts_noise.nets.network import create_model
 from darts_noise.nets.width import nearest_width, parameter_count
-from darts_noise.reading import EVALUATION_BATCH, Reading, read, read_fit, whole_set
+from darts_noise.reading import EVALUATION_BATCH, read, read_fit, whole_set
+from darts_noise.reading_record import Reading
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.module import SearchModule
 from darts_noise.space.genotype import Genotype

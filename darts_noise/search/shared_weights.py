@@ -25,7 +25,8 @@ from darts_noise.data.seeds import Stream, drawing, generator
 from darts_noise.errors import within
 from darts_noise.finite import FiniteCheck, make_guardable
 from darts_noise.nets.supernet import SuperNet
-from darts_noise.reading import EVALUATION_BATCH, Reading, read_fit
+from darts_noise.reading import EVALUATION_BATCH, read_fit
+from darts_noise.reading_record import Reading
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.candidate_trainings import CandidateTrainings
 from darts_noise.search.construction import WEIGHT_OPTIMISERS, make_supernet, make_twin

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from darts_noise.errors import SettingError, unknown
-from darts_noise.reading import Reading
+from darts_noise.reading_record import Reading
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.strategies.cells import ordered
 from darts_noise.space.genotype import Genotype

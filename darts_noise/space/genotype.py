@@ -17,6 +17,7 @@ from darts_noise.errors import SettingError
 from darts_noise.space.genotype_text import genotype_text, parse_genotype
 from darts_noise.space.json_file import MAX_BYTES, read_json, shown_path
 from darts_noise.space.macro import MACRO, Value, check_macro
+from darts_noise.space.operations import kind_of
 from darts_noise.space.shown import shown
 
 FORMAT = "darts_noise.genotype/1"
@@ -188,9 +189,6 @@ def _checked_cell(cell: object, kind: str) -> Cell:
 
 
 def _checked_node(node: object, place: str, index: int) -> Node:
-    # Here, because the operations import torch: an unknown genotype is refused without it.
-    from darts_noise.space.operations import get_operation
-
     pairs = _list(node, place, "a list of [operation, predecessor]")
     if not 1 <= len(pairs) <= MAX_EDGES_PER_NODE:
         raise ValueError(f"{place}: expected 1 to {MAX_EDGES_PER_NODE} edges, got {len(pairs)}")
@@ -202,7 +200,7 @@ def _checked_node(node: object, place: str, index: int) -> Node:
             raise ValueError(f"{where}: expected [operation, predecessor], got {shown(item)}")
         operation, predecessor = pair
         try:
-            name = get_operation(operation).name
+            kind_of(operation)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
         highest = index + 1
@@ -210,7 +208,7 @@ def _checked_node(node: object, place: str, index: int) -> Node:
             raise ValueError(
                 f"{where}: expected a predecessor from 0 to {highest}, got {shown(predecessor)}"
             )
-        checked.append((name, predecessor))
+        checked.append((str.__str__(operation), predecessor))  # plain, also from a subclass
     return tuple(checked)
 
 

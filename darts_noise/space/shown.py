@@ -1,4 +1,4 @@
-"""Format any value as one short printable line for an error message.
+"""Format any value as one short printable line for an error message, and a duration for a reader.
 
 Genotypes come from untrusted files, and error messages quote their values.
 """
@@ -34,3 +34,20 @@ def printable(text: str) -> str:
 def shortened(text: str) -> str:
     """Return the text, cut to `LONGEST` characters with an ellipsis at the end."""
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+
+
+def readable_duration(seconds: float) -> str:
+    """Return a duration in at most two units, rounded to seconds, or to minutes from one hour on.
+
+    >>> [readable_duration(s) for s in (0.4, 59.6, 125, 3599.6, 11_550, 200_000)]
+    ['0 s', '1 min 0 s', '2 min 5 s', '1 h 0 min', '3 h 12 min', '2 d 7 h']
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    minutes = round(seconds / 60)
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 1440} d {minutes % 1440 // 60} h"

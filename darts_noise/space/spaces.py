@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from darts_noise.errors import SettingError, unknown
 from darts_noise.space.genotype import MAX_EDGES_PER_NODE, MAX_NODES
 from darts_noise.space.macro import MACRO, Value, check_macro
-from darts_noise.space.operations import get_operation
+from darts_noise.space.operations import kind_of
 from darts_noise.space.shown import shortened, shown
 
 
@@ -50,7 +50,7 @@ class Space:
     def __post_init__(self) -> None:
         object.__setattr__(self, "operations", tuple(self.operations))
         for operation in self.operations:
-            get_operation(operation)
+            kind_of(operation)
         if len(set(self.operations)) != len(self.operations):
             raise ValueError(
                 f"space {self.name!r}: an operation is listed twice: {self.operations}"

@@ -14,7 +14,7 @@ import torch
 from darts_noise.atomic import write_text
 from darts_noise.errors import counted
 from darts_noise.noise.families import describe_noise
-from darts_noise.report.card import describe_hardware, versions
+from darts_noise.report.measured import describe_hardware, versions
 from darts_noise.report.noise_plane import NetworkPoint, draw_noise_plane
 from darts_noise.report.style import save_figure
 from darts_noise.search.simulation import mean_interval

@@ -23,13 +23,14 @@ from darts_noise.runs.trainer import silent_trainer
 from darts_noise.search.strategies.shared import Sharing
 from darts_noise.space.macro import FIXED
 from darts_noise.space.published import load_genotype
+from darts_noise.space.shown import readable_duration
 from darts_noise.study.kept import as_begun, fixed_settings, require_same, written, written_settings
 from darts_noise.study.queue import UNREACHABLE, Queue, Record, accuracy_of
 from darts_noise.study.results import StudyResult, proposals_of, write_results
 from darts_noise.study.settings import DECIDED, StudyConfig
 from darts_noise.study.units import PROPOSAL, Unit, searched, units_of
 from darts_noise.study.work import SeedRuns
-from darts_noise.train.progress import quiet_lightning, readable_duration
+from darts_noise.train.progress import quiet_lightning
 
 POLL = 5.0
 """Seconds between two checks for a unit that is ready, while other workers have the rest."""

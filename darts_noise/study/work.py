@@ -18,12 +18,8 @@ from darts_noise.errors import SettingError
 from darts_noise.nets.network import create_model
 from darts_noise.nets.width import channels_for
 from darts_noise.noise.datasets import root_of_others
-from darts_noise.report.card import (
-    count_multiply_adds,
-    count_parameters,
-    describe_hardware,
-    finite,
-)
+from darts_noise.report.card import finite
+from darts_noise.report.measured import count_multiply_adds, count_parameters, describe_hardware
 from darts_noise.runs.folder import read_run_config, remove_run
 from darts_noise.runs.run import stated_settings, with_epochs
 from darts_noise.runs.search import EPOCHS as SEARCH_EPOCHS

@@ -22,6 +22,7 @@ from rich.live import Live
 from rich.text import Text
 
 from darts_noise.errors import counted
+from darts_noise.space.shown import readable_duration
 from darts_noise.train.noise_record import NoiseRun
 
 FIGURES = {
@@ -327,23 +328,6 @@ def figure_texts(metrics: Mapping[str, Any], names: Mapping[str, str] = FIGURES)
     ['loss 2.303', 'val acc 0.500']
     """
     return [f"{text} {float(metrics[n]):.3f}" for n, text in names.items() if n in metrics]
-
-
-def readable_duration(seconds: float) -> str:
-    """Return a duration in at most two units, rounded to seconds, or to minutes from one hour on.
-
-    >>> [readable_duration(s) for s in (0.4, 59.6, 125, 3599.6, 11_550, 200_000)]
-    ['0 s', '1 min 0 s', '2 min 5 s', '1 h 0 min', '3 h 12 min', '2 d 7 h']
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    minutes = round(seconds / 60)
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
 
 
 def _of(count: int, total: int | None) -> str:

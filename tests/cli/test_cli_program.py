@@ -116,20 +116,25 @@ VALUES = [
 ]
 
 
-def test_a_bad_value_does_not_wait_for_torch():
+def test_a_bad_value_does_not_wait_for_torch(tmp_path):
     """In one process, as each would import the parser anew."""
+    plugin = tmp_path / "own.py"
+    plugin.write_text("import darts_noise as dn\ndn.register_space('own', ['conv_3x3'], 1)\n")
+    own = f"search --plugins={plugin} --model.space=own --trainer.accumulate_grad_batches=2"
+    values = [*VALUES, own]
     code = f"""
 import sys
 from contextlib import suppress
 from darts_noise.cli.program import main
-for line in {VALUES}:
+for line in {values}:
     with suppress(SystemExit):
         main(line.split())
     print([name for name in {HEAVY} if name in sys.modules])
 """
     done = alone(code=code)
-    assert done.stdout.splitlines() == ["[]"] * len(VALUES), done.stderr
-    assert done.stderr.count(": error: ") == done.stderr.count("\n") == len(VALUES)
+    assert done.stdout.splitlines() == ["[]"] * len(values), done.stderr
+    assert done.stderr.count(": error: ") == done.stderr.count("\n") == len(values)
+    assert "accumulate_grad_batches" in done.stderr.splitlines()[-1]  # the space is known
 
 
 @pytest.mark.parametrize("name", ["report", "bundle", "study"])

@@ -12,7 +12,7 @@ from darts_noise.nets.gain import MaxMin, almost_orthogonal, bound_gain, weight_
 from darts_noise.nets.macro_layers import weighing
 from darts_noise.nets.mixed.textbook import MixedCell
 from darts_noise.nets.plan import CellPlan
-from darts_noise.report.card import count_multiply_adds
+from darts_noise.report.measured import count_multiply_adds
 from darts_noise.space.macro import MACRO
 from darts_noise.space.operations import get_operation
 from darts_noise.space.operations.pooling import BlurPool

@@ -12,19 +12,21 @@ import torch
 from torch import Tensor, nn
 
 from darts_noise.nets.network import create_model
-from darts_noise.report import card as module
+from darts_noise.report import measured
 from darts_noise.report.card import (
     FIGURES,
     control_row,
-    count_multiply_adds,
-    count_parameters,
-    describe_hardware,
     markdown,
     row,
     verdict,
-    versions,
     without_diverged,
     write_card,
+)
+from darts_noise.report.measured import (
+    count_multiply_adds,
+    count_parameters,
+    describe_hardware,
+    versions,
 )
 
 TITLES = {figure.key: figure.title for figure in FIGURES}
@@ -171,14 +173,14 @@ def test_version_of_a_checkout_is_that_of_its_project(monkeypatch: pytest.Monkey
     def absent(package: str) -> str:
         raise metadata.PackageNotFoundError(package)
 
-    monkeypatch.setattr(module, "version", absent)
+    monkeypatch.setattr(measured, "version", absent)
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     found = versions()
     assert found["darts_noise"] == f"{project['version']} (not installed)"
     assert found["torch"] == "unknown"
     # A site-packages folder that happens to have somebody else's pyproject.toml beside it.
     monkeypatch.setattr(
-        module.tomllib, "loads", lambda _: {"project": {"name": "x", "version": "9"}}
+        measured.tomllib, "loads", lambda _: {"project": {"name": "x", "version": "9"}}
     )
     assert versions()["darts_noise"] == "unknown"
 

@@ -1,12 +1,19 @@
 """``darts-noise report``: a file and a line, or an error of one line."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from run_folders import search_run
 
+import darts_noise as dn
 from darts_noise.cli.program import main
+from darts_noise.reading_record import Reading
+from darts_noise.search.candidate import Candidate, write_candidates
+from darts_noise.search.heat import CELLS, Heat, write_race
 
 
 def test_the_page_is_written_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -16,6 +23,26 @@ def test_the_page_is_written_and_named(tmp_path: Path, capsys: pytest.CaptureFix
     assert capsys.readouterr().out == f"report: {tmp_path / 'r.html'}\n"
     text = (tmp_path / "r.html").read_text("utf-8")
     assert "search one" in text  # the run's own name, not that of the link
+
+
+def test_it_does_not_wait_for_torch(tmp_path: Path) -> None:
+    """It reads JSON and draws: importing torch and Lightning would take most of its time."""
+    run = search_run(tmp_path / "search" / "one", space="nas_bench_201", alpha=False)
+    heat = Heat({"gain": "bounded"}, (1, 1), validation=(Reading(1.0, 0.5),) * CELLS)
+    write_race(run / "race.json", [], [heat])
+    write_candidates(
+        run / "candidates.json", [Candidate(dn.load_genotype("darts_v1"), Reading(1.0, 0.5))]
+    )
+    code = """
+import sys
+from darts_noise.cli.program import main
+main(sys.argv[1:])
+print([n for n in ("torch", "torchmetrics", "pytorch_lightning") if n in sys.modules])
+"""
+    page = tmp_path / "r.html"
+    argv = [sys.executable, "-c", code, "report", str(run), "--output", str(page)]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"report: {page}", "[]"]
 
 
 @pytest.mark.parametrize(

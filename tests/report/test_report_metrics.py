@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from darts_noise.report.metrics import MetricsTable, read_metrics
+from darts_noise.report.metrics import read_metrics
+from darts_noise.report.metrics_table import MetricsTable
 
 
 def read(path: Path) -> list[dict[str, str]]:

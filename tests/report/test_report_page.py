@@ -11,12 +11,12 @@ import pytest
 from run_folders import search_run
 
 import darts_noise as dn
-from darts_noise.reading import Reading
+from darts_noise.reading_record import Reading
 from darts_noise.report.alpha_history import read_history
 from darts_noise.report.page import make_page
 from darts_noise.search.candidate import Candidate, write_candidates
+from darts_noise.search.heat import Heat, write_race
 from darts_noise.search.learnt import write_controller
-from darts_noise.search.race import Heat, write_race
 from darts_noise.search.strategies.controller import Controller
 
 

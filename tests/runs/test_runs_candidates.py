@@ -10,7 +10,7 @@ import pytest
 from conftest import search, undrawn
 
 import darts_noise as dn
-from darts_noise.reading import Reading
+from darts_noise.reading_record import Reading
 from darts_noise.search import candidate_trainings
 from darts_noise.search.candidate_trainings import CandidateTrainings
 

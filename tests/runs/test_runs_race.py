@@ -15,7 +15,7 @@ import darts_noise as dn
 from darts_noise.search import candidate_trainings
 from darts_noise.search import race as race_module
 from darts_noise.search.candidate_trainings import CandidateTrainings
-from darts_noise.search.race import read_race, standing
+from darts_noise.search.heat import read_race, standing
 
 DATA = {"name": "digits", "train_samples": 80, "batch_size": 20}
 CONFIG = dn.SearchConfig(

@@ -16,7 +16,7 @@ from conftest import refused, search, train
 
 import darts_noise as dn
 from darts_noise.checkpoints.checkpoint_io import SealedCheckpointIO, resumable
-from darts_noise.report.metrics import MetricsTable
+from darts_noise.report.metrics_table import MetricsTable
 from darts_noise.runs import train as train_runs
 from darts_noise.runs.folder import has_ended
 from darts_noise.runs.run import Run

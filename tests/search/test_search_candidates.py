@@ -12,7 +12,7 @@ import torch
 import darts_noise as dn
 from darts_noise.data.batches import BatchStream
 from darts_noise.data.seeds import generator
-from darts_noise.reading import Reading
+from darts_noise.reading_record import Reading
 from darts_noise.search import candidate_trainings
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.candidate_trainings import CandidateTrainings

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from scipy.stats import chisquare, spearmanr
 
-from darts_noise.reading import Reading
+from darts_noise.reading_record import Reading
 from darts_noise.search import learnt as module
 from darts_noise.search.candidate import Candidate, write_candidates
 from darts_noise.search.learnt import (

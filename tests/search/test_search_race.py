@@ -11,20 +11,13 @@ import torch
 
 import darts_noise as dn
 from darts_noise.errors import SettingError
-from darts_noise.reading import Reading
+from darts_noise.reading_record import Reading
 from darts_noise.search import candidate_trainings
+from darts_noise.search import heat as heats_file
 from darts_noise.search import race as racing
 from darts_noise.search.candidate_trainings import CandidateTrainings
-from darts_noise.search.race import (
-    Heat,
-    combinations,
-    narrowed,
-    race,
-    read_race,
-    reference_cells,
-    standing,
-    write_race,
-)
+from darts_noise.search.heat import Heat, read_race, standing, write_race
+from darts_noise.search.race import combinations, narrowed, race, reference_cells
 from darts_noise.space import spaces
 
 NOISE_WEIGHT = 2.0
@@ -105,7 +98,8 @@ def test_the_winner_learns_and_does_not_memorise(ready, monkeypatch):
     monkeypatch.setitem(spaces._SPACES, "toy", space)
     monkeypatch.setattr(candidate_trainings, "NOISE_EPOCHS", 20)
     monkeypatch.setattr(racing, "SHARES", (1.0,))
-    monkeypatch.setattr(racing, "CELLS", 1)
+    for module in (racing, heats_file):
+        monkeypatch.setattr(module, "CELLS", 1)
     config = replace(CONFIG, space="toy", channels=6, race=4, candidate_epochs=20, noise_weight=3.0)
     heats = race(*ready(config, train_samples=400, batch_size=50))
     found = {tuple(heat.macro.values()): heat for heat in heats}

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 import darts_noise as dn
 from darts_noise.finite import NotFiniteError
-from darts_noise.reading import Reading
+from darts_noise.reading_record import Reading
 from darts_noise.search import candidate_trainings
 from darts_noise.search.asking import propose
 from darts_noise.search.candidate import Candidate, ranked

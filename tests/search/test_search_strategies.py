@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import darts_noise as dn
-from darts_noise.reading import Reading
+from darts_noise.reading_record import Reading
 from darts_noise.search import asking, candidate_trainings
 from darts_noise.search.asking import ask_and_tell, propose
 from darts_noise.search.candidate import Candidate

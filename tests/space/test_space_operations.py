@@ -13,7 +13,7 @@ from torch import nn
 from darts_noise.space.operations import get_operation, list_operations, register_operation
 from darts_noise.space.operations.identity import FactorisedReduce
 from darts_noise.space.operations.pooling import BlurPool
-from darts_noise.space.operations.registry import _REGISTRY
+from darts_noise.space.operations.registry import _REGISTRY, BUILT_IN
 
 C = 4
 
@@ -376,6 +376,16 @@ def test_lists_are_sorted_and_filtered_by_kind():
     assert list_operations("none") == ["none"]
 
 
+def test_the_names_that_are_known_without_torch_are_those_that_are_registered():
+    own = "darts_noise.space.operations."
+    registered = {
+        name: get_operation(name).kind
+        for name in list_operations()
+        if get_operation(name).build.__module__.startswith(own)
+    }
+    assert registered == BUILT_IN
+
+
 def test_registers_once_under_the_builder_s_name_or_another(monkeypatch):
     monkeypatch.setattr("darts_noise.space.operations.registry._REGISTRY", dict(_REGISTRY))
 
@@ -388,6 +398,8 @@ def test_registers_once_under_the_builder_s_name_or_another(monkeypatch):
     assert get_operation("the_same").build is a_new_one
     with pytest.raises(ValueError, match="'a_new_one' is registered already"):
         register_operation("skip")(a_new_one)
+    with pytest.raises(ValueError, match="'none' is registered already"):
+        register_operation("none", name="none")(a_new_one)
     assert "a_new_one" not in _REGISTRY
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 import darts_noise as dn
-from darts_noise.report.card import count_parameters
+from darts_noise.report.measured import count_parameters
 from darts_noise.space.spaces import Space, get_space
 from darts_noise.study.cells import all_skip_cell, matched_cell, random_cell
 

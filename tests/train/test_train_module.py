@@ -16,7 +16,7 @@ from torch import nn
 
 import darts_noise as dn
 from darts_noise.nets.network import WithAuxiliary
-from darts_noise.report.card import count_parameters
+from darts_noise.report.measured import count_parameters
 from darts_noise.train import module as training
 from darts_noise.train.factories import make_network
 

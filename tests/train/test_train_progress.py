@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 import darts_noise as dn
+from darts_noise.space.shown import readable_duration
 from darts_noise.train import progress
-from darts_noise.train.progress import FIGURES, RunProgress, figure_texts, readable_duration
+from darts_noise.train.progress import FIGURES, RunProgress, figure_texts
 
 STEPS = 4
 SHOW, HIDE = "\x1b[?25h", "\x1b[?25l"

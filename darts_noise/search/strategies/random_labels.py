@@ -27,7 +27,7 @@ from darts_noise.nets.macro_layers import candidates
 from darts_noise.nets.mixed.textbook import MixedCell
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.noise.draws import drawn_labels
-from darts_noise.reading import Reading
+from darts_noise.reading_record import Reading
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.strategies.cells import ordered
 from darts_noise.search.strategies.evolution import Evolution

@@ -1,10 +1,10 @@
-"""Candidate operations, one family per file. Importing this package registers all of them."""
+"""Candidate operations, one family per file. The registry imports the files when it needs them."""
 
-from darts_noise.space.operations import convolution, identity, pooling
 from darts_noise.space.operations.registry import (
     Kind,
     Operation,
     get_operation,
+    kind_of,
     list_operations,
     register_operation,
 )
@@ -12,10 +12,8 @@ from darts_noise.space.operations.registry import (
 __all__ = [
     "Kind",
     "Operation",
-    "convolution",
     "get_operation",
-    "identity",
+    "kind_of",
     "list_operations",
-    "pooling",
     "register_operation",
 ]

@@ -1,21 +1,38 @@
 """Registry of candidate operations: name → builder.
 
 To add an operation, write a function or class under ``@register_operation`` in a file of this
-folder. Genotypes store the names, so a published name never changes its meaning.
+folder, and add its name to `BUILT_IN`. Genotypes store the names, so a published name never changes
+its meaning.
+
+The builders import torch, which takes seconds, so they are imported when the first one is needed. A
+genotype is read and drawn without them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar, get_args
-
-from torch import nn
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 from darts_noise.errors import unknown
 from darts_noise.space.shown import shortened, shown
 
+if TYPE_CHECKING:
+    from torch import nn
+
 Kind = Literal["convolution", "dilated", "pooling", "skip", "noise", "none"]
-Builder = Callable[[int, int, bool], nn.Module]
+Builder = Callable[[int, int, bool], "nn.Module"]
 B = TypeVar("B", bound=Builder)
+
+BUILT_IN: Mapping[str, Kind] = {
+    **dict.fromkeys(("sep_conv_3x3", "sep_conv_5x5", "sep_conv_7x7"), "convolution"),
+    **dict.fromkeys(("conv_1x1", "conv_3x3", "conv_5x5", "conv_7x1_1x7"), "convolution"),
+    **dict.fromkeys(("nor_conv_1x1", "nor_conv_3x3", "dw_conv_3x3"), "convolution"),
+    **dict.fromkeys(("dil_conv_3x3", "dil_conv_5x5"), "dilated"),
+    **dict.fromkeys(("max_pool_3x3", "avg_pool_3x3", "blur_pool_3x3"), "pooling"),
+    "skip_connect": "skip",
+    "noise": "noise",
+    "none": "none",
+}
+"""The operations of this folder: name → kind. A test compares them with the registry."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +76,7 @@ def register_operation(
         raise ValueError(f"expected a kind among {', '.join(get_args(Kind))}, got {shown(kind)}")
 
     def register(build: B) -> B:
+        import_builders()
         key = name or build.__name__
         if key in _REGISTRY:
             raise ValueError(f"operation {key!r} is registered already")
@@ -68,12 +86,31 @@ def register_operation(
     return register
 
 
-def get_operation(name: str) -> Operation:
-    """Return an operation by name. The ``ValueError`` lists the names and suggests the nearest."""
+def import_builders() -> None:
+    """Import the files of this folder, each of which registers its operations."""
+    from darts_noise.space.operations import convolution, identity, pooling  # noqa: F401
+
+
+def operation_kinds() -> dict[str, Kind]:
+    """Return the name of every operation → its kind."""
+    return {**BUILT_IN, **{name: operation.kind for name, operation in _REGISTRY.items()}}
+
+
+def kind_of(name: str) -> Kind:
+    """Return the kind of an operation. Raise ``ValueError`` for an unknown name, with a hint."""
     if not isinstance(name, str):
         raise ValueError(f"expected the name of an operation, got {shown(name)}")
+    if name in BUILT_IN:
+        return BUILT_IN[name]
     if name not in _REGISTRY:
-        raise unknown("operation", shortened(name), _REGISTRY)
+        raise unknown("operation", shortened(name), operation_kinds())
+    return _REGISTRY[name].kind
+
+
+def get_operation(name: str) -> Operation:
+    """Return an operation by name. Raise a ``ValueError`` as `kind_of` does."""
+    kind_of(name)
+    import_builders()
     return _REGISTRY[name]
 
 
@@ -83,4 +120,4 @@ def list_operations(kind: Kind | None = None) -> list[str]:
     >>> list_operations("skip")
     ['skip_connect']
     """
-    return sorted(n for n, op in _REGISTRY.items() if kind is None or op.kind == kind)
+    return sorted(n for n, own in operation_kinds().items() if kind in (None, own))
