@@ -8,10 +8,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -25,6 +27,7 @@ from darts_noise.runs import train as training
 from darts_noise.runs.search import SearchOutputs
 from darts_noise.space import spaces
 
+T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[1]
 
 # Small tensors gain nothing from threads, and on a shared machine threads that wait for each other
@@ -99,6 +102,25 @@ class Unwaited(TorchFunctionMode):
             assert not isinstance(indexed, list)
             assert not any(isinstance(x, Tensor) and x.is_cpu and x.ndim for x in given)
         return out
+
+
+def in_a_fork(function: Callable[..., T], *args: Any) -> T:
+    """What a function returns in a copy of this process that has not imported the package.
+
+    To import torch and Lightning again, as a new process would, takes five seconds.
+
+    Args:
+        function: of a module's top level. It imports the package itself.
+        args: handed on.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
+        return pool.submit(_anew, function, *args).result()
+
+
+def _anew(function: Callable[..., T], *args: Any) -> T:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "darts_noise"]:
+        del sys.modules[name]
+    return function(*args)
 
 
 def refused(

@@ -1,12 +1,13 @@
 """The public names of the package, which are imported at their first use."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, in_a_fork
 
 import darts_noise as dn
 
@@ -40,20 +41,22 @@ def test_a_type_checker_sees_the_same_names():
     assert seen == dn.MODULES
 
 
+def study_keeps_its_name(first):
+    """Whichever is asked for first: a module, or the function (None)."""
+    import darts_noise as dn
+
+    _ = dn.study if first is None else importlib.import_module(first)
+    from darts_noise.study import settings
+
+    importlib.import_module("darts_noise.study.run")
+    assert dn.study is sys.modules["darts_noise"].study
+    assert dn.StudyConfig is settings.StudyConfig
+    assert callable(dn.study)
+
+
 def test_a_function_keeps_its_name_from_the_folder_that_has_the_same():
-    """Whichever is asked for first."""
-    code = "import sys"
-    for first in ("import darts_noise.study.settings", "_ = dn.study", "import darts_noise.study"):
-        code += f"""
-for name in [name for name in sys.modules if name.partition('.')[0] == 'darts_noise']:
-    del sys.modules[name]
-import darts_noise as dn; {first}
-from darts_noise.study import settings
-import darts_noise.study.run
-assert dn.study is darts_noise.study
-assert dn.StudyConfig is settings.StudyConfig
-assert callable(dn.study)"""
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    for first in ("darts_noise.study.settings", None, "darts_noise.study"):
+        in_a_fork(study_keeps_its_name, first)
 
 
 def test_an_unknown_name_is_an_attribute_error():

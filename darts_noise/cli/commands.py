@@ -23,7 +23,7 @@ from darts_noise.cli.configs import (
     merge_configs,
     read_config,
 )
-from darts_noise.cli.names import may_be_extended, require_built_in
+from darts_noise.cli.names import may_be_extended, reads_no_file, require_built_in
 from darts_noise.cli.parser import (
     Command,
     Given,
@@ -187,7 +187,7 @@ def search(argv: Sequence[str]) -> None:
     from darts_noise.runs import search as searching
 
     ready()
-    _require_root_read(given, lambda: [config.noise_family])
+    _require_root_read(given, lambda: _reads_root(data.name, lambda: [config.noise_family]))
     with _naming_plugins(run.plugins, *given.configs):
         found = searching.search(ImageDataModule(data), config, trainer=trainer, run=run)
     if not found.card:  # another process has it
@@ -234,7 +234,12 @@ def train(argv: Sequence[str]) -> None:
 
     ready()
     with _naming_plugins(run.plugins, *given.configs, cell), _naming_source(given):
-        _require_root_read(given, lambda: training.measured_families(noise, load_genotype(cell)))
+        _require_root_read(
+            given,
+            lambda: _reads_root(
+                data.name, lambda: training.measured_families(noise, load_genotype(cell))
+            ),
+        )
         result = training.train(
             cell, ImageDataModule(data), config, noise=noise, trainer=trainer, run=run
         )
@@ -311,6 +316,9 @@ def predict(argv: Sequence[str]) -> None:
     form.add_argument("--csv", action="store_true", help="lines of image,class,probability")
     given = parser.parse_args(argv)
     _require_bundle(given.run)
+    for image in given.images:
+        if not Path(image).exists():
+            fail(f"{image}: cannot read the image (no such file)")
 
     from darts_noise.pretrained.predict import predict as predicting
 
@@ -639,6 +647,11 @@ def study(argv: Sequence[str]) -> None:
     if _told(parser, given, front):
         return
     config = given.settings(StudyConfig)
+    if not may_be_extended():
+        for setup in SETUPS:
+            own = {k.partition(".")[2]: v for k, v in values.items() if k.startswith(f"{setup}.")}
+            with within(setup):
+                require_built_in(own)
     if find_spec("optuna") is None:  # the extra ``study`` is not installed
         fail(NEEDS_OPTUNA)  # before the import of torch, which takes seconds
     try:
@@ -750,37 +763,44 @@ def _read(
     if not may_be_extended():
         with _naming_plugins(front.plugins, *given.configs):
             require_built_in(values)
+        if command is SEARCH:
+            _require_root_read(given, lambda: not reads_no_file(values))
         root = values["data.root"]
         if values["data.name"] == "image_folder" and not Path(root).is_dir():
             raise SettingError("data.root", f"expected the folder of your images, got {root!r}")
     return given
 
 
-def _require_root_read(given: Given, families: Callable[[], list[NoiseFamily]]) -> None:
+def _require_root_read(given: Given, is_read: Callable[[], bool]) -> None:
     """Refuse a root that the user states and nothing reads, because other data were meant.
 
     A config that states the root and the data, such as the config of a run, is not refused.
 
     Args:
         given: the settings of a search or a training.
-        families: returns its noise families.
+        is_read: returns whether the data or a noise family reads files in the root.
 
     Raises:
         SettingError: neither the data nor a noise family reads a file of this root.
     """
-    from darts_noise.data.datasets import has_files
-    from darts_noise.noise.families import reads_root
-
     name, root = given.values["data.name"], given.values["data.root"]
     groups = [read_config(file).get("data") or {} for file in given.configs]
     stated = "data.root" in given.stated or any("root" in g and "name" not in g for g in groups)
-    if stated and not has_files(name) and not any(map(reads_root, families())):
+    if stated and not is_read():
         raise SettingError(
             "data.root",
             f"expected none, because {name!r} is installed with the package and no noise family "
             f"reads files, got {root!r}; for your own images add --config small or "
             "--data.name image_folder",
         )
+
+
+def _reads_root(name: str, families: Callable[[], list[NoiseFamily]]) -> bool:
+    """Return whether a data set or one of the noise families reads files in the root."""
+    from darts_noise.data.datasets import has_files
+    from darts_noise.noise.families import reads_root
+
+    return has_files(name) or any(map(reads_root, families()))
 
 
 def _told(parser: Parser, given: Given, front: argparse.Namespace) -> bool:

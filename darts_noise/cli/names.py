@@ -29,6 +29,7 @@ NOISE = (
 )
 DATASETS = ("cifar10", "cifar100", "digits", "fashion_mnist", "image_folder", "mnist", "svhn")
 NOISY_LABELS = ("co_teaching", "none", "small_loss")
+ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "hpu", "mps", "tpu")
 BUILT_IN: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "data.name": ("data set", DATASETS),
     "model.space": ("space", SPACES),
@@ -66,6 +67,15 @@ def require_built_in(values: Mapping[str, Any]) -> None:
         for name in _names(values.get(key)):
             if name not in valid:
                 raise SettingError(key, unknown(kind, shortened(name), valid))
+    word = values.get("trainer.accelerator")
+    if isinstance(word, str) and word.islower() and word not in ACCELERATORS:  # not a class
+        raise SettingError("trainer.accelerator", unknown("accelerator", word, ACCELERATORS))
+
+
+def reads_no_file(values: Mapping[str, Any]) -> bool:
+    """Return whether the images of a search, and its noise, are installed with the package."""
+    noise = _names(values["model.noise_family"])
+    return values["data.name"] == "digits" and "dataset" not in noise
 
 
 def _names(value: Any) -> Iterator[str]:

@@ -36,7 +36,7 @@ from darts_noise.report.film_strip import draw_film
 from darts_noise.report.heatmap import draw_alpha
 from darts_noise.report.metrics import Series
 from darts_noise.report.run_folder import RunFolder, StudyFolder, read_run, read_study
-from darts_noise.report.style import OKABE_ITO, RC
+from darts_noise.report.style import OKABE_ITO, RC, lay_out
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.heat import Heat, standing
 from darts_noise.space.genotype import Cell, Genotype
@@ -453,6 +453,7 @@ def drawing(figure: Figure, name: str, description: str, caption: str = "") -> D
     """
     file = io.StringIO()
     with matplotlib.rc_context(RC):
+        lay_out(figure)
         figure.savefig(file, format="svg", metadata={"Date": None})
     text = file.getvalue()
     text = text[text.index("<svg") :]

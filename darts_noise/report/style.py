@@ -140,6 +140,17 @@ def text_width(text: str, size: float) -> float:
     return float(path.get_extents().width) / 72.0 if len(path.vertices) else 0.0
 
 
+def lay_out(figure: Figure) -> None:
+    """Place the axes of a figure that has a layout engine, once for all.
+
+    Otherwise matplotlib does this for each file, and draws the figure twice for it.
+    """
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
+
+
 def save_figure(figure: Figure, stem: str | Path, svg: bool = True) -> list[Path]:
     """Write `<stem>.png` (200 dpi) and, if `svg`, `<stem>.svg`; return the paths.
 
@@ -148,6 +159,8 @@ def save_figure(figure: Figure, stem: str | Path, svg: bool = True) -> list[Path
     """
     stem = Path(stem)
     written = []
+    with matplotlib.rc_context(RC):
+        lay_out(figure)
     for suffix in ("png", "svg") if svg else ("png",):
         target = stem.with_name(
             f"{stem.name}.{suffix}"

@@ -36,7 +36,10 @@ HISTORY = "history.json"
 CANDIDATES = "candidates.json"
 STEPS = "search/step"
 """The figure that counts the steps of the search. W&B draws all other figures over it."""
-REDRAWN = 60.0  # seconds between two drawings of a running search
+REDRAWN = 60.0
+"""Least number of seconds between two drawings of a running search."""
+SHARE_OF_DRAWINGS = 0.02
+"""Largest share of the time of a running search that its drawings take."""
 DRAWINGS = ("cells", "alpha", "film", "curves")
 """The drawings of a search, each as PNG and SVG."""
 
@@ -57,7 +60,7 @@ class SearchOutputs(pl.Callback):
     def __init__(self, run: Path, chance: float, counted: str = "epoch") -> None:
         self.run, self.chance, self.counted = run, chance, counted
         self.history: AlphaHistory | None = None
-        self._drawn = time.monotonic()
+        self._due = time.monotonic() + REDRAWN
 
     def state_dict(self) -> dict[str, Any]:
         return {} if self.history is None else {"history": to_rows(self.history)}
@@ -125,10 +128,12 @@ class SearchOutputs(pl.Callback):
     def redraw(
         self, moment: Moment, space: Space, num_classes: int, loggers: Sequence[Logger]
     ) -> None:
-        """Draw, also in W&B, if the last drawing is more than a minute old."""
-        if time.monotonic() - self._drawn > REDRAWN:
+        """Draw, also in W&B, at most once a minute, and less often if drawing is slow."""
+        now = time.monotonic()
+        if now > self._due:
             self.draw(moment, space, num_classes)
-            self._drawn = time.monotonic()
+            took = time.monotonic() - now
+            self._due = now + max(REDRAWN, took / SHARE_OF_DRAWINGS)
             for logger in loggers:
                 if isinstance(logger, WandbLogger):
                     log_images(logger, {name: self.run / f"{name}.png" for name in DRAWINGS})

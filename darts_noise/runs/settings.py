@@ -13,6 +13,12 @@ from darts_noise.search.settings import SearchConfig
 PLAIN = "at most 100 letters, digits, '.', '_' and '-', the first a letter or a digit"
 """The rule of `is_plain`, in words."""
 WANDB_MODES = ("auto", "online", "offline", "off")
+PRECISIONS = (
+    *("16-mixed", "16-true", "32-true", "64-true", "bf16-mixed", "bf16-true"),
+    *("16", "32", "64", "bf16", "transformer-engine", "transformer-engine-float16"),
+)
+"""The precisions of Lightning, for all devices."""
+CLIPPING = ("norm", "value")
 OBJECTS = ("accelerator", "callbacks", "logger", "plugins", "profiler", "strategy")
 """Arguments of the Trainer that may be objects."""
 
@@ -85,8 +91,8 @@ class TrainerConfig:
         sync_batchnorm: compute the statistics of batch norms over the batches of all devices.
 
     Raises:
-        SettingError: less than one epoch, step, training batch or interval between validations; a
-            time that is not written as DD:HH:MM:SS.
+        SettingError: an unknown precision or algorithm; less than one epoch, step, training batch
+            or interval between validations; a time that is not written as DD:HH:MM:SS.
     """
 
     accelerator: Any = "auto"
@@ -132,10 +138,15 @@ class TrainerConfig:
     model_registry: str | None = None
 
     def __post_init__(self) -> None:
+        if self.precision is not None and str(self.precision) not in PRECISIONS:
+            raise SettingError("precision", unknown("precision", str(self.precision), PRECISIONS))
         if self.max_epochs is not None and self.max_epochs < 1:
             raise SettingError("max_epochs", f"expected 1 or more, got {self.max_epochs}")
         if self.max_steps < 1 and self.max_steps != -1:
             raise SettingError("max_steps", f"expected 1 or more, or -1, got {self.max_steps}")
+        clipping = self.gradient_clip_algorithm
+        if clipping is not None and clipping not in CLIPPING:
+            raise SettingError("gradient_clip_algorithm", unknown("algorithm", clipping, CLIPPING))
         if self.accumulate_grad_batches < 1:
             raise SettingError(
                 "accumulate_grad_batches", f"expected 1 or more, got {self.accumulate_grad_batches}"

@@ -8,6 +8,9 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
@@ -18,7 +21,9 @@ from rich.console import Console
 
 import darts_noise as dn
 from darts_noise.report.alpha_history import read_history
+from darts_noise.runs import search_outputs
 from darts_noise.runs.folder import newest_run
+from darts_noise.runs.search_outputs import SearchOutputs
 from darts_noise.search.module import SearchModule
 
 DATA = {"name": "digits", "train_samples": 80, "batch_size": 20}
@@ -296,3 +301,23 @@ def test_ctrl_c_in_a_process_of_its_own_leaves_what_was_found(tmp_path):
     assert f"to resume: python search.py --resume {run}" in output
     for file in ("genotype.json", "alpha.json", "cells.png", "metrics.csv"):
         assert (run / file).stat().st_size > 0
+
+
+@pytest.mark.parametrize(("took", "apart"), [(0.1, 60), (6.0, 300)])
+def test_drawings_are_a_minute_apart_and_a_small_share_of_the_time(took, apart, monkeypatch):
+    clock, drawn = [0.0], []
+
+    def draw(*_):
+        drawn.append(clock[0])
+        clock[0] += took
+
+    monkeypatch.setattr(search_outputs, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    outputs = SearchOutputs(Path(), 0.1)
+    monkeypatch.setattr(outputs, "draw", draw)
+    while clock[0] < 4 * apart:
+        outputs.redraw(None, None, 10, [])
+        clock[0] += 1.0
+    gaps = [later - before for before, later in pairwise(drawn)]
+    assert len(gaps) >= 2
+    assert all(apart <= gap <= apart + took + 1 for gap in gaps)
+    assert len(drawn) * took <= 0.021 * clock[0] + took

@@ -3,13 +3,22 @@ line that names it."""
 
 import csv
 from dataclasses import fields
+from typing import get_args
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.precision.precision import (
+    _PRECISION_INPUT_STR,
+    _PRECISION_INPUT_STR_ALIAS,
+)
+from pytorch_lightning.accelerators import AcceleratorRegistry
+from pytorch_lightning.utilities.enums import GradClipAlgorithmType
 from rich.console import Console
 
 import darts_noise as dn
+from darts_noise.cli.names import ACCELERATORS
+from darts_noise.runs.settings import CLIPPING, PRECISIONS
 
 FEW = {"accelerator": "cpu", "max_epochs": 1, "enable_progress_bar": False}
 STOP = {"class_path": "EarlyStopping", "init_args": {"monitor": "val/loss"}}
@@ -143,6 +152,15 @@ def test_the_table_has_every_option():
     named = {*TOGETHER, *(key for _, key, _ in [*ALONE, *REFUSED])}
     untested = {"default_root_dir", "model_registry"}
     assert named | untested == {field.name for field in fields(dn.TrainerConfig)}
+
+
+def test_the_words_that_are_known_early_are_lightnings():
+    assert set(PRECISIONS) == {
+        *get_args(_PRECISION_INPUT_STR),
+        *get_args(_PRECISION_INPUT_STR_ALIAS),
+    }
+    assert set(CLIPPING) == {str(kind.value) for kind in GradClipAlgorithmType}
+    assert {"auto", "gpu", *AcceleratorRegistry.available_accelerators()} <= set(ACCELERATORS)
 
 
 @pytest.mark.parametrize("command", ["search", "train"])
