@@ -102,15 +102,9 @@ def test_test_row_does_not_lengthen_the_curves(tmp_path: Path) -> None:
     assert found["loss"].get_xlim() == (1, 2)
 
 
-@pytest.mark.parametrize(
-    ("epochs", "penalty", "macro"),
-    [
-        (1, False, ()),
-        (4, True, ()),
-        (1, True, tuple(MACRO_CHOICES)),
-        (4, False, tuple(MACRO_CHOICES)),
-    ],
-)
+@pytest.mark.parametrize("epochs", [1, 4])
+@pytest.mark.parametrize("penalty", [False, True])
+@pytest.mark.parametrize("macro", [(), tuple(MACRO_CHOICES)])
 def test_panels_of_a_search_neither_overlap_nor_are_clipped(
     tmp_path: Path, epochs: int, penalty: bool, macro: tuple[str, ...]
 ) -> None:

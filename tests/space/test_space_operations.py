@@ -75,17 +75,10 @@ def test_dtype_is_kept(name, stride, dtype):
 
 @every_operation
 @every_stride
-@pytest.mark.parametrize(
-    ("affine", "training", "size"),
-    [
-        (False, True, (4, 4)),
-        (False, False, (3, 5)),
-        (True, True, (3, 5)),
-        (True, False, (4, 4)),
-    ],
-)
+@every_affine
+@pytest.mark.parametrize("training", [True, False], ids=["batch statistics", "running statistics"])
+@pytest.mark.parametrize("size", [(4, 4), (3, 5)])
 def test_gradient_equals_the_finite_difference(name, stride, affine, training, size):
-    """With each pair of the settings: a learnt scale, statistics of the batch, and the size."""
     module = build(name, stride, affine, channels=2).double().train(training)
     for m in module.modules():
         if isinstance(m, nn.BatchNorm2d) and not training:
