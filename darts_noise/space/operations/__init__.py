@@ -1,6 +1,6 @@
 """Candidate operations, one family per file. Importing this package registers all of them."""
 
-from darts_noise.space.operations import convolution, identity, pooling
+from darts_noise.space.operations import convolution, identity, pooling, residual, selu
 from darts_noise.space.operations.registry import (
     Kind,
     Operation,
@@ -18,4 +18,6 @@ __all__ = [
     "list_operations",
     "pooling",
     "register_operation",
+    "residual",
+    "selu",
 ]
