@@ -87,6 +87,7 @@ def parts(run: Path) -> dict[str, Any]:
     """All that a checkpoint holds but the times and the names of folders."""
     held = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     del held["run_state"]["seconds"], held["callbacks"]
+    held["hyper_parameters"].pop("genotype", None)
     return held
 
 

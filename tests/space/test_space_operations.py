@@ -65,7 +65,7 @@ def test_channels_are_kept(name, stride, channels):
 @every_stride
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_dtype_is_kept(name, stride, dtype):
-    module = build(name, stride).to(dtype)
+    module = build(name, stride).to(dtype=dtype, memory_format=torch.channels_last)
     x = distinct(2, C, 5, 6, dtype=dtype).requires_grad_()
     out = module(x)
     assert out.dtype == dtype

@@ -80,17 +80,20 @@ class RandomDilation(nn.Conv2d):
     ) -> None:
         half = max(dilations) * (kernel // 2)
         super().__init__(channels, channels, kernel, stride, half, groups=channels, bias=False)
+        self.side = 2 * half + 1
         offsets = torch.arange(kernel) - kernel // 2
-        rows = F.one_hot(torch.stack([half + d * offsets for d in dilations]), 2 * half + 1)
-        # (dilations, kernel, kernel, side, side): where each weight is in the large kernel.
-        places = rows[:, :, None, :, None] * rows[:, None, :, None, :]
+        rows = F.one_hot(torch.stack([half + d * offsets for d in dilations]), self.side)
+        places = torch.einsum("dkr,dlc->dklrc", rows, rows).flatten(3).flatten(1, 2)
+        # (dilations, kernel², side²): the place of each weight. It is in no checkpoint, and it has
+        # three dimensions, because channels_last refuses more than four.
         self.register_buffer("places", places.float(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         places = self.places
         if self.training:
             places = places[torch.randint_like(x[:1, 0, 0, 0], len(places), dtype=torch.long)]
-        kernel = (self.weight[..., None, None] * places.mean(0)).sum((2, 3))
+        kernel = (self.weight.flatten(2)[..., None] * places.mean(0)).sum(2)
+        kernel = kernel.unflatten(2, (self.side, self.side))
         return F.conv2d(x, kernel, None, self.stride, self.padding, groups=self.groups)
 
 
