@@ -76,7 +76,7 @@ CONCATENATION = OperationKind("concat", "#B4B4B4", ())
 OTHER = OperationKind("other", "#A0A0A0", ())  # such as an operation from a plugin
 HATCHES = (  # dots need space in an SVG
     *("", "////", "..", "xxxx", "----", "oo", "\\\\\\\\", "++++"),
-    *("||||", "**", "OO", "/-/-"),
+    *("||||", "**", "OO", "//||//||"),
 )
 LEGEND_ROWS = 13
 
