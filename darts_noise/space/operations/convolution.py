@@ -93,7 +93,7 @@ class RandomDilation(nn.Conv2d):
         if self.training:
             places = places[torch.randint_like(x[:1, 0, 0, 0], len(places), dtype=torch.long)]
         kernel = (self.weight.flatten(2)[..., None] * places.mean(0)).sum(2)
-        kernel = kernel.unflatten(2, (self.side, self.side))
+        kernel = kernel.view(-1, 1, self.side, self.side)
         return F.conv2d(x, kernel, None, self.stride, self.padding, groups=self.groups)
 
 
