@@ -59,12 +59,12 @@ class RandomDilation(nn.Conv2d):
 
     (B, C, H, W) → (B, C, ⌈H/stride⌉, ⌈W/stride⌉). All dilations have the same weights. In train
     mode, each call draws one of them from torch's global generator of the input's device. In eval
-    mode, the output is the average of the outputs with all dilations. The layers of stochastic
-    depth are drawn and averaged in this way (Huang et al. 2016, arXiv:1603.09382); for dilations no
-    paper is known to us.
+    mode, the output is the average of the outputs with all dilations. Stochastic depth draws its
+    layers like this, and evaluates their expectation (Huang et al. 2016, arXiv:1603.09382). We know
+    of no paper about random dilations.
 
-    The layer computes one convolution with a kernel as large as the largest dilation needs, into
-    which it writes the weights. So the compiler need not know the draw.
+    The layer writes its weights into a kernel of the size of the largest dilation, and computes one
+    convolution with it. So torch.compile makes one graph for all draws.
 
     Args:
         channels: C.
