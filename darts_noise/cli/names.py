@@ -11,7 +11,7 @@ from darts_noise.errors import SettingError, unknown
 from darts_noise.space.shown import shortened
 
 SPACES = (
-    *("bounded", "darts", "low_pass", "nas_bench_201", "noise"),
+    *("bounded", "darts", "extended", "low_pass", "nas_bench_201", "noise"),
     *("robust_darts_s1", "robust_darts_s2", "robust_darts_s3", "robust_darts_s4"),
 )
 STEMS = ("cifar", "imagenet", "small")

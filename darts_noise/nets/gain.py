@@ -16,6 +16,9 @@ from torch.nn.utils import parametrize
 from darts_noise.nets.macro_layers import Shift, choose_normalisation, start_orthogonal
 from darts_noise.space.genotype import Genotype
 
+SELU_SLOPE = 1.0507009873554805 * 1.6732632423543772
+"""The largest slope of SELU, λα (Klambauer et al. 2017, arXiv:1706.02515)."""
+
 
 def almost_orthogonal(weight: Tensor, groups: int = 1, least: float = 1e-24) -> Tensor:
     """Rescale a convolution so that its Lipschitz constant is at most 1.
@@ -125,9 +128,9 @@ def bound_gain(module: nn.Module) -> None:
     """Give every layer inside a module a Lipschitz constant of at most 1.
 
     Convolutions and linear layers get a parametrised weight, ReLU becomes `MaxMin`, and a norm
-    becomes a learnable bias. Pools are divided by their Lipschitz constant, or count zeros at the
-    border. A module that adds or concatenates the outputs of several layers must bound its own
-    result; `Cell` does.
+    becomes a learnable bias. Max pools and SELU are divided by their Lipschitz constant, other
+    pools count zeros at the border. A module with an attribute ``bounded`` gets True there, and
+    must then bound the sum or the concatenation of its layers' outputs; `Cell` does.
 
     The initial weights of convolutions are those of `start_orthogonal`.
 
@@ -142,8 +145,12 @@ def bound_gain(module: nn.Module) -> None:
             setattr(module, name, Shift(_channels(child)))
         elif isinstance(child, nn.MaxPool2d):
             setattr(module, name, Scaled(child, 1 / _windows(child)))
+        elif isinstance(child, nn.SELU):
+            setattr(module, name, Scaled(child, 1 / SELU_SLOPE))
         else:
             bound_gain(child)
+    if hasattr(module, "bounded"):
+        module.bounded = True  # type: ignore[assignment]
     if isinstance(module, nn.Conv2d) and module.padding_mode == "zeros":
         start_orthogonal(module)
         _parametrise(module, AlmostOrthogonal(module.groups))

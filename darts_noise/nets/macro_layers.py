@@ -16,6 +16,7 @@ from darts_noise.distributed.collectives import process_count
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.macro import MACRO, Value
 from darts_noise.space.operations.identity import FactorisedReduce
+from darts_noise.space.operations.residual import MultiResidual
 from darts_noise.space.spaces import Space
 
 # ------------------------------------------------------------------------- discrete networks
@@ -74,12 +75,18 @@ def start_small(steps: Sequence[nn.Module], depth: int) -> None:
             (`choose_normalisation`): a stem, a preprocessing or an operation.
         depth: number of consecutive steps in the network.
     """
-    for step in steps:
-        convolutions = [module for module in step.modules() if isinstance(module, nn.Conv2d)]
-        in_a_row = 1 if isinstance(step, FactorisedReduce) else len(convolutions)
+    for path in (path for step in steps for path in _paths(step)):
+        convolutions = [module for module in path.modules() if isinstance(module, nn.Conv2d)]
+        in_a_row = 1 if isinstance(path, FactorisedReduce) else len(convolutions)
         for convolution in convolutions:
             with torch.no_grad():
                 convolution.weight.mul_(SIGNAL ** (1 / (depth * in_a_row)))
+
+
+def _paths(step: nn.Module) -> Sequence[nn.Module]:
+    """Return the parallel paths of a multi-residual step; else the step itself."""
+    sums = (module for module in step.modules() if isinstance(module, MultiResidual))
+    return next((list(of.paths) for of in sums), [step])
 
 
 @torch.no_grad()

@@ -74,7 +74,10 @@ OPERATION_KINDS: dict[Kind, OperationKind] = {
 """The kinds of operations in the registry, in the order of legends and stacks."""
 CONCATENATION = OperationKind("concat", "#B4B4B4", ())
 OTHER = OperationKind("other", "#A0A0A0", ())  # such as an operation from a plugin
-HATCHES = ("", "////", "..", "xxxx", "----", "oo", "\\\\\\\\", "++++")  # dots need space in an SVG
+HATCHES = (  # dots need space in an SVG
+    *("", "////", "..", "xxxx", "----", "oo", "\\\\\\\\", "++++"),
+    *("||||", "**", "OO", "//||//||"),
+)
 LEGEND_ROWS = 13
 
 

@@ -251,6 +251,23 @@ register_space(
     ],
 )
 
+# The DARTS candidates with kernel 3, and three convolutions from other work: a random dilation, no
+# norm, and several residual branches.
+register_space(
+    "extended",
+    [
+        "none",
+        "max_pool_3x3",
+        "avg_pool_3x3",
+        "skip_connect",
+        "sep_conv_3x3",
+        "dil_conv_3x3",
+        "random_dil_conv_3x3",
+        "selu_conv_3x3",
+        "multi_residual_3x3",
+    ],
+)
+
 # Candidates that differ in how much they can memorise: fixed low-pass filters, filters that do not
 # mix channels, and convolutions that mix channels. The macro choices have more effect than any
 # operation.

@@ -96,6 +96,15 @@ def test_every_operation_has_a_gain_of_at_most_1(name, stride):
         assert gain(randomised(operation, 3.0), 4, side, side) <= 1 + 1e-9
 
 
+def test_selu_keeps_its_form_with_a_largest_slope_of_1():
+    layer, x = nn.Sequential(nn.SELU()), torch.linspace(-4, 4, 801, dtype=torch.float64)
+    before = layer(x)
+    bound_gain(layer)
+    slopes = layer(x).diff() / x.diff()
+    assert 0.99 < slopes.max() <= 1
+    torch.testing.assert_close(layer(x) * before[-1], layer(x[-1:]) * before)
+
+
 def test_pairs_of_channels_are_sorted_and_an_odd_channel_stays():
     x = torch.randn(3, 5, 2, 2)
     y = MaxMin()(x)

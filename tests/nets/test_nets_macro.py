@@ -11,6 +11,8 @@ from torch import nn
 import darts_noise as dn
 from darts_noise.nets.macro_layers import SIGNAL, MixedNorm, Parts, Shift, stem_pooling
 from darts_noise.space.macro import FIXED, MACRO
+from darts_noise.space.operations.identity import FactorisedReduce
+from darts_noise.space.operations.residual import MultiResidual
 from darts_noise.space.spaces import Space
 
 OPERATIONS = ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3")
@@ -79,6 +81,25 @@ def test_every_step_weakens_a_signal_alike(name):
             for step in (small, whole)
         )
         assert (small_ / whole_).item() == pytest.approx(SIGNAL ** (1 / 7), rel=0.4)
+
+
+@pytest.mark.parametrize("reduction", ["strided", "average"])
+def test_each_path_of_a_multi_residual_weakens_a_signal_alike(reduction):
+    cell = [[("multi_residual_3x3", 0), ("multi_residual_3x3", 1)]]
+    macro = {"normalisation": "none", "reduction": reduction}
+    torch.manual_seed(0)
+    net = dn.create_model(
+        dn.Genotype(cell, [2], cell, [2], macro=macro), channels=16, num_cells=3, stem="small"
+    )
+    for step in (step for cell in net.cells for step in cell.operations[0]):
+        [of] = [m for m in step.modules() if isinstance(m, MultiResidual)]
+        for path in of.paths:
+            weights = [m.weight for m in path.modules() if isinstance(m, nn.Conv2d)]
+            gains = [w.std() * (w[0].numel() / 2) ** 0.5 for w in weights]
+            factor = SIGNAL ** (1 / 7)
+            if weights:
+                in_a_row = gains[:1] if isinstance(path, FactorisedReduce) else gains
+                assert torch.stack(in_a_row).prod().item() == pytest.approx(factor, rel=0.2)
 
 
 def test_pooling_divides_the_maps():

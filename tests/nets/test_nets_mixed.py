@@ -27,13 +27,17 @@ def way(request, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def fixed_noise(monkeypatch):
-    """The order of the edges differs, and so would what ``noise`` draws on each of them."""
+def fixed_draws(monkeypatch):
+    """The order of the edges differs, and so would what an operation draws on each of them."""
 
     def forward(noise, x):
         return torch.cos(x.detach()[:, :, :: noise.stride, :: noise.stride])
 
     monkeypatch.setattr(Noise, "forward", forward)
+    monkeypatch.setattr(nn.AlphaDropout, "forward", lambda dropout, x: x.cos())
+    monkeypatch.setattr(
+        torch, "randint_like", lambda x, n, dtype: torch.full_like(x, n - 1, dtype=dtype)
+    )
 
 
 def both(space="darts", **form):
@@ -93,9 +97,10 @@ MACRO_FORMS = [{"nodes": 1}, {"nodes": 1, "channels": 5}, {"nodes": 1, "stem": "
 @pytest.mark.parametrize(
     ("space", "form"),
     [
+        ("extended", {"nodes": 2}),
         ("noise", {"nodes": 1}),
         (MACRO_SPACE, {"nodes": 2}),
-        *((space, {}) for space in STACKED if space not in ("noise", MACRO_SPACE)),
+        *((space, {}) for space in STACKED if space not in ("extended", "noise", MACRO_SPACE)),
         *((space, form) for space in ("darts", POINTWISE_SPACE, EDGES_SPACE) for form in FORMS),
         *((MACRO_SPACE, form) for form in MACRO_FORMS),
     ],

@@ -54,7 +54,7 @@ def test_shape_and_finite_values(name, stride, affine):
 @every_stride
 def test_channels_are_kept(name, stride):
     for channels in (1, 2, 3, 16):
-        if (name, stride, channels) == ("skip_connect", 2, 1):
+        if (stride, channels) == (2, 1) and name in ("skip_connect", "multi_residual_3x3"):
             with pytest.raises(ValueError, match="needs at least 2 channels, got 1"):
                 build(name, stride, channels=channels)
             continue
@@ -66,7 +66,7 @@ def test_channels_are_kept(name, stride):
 @every_stride
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_dtype_is_kept(name, stride, dtype):
-    module = build(name, stride).to(dtype)
+    module = build(name, stride).to(dtype=dtype, memory_format=torch.channels_last)
     x = distinct(2, C, 5, 6, dtype=dtype).requires_grad_()
     out = module(x)
     assert out.dtype == dtype
@@ -92,9 +92,13 @@ def test_gradient_equals_the_finite_difference(name, stride, affine, training, s
 
     def function(x, *values):
         named = zip(dict(module.named_parameters()), values, strict=True)
+        torch.manual_seed(0)  # the same draws at every point
         return torch.func.functional_call(module, dict(named), (x,))
 
-    assert torch.autograd.gradcheck(function, (x, *parameters), eps=1e-6, atol=1e-6, rtol=1e-4)
+    fast = name.startswith("multi")  # it has four times the weights of the next largest
+    assert torch.autograd.gradcheck(
+        function, (x, *parameters), eps=1e-6, atol=1e-6, rtol=1e-4, fast_mode=fast
+    )
 
 
 @every_operation
@@ -116,7 +120,7 @@ def test_batch_norms_learn_a_scale_where_asked(name, stride, affine):
     norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
     assert all((m.weight is not None) == (m.bias is not None) == affine for m in norms)
     convolutions = [m for m in module.modules() if isinstance(m, nn.Conv2d)]
-    assert bool(norms) == bool(convolutions)
+    assert bool(norms) == (bool(convolutions) and not name.startswith("selu"))
     assert all(m.bias is None for m in convolutions)
     # Without a scale nothing but the convolutions is learnt.
     learnt = sum(p.numel() for p in module.parameters())
@@ -252,6 +256,74 @@ def test_dilated_convolution_written_out(stride, size, kernel):
     torch.testing.assert_close(module(x), normalised(pointwise(expected, mix)))
 
 
+@every_stride
+@pytest.mark.parametrize("size", [(7, 6), (2, 5)])
+def test_random_dilation_written_out(stride, size):
+    """A call in train mode has one of the dilations; in eval mode it is the average of all."""
+    module, x = build("random_dil_conv_3x3", stride, False, 2).double(), distinct(2, 2, *size)
+    depthwise, mix = weights_of(module)
+    of_dilation = [
+        pointwise(convolved(x.relu(), depthwise, (stride, stride), (d, d), d, depthwise=True), mix)
+        for d in (1, 2, 3)
+    ]
+    drawn = []
+    for _ in range(60):
+        out = module(x)
+        found = [torch.allclose(out, normalised(expected)) for expected in of_dilation]
+        drawn.append(found.index(True))
+    assert all(9 <= drawn.count(d) <= 31 for d in range(3))
+    module.eval()
+    norm = module[-1]
+    norm.running_mean.uniform_(-1, 1)
+    norm.running_var.uniform_(0.5, 2)
+    average = sum(norm(expected) for expected in of_dilation) / 3
+    torch.testing.assert_close(module(x), average)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_30_selu_convolutions_keep_mean_0_and_variance_1(training):
+    """On a map without a border: beyond each side is the other side, not the zero padding."""
+    torch.manual_seed(0)
+    x = torch.randn(16, 64, 6, 6)
+    with torch.no_grad():
+        for _ in range(30):
+            layer = get_operation("selu_conv_3x3").build(64, 1, False).train(training)
+            x = layer(nn.functional.pad(x, (1, 1, 1, 1), mode="circular"))[:, :, 1:-1, 1:-1]
+    assert abs(x.mean()) < 0.05
+    assert abs(x.var() - 1) < 0.1
+
+
+@every_stride
+def test_selu_convolution_written_out(stride):
+    module, x = build("selu_conv_3x3", stride, channels=2).double(), distinct(2, 2, 5, 4)
+    scale, alpha = 1.0507009873554805, 1.6732632423543772
+    active = scale * torch.where(x > 0, x, alpha * (x.exp() - 1))
+    (weight,) = weights_of(module)
+    expected = convolved(active, weight, (stride, stride), (1, 1))
+    torch.testing.assert_close(module.eval()(x), expected)
+    assert not torch.allclose(module.train()(x), expected)
+
+
+@every_stride
+def test_multi_residual_is_the_identity_plus_its_branches(stride):
+    module, x = build("multi_residual_3x3", stride, False, 2).double(), distinct(2, 2, 5, 4)
+    identity = module.paths[0](x)
+    if stride == 1:
+        assert torch.equal(identity, x)
+    else:
+        assert isinstance(module.paths[0], FactorisedReduce)
+    *_, a, b, c, d = weights_of(module)
+    branches = 0
+    for first, second in ((a, b), (c, d)):
+        inside = normalised(convolved(x.relu(), first, (stride, stride), (1, 1)))
+        branches += normalised(convolved(inside.relu(), second, (1, 1), (1, 1)))
+    torch.testing.assert_close(module(x) - identity, branches)
+    with torch.no_grad():
+        for weight in (a, b, c, d):
+            weight.zero_()
+    assert torch.equal(module(x), identity)
+
+
 @pytest.mark.parametrize(
     ("name", "reach"),
     [("dil_conv_3x3", 2), ("dil_conv_5x5", 4), ("sep_conv_3x3", 2), ("sep_conv_5x5", 4)],
@@ -363,7 +435,9 @@ def test_factorized_reduce_by_slices(size, c_in, c_out):
 def test_search_normalises_what_has_no_norm_of_its_own():
     for name in list_operations():
         operation = get_operation(name)
-        assert operation.normalise_in_search == (operation.kind == "pooling")
+        normed = any(isinstance(m, nn.BatchNorm2d) for m in build(name).modules())
+        other = operation.kind in ("skip", "noise", "none")
+        assert operation.normalise_in_search != (normed or other), name
 
 
 # ---- the registry ----

@@ -10,6 +10,7 @@ from torch import nn
 from torchvision.ops import stochastic_depth
 
 import darts_noise as dn
+from darts_noise.space.operations import get_operation
 from darts_noise.train import module as training
 from darts_noise.train.compilation import compile_forward, stochastic_depth_by_rows
 
@@ -78,6 +79,20 @@ def test_a_rising_drop_path_does_not_compile_anew_in_each_epoch(backend):
         run(x)
     assert backend.graphs <= 3
     assert backend.calls == 12
+
+
+def test_operations_that_draw_compile_once(backend):
+    """One graph has all dilations, and draws anew at each call."""
+    names = ("random_dil_conv_3x3", "selu_conv_3x3")
+    block = nn.Sequential(*(get_operation(name).build(4, 1, True) for name in names)).train()
+    run = compile_forward(block, backend)
+    x = torch.randn(4, 4, 8, 8)
+    torch.manual_seed(0)
+    found = torch.stack([run(x) for _ in range(6)])
+    assert (backend.graphs, backend.calls) == (1, 6)
+    assert len(found.unique(dim=0)) == 6
+    torch.manual_seed(0)
+    torch.testing.assert_close(found, torch.stack([block(x) for _ in range(6)]))
 
 
 def test_the_auxiliary_head_is_compiled_along(backend):

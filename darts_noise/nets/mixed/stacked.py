@@ -8,8 +8,8 @@ All edges that leave a state have the same input. So:
   of the edges side by side. Its batch norms are one batch norm. α is the scale of the last of them.
   A CPU instead computes large images edge by edge, because one edge fits into its cache.
 - ``none``, and what the space does not allow on an edge, are left out, because they add nothing.
-- Any other candidate runs as in the textbook: ``noise``, which is drawn for each edge, a candidate
-  of only some edges, and a user's module.
+- Any other candidate runs as in the textbook: one that draws random numbers (anew for each edge),
+  one with several paths, a candidate of only some edges, and a user's module.
 
 Shapes: B images, C channels, S states, N nodes, E = N · S edges in the order (node, state). A state
 is H × W, a node is H' × W'.

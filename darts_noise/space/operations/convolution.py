@@ -1,11 +1,13 @@
-"""Convolutional candidates: depthwise, separable, dilated, factorised and plain.
+"""Convolutional candidates: depthwise, separable, dilated, random, factorised and plain.
 
 All are ReLU → convolution → batch norm, the pre-activation order of the NASNet family
 (Zoph et al. 2018, arXiv:1707.07012; DARTS, arXiv:1806.09055). To add a kernel size, register a
 builder at the end of this file.
 """
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from darts_noise.space.operations.pointwise import PointwiseConv, SquareConv
 from darts_noise.space.operations.registry import register_operation
@@ -50,6 +52,49 @@ class DilConv(nn.Sequential):
             nn.Conv2d(channels, channels, 1, bias=False),
             nn.BatchNorm2d(channels, affine=affine),
         )
+
+
+class RandomDilation(nn.Conv2d):
+    """A depthwise convolution without bias that draws its dilation for every batch.
+
+    (B, C, H, W) → (B, C, ⌈H/stride⌉, ⌈W/stride⌉). All dilations have the same weights. In train
+    mode, each call draws one of them from torch's global generator of the input's device. In eval
+    mode, the output is the average of the outputs with all dilations. Stochastic depth draws its
+    layers like this, and evaluates their expectation (Huang et al. 2016, arXiv:1603.09382). We know
+    of no paper about random dilations.
+
+    The layer writes its weights into a kernel of the size of the largest dilation, and computes one
+    convolution with it. So torch.compile makes one graph for all draws.
+
+    Args:
+        channels: C.
+        kernel: side of the kernel in pixels, odd.
+        stride: stride in pixels.
+        dilations: the dilations, in pixels. Default: 1, 2 and 3.
+    """
+
+    places: Tensor
+
+    def __init__(
+        self, channels: int, kernel: int, stride: int, dilations: tuple[int, ...] = (1, 2, 3)
+    ) -> None:
+        half = max(dilations) * (kernel // 2)
+        super().__init__(channels, channels, kernel, stride, half, groups=channels, bias=False)
+        self.side = 2 * half + 1
+        offsets = torch.arange(kernel) - kernel // 2
+        rows = F.one_hot(torch.stack([half + d * offsets for d in dilations]), self.side)
+        places = torch.einsum("dkr,dlc->dklrc", rows, rows).flatten(3).flatten(1, 2)
+        # (dilations, kernel², side²): the place of each weight. It is in no checkpoint, and it has
+        # three dimensions, because channels_last refuses more than four.
+        self.register_buffer("places", places.float(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        places = self.places
+        if self.training:
+            places = places[torch.randint_like(x[:1, 0, 0, 0], len(places), dtype=torch.long)]
+        kernel = (self.weight.flatten(2)[..., None] * places.mean(0)).sum(2)
+        kernel = kernel.view(-1, 1, self.side, self.side)
+        return F.conv2d(x, kernel, None, self.stride, self.padding, groups=self.groups)
 
 
 class SepConv(nn.Sequential):
@@ -103,6 +148,17 @@ def dil_conv_3x3(channels: int, stride: int, affine: bool) -> nn.Module:
 def dil_conv_5x5(channels: int, stride: int, affine: bool) -> nn.Module:
     """DARTS; a 9×9 receptive field."""
     return DilConv(channels, 5, stride, affine)
+
+
+@register_operation("dilated")
+def random_dil_conv_3x3(channels: int, stride: int, affine: bool) -> nn.Module:
+    """`dil_conv_3x3` with a random dilation (Yu & Koltun 2016, arXiv:1511.07122) of 1, 2 or 3."""
+    return nn.Sequential(
+        nn.ReLU(),
+        RandomDilation(channels, 3, stride),
+        nn.Conv2d(channels, channels, 1, bias=False),
+        nn.BatchNorm2d(channels, affine=affine),
+    )
 
 
 @register_operation("convolution")

@@ -26,7 +26,8 @@ BUILT_IN: Mapping[str, Kind] = {
     **dict.fromkeys(("sep_conv_3x3", "sep_conv_5x5", "sep_conv_7x7"), "convolution"),
     **dict.fromkeys(("conv_1x1", "conv_3x3", "conv_5x5", "conv_7x1_1x7"), "convolution"),
     **dict.fromkeys(("nor_conv_1x1", "nor_conv_3x3", "dw_conv_3x3"), "convolution"),
-    **dict.fromkeys(("dil_conv_3x3", "dil_conv_5x5"), "dilated"),
+    **dict.fromkeys(("selu_conv_3x3", "multi_residual_3x3"), "convolution"),
+    **dict.fromkeys(("dil_conv_3x3", "dil_conv_5x5", "random_dil_conv_3x3"), "dilated"),
     **dict.fromkeys(("max_pool_3x3", "avg_pool_3x3", "blur_pool_3x3"), "pooling"),
     "skip_connect": "skip",
     "noise": "noise",
@@ -76,7 +77,8 @@ def register_operation(
         raise ValueError(f"expected a kind among {', '.join(get_args(Kind))}, got {shown(kind)}")
 
     def register(build: B) -> B:
-        import_builders()
+        if not build.__module__.startswith(f"{__package__}."):  # those import each other
+            import_builders()
         key = name or build.__name__
         if key in _REGISTRY:
             raise ValueError(f"operation {key!r} is registered already")
@@ -88,7 +90,13 @@ def register_operation(
 
 def import_builders() -> None:
     """Import the files of this folder, each of which registers its operations."""
-    from darts_noise.space.operations import convolution, identity, pooling  # noqa: F401
+    from darts_noise.space.operations import (  # noqa: F401
+        convolution,
+        identity,
+        pooling,
+        residual,
+        selu,
+    )
 
 
 def operation_kinds() -> dict[str, Kind]:
