@@ -16,11 +16,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
-from torch.utils.flop_counter import FlopCounterMode
 
 from darts_noise.atomic import write_text
 from darts_noise.data.settings import DataConfig
+from darts_noise.nets.cost import multiply_adds
 from darts_noise.reading import evaluating
 from darts_noise.space.macro import as_text
 from darts_noise.train.progress import readable_duration
@@ -79,6 +78,8 @@ FIGURES = (
     CardFigure("noise_weight", "λ"),
     CardFigure("noise_penalty", "Penalty of the search"),
     CardFigure("noise_family", "Noise family of the search"),
+    CardFigure("objectives", "Further objectives"),
+    CardFigure("objective_values", "Their values"),
     CardFigure("test_accuracy", "Test accuracy", percent, first=True, expected=True),
     CardFigure(
         "best_test_accuracy", "Test accuracy at the epoch with the best validation", percent
@@ -131,20 +132,11 @@ def count_parameters(net: nn.Module) -> int:
 
 
 def count_multiply_adds(net: nn.Module, image_shape: Sequence[int]) -> int:
-    """Return the multiply-adds for one image (C, H, W) in eval mode: half of torch's FLOP count.
-
-    torch counts convolutions and matrix products, but no biases, pools, norms and activations. The
-    network does not change.
-    """
+    """Return the `multiply_adds` for one image (C, H, W). The network does not change."""
     parameter = next(net.parameters())
     image = torch.zeros(1, *image_shape, device=parameter.device, dtype=parameter.dtype)
-    counter = FlopCounterMode(display=False)
-    # A bounded weight is computed once for all images, so its computation does not count.
-    with evaluating(net), parametrize.cached(), torch.no_grad():
-        net(image)
-        with counter:
-            net(image)
-    return int(counter.get_total_flops()) // 2
+    with evaluating(net):
+        return multiply_adds(net, image)
 
 
 def describe_wrong_labels(config: DataConfig) -> str | None:
