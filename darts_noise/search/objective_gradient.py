@@ -71,16 +71,17 @@ def objective_gradients(
     found: dict[str, Tensor] = {}
     alphas = list(arch.parameters())
 
-    def total(weights: Sequence[Tensor]) -> Tensor:
+    def total(weights: Sequence[Tensor] | None = None) -> Tensor:
         values = objective_values(
             objectives, net, arch(), arch.expected(), batch, normalisation, weights
         )
         found.update({name: value.detach() for name, value in values.items()})
-        return torch.as_tensor(objectives.total(values))
+        summed: Tensor = objectives.total(values)
+        return summed
 
     if not objectives.minimised:
         with torch.no_grad():
-            total([p.detach() for p in net.parameters()])
+            total()
         return [torch.zeros_like(alpha) for alpha in alphas], found
     gradient = hypergradient(
         total,

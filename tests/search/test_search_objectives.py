@@ -21,13 +21,15 @@ from darts_noise.data.images import Normalisation
 from darts_noise.examine.attacks import Ball, fgsm
 from darts_noise.examine.certificates import OnPixels
 from darts_noise.examine.settings import AttackConfig
-from darts_noise.reading import whole_set
+from darts_noise.reading import Reading, whole_set
 from darts_noise.report.card import count_multiply_adds
 from darts_noise.search import candidate_trainings
+from darts_noise.search import race as racing
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.candidate_trainings import CandidateTrainings
+from darts_noise.search.gradients import probing_loss
 from darts_noise.search.hypergradients import InnerStep
-from darts_noise.search.objective_gradient import objective_gradients
+from darts_noise.search.objective_gradient import objective_gradients, objective_values
 from darts_noise.search.objectives import (
     Objective,
     ObjectiveInputs,
@@ -40,6 +42,7 @@ from darts_noise.search.objectives import (
 from darts_noise.search.objectives.adversarial import attacked
 from darts_noise.search.objectives.costs import LATENCY, Latency, MultiplyAdds
 from darts_noise.search.objectives.prunability import pruned
+from darts_noise.search.shared_weights import SharedWeights
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.spaces import Space
 
@@ -374,6 +377,15 @@ def test_a_weight_of_0_measures_and_changes_nothing(digits):
     assert torch.equal(ends[0.0].arch.normal, without.arch.normal)
     assert torch.equal(ends[0.0].net.classifier.weight, without.net.classifier.weight)
     assert not torch.equal(ends[1.0].arch.normal, without.arch.normal)
+    # What a variant such as darts_pt is told.
+    module, batch = ends[1.0], ends[1.0].validation_stream.batch(0)
+    relaxed = module._fixed_alpha()
+    values = objective_values(module.objectives, module.net, relaxed, relaxed, batch, GREY)
+    assert values.keys() == {"adversarial", "multiply_adds"}
+    module.validation_stream.normalisation = GREY
+    found = module._objective(relaxed, [batch], [])
+    own = probing_loss(module.net, batch)(relaxed)
+    assert found == pytest.approx(float(own.detach() + sum(values.values()).detach()))
 
 
 def test_a_candidate_counts_every_objective(digits, monkeypatch):
@@ -397,6 +409,35 @@ def test_a_candidate_counts_every_objective(digits, monkeypatch):
     assert found[0].terms["multiply_adds"] < 0.5 < found[1].terms["multiply_adds"]
     bar = found[0].validation.loss + 0.1  # the objectives alone are above it
     assert CandidateTrainings(made, data).measured(plain("skip_connect"), bar).noise is None
+
+
+@pytest.fixture
+def trainings(digits):
+    """The trainings of single cells in a search with two objectives and without noise."""
+    terms = {"multiply_adds": {"weight": 2.0}, "adversarial": {"weight": 0.5, "eps": 0.1}}
+    made, data = dn.SearchModule(**{**PLAIN, "noise_weight": 0.0, "objectives": terms}), digits()
+    made.build(data)
+    return CandidateTrainings(made, data)
+
+
+def test_a_race_counts_every_objective(trainings, monkeypatch):
+    def on_data(self, genotype, channels, share):
+        self.terms = {"multiply_adds": 0.25, "adversarial": 3.0}
+        return Reading(0.7, 0.5)
+
+    monkeypatch.setattr(CandidateTrainings, "on_data", on_data)
+    cells = [plain("skip_connect")] * racing.CELLS
+    heat = racing._train(racing.Heat({}, (1, 1)), math.inf, 1.0, trainings, cells)
+    assert heat.objective == pytest.approx((0.7 + 2 * 0.25 + 0.5 * 3.0) / racing.CELLS)
+
+
+def test_shared_weights_count_every_objective(trainings):
+    shared, cell = SharedWeights(trainings, 10), plain("sep_conv_3x3")
+    found = shared.measured(cell)
+    others = 2 * found.terms["multiply_adds"] + 0.5 * found.terms["adversarial"]
+    assert found.objective == pytest.approx(found.validation.loss + others)
+    alone = trainings.objectives_of(trainings.module.discrete(cell, 4), cell, images())
+    assert found.terms["multiply_adds"] == alone["multiply_adds"]
 
 
 def test_a_term_of_a_user_that_is_negative_is_refused(monkeypatch):

@@ -15,6 +15,7 @@ expectation runs over them too. Every other macro choice counts with its first c
 """
 
 import itertools
+import json
 import math
 import time
 from abc import abstractmethod
@@ -44,7 +45,7 @@ from darts_noise.search.objectives.objective import (
     register_objective,
 )
 from darts_noise.search.strategies.cells import assemble
-from darts_noise.space.genotype import Genotype, format_json
+from darts_noise.space.genotype import Genotype
 from darts_noise.space.json_file import read_json, shown_path
 from darts_noise.space.macro import Value
 from darts_noise.space.spaces import Space
@@ -249,7 +250,8 @@ class Latency(Cost):
         known = len(self.costs)
         found = super()._cost(part, device)
         if self.file is not None and len(self.costs) > known:
-            write_text(self.file, format_json({"format": FORMAT, "seconds": self.costs}))
+            rows = {"format": FORMAT, "seconds": self.costs}
+            write_text(self.file, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
         return found
 
 
