@@ -344,7 +344,13 @@ def _about_searches(config: StudyConfig) -> list[str]:
     """Return a paragraph about F and the cost, in a study of strategies."""
     if not config.strategies:
         return []
-    text = "F = L_val + λ·P of the chosen cell alone. Gradient steps: those of all its trainings"
+    settings = [
+        config.search.model.objectives,
+        *(s.get("objectives") for s in config.strategies.values()),
+    ]
+    more = " + Σ weight·T" if any(settings) else ""
+    text = f"F = L_val + λ·P{more} of the chosen cell alone. Gradient steps: those of all its "
+    text += "trainings"
     names = dict.fromkeys(n.strategy for n in compared_networks(config) if n.takes_steps)
     if names:
         text += (
