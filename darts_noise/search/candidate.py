@@ -43,7 +43,7 @@ class Candidate:
     steps: int = 0
     share: float = 1.0
     peak: float | None = None
-    terms: Mapping[str, float] = field(default_factory=dict)
+    terms: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def score(self) -> float:

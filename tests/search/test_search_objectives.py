@@ -22,7 +22,7 @@ from darts_noise.examine.attacks import Ball, fgsm
 from darts_noise.examine.certificates import OnPixels
 from darts_noise.examine.settings import AttackConfig
 from darts_noise.reading import Reading, whole_set
-from darts_noise.report.card import count_multiply_adds
+from darts_noise.report.card import count_multiply_adds, count_parameters
 from darts_noise.search import candidate_trainings
 from darts_noise.search import race as racing
 from darts_noise.search.candidate import Candidate
@@ -325,6 +325,29 @@ def test_the_expected_cost_is_the_mean_over_cells_and_none_does_not_count():
     row = torch.tensor([0.5, 0.125, 0.375], dtype=torch.float64)
     shares = {kind: row.expand(len(space.edges), -1) for kind in ("normal", "reduce")}
     assert at(term, shares) == pytest.approx(0.25 * cheap + 0.75 * dear)
+
+
+@pytest.mark.parametrize("name", ["multiply_adds", "latency"])
+def test_alpha_moves_to_the_cheap_operation(name, monkeypatch):
+    """And its gradient is that of differences."""
+    monkeypatch.setattr(costs, "seconds", lambda module, images: 1.0 + count_parameters(module))
+    space = Space("costs", ("conv_3x3", "skip_connect"), 2)
+    objectives, arch = make_objectives({name: {}}), dn.Architecture(space).double()
+    objectives.start(started(space).networks)
+    optimiser = Adam(arch.parameters(), 0.3)
+
+    def value() -> Tensor:
+        batch = torch.zeros(1, 1, 8, 8), torch.zeros(1, dtype=torch.int64)
+        inputs = ObjectiveInputs(lambda w, x: x, [], batch, GREY, arch.expected())
+        return objectives.total(objectives.values(inputs))
+
+    check_slope(arch.normal, torch.autograd.grad(value(), arch.normal)[0], value)
+    for _ in range(20):
+        optimiser.zero_grad()
+        value().backward()
+        optimiser.step()
+    assert {o for node in arch.genotype().normal for o, _ in node} == {"skip_connect"}
+    assert value() < 0.7
 
 
 def test_a_resumed_run_uses_the_same_times(tmp_path, monkeypatch):

@@ -280,6 +280,7 @@ def read_latency(file: Path) -> dict[str, float]:
     data = read_json(file)
     if isinstance(data, Mapping) and data.get("format") == FORMAT:
         found = data.get("seconds")
-        if isinstance(found, Mapping) and all(type(s) is float and s > 0 for s in found.values()):
+        times = found.values() if isinstance(found, Mapping) else [None]
+        if all(type(one) is float and 0 < one < math.inf for one in times):
             return dict(found)
     raise ValueError(f"{shown_path(file)}: expected the seconds of the parts of networks")
