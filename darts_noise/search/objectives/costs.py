@@ -271,6 +271,10 @@ def seconds(module: nn.Module, images: Tensor) -> float:
     return min(times)
 
 
+def _is_time(value: object) -> bool:
+    return type(value) is float and 0 < value < math.inf
+
+
 def read_latency(file: Path) -> dict[str, float]:
     """Return the seconds of each part in a ``latency.json``.
 
@@ -280,7 +284,6 @@ def read_latency(file: Path) -> dict[str, float]:
     data = read_json(file)
     if isinstance(data, Mapping) and data.get("format") == FORMAT:
         found = data.get("seconds")
-        times = found.values() if isinstance(found, Mapping) else [None]
-        if all(type(one) is float and 0 < one < math.inf for one in times):
+        if isinstance(found, Mapping) and all(map(_is_time, found.values())):
             return dict(found)
     raise ValueError(f"{shown_path(file)}: expected the seconds of the parts of networks")
