@@ -79,7 +79,8 @@ def write_results(
         if record["cell"] is not None:
             Genotype.from_dict(record["cell"]["genotype"]).to_json(folder / "cells" / file.name)
     summaries = [
-        summary_of(network, records, fits_of(config)) for network in compared_networks(config)
+        summary_of(network, records, fits_of(config), config.front or ())
+        for network in compared_networks(config)
     ]
     result: Record = {
         "positive_control": positive_control(config, records),
@@ -137,15 +138,21 @@ def records_of(config: StudyConfig, found: Mapping[str, Record]) -> list[Record]
     return records
 
 
-def figures_of(record: Record, fits: Iterable[str]) -> Record:
-    """Return the figures of a record for the comparison. A training that diverged has None."""
+def figures_of(record: Record, fits: Iterable[str], front: Iterable[str] = ()) -> Record:
+    """Return the figures of a record for the comparison. A training that diverged has None.
+
+    Args:
+        record: results of a network and seed.
+        fits: see `fits_of`.
+        front: figures of the training that are only wanted for the front.
+    """
     figures: Record = {"seed": record["seed"]}
     cell = record["cell"] or {}
     figures |= {key: cell[key] for key in OF_SEARCH if key in cell}
     values = cell.get("objective_values") or {}
     figures |= {f"{OBJECTIVE}{name}": value for name, value in values.items()}
     if test := record["test"]:
-        figures |= {key: test[key] for key in ("parameters", "multiply_adds") if key in test}
+        figures |= {key: test[key] for key in ("parameters", *front) if key in test}
         figures["test_accuracy"] = None if test["diverged"] else test["test_accuracy"]
     for key in fits:
         protocol, _, family = key.partition("/")
@@ -154,10 +161,15 @@ def figures_of(record: Record, fits: Iterable[str]) -> Record:
     return figures
 
 
-def summary_of(network: Compared, records: Iterable[Record], fits: Collection[str]) -> Record:
+def summary_of(
+    network: Compared,
+    records: Iterable[Record],
+    fits: Collection[str],
+    front: Collection[str] = (),
+) -> Record:
     """Return mean, deviation and n of every figure of a network, and the figures of each seed."""
     own = [record for record in records if record["network"] == network.key]
-    seeds = [figures_of(record, fits) for record in own]
+    seeds = [figures_of(record, fits, front) for record in own]
     names = dict.fromkeys(name for seed in seeds for name in seed if name != "seed")
     return {
         "network": network.key,

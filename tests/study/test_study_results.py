@@ -166,7 +166,10 @@ def test_the_front_has_the_networks_that_none_is_better_than():
     ):
         config = replace(config, front=(first, "multiply_adds"))
         made = records_of(config, found)
-        summaries = [summary_of(n, made, fits_of(config)) for n in compared_networks(config)]
+        summaries = [
+            summary_of(network, made, fits_of(config), config.front)
+            for network in compared_networks(config)
+        ]
         assert list(front_of(config, summaries)) == expected
     text = table(
         replace(config, front=("test_accuracy", "multiply_adds")),
