@@ -39,6 +39,8 @@ MODULES = {
     "NoiseFitMetric": "metrics",
     "NoiseGrid": "train.settings",
     "NoiseRun": "train.noise_record",
+    "Objective": "search.objectives.objective",
+    "ObjectiveInputs": "search.objectives.objective",
     "Penalty": "noise.penalties.penalty",
     "Prediction": "pretrained.predict",
     "Proposal": "search.strategies.strategy",
@@ -71,6 +73,7 @@ MODULES = {
     "list_genotypes": "space.published",
     "list_noise": "noise.families",
     "list_noisy_labels": "train.noisy_labels",
+    "list_objectives": "search.objectives.objective",
     "list_operations": "space.operations",
     "list_penalties": "noise.penalties.penalty",
     "list_pretrained": "pretrained.shipped",
@@ -90,6 +93,7 @@ MODULES = {
     "register_dataset": "data.datasets",
     "register_noise": "noise.families",
     "register_noisy_labels": "train.noisy_labels",
+    "register_objective": "search.objectives.objective",
     "register_operation": "space.operations",
     "register_penalty": "noise.penalties.penalty",
     "register_section": "examine.sections",
@@ -164,6 +168,10 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test compares the t
     from darts_noise.search.learnt import Learnt as Learnt
     from darts_noise.search.learnt import learnt as learnt
     from darts_noise.search.module import SearchModule as SearchModule
+    from darts_noise.search.objectives.objective import Objective as Objective
+    from darts_noise.search.objectives.objective import ObjectiveInputs as ObjectiveInputs
+    from darts_noise.search.objectives.objective import list_objectives as list_objectives
+    from darts_noise.search.objectives.objective import register_objective as register_objective
     from darts_noise.search.settings import SearchConfig as SearchConfig
     from darts_noise.search.simulation import Simulation as Simulation
     from darts_noise.search.simulation import simulate as simulate

@@ -22,6 +22,7 @@ VARIANTS = (
     *("darts_plus", "darts_pt", "drnas", "gdas", "oles", "p_darts", "pc_darts", "reinmax"),
     *("robust_darts", "smooth_darts_adversarial", "smooth_darts_random", "snas"),
 )
+OBJECTIVES = ("adversarial", "latency", "multiply_adds", "prunability")
 STRATEGIES = ("darts", "enas", "evolution", "nas", "random", "random_labels", "random_shared")
 NOISE = (
     *("blur", "dataset", "gaussian", "label_permutation", "random_labels", "random_pixels"),
@@ -38,6 +39,7 @@ BUILT_IN: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "model.hypergradient": ("method", METHODS),
     "model.penalty": ("penalty", PENALTIES),
     "model.variants": ("search variant", VARIANTS),
+    "model.objectives": ("objective", OBJECTIVES),
     "model.strategy": ("strategy", STRATEGIES),
     "model.noise_family": ("noise family", NOISE),
     "model.noisy_labels": ("method", NOISY_LABELS),

@@ -187,6 +187,11 @@ class Normalisation:
         """Return the normalised value of a black pixel, `-mean / std`: float32 (C, 1, 1)."""
         return _constants(self, torch.device(device))[1]
 
+    def white(self, device: torch.device | str = "cpu") -> Tensor:
+        """Return the normalised value of a white pixel, `(1 - mean) / std`: float32 (C, 1, 1)."""
+        scale, black = _constants(self, torch.device(device))
+        return 255 * scale + black
+
 
 @functools.lru_cache(maxsize=64)
 def _constants(normalisation: Normalisation, device: torch.device) -> tuple[Tensor, Tensor]:

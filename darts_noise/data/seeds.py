@@ -55,6 +55,7 @@ class Stream(enum.IntEnum):
     LABEL_COMPLEXITY = 32
     FOURIER = 33
     INPUT_GRADIENT = 34
+    OBJECTIVES = 39
 
 
 def derive_seed(seed: int, *key: int) -> int:

@@ -69,6 +69,8 @@ FIGURES = (
     CardFigure("noise_weight", "λ"),
     CardFigure("noise_penalty", "Penalty of the search"),
     CardFigure("noise_family", "Noise family of the search"),
+    CardFigure("objectives", "Further objectives"),
+    CardFigure("objective_values", "Their values"),
     CardFigure("test_accuracy", "Test accuracy", percent, first=True, expected=True),
     CardFigure(
         "best_test_accuracy", "Test accuracy at the epoch with the best validation", percent

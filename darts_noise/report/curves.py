@@ -1,8 +1,8 @@
 """The curves of a run, drawn from its ``metrics.csv``: loss, accuracy, penalty, entropy, shares.
 
-A panel is drawn if the file has figures for it. To plot another column, add a line to `LINES`. The
-columns `alpha/entropy_<kind>` and `share/<kind>/<candidate>` are found by their names. The
-operations of a cell are stacked areas, the few candidates of a macro choice are lines.
+A panel is drawn if the file has figures for it. To plot another column, add a line to `LINES`.
+`alpha/entropy_<kind>`, `share/<kind>/<candidate>` and `objectives/<name>` are found by their names.
+The operations of a cell are stacked areas, the few candidates of a macro choice are lines.
 """
 
 import math
@@ -62,7 +62,7 @@ COMPARED = {
 """Column of the comparison of runs → title of its panel."""
 BEST = "objective/best"
 """A column of searches that count measured cells instead of epochs."""
-ENTROPY, SHARE = "alpha/entropy_", "share/"
+ENTROPY, SHARE, OBJECTIVES = "alpha/entropy_", "share/", "objectives/"
 ENTROPY_TITLE = "entropy of α (nats)"
 OTHER_LOOKS: tuple[Look, ...] = (
     (OKABE_ITO["blue"], "-"),
@@ -157,6 +157,10 @@ def make_panels(
     panels: dict[str, Lines] = {
         title: {name: (series[column], look) for column, name, look in columns if column in series}
         for title, columns in LINES.items()
+    }
+    terms = [name.removeprefix(OBJECTIVES) for name in series if name.startswith(OBJECTIVES)]
+    panels["further objectives"] = {
+        name: (series[OBJECTIVES + name], look) for name, look in looks_of(terms).items()
     }
     kinds = [name.removeprefix(ENTROPY) for name in series if name.startswith(ENTROPY)]
     cells_first = sorted(kinds, key=lambda kind: kind in MACRO)
@@ -293,7 +297,7 @@ def _scale(axes: Axes, title: str, values: Sequence[float], guess: float | None)
     elif title.startswith(ENTROPY_TITLE):  # 0: α has decided
         axes.set_ylim(0.0, 1.08 * max(axes.get_ylim()[1], 0.1))
     elif not title.endswith(
-        ("loss", "objective")
+        ("loss", "objective", "objectives")
     ):  # a share, or a penalty; the logarithmic penalty exceeds 1
         axes.set_ylim(-0.03 * max(1.0, highest), 1.03 * max(1.0, highest))
     if guess is not None:

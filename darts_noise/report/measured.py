@@ -9,9 +9,8 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
-from torch.utils.flop_counter import FlopCounterMode
 
+from darts_noise.nets.cost import multiply_adds
 from darts_noise.reading import evaluating
 
 PACKAGES = ("darts_noise", "torch", "torchvision", "pytorch-lightning")
@@ -25,20 +24,11 @@ def count_parameters(net: nn.Module) -> int:
 
 
 def count_multiply_adds(net: nn.Module, image_shape: Sequence[int]) -> int:
-    """Return the multiply-adds for one image (C, H, W) in eval mode: half of torch's FLOP count.
-
-    torch counts convolutions and matrix products, but no biases, pools, norms and activations. The
-    network does not change.
-    """
+    """Return the `multiply_adds` for one image (C, H, W). The network does not change."""
     parameter = next(net.parameters())
     image = torch.zeros(1, *image_shape, device=parameter.device, dtype=parameter.dtype)
-    counter = FlopCounterMode(display=False)
-    # A bounded weight is computed once for all images, so its computation does not count.
-    with evaluating(net), parametrize.cached(), torch.no_grad():
-        net(image)
-        with counter:
-            net(image)
-    return int(counter.get_total_flops()) // 2
+    with evaluating(net):
+        return multiply_adds(net, image)
 
 
 def describe_hardware(device: torch.device) -> str:

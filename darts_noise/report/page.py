@@ -364,17 +364,19 @@ def _quartiles(drawn: "Drawn") -> str:
 
 
 def _candidates(found: Sequence[Candidate]) -> Table:
+    terms = dict.fromkeys(name for candidate in found for name in candidate.terms)
     rows = [
         (
             str(place),
             percent(candidate.validation.accuracy),
             "not measured" if candidate.noise is None else percent(candidate.noise.accuracy),
+            *(f"{candidate.terms.get(name, math.nan):.4f}" for name in terms),
             "" if candidate.objective is None else f"{candidate.objective:.4f}",
             describe_cells(candidate.genotype),
         )
         for place, candidate in enumerate(found, start=1)
     ]
-    head = ("Place", "Validation accuracy", "Noise accuracy", "Objective", "Cell")
+    head = ("Place", "Validation accuracy", "Noise accuracy", *terms, "Objective", "Cell")
     return Table("Measured cells; the first was chosen", head, rows)
 
 

@@ -1,5 +1,6 @@
 """Run a search from its settings to its card, and write its files."""
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -116,6 +117,7 @@ def search(
             console,
         )
         with session.open(config.channels):
+            module.objectives.keep(session.path)
             heats: list[Heat] = []
             found: list[Candidate] = []
             tables: dict[str, Table] = {}
@@ -125,6 +127,7 @@ def search(
                 heats = _race(config, module, session) if config.race else []
                 if heats:
                     module = search_module(config, data, standing(heats)[0].macro)
+                    module.objectives.keep(session.path)
                 set_axis(session.wandb, STEPS, figure_names(module))
                 session.fit(module)
                 if session.is_first and config.candidates > 1:
@@ -230,7 +233,8 @@ def figure_names(module: SearchModule) -> list[str]:
     """Return the names of the logged figures that are drawn over the steps of the search."""
     of_splits = [f"{split}/{name}" for split in SPLITS for name in ("loss", "accuracy")]
     rates = [f"lr/{name}" for name in ("alpha", "weights", "twin")]
-    return [*of_splits, "noise/penalty", "noise/lag", *module.arch.figures(), *rates]
+    terms = [f"objectives/{name}" for name in module.objectives.terms]
+    return [*of_splits, "noise/penalty", "noise/lag", *terms, *module.arch.figures(), *rates]
 
 
 def weights_tables(arch: Architecture) -> dict[str, Table]:
@@ -276,6 +280,7 @@ def search_card(
         "noise_samples": config.noise_samples,
         "noise_chance": None if module.noise_set is None else module.noise_set.chance,
         "noise_fingerprint": module.noise_fingerprint,
+        "objectives": config.objectives or None,
         **_method_figures(module, session, best),
         "race": len(standing(heats)) or None,
         "candidates": module.genotype().meta.get("candidates"),
@@ -299,15 +304,18 @@ def _method_figures(module: SearchModule, session: Run, best: Candidate | None) 
             "strategy": config.strategy,
             "strategy_steps": budget(trainings),
             "objective": best.objective,
+            "objective_values": best.terms or None,
             "parameters": trainings.parameters(best.genotype),
         }
+    terms = dict(best.terms) if best is not None else of_objectives(module, figures)
     return {
         "hypergradient": config.hypergradient,
         "variants": config.variants or None,
         "validation_accuracy": figures.get("val/accuracy"),
         "twin_noise_accuracy": None if module.twin is None else figures.get("noise/accuracy"),
         "penalty": figures.get("noise/penalty"),
-        "objective": objective(figures, config.noise_weight, best),
+        "objective": objective(figures, config.noise_weight, best, module.objectives.total(terms)),
+        "objective_values": {name: round(value, 6) for name, value in terms.items()} or None,
         "parameters": count_parameters(module.net),
         "epochs": session.trainer.current_epoch,
     }
@@ -324,12 +332,21 @@ def steps_spent(
     }
 
 
+def of_objectives(module: SearchModule, figures: Mapping[str, float]) -> dict[str, float]:
+    """Return the values of the further objectives in the last epoch. NaN: not measured."""
+    return {name: figures.get(f"objectives/{name}", math.nan) for name in module.objectives.terms}
+
+
 def objective(
-    figures: Mapping[str, float], noise_weight: float, best: Candidate | None = None
+    figures: Mapping[str, float],
+    noise_weight: float,
+    best: Candidate | None = None,
+    others: float = 0.0,
 ) -> float | None:
     """Return F = validation loss + λ · penalty of the last epoch, or of the best candidate.
 
-    Searches of one λ can be ranked by it.
+    Searches with equal weights can be ranked by it. ``others`` is Σ weight · T of further
+    objectives.
 
     >>> objective({"val/loss": 0.5, "noise/penalty": 0.1}, 2.0)
     0.7
@@ -339,7 +356,8 @@ def objective(
     parts = figures.get("val/loss"), figures.get("noise/penalty") if noise_weight else 0.0
     if parts[0] is None or parts[1] is None:
         return None
-    return round(parts[0] + noise_weight * parts[1], 6)
+    found = parts[0] + noise_weight * parts[1] + others
+    return None if math.isnan(found) else round(found, 6)
 
 
 def _cell_figures(best: Candidate) -> dict[str, float]:

@@ -54,7 +54,8 @@ def measure_proposals(module: SearchModule, session: Run) -> list[Candidate]:
             outputs.redraw(moment, module.space, module.num_classes, session.trainer.loggers)
             session.console.print(f"cell {len(found)}  step {spent:,}/{budget:,}  {last}")
 
-    set_axis(session.wandb, STEPS, FIGURES)
+    terms = [f"objectives/{term}" for term in module.objectives.terms]
+    set_axis(session.wandb, STEPS, [*FIGURES, *terms])
     found = propose(module, session.data, told, known, session.console.print)
     if session.is_first and outputs.history is not None:
         write_measured(session.path, found, ())
@@ -74,6 +75,7 @@ def _figures(last: Candidate, best: Candidate) -> dict[str, float]:
         if reading is not None
         for name, value in reading._asdict().items()
     }
+    figures |= {f"objectives/{name}": value for name, value in last.terms.items()}
     for name, candidate in (("cell", last), ("best", best)):
         if candidate.share == 1 and candidate.objective is not None:
             figures[f"objective/{name}"] = candidate.objective

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from darts_noise.atomic import write_text
@@ -13,7 +14,7 @@ from darts_noise.space.json_file import read_json, shown_path
 from darts_noise.space.shown import shown
 
 KEYS = {"genotype", "validation", "noise", "objective"}
-OPTIONAL = {"steps", "share", "peak"}
+OPTIONAL = {"steps", "share", "peak", "terms"}
 """Keys of a row of the file. Older files do not have the optional keys."""
 
 
@@ -32,6 +33,7 @@ class Candidate:
         steps: optimiser steps of these trainings.
         share: length of the trainings, as a share of the full number of epochs.
         peak: largest validation accuracy after the last epochs. None if only the last was read.
+        terms: name of each objective of the search → its value after the training on images.
     """
 
     genotype: Genotype
@@ -41,6 +43,7 @@ class Candidate:
     steps: int = 0
     share: float = 1.0
     peak: float | None = None
+    terms: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def score(self) -> float:
@@ -50,6 +53,7 @@ class Candidate:
     def __str__(self) -> str:
         parts = [] if self.share == 1 else [f"{100 * self.share:.3g} % of the epochs"]
         parts += [f"val {self.validation}"]
+        parts += [f"{name} {value:.4f}" for name, value in self.terms.items()]
         parts += [] if self.noise is None else [f"noise {self.noise}"]
         parts += [] if self.objective is None else [f"F {self.objective:.4f}"]
         return "  ".join(parts)
@@ -65,6 +69,7 @@ class Candidate:
             "steps": self.steps,
             **({} if self.share == 1 else {"share": self.share}),
             **({} if self.peak is None else {"peak": self.peak}),
+            **({"terms": _finite(self.terms)} if self.terms else {}),
         }
 
     @classmethod
@@ -78,11 +83,13 @@ class Candidate:
             raise ValueError(f"expected a candidate, got {shown(data)}")
         noise, objective = data["noise"], data["objective"]
         steps, share = data.get("steps", 0), data.get("share", 1.0)
-        peak = data.get("peak")
+        peak, terms = data.get("peak"), data.get("terms", {})
         if type(steps) is not int:
             raise ValueError(f"steps: expected an integer, got {shown(steps)}")
         if peak is not None and type(peak) is not float:
             raise ValueError(f"peak: expected a number or null, got {shown(peak)}")
+        if not isinstance(terms, Mapping) or {*map(type, terms.values())} - {float, NoneType}:
+            raise ValueError(f"terms: expected numbers by name, got {shown(terms)}")
         if type(share) is not float or not 0 < share <= 1:
             raise ValueError(f"share: expected a number above 0, at most 1, got {shown(share)}")
         if objective is not None and type(objective) is not float:
@@ -95,6 +102,7 @@ class Candidate:
             steps,
             share,
             peak,
+            {name: math.inf if value is None else value for name, value in terms.items()},
         )
 
 
@@ -127,3 +135,7 @@ def read_candidates(path: Path) -> list[Candidate]:
         return [Candidate.from_dict(row) for row in rows]
     except ValueError as error:
         raise ValueError(f"{shown_path(path)}: {error}") from None
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}

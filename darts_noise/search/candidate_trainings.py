@@ -13,13 +13,14 @@ from darts_noise.data.augment import Augmentation
 from darts_noise.data.batches import BatchStream
 from darts_noise.data.images import LabelledImages
 from darts_noise.data.module import ImageDataModule
-from darts_noise.data.seeds import Stream, derive_seed
-from darts_noise.nets.network import create_model
+from darts_noise.data.seeds import Stream, derive_seed, drawing
+from darts_noise.errors import within
 from darts_noise.nets.width import nearest_width, parameter_count
 from darts_noise.reading import EVALUATION_BATCH, read, read_fit, whole_set
 from darts_noise.reading_record import Reading
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.module import SearchModule
+from darts_noise.search.objectives import TrainedCell
 from darts_noise.space.genotype import Genotype
 from darts_noise.train.loop import Recipe, Training, train_from_scratch
 from darts_noise.train.module import usual_optimiser
@@ -45,6 +46,7 @@ class CandidateTrainings:
 
     Attributes:
         steps: optimiser steps of all trainings so far.
+        terms: value of each objective of the search for the last network that was trained on data.
         peak_epochs: see `Strategy`. Default: 1.
     """
 
@@ -57,14 +59,10 @@ class CandidateTrainings:
         self.module, self.data, self.config = module, data, module.config
         self.seed = derive_seed(module.config.seed, Stream.CANDIDATES)
         self.steps, self.peak_epochs = 0, 1
+        self.terms: dict[str, float] = {}
         # Lightning moves a module to the CPU at the end of its fit.
         trainer = data.trainer
         self.device = module.device if trainer is None else trainer.strategy.root_device
-        self.fixed: dict[str, Any] = {  # arguments of `create_model` that all cells share
-            "num_classes": module.num_classes,
-            "in_channels": module.in_channels,
-            **{key: getattr(module.config, key) for key in ("num_cells", "stem", "stem_stride")},
-        }
 
     @property
     def shared_steps(self) -> int:
@@ -82,9 +80,9 @@ class CandidateTrainings:
 
         Args:
             genotype: the cell.
-            least: the smallest objective so far. If L_val is not below it, noise is not measured,
-                because P only adds to L_val. The training on noise stops when the objective reaches
-                it, because P grows during the training.
+            least: the smallest F so far. If L_val + Σ weight · T is not below it, noise is not
+                measured, because P only adds to it. The training on noise stops when F reaches it,
+                because P grows during the training.
             share: share of the epochs; see `epochs`.
         """
         if (genotype, share) in self.known:
@@ -100,22 +98,23 @@ class CandidateTrainings:
     ) -> Candidate:
         channels = self.channels(genotype)
         validation = self.on_data(genotype, channels, share=share, accuracies=accuracies)
-        noise = self.module.noise_set
-        if validation.loss >= (math.inf if noise is None else least):
-            return Candidate(genotype, validation)
+        noise, terms = self.module.noise_set, self.terms
+        on_data: float = validation.loss + self.module.objectives.total(terms)
+        if not on_data < (math.inf if noise is None else least):
+            return Candidate(genotype, validation, terms=terms)
         if noise is None:
-            return Candidate(genotype, validation, None, validation.loss)
+            return Candidate(genotype, validation, None, on_data, terms=terms)
 
         def objective(noise_loss: float) -> float:
-            return validation.loss + self.weighted_penalty(noise_loss)
+            return on_data + self.weighted_penalty(noise_loss)
 
         def enough(noise_loss: float) -> bool:
             return objective(noise_loss) >= least
 
         fit = self.on_noise(genotype, channels, noise, enough, share=share)
         if not math.isfinite(fit.loss):  # all trainings diverged
-            return Candidate(genotype, validation, fit)
-        return Candidate(genotype, validation, fit, objective(fit.loss))
+            return Candidate(genotype, validation, fit, terms=terms)
+        return Candidate(genotype, validation, fit, objective(fit.loss), terms=terms)
 
     def weighted_penalty(self, noise_loss: float) -> float:
         """Return λ · P for a loss in nats on the noise of the search."""
@@ -129,7 +128,7 @@ class CandidateTrainings:
         parameters = self.config.candidate_parameters
         if parameters is None:
             return self.config.channels
-        return nearest_width(parameter_count(genotype, **self.fixed), parameters)
+        return nearest_width(parameter_count(genotype, **self.module.form), parameters)
 
     def epochs(self, share: float = 1.0) -> tuple[int, int]:
         """Return a share of `NOISE_EPOCHS` and of ``candidate_epochs``, rounded up."""
@@ -145,12 +144,7 @@ class CandidateTrainings:
 
     def parameters(self, genotype: Genotype) -> int:
         """Return the number of parameters of the network of a cell."""
-        return parameter_count(genotype, **self.fixed)(self.channels(genotype))
-
-    def network(self, genotype: Genotype, channels: int) -> nn.Module:
-        """Return a new network of a cell."""
-        net: nn.Module = create_model(genotype, channels=channels, **self.fixed)
-        return net
+        return parameter_count(genotype, **self.module.form)(self.channels(genotype))
 
     def on_data(
         self,
@@ -160,6 +154,8 @@ class CandidateTrainings:
         accuracies: list[float] | None = None,
     ) -> Reading:
         """Train on the images that train w, and read on the images that train α.
+
+        This also sets `terms`.
 
         Args:
             genotype: the cell.
@@ -185,7 +181,17 @@ class CandidateTrainings:
             return False
 
         training = self._train(genotype, channels, stream, recipe, look)
+        self.terms = self.objectives_of(training.net, genotype, self._validation())
         return read(training.net, self._validation())
+
+    def objectives_of(
+        self, net: nn.Module, genotype: Genotype, validation: BatchStream
+    ) -> dict[str, float]:
+        """Return the value of each objective of the search for a trained network of a cell."""
+        channels = self.channels(genotype)
+        cell = TrainedCell(net, lambda: self.module.discrete(genotype, channels), validation)
+        with drawing(self.seed, Stream.OBJECTIVES, device=self.device), within("model"):
+            return self.module.objectives.of_cell(cell)
 
     def on_noise(
         self,
@@ -255,7 +261,7 @@ class CandidateTrainings:
         """Train a new network until a `look` after an epoch stops it, or to the last epoch."""
         devices: Any = [self.device.index or 0] if self.device.type == "cuda" else 1
         training = train_from_scratch(
-            lambda: self.network(genotype, channels),
+            lambda: self.module.discrete(genotype, channels),
             stream,
             recipe,
             Fabric(accelerator=self.device.type, devices=devices),

@@ -2,14 +2,15 @@
 
 One step makes three updates:
 
-    α ← α − Adam(d/dα [L_val(w'(α), α) + λ · P(v'(α), α)])
+    α ← α − Adam(d/dα [L_val(w'(α), α) + λ · P(v'(α), α) + Σ weight · T(w'(α), α)])
     w ← w − SGD(∂/∂w L_train(w, α))
     v ← v − SGD(∂/∂v L_noise(v, α))
 
 w' and v' are the weights after the next step, or w and v themselves (first order). α, w and v have
 one optimiser each, and the update of one leaves no gradient in the others. P is one of
 `darts_noise.noise.penalties`. A penalty that measures w itself needs no twin, so there is no v. The
-search skips an update if the loss or a gradient is not finite; see `darts_noise.finite`.
+T are `darts_noise.search.objectives`, by default none. The search skips an update if the loss or a
+gradient is not finite; see `darts_noise.finite`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,6 +39,8 @@ from darts_noise.finite import FiniteCheck, Term, make_guardable
 from darts_noise.loading import PlainModule
 from darts_noise.metrics import SplitMetrics, log_validation
 from darts_noise.nets.input_filter import require_colour
+from darts_noise.nets.mixed.stacked import module_list
+from darts_noise.nets.network import Network, create_model
 from darts_noise.nets.supernet import SuperNet, require_implementation
 from darts_noise.noise.datasets import root_of_others
 from darts_noise.noise.families import fingerprint, make_noise, require_noise
@@ -67,6 +70,8 @@ from darts_noise.search.hypergradients import (
     require_method,
 )
 from darts_noise.search.lag import LAG_STEPS, twin_lag
+from darts_noise.search.objective_gradient import objective_gradients, objective_values
+from darts_noise.search.objectives import SearchedNetworks, make_objectives
 from darts_noise.search.penalty_gradient import SupernetOnNoise
 from darts_noise.search.settings import (
     SearchConfig,
@@ -107,6 +112,7 @@ class SearchModule(PlainModule[SearchConfig]):
     arch: Architecture
     net: SuperNet
     twin: SuperNet | None
+    mean_objectives: Sequence[MeanMetric]
 
     @within("model")
     def __init__(self, config: SearchConfig | str | None = None, **settings: Any) -> None:
@@ -120,6 +126,8 @@ class SearchModule(PlainModule[SearchConfig]):
             require_no_supernet_settings(c)
         self.variants = make_variants(c.variants or {})
         self.penalty = make_penalty(c.penalty)
+        assert not isinstance(c.objectives, str)
+        self.objectives = make_objectives(c.objectives or {})
         with within("noise_"):
             require_noise(c.noise_family)
         require_method(c.hypergradient)
@@ -177,6 +185,20 @@ class SearchModule(PlainModule[SearchConfig]):
             if self.noise_fingerprint is not None:
                 require_same_noise(self.noise_fingerprint, found)
             self.noise_fingerprint = found
+        networks = SearchedNetworks(self.space, c.channels, data.image_shape, self.discrete)
+        with within("model"):
+            self.objectives.start(networks)
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """The arguments of `create_model` that the networks of all cells share."""
+        sizes = {key: getattr(self.config, key) for key in ("num_cells", "stem", "stem_stride")}
+        return {"num_classes": self.num_classes, "in_channels": self.in_channels, **sizes}
+
+    def discrete(self, genotype: Genotype, channels: int) -> Network:
+        """Return a new network of a cell."""
+        net: Network = create_model(genotype, channels=channels, **self.form)
+        return net
 
     @within("model")
     def _build_networks(self, num_classes: int, in_channels: int) -> None:
@@ -191,6 +213,9 @@ class SearchModule(PlainModule[SearchConfig]):
         self.twin = self._fresh_twin(0) if has_twin else None
         self.metrics = SplitMetrics(num_classes, "train", "val", "noise")
         self.mean_penalty = MeanMetric(nan_strategy="disable")
+        self.mean_objectives = module_list(
+            MeanMetric(nan_strategy="disable") for _ in self.objectives.terms
+        )
 
     def setup(self, stage: str) -> None:
         """Call `build`, and make the streams of batches for α and v."""
@@ -312,7 +337,9 @@ class SearchModule(PlainModule[SearchConfig]):
                 variant.decide(self.arch, step, steps, objective)
 
     def _objective(self, relaxed: Weights, validation: list[Batch], noise: list[Batch]) -> float:
-        """Return F = L_val + λ · P on batches, averaged over processes. It changes no state.
+        """Return F = L_val + λ · P + Σ weight · T on batches, averaged over processes.
+
+        It changes no state.
 
         P is the penalty for the mean loss on the noise.
         """
@@ -327,10 +354,21 @@ class SearchModule(PlainModule[SearchConfig]):
                 fit = mean_loss(self.net if self.twin is None else self.twin, noise)
                 penalty = self.penalty.of_fit(fit, self.noise_set.num_classes)
                 value = value + self.config.noise_weight * penalty
+            for batch in validation if self.objectives.minimised else ():
+                found = objective_values(
+                    self.objectives,
+                    self.net,
+                    relaxed,
+                    relaxed,
+                    batch,
+                    self.validation_stream.normalisation,
+                )
+                [total] = average_over_processes([self.objectives.total(found)])
+                value = value + total / len(validation)
         return float(value)
 
     def _step_alpha(self, alpha: LightningOptimizer, batch: Batch) -> Pass | None:
-        """Update α: α ← α − Adam(d/dα [L_val(w'(α), α) + λ · P(v'(α), α)]).
+        """Update α: α ← α − Adam(d/dα [L_val(w'(α), α) + λ · P(v'(α), α) + Σ weight · T]).
 
         Returns:
             the twin's pass over noise if it also gave the gradient with respect to v, else None.
@@ -369,6 +407,22 @@ class SearchModule(PlainModule[SearchConfig]):
             values = [r + c.noise_weight * n for r, n in zip(values, noise.gradients, strict=True)]
             self.mean_penalty.update(noise.loss)
             terms.append(("P, the penalty", [noise.loss]))
+        if self.objectives:
+            with self._drawing(Stream.ALPHA_STEP):
+                more, found = objective_gradients(
+                    self.objectives,
+                    self.net,
+                    self.arch,
+                    validation,
+                    self.validation_stream.normalisation,
+                    batch,
+                    c.hypergradient,
+                    of_weights,
+                )
+            values = [v + m for v, m in zip(values, more, strict=True)]
+            for (name, value), mean in zip(found.items(), self.mean_objectives, strict=True):
+                mean.update(value)
+                terms.append((f"the objective {name}", [value]))
         self._require_finite([*terms, ("the gradient of α", values)], alpha)
         self._update(alpha, alphas, values)
         return done
@@ -580,6 +634,10 @@ class SearchModule(PlainModule[SearchConfig]):
         if self.mean_penalty.update_called:
             values["noise/penalty"] = self.mean_penalty.compute()
             self.mean_penalty.reset()
+        for name, mean in zip(self.objectives.terms, self.mean_objectives, strict=True):
+            if mean.update_called:
+                values[f"objectives/{name}"] = mean.compute()
+                mean.reset()
         if self.twin is not None:
             with self._drawing(Stream.LAG):
                 values["noise/lag"] = twin_lag(

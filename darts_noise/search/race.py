@@ -174,7 +174,7 @@ def _train(
         trained = replace(heat, noise=(*heat.noise, fit))
     else:
         reading = trainings.on_data(genotype, channels, share=share)
-        term = reading.loss
+        term = reading.loss + trainings.module.objectives.total(trainings.terms)
         trained = replace(heat, validation=(*heat.validation, reading))
     steps = heat.steps + trainings.steps - before
     return replace(trained, objective=heat.objective + term / CELLS, steps=steps)

@@ -5,6 +5,7 @@ noise families, hypergradient) when it makes the object.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,9 @@ class SearchConfig:
         noise_weight: λ, the weight of the noise-fit penalty. 0: no penalty and no twin.
         penalty: noise-fit penalty; see darts_noise.list_penalties(). With settings:
             {twin: {form: log}}.
+        objectives: what the search minimises besides: objectives by name, each with its weight
+            (default: 1; 0: measure it only) and its settings; see darts_noise.list_objectives().
+            {adversarial: {weight: 1.0, eps: 0.1}, multiply_adds: {weight: 0.5}}.
         noise_family: noise that the cell must not fit; see darts_noise.list_noise(). Several
             families with a weight each: {uniform: 2, random_pixels: 1}.
         noise_samples: images in the noise set.
@@ -57,8 +61,9 @@ class SearchConfig:
             searched. They are trained in a few reference cells, and α is searched with the best
             combination. 0: no race; α decides the macro choices.
         candidates: discrete cells that are trained at the end; the search returns the cell with the
-            smallest F = L_val + λ·P. 1: take the strongest operations of α and train nothing. P is
-            ``penalty`` if that is a function of the noise loss, otherwise the penalty ``twin``.
+            smallest F = L_val + λ·P + Σ weight·T over the objectives T. 1: take the strongest
+            operations of α and train nothing. P is ``penalty`` if that is a function of the noise
+            loss, otherwise the penalty ``twin``.
         candidate_epochs: epochs for which each candidate is trained on the data.
         candidate_parameters: number of parameters of a candidate's network; sets its width. null:
             the width is ``channels``.
@@ -88,6 +93,7 @@ class SearchConfig:
     stem_stride: int = 1
     noise_weight: float = 1.0
     penalty: dict[str, dict[str, Setting] | None] | str = "twin"
+    objectives: dict[str, dict[str, Setting] | None] | str | None = None
     noise_family: dict[str, Any] | str = "uniform"
     noise_samples: int = 1000
     supernet: str = "shared"
@@ -116,8 +122,9 @@ class SearchConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if isinstance(self.variants, str):
-            object.__setattr__(self, "variants", {self.variants: None})
+        for key in ("variants", "objectives"):
+            if isinstance(value := getattr(self, key), str):
+                object.__setattr__(self, key, {value: None})
         for key, least in LEAST.items():
             value = getattr(self, key)
             if not least <= value < math.inf:  # written so that NaN is refused as well
@@ -135,6 +142,7 @@ class SearchConfig:
             )
         self._check_rates()
         self._check_optimisers()
+        self._check_objectives()
 
     @property
     def rate_of_twin(self) -> float:
@@ -158,6 +166,16 @@ class SearchConfig:
                     "learning_rate_min",
                     f"expected at most {key} ({rate:g}), got {self.learning_rate_min:g}",
                 )
+
+    def _check_objectives(self) -> None:
+        assert not isinstance(self.objectives, str)
+        for name, given in (self.objectives or {}).items():
+            key = f"objectives.{name}"
+            if not isinstance(given, Mapping | None):
+                raise SettingError(key, f"expected settings, as in {{weight: 1.0}}, got {given!r}")
+            weight: Any = (given or {}).get("weight", 1.0)
+            if type(weight) not in (int, float) or not 0 <= weight < math.inf:
+                raise SettingError(f"{key}.weight", f"expected 0 or more, got {weight!r}")
 
     def _check_optimisers(self) -> None:
         for key in ("optimiser", "twin_optimiser"):

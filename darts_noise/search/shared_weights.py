@@ -25,8 +25,7 @@ from darts_noise.data.seeds import Stream, drawing, generator
 from darts_noise.errors import within
 from darts_noise.finite import FiniteCheck, make_guardable
 from darts_noise.nets.supernet import SuperNet
-from darts_noise.reading import EVALUATION_BATCH, read_fit
-from darts_noise.reading_record import Reading
+from darts_noise.reading import EVALUATION_BATCH, laid_out, own_statistics, read_fit
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.candidate_trainings import CandidateTrainings
 from darts_noise.search.construction import WEIGHT_OPTIMISERS, make_supernet, make_twin
@@ -139,10 +138,8 @@ class SharedWeights:
 
     @within("model")
     def _supernet(self) -> SuperNet:
-        fixed, config = self.trainings.fixed, replace(self.config, supernet="textbook")
-        net = make_supernet(
-            self.module.space, fixed["num_classes"], fixed["in_channels"], config, ()
-        )
+        form, config = self.module.form, replace(self.config, supernet="textbook")
+        net = make_supernet(self.module.space, form["num_classes"], form["in_channels"], config, ())
         return net.to(self.trainings.device)
 
     def _trained(
@@ -211,8 +208,8 @@ class SharedWeights:
     def measured(self, genotype: Genotype, batch: int | None = None) -> Candidate:
         """Measure a cell with the weights that it inherits.
 
-        Its objective is L_val + λ · P as in a measurement of a cell that is trained alone, with w
-        on the validation images and v on the noise.
+        Its objective is F as in a measurement of a cell that is trained alone, with w on the
+        validation images and v on the noise.
 
         Args:
             genotype: the cell.
@@ -221,31 +218,38 @@ class SharedWeights:
         """
         self.finite.read()
         data, noise = self.trainings.data, self.module.noise_set
-        validation = self._read(self.w.net, genotype, data.validation, batch, data.config.crop_pct)
-        if not math.isfinite(validation.loss) or noise is None or self.v is None:
-            objective = validation.loss if math.isfinite(validation.loss) else None
-            return Candidate(genotype, validation, None, objective)
-        fit = self._read(self.v.net, genotype, noise, batch)
+        images = self._images(data.validation, batch, data.config.crop_pct)
+        net = Path(self.w.net, genotype)
+        validation, terms = read_fit(net, images), self._terms(net, genotype, images)
+        objective = validation.loss + self.module.objectives.total(terms)
+        if not math.isfinite(objective):
+            return Candidate(genotype, validation, terms=terms)
+        if noise is None or self.v is None:
+            return Candidate(genotype, validation, None, objective, terms=terms)
+        fit = read_fit(Path(self.v.net, genotype), self._images(noise, batch))
         if not math.isfinite(fit.loss):
-            return Candidate(genotype, validation, fit)
-        objective = validation.loss + self.trainings.weighted_penalty(fit.loss)
-        return Candidate(genotype, validation, fit, objective)
+            return Candidate(genotype, validation, fit, terms=terms)
+        objective += self.trainings.weighted_penalty(fit.loss)
+        return Candidate(genotype, validation, fit, objective, terms=terms)
 
-    def _read(
-        self,
-        net: SuperNet,
-        genotype: Genotype,
-        data: LabelledImages,
-        batch: int | None,
-        crop_pct: float = 1.0,
-    ) -> Reading:
-        """Read a cell on all images or on a batch."""
+    def _terms(self, net: Path, genotype: Genotype, images: BatchStream) -> dict[str, float]:
+        """Return the value of each objective, with batch norms as for the validation loss."""
+        if not self.module.objectives:
+            return {}
+        batches = (laid_out(images.batch(k)[0]) for k in range(images.batches_per_epoch))
+        with own_statistics(net, batches):
+            return self.trainings.objectives_of(net, genotype, images)
+
+    def _images(
+        self, data: LabelledImages, batch: int | None, crop_pct: float = 1.0
+    ) -> BatchStream:
+        """Return all images or a batch of them, each once."""
         if batch is not None:
             order = torch.randperm(
                 len(data), generator=generator(self.config.seed, Stream.SHARED, batch, len(data))
             )
             data = data.subset(order[: self.trainings.data.config.batch_size])
-        stream = BatchStream(
+        return BatchStream(
             data,
             EVALUATION_BATCH,
             self.trainings.data.normalisation,
@@ -253,4 +257,3 @@ class SharedWeights:
             drop_last=False,
             device=self.trainings.device,
         )
-        return read_fit(Path(net, genotype), stream)

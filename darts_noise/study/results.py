@@ -14,12 +14,13 @@ import torch
 from darts_noise.atomic import write_text
 from darts_noise.errors import counted
 from darts_noise.noise.families import describe_noise
+from darts_noise.report.front import draw_front, mean_points, pareto
 from darts_noise.report.measured import describe_hardware, versions
 from darts_noise.report.noise_plane import NetworkPoint, draw_noise_plane
 from darts_noise.report.style import save_figure
 from darts_noise.search.simulation import mean_interval
 from darts_noise.space.genotype import Genotype
-from darts_noise.study.settings import POSITIVE_CONTROL, StudyConfig
+from darts_noise.study.settings import OBJECTIVE, POSITIVE_CONTROL, StudyConfig
 from darts_noise.study.units import PROTOCOLS, Compared, compared_networks
 from darts_noise.train.noise_record import CONTROL_ACCURACY
 
@@ -42,6 +43,8 @@ class StudyResult:
         path: the folder of the study. docs/study.md lists its files.
         hypervolume: by strategy, the mean over the seeds of the hypervolume, its bootstrap interval
             (95 %) and the number of seeds. Empty if the study compares no strategies.
+        front: title of each network on the Pareto front → the means of its two figures, in the
+            order of the first. Empty without the setting ``front``.
     """
 
     networks: list[Record]
@@ -50,6 +53,7 @@ class StudyResult:
     table: str
     path: Path
     hypervolume: Record = field(default_factory=dict)
+    front: Record = field(default_factory=dict)
 
 
 def write_results(
@@ -75,7 +79,8 @@ def write_results(
         if record["cell"] is not None:
             Genotype.from_dict(record["cell"]["genotype"]).to_json(folder / "cells" / file.name)
     summaries = [
-        summary_of(network, records, fits_of(config)) for network in compared_networks(config)
+        summary_of(network, records, fits_of(config), config.front or ())
+        for network in compared_networks(config)
     ]
     result: Record = {
         "positive_control": positive_control(config, records),
@@ -84,12 +89,17 @@ def write_results(
     }
     if config.strategies:
         result["hypervolume"] = hypervolumes(config, result["networks"])
+    if config.front is not None:
+        result["front"] = front_of(config, result["networks"])
     hardware = {"processor": describe_hardware(torch.device("cpu")), "threads": config.threads}
     made = {"command": about["command"], "hardware": hardware, "versions": versions()}
     write_text(folder / "results.json", _json({**made, "settings": about["settings"], **result}))
     text = table(config, result)
     write_text(folder / "table.md", text)
     _draw(folder, config, result["networks"], records)
+    if config.front is not None:
+        points = points_of(config, config.front, result["networks"])
+        save_figure(draw_front(points, config.front, config.name), folder / "front")
     return StudyResult(**result, table=text, path=folder)
 
 
@@ -128,13 +138,21 @@ def records_of(config: StudyConfig, found: Mapping[str, Record]) -> list[Record]
     return records
 
 
-def figures_of(record: Record, fits: Iterable[str]) -> Record:
-    """Return the figures of a record for the comparison. A training that diverged has None."""
+def figures_of(record: Record, fits: Iterable[str], front: Iterable[str] = ()) -> Record:
+    """Return the figures of a record for the comparison. A training that diverged has None.
+
+    Args:
+        record: results of a network and seed.
+        fits: see `fits_of`.
+        front: figures of the training that are only wanted for the front.
+    """
     figures: Record = {"seed": record["seed"]}
     cell = record["cell"] or {}
     figures |= {key: cell[key] for key in OF_SEARCH if key in cell}
+    values = cell.get("objective_values") or {}
+    figures |= {f"{OBJECTIVE}{name}": value for name, value in values.items()}
     if test := record["test"]:
-        figures["parameters"] = test["parameters"]
+        figures |= {key: test[key] for key in ("parameters", *front) if key in test}
         figures["test_accuracy"] = None if test["diverged"] else test["test_accuracy"]
     for key in fits:
         protocol, _, family = key.partition("/")
@@ -143,10 +161,15 @@ def figures_of(record: Record, fits: Iterable[str]) -> Record:
     return figures
 
 
-def summary_of(network: Compared, records: Iterable[Record], fits: Collection[str]) -> Record:
+def summary_of(
+    network: Compared,
+    records: Iterable[Record],
+    fits: Collection[str],
+    front: Collection[str] = (),
+) -> Record:
     """Return mean, deviation and n of every figure of a network, and the figures of each seed."""
     own = [record for record in records if record["network"] == network.key]
-    seeds = [figures_of(record, fits) for record in own]
+    seeds = [figures_of(record, fits, front) for record in own]
     names = dict.fromkeys(name for seed in seeds for name in seed if name != "seed")
     return {
         "network": network.key,
@@ -233,6 +256,26 @@ def hypervolumes(config: StudyConfig, networks: Iterable[Record]) -> Record:
     return found
 
 
+def points_of(
+    config: StudyConfig, figures: tuple[str, str], networks: Iterable[Record]
+) -> dict[str, list[tuple[float, float]]]:
+    """Return two figures of every seed of each network, by its title. NaN: not measured."""
+    noise = f"converged/{describe_noise(config.noise_family)}"
+    keys = [noise if figure == "noise_accuracy" else figure for figure in figures]
+    found = {}
+    for summary in networks:
+        pairs = [[_or_else(s.get(key), math.nan) for key in keys] for s in summary["seeds"]]
+        found[summary["title"]] = [(first, second) for first, second in pairs]
+    return found
+
+
+def front_of(config: StudyConfig, networks: Iterable[Record]) -> Record:
+    """Return the Pareto front of a study with the setting ``front``; see `StudyResult`."""
+    assert config.front is not None
+    means = mean_points(points_of(config, config.front, networks))
+    return {title: list(means[title]) for title in pareto(means, config.front)}
+
+
 def proposals_of(
     config: StudyConfig, found: Mapping[str, Record], proposed: Mapping[int, Record]
 ) -> list[Record]:
@@ -290,6 +333,12 @@ def table(config: StudyConfig, found: Record) -> str:
             "area that the networks of a seed dominate, one for each λ, from test accuracy 0 and "
             "noise accuracy 1. Largest: 1. Mean over the seeds and its 95 % bootstrap interval."
         ]
+    if found.get("front"):
+        assert config.front is not None
+        rows = [[title, *(f"{v:.6g}" for v in pair)] for title, pair in found["front"].items()]
+        names = [name.replace("_", " ") for name in config.front]
+        lines += ["", "## Front", "", *_rows(["network", *names], rows), ""]
+        lines += ["No other network is at least as good in both figures and better in one."]
     if found["proposals"]:
         lines += ["", "## Proposals", ""]
         lines += _proposals(list(config.sample.settings), found["proposals"])
@@ -307,7 +356,13 @@ def _about_searches(config: StudyConfig) -> list[str]:
     """Return a paragraph about F and the cost, in a study of strategies."""
     if not config.strategies:
         return []
-    text = "F = L_val + λ·P of the chosen cell alone. Gradient steps: those of all its trainings"
+    settings = [
+        config.search.model.objectives,
+        *(s.get("objectives") for s in config.strategies.values()),
+    ]
+    more = " + Σ weight·T" if any(settings) else ""
+    text = f"F = L_val + λ·P{more} of the chosen cell alone. Gradient steps: those of all its "
+    text += "trainings"
     names = dict.fromkeys(n.strategy for n in compared_networks(config) if n.takes_steps)
     if names:
         text += (

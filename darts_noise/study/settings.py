@@ -36,6 +36,9 @@ CONTROLS: Mapping[str, Mapping[str, Any]] = {
 }
 """The controls by name, with the fields of `TrainConfig` that each changes."""
 BY_HAND = ("pooled_cnn", "pooled_cnn_wide")
+FRONT = ("test_accuracy", "noise_accuracy", "parameters", "multiply_adds")
+OBJECTIVE = "objectives/"
+"""Figures of a front, and what is before the name of an objective among them."""
 WITHOUT_CELLS = ("resnet18", "alexnet", *BY_HAND)
 OF_A_SEARCH = ("matched", "batch_norm", "regularised")
 """Controls that need the searched cell of the same seed."""
@@ -236,6 +239,9 @@ class StudyConfig:
         strategies: further searches of each λ, by name, with the keys of search.model that differ.
             Without strategy, the name is the strategy. Without strategy_steps, the budget is the
             number of gradient steps of the search with search.model of the same λ and seed.
+        front: two figures whose Pareto front the study lists and draws: test_accuracy,
+            noise_accuracy, parameters, multiply_adds, or objectives/NAME for an objective of the
+            searches. null: none.
         cells: further cells to compare, by name: a published name, a .json file or a run directory,
             or a list with one for each seed.
         converged: settings of the noise measurement.
@@ -262,6 +268,7 @@ class StudyConfig:
     unseen_families: list[NoiseFamily] = field(default_factory=list)
     controls: dict[str, Control] = field(default_factory=dict)
     strategies: dict[str, Any] = field(default_factory=dict)
+    front: tuple[str, str] | None = None
     cells: dict[str, str | list[str]] = field(default_factory=dict)
     converged: Converged = field(default_factory=Converged)
     quick: Quick | None = field(default_factory=Quick)
@@ -278,6 +285,10 @@ class StudyConfig:
         good = all(type(w) in (int, float) and 0 <= w < math.inf for w in weights)
         good = good and len(set(weights)) == len(weights)
         _require(good, "noise_weights", f"expected distinct numbers from 0, got {weights}")
+        for name in self.front or ():
+            if name not in FRONT and not name.startswith(OBJECTIVE):
+                raise SettingError("front", unknown("figure", name, [*FRONT, f"{OBJECTIVE}NAME"]))
+        _require(not self.front or len({*self.front}) == 2, "front", "expected two figures")
         own = self.parameters is not None or self.train.model.parameters is None
         _require(own, "train.model.parameters", "expected as a key of the study itself")
         for name, cells in self.cells.items():

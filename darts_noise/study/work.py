@@ -40,7 +40,10 @@ from darts_noise.train.noise_record import CONTROL_ACCURACY
 from darts_noise.train.settings import NoiseFamily, TrainConfig
 
 Record = dict[str, Any]
-FIGURES = ("twin_noise_accuracy", "penalty", "objective", "gradient_steps")
+FIGURES = (
+    *("twin_noise_accuracy", "penalty", "objective", "objective_values"),
+    "gradient_steps",
+)
 """The figures of a search's card that a record keeps, besides its validation accuracy."""
 DEVICE = ("accelerator", "devices", "precision")
 RECIPE = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")

@@ -37,6 +37,11 @@ FOUND_IN_THE_PARSER = [
     (search, ["--model.alpha_learning_rate=.nan"], ["model.alpha_learning_rate: ", "nan"]),
     (search, ["--strategy_steps=0"], ["model.strategy_steps: ", "1 or more", "0"]),
     (search, ["--strategy_steps=many"], ["model.strategy_steps: ", "int", "'many'"]),
+    (
+        search,
+        ["--model.objectives={adversarial: {weight: -1}}"],
+        ["model.objectives.adversarial.weight: ", "0 or more", "-1"],
+    ),
     (search, ["--strategi=random"], ["'--strategy'"]),
     (search, ["--strategy_step=9"], ["'--strategy_steps'"]),
     (search, ["--model.strateg=random"], ["'--model.strategy'"]),
@@ -83,6 +88,13 @@ FOUND_LATER = [
         search,
         ["--model.penalty=gram", "--model.hypergradient=exact", "--model.optimiser=sgd"],
         ["model.hypergradient: ", "first_order", "exact"],
+    ),
+    (search, ["--model.objectives=adversrial"], ["model.objectives: ", "'adversarial'"]),
+    (search, ["--model.objectives={latency: {wait: 1}}"], ["model.objectives: ", "'wait'"]),
+    (
+        search,
+        ["--model.objectives={adversarial: {eps: 8}}"],
+        ["model.objectives.adversarial.eps: ", "at most 1", "8"],
     ),
     (search, ["--strategy", "randm"], ["model.strategy: ", "'random'"]),
     (search, ["--strategy={random: {rung: 2}}"], ["model.strategy: ", "'rungs'"]),
@@ -186,6 +198,7 @@ def registered():
         names.PENALTIES: dn.list_penalties(),
         names.VARIANTS: dn.list_variants(),
         names.STRATEGIES: dn.list_strategies(),
+        names.OBJECTIVES: dn.list_objectives(),
         names.NOISE: dn.list_noise(),
         names.NOISY_LABELS: dn.list_noisy_labels(),
     }

@@ -90,6 +90,10 @@ CASES: dict[str, dict[str, Any]] = {
     "lookahead": {"penalty": "lookahead"},
     "shared": {"penalty": "shared"},
     "macro rows": {"space": "small", "nodes": 1},
+    "objectives": {
+        **{"space": "low_pass", "nodes": 1, "noise_weight": 0.0},
+        "objectives": {"adversarial": {"eps": 0.02}, "prunability": {}, "multiply_adds": {}},
+    },
     "textbook": {"supernet": "textbook", "noise_weight": 0.0},
     "gdas": {"variants": {"gdas": {}}},
     "oles": {"variants": {"oles": {"window": 2}}},
@@ -97,7 +101,7 @@ CASES: dict[str, dict[str, Any]] = {
     "smooth": {"variants": {"smooth_darts_adversarial": {"steps": 2}}},
     "curvature": {"variants": {"robust_darts": {"window": 1}}, "noise_weight": 0.0},
 }
-QUICK = ("first order", "macro rows")
+QUICK = ("first order", "macro rows", "objectives")
 
 
 @pytest.mark.usefixtures("small_space")

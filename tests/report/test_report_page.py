@@ -3,6 +3,7 @@
 import math
 import re
 import warnings
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -162,6 +163,9 @@ def test_the_candidates_are_listed_as_they_were_measured(tmp_path: Path) -> None
     assert "run-1-candidates" in {a["id"] for a in Page(text).all("section")}
     assert "<td>97.12 %</td><td>15.30 %</td><td>0.2500</td>" in text
     assert "<td>10.00 %</td><td>not measured</td><td></td>" in text
+    found[0] = replace(found[0], terms={"latency": 0.125})
+    write_candidates(run / "candidates.json", found)
+    assert "<td>15.30 %</td><td>0.1250</td><td>0.2500</td>" in make_page([run])
 
 
 def test_a_race_is_drawn_and_listed_with_its_winner_first(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """``search.py --model.candidates``: the measurements at the end, their file, and the resume."""
 
+import csv
 import io
 import json
 from contextlib import redirect_stdout
@@ -24,6 +25,7 @@ SMALL = [
     "--model.candidates=3",
     "--model.candidate_epochs=1",
     "--model.warmup_epochs=0",
+    "--model.objectives={multiply_adds: {weight: 0.5}}",
     "--data.train_samples=80",
     "--data.batch_size=20",
     "--trainer.max_epochs=1",
@@ -58,6 +60,12 @@ def test_the_cell_that_is_left_is_the_best_of_those_measured(whole: tuple[Path, 
     assert card["candidates"] == 3
     assert card["cell_validation_accuracy"] == rows[0]["validation"][1]
     assert card["cell_noise_accuracy"] == rows[0]["noise"][1]
+    assert card["objective_values"] == {
+        "multiply_adds": pytest.approx(rows[0]["terms"]["multiply_adds"], abs=1e-6)
+    }
+    with (run / "metrics.csv").open() as file:
+        figures = [row for row in csv.DictReader(file) if row["objectives/multiply_adds"]]
+    assert 0 < float(figures[-1]["objectives/multiply_adds"]) < 1
     assert "candidate 3/3  val " in said
 
 

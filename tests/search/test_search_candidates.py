@@ -13,6 +13,7 @@ import darts_noise as dn
 from darts_noise.data.batches import BatchStream
 from darts_noise.data.seeds import generator
 from darts_noise.reading_record import Reading
+from darts_noise.report.measured import count_parameters
 from darts_noise.search import candidate_trainings
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.candidate_trainings import CandidateTrainings
@@ -218,7 +219,7 @@ def test_what_can_memorise_the_noise_is_told_from_what_cannot(searched, monkeypa
 def test_networks_of_different_operations_have_the_parameters_that_are_asked_for(searched):
     made = CandidateTrainings(*searched(candidate_parameters=6000))
     counts = {
-        name: sum(p.numel() for p in made.network(cell, made.channels(cell)).parameters())
+        name: count_parameters(made.module.discrete(cell, made.channels(cell)))
         for name, cell in (
             ("pools", cell_of("avg_pool_3x3")),
             ("convolutions", cell_of("conv_3x3")),

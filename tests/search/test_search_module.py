@@ -187,6 +187,7 @@ def test_one_pass_over_noise_serves_alpha_and_the_twin(digits):
     [
         {},
         {"variants": "gdas"},
+        {"objectives": {"adversarial": None, "prunability": None}},
         pytest.param({"supernet": "textbook"}, marks=pytest.mark.slow),
         pytest.param({"hypergradient": "finite_difference"}, marks=pytest.mark.slow),
     ],

@@ -10,6 +10,7 @@ from studies import SEARCH, small
 from darts_noise.study.results import (
     figures_of,
     fits_of,
+    front_of,
     hypervolume,
     hypervolumes,
     positive_control,
@@ -140,6 +141,41 @@ def test_strategies_have_their_cost_and_the_hypervolume_of_each_seed():
     assert "| darts | 2 | 0.4800 | 0.4000 to 0.5600 |" in text
     assert "| 0.5000 ± 0.0000 | 1,500 ± 0 |" in text
     assert "The budget of nas is the number of the darts search" in text
+
+
+def test_the_front_has_the_networks_that_none_is_better_than():
+    search = replace(SEARCH, model=replace(SEARCH.model, candidates=2))
+    names = {name: {"strategy": "darts"} for name in ("a", "b", "c", "d")}
+    config = small(noise_weights=[1], search=search, strategies=names, controls={}, seeds=2)
+    figures = {  # multiply-adds, test accuracy of each seed
+        "lambda_1": (900, 0.9, 0.8),
+        "strategy_a_1": (500, 0.9, 0.7),
+        "strategy_b_1": (500, 0.7, 0.7),  # worse than a in one, and equal in the other
+        "strategy_c_1": (950, 0.8, 0.85),  # worse than the first in both
+        "strategy_d_1": (200, 0.5, None),  # a seed that diverged
+    }
+    found = {}
+    for key, (count, *accuracies) in figures.items():
+        for seed, accuracy in enumerate(accuracies):
+            result = trained(accuracy, diverged=accuracy is None)
+            found[f"{key}/{seed}/test"] = {**result, "multiply_adds": count}
+            found[f"{key}/{seed}/cell"] = {"objective_values": {"latency": accuracy or 9.0}}
+    for first, expected in (
+        ("test_accuracy", ["d, λ = 1", "a, λ = 1", "darts, λ = 1"]),
+        ("objectives/latency", ["b, λ = 1", "d, λ = 1"]),
+    ):
+        config = replace(config, front=(first, "multiply_adds"))
+        made = records_of(config, found)
+        summaries = [
+            summary_of(network, made, fits_of(config), config.front)
+            for network in compared_networks(config)
+        ]
+        assert list(front_of(config, summaries)) == expected
+    text = table(
+        replace(config, front=("test_accuracy", "multiply_adds")),
+        {"networks": [], "positive_control": {}, "proposals": [], "front": {"x": [0.5, 20]}},
+    )
+    assert "| x | 0.5 | 20 |" in text
 
 
 def shown(found, proposals=()):

@@ -57,6 +57,11 @@ def strategy(**strategies):
     ("changes", "said"),
     [
         ({"serch": 1}, "unknown config key 'serch': did you mean 'search'?"),
+        (
+            {"front": ["test_acuracy", "parameters"]},
+            "front: unknown figure 'test_acuracy': did you",
+        ),
+        ({"front": ["parameters", "parameters"]}, "front: expected two figures"),
         (own("search", "model", chanels=3), "unknown config key 'search.model.chanels': did you"),
         ({"converged": {"sample": 3}}, "unknown config key 'converged.sample': did you mean"),
         ({"search": 3}, "small.yaml: search: expected lines of key: value below it, got 3"),
@@ -258,6 +263,11 @@ def test_a_shipped_config_is_accepted(path, read):
     run.check_names(config)
     assert config.name == path.stem
     assert path.read_text().startswith("# ")
+    if config.front is not None:  # of several weights, beside the control of weight 0
+        weights = [given["weight"] for given in config.search.model.objectives.values()]
+        assert weights == [0]
+        run.check_data(config)
+        return
     if config.strategies:
         assert {"darts", *config.strategies} >= set(dn.list_strategies())
         assert config.seeds >= {"digits": 5, "mnist": 3}[path.stem.partition("_")[2]]

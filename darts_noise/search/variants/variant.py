@@ -59,8 +59,8 @@ class Variant:
             arch: α. The method may write into its decisions; see `Architecture.add_decisions`.
             step: number of the step, from 0.
             steps: number of steps of the search.
-            objective: computes F = L_val + λ · P at given relaxed weights, on a number of batches.
-                Every call of a step uses the same batches and random numbers.
+            objective: computes F = L_val + λ · P + Σ weight · T at given relaxed weights, on a
+                number of batches. Every call of a step uses the same batches and random numbers.
         """
 
     def perturb(self, weights: Weights, loss: Callable[[Weights], Tensor]) -> Weights:
