@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 MODULES = {
     "Architecture": "search.architecture",
-    "AttackConfig": "examine.settings",
+    "AttackConfig": "attacks.settings",
     "AttackResult": "examine.attacks",
     "BundleConfig": "pretrained.config",
     "BundleImages": "pretrained.config",
@@ -108,6 +108,7 @@ __all__ = list(MODULES)
 
 if TYPE_CHECKING:  # a type checker cannot read the table; a test compares the two
     __version__: str
+    from darts_noise.attacks.settings import AttackConfig as AttackConfig
     from darts_noise.data.datasets import list_datasets as list_datasets
     from darts_noise.data.datasets import load_dataset as load_dataset
     from darts_noise.data.datasets import register_dataset as register_dataset
@@ -121,7 +122,6 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test compares the t
     from darts_noise.examine.section import Section as Section
     from darts_noise.examine.sections import list_sections as list_sections
     from darts_noise.examine.sections import register_section as register_section
-    from darts_noise.examine.settings import AttackConfig as AttackConfig
     from darts_noise.examine.settings import ExamineConfig as ExamineConfig
     from darts_noise.metrics import NoiseFitMetric as NoiseFitMetric
     from darts_noise.nets.body import FeatureNetwork as FeatureNetwork

@@ -12,7 +12,7 @@ LAYERS = (
     ("configured",),
     ("space", "data", "distributed"),
     ("nets", "noise"),
-    ("finite", "metrics", "loading", "reading", "checkpoints"),
+    ("finite", "metrics", "loading", "reading", "checkpoints", "attacks"),
     ("train",),
     ("search",),
     ("report",),

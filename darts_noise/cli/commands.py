@@ -16,6 +16,7 @@ from typing import Any, NoReturn, TypeVar, get_args, get_origin
 
 import yaml
 
+from darts_noise.attacks.settings import EPS, AttackConfig
 from darts_noise.cli.configs import (
     CONFIGS,
     find_config,
@@ -37,7 +38,7 @@ from darts_noise.cli.program import called, fail, ready
 from darts_noise.configured import LARGEST_SEED, changed, require_seed
 from darts_noise.data.settings import DataConfig
 from darts_noise.errors import SettingError, names_unknown, unknown, within
-from darts_noise.examine.settings import EPS, AttackConfig, ExamineConfig
+from darts_noise.examine.settings import ExamineConfig
 from darts_noise.runs.folder import (
     CONFIG,
     find_run,
@@ -97,7 +98,10 @@ TRAIN = Command(
     dict.fromkeys(set(_names(SearchConfig)) - set(_names(TrainConfig)), "search.py"),
     SEEDED,
     MORE,
-    short={"model.noisy_labels": "noisy_labels"},
+    short={
+        "model.noisy_labels": "noisy_labels",
+        **{f"model.adversarial_{name}": f"adversarial.{name}" for name in ("eps", "steps", "norm")},
+    },
 )
 
 SETUPS: Mapping[str, Command] = {"search": SEARCH, "train": TRAIN}

@@ -55,6 +55,8 @@ class Stream(enum.IntEnum):
     LABEL_COMPLEXITY = 32
     FOURIER = 33
     INPUT_GRADIENT = 34
+    ADVERSARIAL = 37
+    BOOTSTRAP = 38
 
 
 def derive_seed(seed: int, *key: int) -> int:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from darts_noise.atomic import write_text
+from darts_noise.attacks.pixels import OnPixels, device_of
+from darts_noise.attacks.settings import AttackConfig
 from darts_noise.configured import changed, config_of
 from darts_noise.data.batches import BatchStream
 from darts_noise.data.images import Normalisation
@@ -20,13 +22,10 @@ from darts_noise.errors import SettingError
 from darts_noise.examine.attacks import AttackResult, attack_images
 from darts_noise.examine.certificates import (
     Certificate,
-    OnPixels,
     certified_radii,
-    device_of,
     feature_gain,
     require_bounded,
 )
-from darts_noise.examine.settings import AttackConfig
 from darts_noise.nets.network import Network
 from darts_noise.pretrained.bundle import load_pretrained, pretrained_config
 from darts_noise.reading import evaluating

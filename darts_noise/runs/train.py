@@ -17,6 +17,7 @@ from pytorch_lightning.loggers import WandbLogger
 from rich.console import Console
 
 from darts_noise.atomic import write_text
+from darts_noise.attacks.settings import AttackConfig
 from darts_noise.checkpoints.checkpoint_io import LAST
 from darts_noise.data.module import ImageDataModule
 from darts_noise.distributed.collectives import on_first_process
@@ -51,6 +52,7 @@ from darts_noise.runs.folder import (
     read_run_config,
     require_free,
 )
+from darts_noise.runs.robustness import attack
 from darts_noise.runs.run import (
     Interrupted,
     Run,
@@ -331,6 +333,8 @@ def _run(
         card = train_card(module, session, origin, test, noise_rows(None, NoiseGrid(), False))
         if noisy:
             card |= noisy_label_rows(module, session, best)
+        if module.adversary is not None:
+            card |= adversarial_rows(module, session)
         if checks:  # write the result of the training before the checks
             pending = f"not finished; resume it with train.py --resume {run.name}"
             clean = {**card, UNFINISHED: pending}
@@ -549,6 +553,29 @@ def train_card(
         "epochs": session.trainer.current_epoch,
         "train_samples": len(data.train),
         **session.origin(config.seed),
+    }
+
+
+def adversarial_rows(module: TrainModule, session: Run) -> dict[str, Any]:
+    """Attack the test images as the training attacked its own, and return the rows of a card.
+
+    Args:
+        module: the trained module.
+        session: the run.
+    """
+    c, device = module.config, session.trainer.strategy.root_device
+    attacks = AttackConfig(
+        c.adversarial_norm, (c.adversarial_eps,), ("pgd",), seed=session.data.config.seed
+    )
+    found = attack(module.net.to(device), session.data, attacks)
+    for warning in found.warnings:
+        session.console.print(f"warning: {warning}")
+    size = f"{c.adversarial_norm}, eps {c.adversarial_eps:g} with pixels from 0 to 1"
+    return {
+        "adversarial": f"{size}, {counted(c.adversarial_steps, 'step')}",
+        "robust_accuracy": found.accuracy()[-1],
+        "robust_attack": f"pgd: {size}, {attacks.steps} steps from each of {attacks.starts} "
+        f"random starts, {counted(len(found.strongest), 'test image')}",
     }
 
 
