@@ -100,8 +100,8 @@ def test_the_network_resists_attacks_better(digits):
         torch.manual_seed(0)
         net = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
         own = {"adversarial_eps": eps, "adversarial_steps": 4}
-        module = dn.TrainModule(optimiser="adam", adam_learning_rate=2e-2, **own).use(net, 10, 1)
-        small_trainer(8).fit(module, datamodule=data)
+        module = dn.TrainModule(optimiser="adam", adam_learning_rate=1e-2, **own).use(net, 10, 1)
+        small_trainer(16).fit(module, datamodule=data)
         attack = {"attacks": ("pgd",), "eps": (0.15,), "steps": 10, "starts": 1, "samples": 200}
         accuracies.append(dn.attack(net, data, **attack).accuracy())
     (clean, robust), (clean_adversarial, robust_adversarial) = accuracies
