@@ -23,6 +23,8 @@ MODULES = {
     "CellTable": "search.table",
     "Certificate": "examine.certificates",
     "DataConfig": "data.settings",
+    "Ensemble": "examine.ensembles",
+    "EnsembleResult": "examine.ensembles",
     "ExamineConfig": "examine.settings",
     "FeatureNetwork": "nets.body",
     "Examination": "runs.examine",
@@ -57,6 +59,7 @@ MODULES = {
     "SuperNet": "nets.supernet",
     "SynchronisedNorms": "nets.synchronised",
     "TrainConfig": "train.settings",
+    "TrainedEnsemble": "runs.ensembles",
     "TrainModule": "train.module",
     "TrainResult": "runs.train",
     "TrainerConfig": "runs.settings",
@@ -64,6 +67,7 @@ MODULES = {
     "attack": "runs.robustness",
     "certify": "runs.robustness",
     "create_model": "nets.network",
+    "evaluate_ensemble": "runs.ensembles",
     "examine": "runs.examine",
     "hypergradient": "search.hypergradients",
     "learnt": "search.learnt",
@@ -101,6 +105,7 @@ MODULES = {
     "simulate": "search.simulation",
     "study": "study.run",
     "train": "runs.train",
+    "train_ensemble": "runs.ensembles",
 }
 """Public name → module of this package that defines it."""
 
@@ -119,6 +124,8 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test compares the t
     from darts_noise.errors import SettingError as SettingError
     from darts_noise.examine.attacks import AttackResult as AttackResult
     from darts_noise.examine.certificates import Certificate as Certificate
+    from darts_noise.examine.ensembles import Ensemble as Ensemble
+    from darts_noise.examine.ensembles import EnsembleResult as EnsembleResult
     from darts_noise.examine.section import Section as Section
     from darts_noise.examine.sections import list_sections as list_sections
     from darts_noise.examine.sections import register_section as register_section
@@ -145,6 +152,9 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test compares the t
     from darts_noise.pretrained.predict import Prediction as Prediction
     from darts_noise.pretrained.predict import predict as predict
     from darts_noise.pretrained.shipped import list_pretrained as list_pretrained
+    from darts_noise.runs.ensembles import TrainedEnsemble as TrainedEnsemble
+    from darts_noise.runs.ensembles import evaluate_ensemble as evaluate_ensemble
+    from darts_noise.runs.ensembles import train_ensemble as train_ensemble
     from darts_noise.runs.examine import Examination as Examination
     from darts_noise.runs.examine import examine as examine
     from darts_noise.runs.robustness import attack as attack

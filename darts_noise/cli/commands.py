@@ -63,7 +63,7 @@ SEEDED = ("model.seed", "data.seed")
 BESIDE_RESUME = ("runs", "wandb", "wandb_project", "trust")
 """The options that ``--resume`` allows: folders, tracking and trusted packages."""
 OF_A_TRAINING = (
-    *("batch_size", "validation_fraction", "train_samples", "seed"),
+    *("batch_size", "validation_fraction", "train_samples", "seed", "split_seed", "bootstrap"),
     *("crop_padding", "cutout", "random_resized_crop", "color_jitter"),
 )
 """Keys of ``data`` that a training takes from its own config, never from the search."""

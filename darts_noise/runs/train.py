@@ -199,7 +199,7 @@ def _train(
         session = Run(
             kind,
             data,
-            lambda path: _stated(path, cell, genotype, config, noise, data, trainer, run),
+            lambda path: all_settings(path, cell, genotype, config, noise, data, trainer, run),
             trainer,
             run,
             monitor="val/accuracy" if len(data.validation) else None,
@@ -447,7 +447,7 @@ def _bundle(session: Run, module: TrainModule, card: dict[str, Any]) -> Path:
     return save_pretrained(module.net, folder, images=images, card=finite(card))
 
 
-def _stated(
+def all_settings(
     path: Path,
     cell: Genotype | str | Path,
     genotype: Genotype,
