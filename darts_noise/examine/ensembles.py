@@ -127,7 +127,8 @@ class EnsembleResult:
         attacked: where the examples were made → ``single`` and each rule → accuracy for each of
             `eps`. An image must resist all attacks at all sizes up to this one. ``member``: made on
             the first member. ``outside``: made on a network outside the ensemble. ``itself``: made
-            on what classifies them, the ensemble with this rule.
+            on what classifies them, the scores of this rule, and also on those of ``mean``, which
+            are the smoothest.
         warnings: signs that the attacks on the ensemble overstate its robustness.
     """
 
@@ -167,28 +168,33 @@ def evaluate_members(
     with parametrize.cached():  # otherwise, every call would rescale every weight
         clean = _decisions(whole, images, config.batch_size)
         right = {name: found.scores.argmax(1) == labels for name, found in clean.items()}
-        attacked = {
-            name: _fixed(source, whole, images, labels, config, right)
-            for name, source in sources.items()
+        resisting = {
+            source: _resisting(net, whole, images, labels, config, right)
+            for source, net in sources.items()
         }
-    found = {
-        name: attack_images(net, images, labels, config)
-        for name, net in {SINGLE: members[0], **{r: Ensemble(members, r) for r in RULES}}.items()
-    }
-    attacked[ITSELF] = {name: result.accuracy()[1:] for name, result in found.items()}
+        on_mean = _resisting(whole, whole, images, labels, config, right)
+    attacked = {source: _accuracies(found) for source, found in resisting.items()}
+    deciders = {SINGLE: members[0], **{rule: Ensemble(members, rule) for rule in RULES}}
+    itself, warnings = {}, []
+    for name, net in deciders.items():
+        own = attack_images(net, images, labels, config)
+        itself[name] = torch.stack([own.strongest > size for size in config.sizes])
+        if name != SINGLE:
+            itself[name] &= on_mean[name]
+        warnings += [f"{name}: {text}" for text in own.warnings]
     return EnsembleResult(
         len(members),
         len(images),
         config.norm,
         config.sizes,
         config.attacks,
-        {name: _share(correct) for name, correct in right.items()},
+        {name: float(correct.double().mean()) for name, correct in right.items()},
         {
             name: float(binary_calibration_error(c.confidence, right[name].long(), n_bins=BINS))
             for name, c in clean.items()
         },
-        attacked,
-        tuple(f"{name}: {text}" for name, result in found.items() for text in result.warnings),
+        {**attacked, ITSELF: _accuracies(itself)},
+        tuple(warnings),
     )
 
 
@@ -203,31 +209,38 @@ def _decisions(whole: Ensemble, images: Tensor, batch_size: int) -> dict[str, Co
     return {SINGLE: mean(log_probabilities[:1]), **by_rule}
 
 
-def _fixed(
+def _resisting(
     source: nn.Module,
     whole: Ensemble,
     images: Tensor,
     labels: Tensor,
     config: AttackConfig,
     right: Mapping[str, Tensor],
-) -> dict[str, tuple[float, ...]]:
-    """Return the accuracy on examples that are made on one network, whoever classifies them.
+) -> dict[str, Tensor]:
+    """Return which images resist examples that are made on one network, whoever classifies them.
 
     Args:
         source: the network.
         whole: the ensemble.
         images, labels, config: as for `evaluate_members`.
-        right: which images (N,) are classified right without an attack.
+        right: who → which images (N,) it classifies right without an attack.
+
+    Returns:
+        Who → (sizes, N), bool.
     """
-    resisting, accuracies = dict(right), {name: list[float]() for name in right}
+    left, rows = dict(right), {name: list[Tensor]() for name in right}
     for size in config.sizes:
         for attack in config.attacks:
             changed = examples(source, images, labels, config, attack, size)
             for name, found in _decisions(whole, changed, config.batch_size).items():
-                resisting[name] = resisting[name] & (found.scores.argmax(1) == labels)
-        for name, resists in resisting.items():
-            accuracies[name].append(_share(resists))
-    return {name: tuple(values) for name, values in accuracies.items()}
+                left[name] = left[name] & (found.scores.argmax(1) == labels)
+        for name, resists in left.items():
+            rows[name].append(resists)
+    return {name: torch.stack(resists) for name, resists in rows.items()}
+
+
+def _accuracies(resisting: Mapping[str, Tensor]) -> dict[str, tuple[float, ...]]:
+    return {name: tuple(rows.double().mean(1).tolist()) for name, rows in resisting.items()}
 
 
 def examples(
@@ -259,7 +272,3 @@ def examples(
             found = BY_NAME[attack](net, *given, ball, config, random)
         changed.append(found.cpu())
     return torch.cat(changed)
-
-
-def _share(correct: Tensor) -> float:
-    return float(correct.double().mean())
