@@ -23,6 +23,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace, get_loader
 from jsonargparse.typing import register_type
 
 from darts_noise.cli.configs import merge_configs, read_config
+from darts_noise.cli.program import called, fail
 from darts_noise.errors import SettingError, reported, within
 
 WIDTH, MARGIN = 100, 31
@@ -95,6 +96,8 @@ class Command:
         more: the last lines of ``--help``.
         brief: prefixes of the keys that ``--help`` leaves out.
         short: key → its second name on the command line.
+        defaults: key → its default, where that is not the default of the settings class.
+        configs: the command whose shipped configs it reads. Empty: itself.
     """
 
     name: str
@@ -106,6 +109,8 @@ class Command:
     more: Sequence[str] = ()
     brief: Sequence[str] = ()
     short: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    configs: str = ""
 
     def all_options(self) -> list[Option]:
         """Return the options in the order of ``--help``."""
@@ -116,6 +121,7 @@ class Command:
                 o,
                 hidden=o.hidden or o.key in hidden or o.key.startswith(brief),
                 short=self.short.get(o.key),
+                default=self.defaults.get(o.key, o.default),
             )
             for o in found
         ]
@@ -390,3 +396,25 @@ def _flat(values: Namespace, options: Mapping[str, Option]) -> Iterator[tuple[st
         if key in values:
             value = values[key]
             yield key, value.as_dict() if isinstance(value, Namespace) else value
+
+
+class Arguments(argparse.ArgumentParser):
+    """A parser of a few arguments that reports errors in one line."""
+
+    def __init__(self, command: str, description: str) -> None:
+        super().__init__(called(), description=description, allow_abbrev=False)
+        self.add_argument(
+            "--plugins",
+            action="append",
+            default=[],
+            metavar="FILE",
+            help="Python file to run first, as with search.py; may be repeated",
+        )
+
+    def error(self, message: str) -> NoReturn:
+        fail(message)
+
+
+def field_names(cls: type) -> list[str]:
+    """Return the names of the fields of a class of settings."""
+    return [f.name for f in fields(cls)]

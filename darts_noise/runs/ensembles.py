@@ -63,7 +63,7 @@ def train_ensemble(
     config: TrainConfig | None = None,
     *,
     members: int = 5,
-    bootstrap: bool = False,
+    noise: NoiseConfig | None = None,
     trainer: TrainerConfig | None = None,
     run: RunConfig | None = None,
     console: Console | None = None,
@@ -72,15 +72,15 @@ def train_ensemble(
 
     Member i is the training run ``train/<i>`` in this folder. Its seeds are those of `config` and
     `data` plus i, so its initial weights, its order of images and its augmentation are its own. All
-    members have the same training and validation images. Their noise fit is not measured.
+    members have the same training and validation images. With ``bootstrap`` in the config of the
+    data, each member has its own bootstrap sample of the training images.
 
     Args:
         genotype: as for `train`.
         data: the images. Only its config is used.
         config: the networks and their recipe.
         members: number of networks, 2 or more. Default: 5.
-        bootstrap: train each member on its own bootstrap sample of the training images; see
-            `DataConfig`. Default: False, all training images.
+        noise: the measurement of noise fit of each member. None: no measurement.
         trainer: Lightning's Trainer. Each member is trained on one device.
         run: the folder, the tracking, and the stopped ensemble to resume. Members that have ended
             are not trained again.
@@ -100,24 +100,23 @@ def train_ensemble(
             f"got {trainer.devices}",
         )
     trainer = replace(trainer, devices=1)
-    configs = [_of_member(config, data, i, bootstrap) for i in range(members)]
+    noise = noise or NoiseConfig(check=False)
+    of_members = [_of_member(config, data, number) for number in range(members)]
     try:
         cell = genotype if isinstance(genotype, Genotype) else load_genotype(genotype)
     except ValueError as error:
         raise SettingError("model.genotype", error) from None
-    noise = NoiseConfig(check=False)
     if run.resume is not None:
         path = find_run(run.runs, KIND, run.resume)
         settings = read_run_config(path)
     else:
         path = create_run(run.runs, KIND, run.name, data.name)
-        own = {MEMBERS: members, "bootstrap": bootstrap}
-        settings = all_settings(path, genotype, cell, config, noise, data, trainer, run) | own
-        write_config(path, settings)
+        settings = all_settings(path, genotype, cell, config, noise, data, trainer, run)
+        write_config(path, {MEMBERS: members, **settings})
         note_plugins(path, run.plugins)
     point_latest(path)
     folders = []
-    for number, (recipe, images) in enumerate(configs):
+    for number, (recipe, images) in enumerate(of_members):
         folder = path / "train" / str(number)
         folders.append(folder)
         with suppress(OSError):
@@ -143,17 +142,13 @@ def train_ensemble(
 
 
 def _of_member(
-    config: TrainConfig, data: ImageDataModule, number: int, bootstrap: bool
+    config: TrainConfig, data: ImageDataModule, number: int
 ) -> tuple[TrainConfig, ImageDataModule]:
     """Return the settings and the images of a member."""
     c = data.config
-    own = replace(
-        c,
-        seed=c.seed + number,
-        split_seed=c.seed if c.split_seed is None else c.split_seed,
-        bootstrap=bootstrap,
-    )
-    return replace(config, seed=config.seed + number), ImageDataModule(own)
+    split_seed = c.seed if c.split_seed is None else c.split_seed
+    own = ImageDataModule(replace(c, seed=c.seed + number, split_seed=split_seed))
+    return replace(config, seed=config.seed + number), own
 
 
 def evaluate_ensemble(
@@ -258,15 +253,18 @@ def _on_pixels(
     for source in sources:
         module = load_pretrained(source)
         normalisation, data = images_of(source, module, data)
-        _require_same_classes(source, data)
+        _require_same_images(source, data)
         nets.append(OnPixels(module, normalisation))
     assert data is not None
     return nets, data
 
 
-def _require_same_classes(source: str | Path, data: ImageDataModule) -> None:
-    trained, classes = pretrained_config(source).images, data.test.classes
-    if trained is not None and trained.classes != classes:
+def _require_same_images(source: str | Path, data: ImageDataModule) -> None:
+    """Raise a `SettingError` if a network was trained on images of other classes or size."""
+    trained, size = pretrained_config(source).images, data.image_shape[1:]
+    if trained is not None and (trained.classes, trained.image_size) != (data.test.classes, size):
         raise SettingError(
-            MEMBERS, f"expected the classes {', '.join(classes)} in all, got others in {source}"
+            MEMBERS,
+            f"expected networks for the {size[0]}×{size[1]} images of {data.name}, and its "
+            f"classes; {shown_path(Path(source))} was trained on others",
         )
