@@ -250,6 +250,7 @@ def _train_ensemble(argv: Sequence[str]) -> None:
     cell, data, settings = _of_training(given, ENSEMBLE.name)
 
     from darts_noise.data.module import ImageDataModule
+    from darts_noise.report.card import row
     from darts_noise.runs.ensembles import train_ensemble
 
     ready()
@@ -257,6 +258,8 @@ def _train_ensemble(argv: Sequence[str]) -> None:
     with _training(given, cell):
         trained = train_ensemble(cell, ImageDataModule(data), members=members, **settings)
     plugins = plugins_option(settings["run"].plugins)
+    for member in trained.members:
+        print(f"{member}: {row(read_json(member / 'card.json'))}")
     print(f"ensemble: {trained.path}")
     print(f"next: {COMMAND} ensemble evaluate {quote(str(trained.path))}{plugins}")
 

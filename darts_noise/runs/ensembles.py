@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from darts_noise.runs.folder import (
     note_plugins,
     point_latest,
     read_run_config,
+    remove_run,
     write_config,
 )
 from darts_noise.runs.robustness import images_of, test_images
@@ -132,12 +134,16 @@ def train_ensemble(
                 images,
                 recipe,
                 noise=noise,
-                trainer=trainer,
+                trainer=replace(trainer, callbacks=deepcopy(trainer.callbacks)),
                 run=own_run,
                 console=console,
             )
         except Interrupted as stop:
             raise Interrupted(path, stop.status, *stop.hints) from None
+        except SettingError:
+            if run.resume is None and not folders[0].exists():  # refused before the first step
+                remove_run(path)
+            raise
     return TrainedEnsemble(path, tuple(folders))
 
 

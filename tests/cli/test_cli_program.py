@@ -113,6 +113,9 @@ VALUES = [
     "predict nowhere x.png",
     "attack nowhere",
     "certify nowhere",
+    "ensemble trian",
+    "ensemble train --members=1 --model.genotype=darts_v1",
+    "ensemble evaluate digits nowhere",
 ]
 
 
