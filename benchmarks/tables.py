@@ -287,6 +287,35 @@ def wrong_labels(data: str, figure: str) -> Iterator[Row]:
 # ---------------------------------------------------------------- what it costs
 
 
+def ensembles() -> Iterator[Row]:
+    """Yield the accuracies of `benchmarks.ensembles`, without and under attack."""
+    other, member, itself = "another network", "the first member", "the ensemble"
+    heads = [f"FGSM on {other}", f"FGSM on {member}", f"FGSM on {itself}", f"PGD on {itself}"]
+    yield ["networks", "rule", "no attack", *heads]
+    runs = load("ensembles_mnist")["runs"]
+    first = [run for run in runs if run["size"] == min(run["size"] for run in runs)]
+    alone = [
+        {"clean": clean, "fgsm": fgsm, "pgd": run["fgsm+pgd"]["outside_alone"][1]}
+        for run in first
+        for clean, fgsm in [run["fgsm"]["outside_alone"]]
+    ]
+    figures = [spread({"seeds": alone}, name) for name in ("clean", "fgsm", "pgd")]
+    yield ["1", "", figures[0], "", "", *figures[1:]]
+    for size in sorted({run["size"] for run in runs}):
+        for rule in ("mean", "max", "vote"):
+            seeds = [
+                {
+                    "clean": run["fgsm"]["accuracy"][rule],
+                    **{k: v[rule][0] for k, v in run["fgsm"]["attacked"].items()},
+                    "pgd": run["fgsm+pgd"]["attacked"]["itself"][rule][0],
+                }
+                for run in runs
+                if run["size"] == size
+            ]
+            kinds = ("clean", "outside", "member", "itself", "pgd")
+            yield [str(size), rule, *(spread({"seeds": seeds}, kind) for kind in kinds)]
+
+
 def search_step() -> Iterator[Row]:
     yield ["device", "supernet", "time of a step (s)", "peak memory (MiB)"]
     for device, found in load_all("search_step_*"):
@@ -352,6 +381,7 @@ def startup() -> Iterator[Row]:
 
 TABLES: dict[str, Callable[[], Iterable[Row]]] = {
     "summary": summary,
+    "ensembles, MNIST": ensembles,
     "digits": partial(networks, "main_job_digits"),
     "digits, strong": partial(networks, "digits_bounded_study"),
     "digits, λ = 1": partial(seeds, "digits_bounded_study", "lambda_1"),

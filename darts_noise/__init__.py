@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 MODULES = {
     "Architecture": "search.architecture",
-    "AttackConfig": "examine.settings",
+    "AttackConfig": "attacks.settings",
     "AttackResult": "examine.attacks",
     "BundleConfig": "pretrained.config",
     "BundleImages": "pretrained.config",
@@ -23,6 +23,8 @@ MODULES = {
     "CellTable": "search.table",
     "Certificate": "examine.certificates",
     "DataConfig": "data.settings",
+    "Ensemble": "examine.ensembles",
+    "EnsembleResult": "examine.ensembles",
     "ExamineConfig": "examine.settings",
     "FeatureNetwork": "nets.body",
     "Examination": "runs.examine",
@@ -59,6 +61,7 @@ MODULES = {
     "SuperNet": "nets.supernet",
     "SynchronisedNorms": "nets.synchronised",
     "TrainConfig": "train.settings",
+    "TrainedEnsemble": "runs.ensembles",
     "TrainModule": "train.module",
     "TrainResult": "runs.train",
     "TrainerConfig": "runs.settings",
@@ -66,6 +69,7 @@ MODULES = {
     "attack": "runs.robustness",
     "certify": "runs.robustness",
     "create_model": "nets.network",
+    "evaluate_ensemble": "runs.ensembles",
     "examine": "runs.examine",
     "hypergradient": "search.hypergradients",
     "learnt": "search.learnt",
@@ -105,6 +109,7 @@ MODULES = {
     "simulate": "search.simulation",
     "study": "study.run",
     "train": "runs.train",
+    "train_ensemble": "runs.ensembles",
 }
 """Public name → module of this package that defines it."""
 
@@ -112,6 +117,7 @@ __all__ = list(MODULES)
 
 if TYPE_CHECKING:  # a type checker cannot read the table; a test compares the two
     __version__: str
+    from darts_noise.attacks.settings import AttackConfig as AttackConfig
     from darts_noise.data.datasets import list_datasets as list_datasets
     from darts_noise.data.datasets import load_dataset as load_dataset
     from darts_noise.data.datasets import register_dataset as register_dataset
@@ -122,10 +128,11 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test compares the t
     from darts_noise.errors import SettingError as SettingError
     from darts_noise.examine.attacks import AttackResult as AttackResult
     from darts_noise.examine.certificates import Certificate as Certificate
+    from darts_noise.examine.ensembles import Ensemble as Ensemble
+    from darts_noise.examine.ensembles import EnsembleResult as EnsembleResult
     from darts_noise.examine.section import Section as Section
     from darts_noise.examine.sections import list_sections as list_sections
     from darts_noise.examine.sections import register_section as register_section
-    from darts_noise.examine.settings import AttackConfig as AttackConfig
     from darts_noise.examine.settings import ExamineConfig as ExamineConfig
     from darts_noise.metrics import NoiseFitMetric as NoiseFitMetric
     from darts_noise.nets.body import FeatureNetwork as FeatureNetwork
@@ -149,6 +156,9 @@ if TYPE_CHECKING:  # a type checker cannot read the table; a test compares the t
     from darts_noise.pretrained.predict import Prediction as Prediction
     from darts_noise.pretrained.predict import predict as predict
     from darts_noise.pretrained.shipped import list_pretrained as list_pretrained
+    from darts_noise.runs.ensembles import TrainedEnsemble as TrainedEnsemble
+    from darts_noise.runs.ensembles import evaluate_ensemble as evaluate_ensemble
+    from darts_noise.runs.ensembles import train_ensemble as train_ensemble
     from darts_noise.runs.examine import Examination as Examination
     from darts_noise.runs.examine import examine as examine
     from darts_noise.runs.robustness import attack as attack

@@ -11,7 +11,7 @@ LAYERS = (
     ("configured",),
     ("space", "data", "distributed"),
     ("nets", "noise", "reading_record"),
-    ("finite", "metrics", "loading", "reading", "checkpoints"),
+    ("finite", "metrics", "loading", "reading", "checkpoints", "attacks"),
     ("train",),
     ("search",),
     ("report",),

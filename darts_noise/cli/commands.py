@@ -5,7 +5,8 @@ import csv
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +25,7 @@ from darts_noise.cli.defaults import (
     runs_option,
     shipped,
 )
-from darts_noise.cli.measuring import attack, certify, examine
+from darts_noise.cli.measuring import attack, certify, evaluate_ensemble, examine
 from darts_noise.cli.names import may_be_extended, reads_no_file, require_built_in
 from darts_noise.cli.parser import (
     Arguments,
@@ -37,8 +38,8 @@ from darts_noise.cli.parser import (
     split,
 )
 from darts_noise.cli.plugins import naming_plugins, plugins_option, run_plugins
-from darts_noise.cli.program import called, fail, ready
-from darts_noise.configured import LARGEST_SEED, require_seed
+from darts_noise.cli.program import COMMAND, called, fail, ready
+from darts_noise.configured import LARGEST_SEED, require_at_least, require_seed
 from darts_noise.data.settings import DataConfig
 from darts_noise.errors import SettingError, names_unknown, within
 from darts_noise.runs.folder import CONFIG, find_run, has_ended, lacking_plugins, require_free
@@ -82,9 +83,24 @@ TRAIN = Command(
     dict.fromkeys(set(field_names(SearchConfig)) - set(field_names(TrainConfig)), "search.py"),
     SEEDED,
     MORE,
-    short={"model.noisy_labels": "noisy_labels"},
+    short={
+        "model.noisy_labels": "noisy_labels",
+        **{f"model.adversarial_{name}": f"adversarial.{name}" for name in ("eps", "steps", "norm")},
+    },
 )
 
+ENSEMBLE = replace(
+    TRAIN,
+    name="ensemble",
+    description="Train networks of one cell with different seeds, for an ensemble.",
+    options=[
+        *TRAIN.options,
+        Option("members", int, 5, "number of networks; the seed of each is one more than the last"),
+    ],
+    short={**TRAIN.short, "data.bootstrap": "bootstrap"},
+    defaults={"noise_check": False},
+    configs="train",
+)
 SETUPS: Mapping[str, Command] = {"search": SEARCH, "train": TRAIN}
 """The commands whose configs a study can name. The study's own keys override these configs."""
 STUDY = Command(
@@ -136,7 +152,8 @@ def _stopped(stop: KeyboardInterrupt, name: str, argv: Sequence[str]) -> int:
             print("to resume: the same command")
         elif stop.run is not None:
             plugins = plugins_option(split(argv)[0].plugins)
-            print(f"to resume: {called(name)} --resume {quote(str(stop.run))}{plugins}")
+            command = f"{COMMAND} ensemble train" if name == ENSEMBLE.name else called(name)
+            print(f"to resume: {command} --resume {quote(str(stop.run))}{plugins}")
     return stop.status
 
 
@@ -193,6 +210,62 @@ def train(argv: Sequence[str]) -> None:
     given = _read(TRAIN, argv, handed_on)
     if given is None:
         return
+    cell, data, settings = _of_training(given, "train")
+
+    from darts_noise.data.module import ImageDataModule
+    from darts_noise.report.card import control_row, row, verdict
+    from darts_noise.runs.train import train as training
+
+    ready()
+    with _training(given, cell):
+        result = training(cell, ImageDataModule(data), **settings)
+    if not result.card:  # another process has it
+        return
+    print(row(result.card))
+    if control := control_row(result.card):
+        print(f"control: {control}")
+    print(f"card: {result.path / 'card.md'}\nbundle: {result.bundle}")
+    print(f"verdict: {verdict(result.card)}")
+
+
+def ensemble(argv: Sequence[str]) -> None:
+    """Run ``darts-noise ensemble train`` or ``darts-noise ensemble evaluate``."""
+    name, *rest = argv or [""]
+    if name in ("-h", "--help"):
+        print(f"usage: {COMMAND} ensemble train|evaluate [--help] [ARGUMENTS ...]")
+    elif name == "train":
+        _train_ensemble(rest)
+    elif name == "evaluate":
+        evaluate_ensemble(rest)
+    else:
+        raise UsageError(f"expected train or evaluate, got {name!r}")
+
+
+def _train_ensemble(argv: Sequence[str]) -> None:
+    """Train networks of one cell."""
+    given = _read(ENSEMBLE, argv, handed_on)
+    if given is None:
+        return
+    require_at_least(2, members=given.values["members"])
+    cell, data, settings = _of_training(given, ENSEMBLE.name)
+
+    from darts_noise.data.module import ImageDataModule
+    from darts_noise.report.card import row
+    from darts_noise.runs.ensembles import train_ensemble
+
+    ready()
+    members = given.values["members"]
+    with _training(given, cell):
+        trained = train_ensemble(cell, ImageDataModule(data), members=members, **settings)
+    plugins = plugins_option(settings["run"].plugins)
+    for member in trained.members:
+        print(f"{member}: {row(read_json(member / 'card.json'))}")
+    print(f"ensemble: {trained.path}")
+    print(f"next: {COMMAND} ensemble evaluate {quote(str(trained.path))}{plugins}")
+
+
+def _of_training(given: Given, kind: str) -> tuple[str, DataConfig, dict[str, Any]]:
+    """Return the cell of a training, its data and its other settings, all checked without torch."""
     config = given.settings(TrainConfig, "model.")
     noise = given.settings(NoiseConfig, "noise_")
     data = given.settings(DataConfig, "data.")
@@ -200,7 +273,7 @@ def train(argv: Sequence[str]) -> None:
     run = given.settings(RunConfig)
     cell = find_cell(config.genotype, run.runs, given.configs)
     if run.resume is None:
-        require_free(run.runs, "train", run.name)
+        require_free(run.runs, kind, run.name)
     if config.init is not None:
         with about("model.init"):
             require_bundle(config.init)
@@ -212,29 +285,24 @@ def train(argv: Sequence[str]) -> None:
     if not is_artifact_path(cell):  # which would be downloaded twice
         with plugins, about("model.genotype"):
             load_genotype(cell)
+    return cell, data, {"config": config, "noise": noise, "trainer": trainer, "run": run}
 
-    from darts_noise.data.module import ImageDataModule
-    from darts_noise.report.card import control_row, row, verdict
-    from darts_noise.runs import train as training
 
-    ready()
-    with naming_plugins(run.plugins, *given.configs, cell), naming_source(given):
+@contextmanager
+def _training(given: Given, cell: str) -> Iterator[None]:
+    """Refuse a root that nothing reads. Inside the context, errors name plugins and sources."""
+    from darts_noise.runs.train import measured_families
+    from darts_noise.space.published import load_genotype
+
+    noise = given.settings(NoiseConfig, "noise_")
+    with naming_plugins(given.values["plugins"], *given.configs, cell), naming_source(given):
         _require_root_read(
             given,
             lambda: _reads_root(
-                data.name, lambda: training.measured_families(noise, load_genotype(cell))
+                given.values["data.name"], lambda: measured_families(noise, load_genotype(cell))
             ),
         )
-        result = training.train(
-            cell, ImageDataModule(data), config, noise=noise, trainer=trainer, run=run
-        )
-    if not result.card:  # another process has it
-        return
-    print(row(result.card))
-    if control := control_row(result.card):
-        print(f"control: {control}")
-    print(f"card: {result.path / 'card.md'}\nbundle: {result.bundle}")
-    print(f"verdict: {verdict(result.card)}")
+        yield
 
 
 def report(argv: Sequence[str]) -> None:
@@ -436,7 +504,7 @@ def _read(
         given = parser.parse(options, [run / CONFIG])
         values: dict[str, Any] = {**given.values, "resume": str(run)}
     else:
-        configs = [find_config(named, command.name) for named in front.config]
+        configs = [find_config(named, command.configs or command.name) for named in front.config]
         given = parser.parse(rest, configs, default)
         values = dict(given.values)
     values |= dict.fromkeys(SEEDED, values["seed"])
@@ -533,6 +601,7 @@ def _trusted(packages: str | None, stated: Mapping[str, Any]) -> list[str]:
 COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "search": search,
     "train": train,
+    "ensemble": ensemble,
     "study": study,
     "report": report,
     "bundle": bundle,

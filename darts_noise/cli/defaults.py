@@ -16,7 +16,7 @@ from darts_noise.space.json_file import read_json
 from darts_noise.space.shown import shown
 
 OF_A_TRAINING = (
-    *("batch_size", "validation_fraction", "train_samples", "seed"),
+    *("batch_size", "validation_fraction", "train_samples", "seed", "split_seed", "bootstrap"),
     *("crop_padding", "cutout", "random_resized_crop", "color_jitter"),
 )
 """Keys of ``data`` that a training takes from its own config, never from the search."""

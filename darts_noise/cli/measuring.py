@@ -1,4 +1,4 @@
-"""The commands that measure a trained network: ``attack``, ``certify`` and ``examine``."""
+"""The commands that measure trained networks: attack, certify, ensemble evaluate and examine."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 
+from darts_noise.attacks.settings import EPS, AttackConfig
 from darts_noise.cli.configs import find_config, read_config
 from darts_noise.cli.defaults import (
     find_search,
@@ -24,7 +25,7 @@ from darts_noise.cli.program import ready
 from darts_noise.configured import changed, require_seed
 from darts_noise.data.settings import DataConfig
 from darts_noise.errors import SettingError, unknown
-from darts_noise.examine.settings import EPS, AttackConfig, ExamineConfig
+from darts_noise.examine.settings import ExamineConfig
 from darts_noise.runs.folder import CONFIG
 from darts_noise.train.settings import TrainConfig
 
@@ -94,6 +95,72 @@ def certify(argv: Sequence[str]) -> None:
     _print_accuracies(eps, {"certified": [found.accuracy(size) for size in eps]})
     print(f"median radius: {found.radii.median():.3g}, with pixels from 0 to 1")
     _write_result(found, file)
+
+
+def evaluate_ensemble(argv: Sequence[str]) -> None:
+    """Run ``darts-noise ensemble evaluate``: measure networks that decide together."""
+    parser = Arguments(
+        "ensemble",
+        "Measure accuracy, calibration and accuracy under attack of networks that decide together.",
+    )
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="folder of an ensemble, of a training run or of a bundle, or the name of a shipped "
+        "network",
+    )
+    parser.add_argument("--outside", metavar="RUN", help="another network, to make examples on")
+    parser.add_argument("--root", help="folder of the data [the folder of the training]")
+    parser.add_argument(
+        "--output", type=Path, help="folder of the result [for one ensemble: its folder]"
+    )
+    _add_settings(parser, AttackConfig)
+    given = parser.parse_args(argv)
+    config = _settings_of(given, AttackConfig)
+    for source in (*given.runs, *([given.outside] if given.outside else [])):
+        if not (Path(source) / CONFIG).is_file():
+            require_bundle(source)
+
+    from darts_noise.examine.ensembles import FORMAT
+    from darts_noise.report.style import save_figure
+    from darts_noise.runs.ensembles import draw_features, members_of
+    from darts_noise.runs.ensembles import evaluate_ensemble as evaluating
+    from darts_noise.runs.robustness import require_replaceable
+
+    ready()
+    with naming_plugins(given.plugins, *given.runs):
+        run_plugins(given.plugins)
+        members = members_of(given.runs)
+        one = Path(given.runs[0]) if len(given.runs) == 1 else None
+        folder: Path | None = given.output or one
+        if folder is not None:
+            require_replaceable(folder / "ensemble.json", FORMAT)
+        given.run = members[0]
+        found = evaluating(members, _data_of(given), config, outside=given.outside)
+    print(
+        f"ensemble: {found.members} networks | {config.norm} | {found.images:,} test images | "
+        f"seed {config.seed}"
+    )
+    errors = [f"{name} {100 * error:.2f} %" for name, error in found.calibration.items()]
+    print(f"calibration error: {', '.join(errors)}")
+    for source, accuracies in found.attacked.items():
+        print(f"examples made on {MADE_ON[source]}:")
+        columns = {name: (found.accuracy[name], *of) for name, of in accuracies.items()}
+        _print_accuracies((0.0, *found.eps), columns)
+    for warning in found.warnings:
+        print(f"warning: {warning}")
+    if folder is not None:
+        _write_result(found, folder / "ensemble.json")
+        figure = draw_features(members[0], _data_of(given), config)
+        print(f"features: {save_figure(figure, folder / 'ensemble_features')[0]}")
+
+
+MADE_ON = {
+    "member": "the first member",
+    "outside": "the network outside",
+    "itself": "what classifies them",
+}
 
 
 def examine(argv: Sequence[str]) -> None:

@@ -96,6 +96,8 @@ class Command:
         more: the last lines of ``--help``.
         brief: prefixes of the keys that ``--help`` leaves out.
         short: key → its second name on the command line.
+        defaults: key → its default, where that is not the default of the settings class.
+        configs: the command whose shipped configs it reads. Empty: itself.
     """
 
     name: str
@@ -107,6 +109,8 @@ class Command:
     more: Sequence[str] = ()
     brief: Sequence[str] = ()
     short: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    configs: str = ""
 
     def all_options(self) -> list[Option]:
         """Return the options in the order of ``--help``."""
@@ -117,6 +121,7 @@ class Command:
                 o,
                 hidden=o.hidden or o.key in hidden or o.key.startswith(brief),
                 short=self.short.get(o.key),
+                default=self.defaults.get(o.key, o.default),
             )
             for o in found
         ]

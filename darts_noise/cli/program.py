@@ -16,6 +16,7 @@ COMMAND = "darts-noise"
 COMMANDS = {
     "search": "search a cell",
     "train": "train a network of a cell, on the data and on noise",
+    "ensemble": "train networks of one cell, or evaluate networks that decide together",
     "study": "compare searches, seeds and controls, with a table",
     "report": "write runs as one HTML page",
     "bundle": "write the network of a training run for dn.load_pretrained",
@@ -101,7 +102,8 @@ def called(command: str | None = None) -> str:
         return f"{COMMAND} {command}" if by_name else f"python {command}.py"
     if is_module and not by_name:
         return f"python -m darts_noise.{folder}"
-    return " ".join([COMMAND, *sys.argv[1:2]]) if by_name else path.name or "darts_noise"
+    words = 3 if sys.argv[1:2] == ["ensemble"] else 2
+    return " ".join([COMMAND, *sys.argv[1:words]]) if by_name else path.name or "darts_noise"
 
 
 def usage() -> str:

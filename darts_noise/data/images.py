@@ -183,14 +183,14 @@ class Normalisation:
         scale, black = _constants(self, images.device)
         return torch.addcmul(black, images.to(torch.float32), scale)
 
+    def pixels(self, images: Tensor) -> Tensor:
+        """Return the pixels, from 0 to 1, of normalised images (B, C, H, W)."""
+        scale, black = _constants(self, images.device)
+        return (images - black) / (255 * scale)
+
     def black(self, device: torch.device | str = "cpu") -> Tensor:
         """Return the normalised value of a black pixel, `-mean / std`: float32 (C, 1, 1)."""
         return _constants(self, torch.device(device))[1]
-
-    def white(self, device: torch.device | str = "cpu") -> Tensor:
-        """Return the normalised value of a white pixel, `(1 - mean) / std`: float32 (C, 1, 1)."""
-        scale, black = _constants(self, torch.device(device))
-        return 255 * scale + black
 
 
 @functools.lru_cache(maxsize=64)

@@ -22,7 +22,7 @@ from darts_noise.data.images import (
 )
 from darts_noise.data.seeds import Stream, derive_seed
 from darts_noise.data.settings import DataConfig
-from darts_noise.data.splits import stratified_split, stratified_subset
+from darts_noise.data.splits import bootstrap, stratified_split, stratified_subset
 from darts_noise.data.wrong_labels import with_wrong_labels
 from darts_noise.errors import SettingError, within
 
@@ -96,7 +96,10 @@ class ImageDataModule(pl.LightningDataModule):
         )
         self.train, self.validation = self._split(self.dataset.train)
         if c.wrong_labels:
-            self.train = with_wrong_labels(self.train, c.wrong_labels, c.wrong_labels_kind, c.seed)
+            kind, seed = c.wrong_labels_kind, self._split_seed
+            self.train = with_wrong_labels(self.train, c.wrong_labels, kind, seed)
+        if c.bootstrap:
+            self.train = self.train.subset(bootstrap(len(self.train), c.seed))
         self.test = self.dataset.test
         self.augmentation = self._augmentation()
         self.normalisation = channel_statistics(self.train.images, c.shared_statistics)
@@ -177,6 +180,10 @@ class ImageDataModule(pl.LightningDataModule):
     def test_dataloader(self) -> EpochLoader:
         return EpochLoader(self._in_order(self.test))
 
+    @property
+    def _split_seed(self) -> int:
+        return self.config.seed if self.config.split_seed is None else self.config.split_seed
+
     def _split(self, data: LabelledImages) -> tuple[LabelledImages, LabelledImages]:
         c = self.config
         if c.train_samples is not None:
@@ -184,9 +191,10 @@ class ImageDataModule(pl.LightningDataModule):
                 raise SettingError(
                     "train_samples", f"expected 1 to {len(data)}, got {c.train_samples}"
                 )
-            data = data.subset(stratified_subset(data.labels, c.train_samples, c.seed))
+            data = data.subset(stratified_subset(data.labels, c.train_samples, self._split_seed))
         if c.validation_fraction:
-            rest, held_out = stratified_split(data.labels, c.validation_fraction, c.seed)
+            fraction, seed = c.validation_fraction, self._split_seed
+            rest, held_out = stratified_split(data.labels, fraction, seed)
             train, validation = data.subset(rest), data.subset(held_out)
         else:
             train, validation = data, data.subset([])

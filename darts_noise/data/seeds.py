@@ -55,7 +55,9 @@ class Stream(enum.IntEnum):
     LABEL_COMPLEXITY = 32
     FOURIER = 33
     INPUT_GRADIENT = 34
-    OBJECTIVES = 39
+    ADVERSARIAL = 35
+    BOOTSTRAP = 36
+    OBJECTIVES = 37
 
 
 def derive_seed(seed: int, *key: int) -> int:

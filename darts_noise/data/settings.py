@@ -27,7 +27,12 @@ class DataConfig:
         crop_padding: black pixels added on each side before a random crop. 0: no crop.
         flip: mirror each image with probability 1/2. null: the data set decides.
         cutout: side in pixels of the square that is blanked in each image. 0: no cutout.
-        seed: seed of the subset, the split, the order and the augmentation.
+        seed: seed of the subset, the split, the wrong labels, the order, the augmentation and the
+            bootstrap sample.
+        split_seed: another seed for the subset, the split and the wrong labels, so that trainings
+            with different seeds have the same images. null: seed.
+        bootstrap: train on a bootstrap sample: as many draws from the training images, with
+            replacement. It has about 63 % of the images, some of them several times.
         random_resized_crop: train on a random 8 % to 100 % of the area, scaled to the image size.
             Requires crop_padding 0.
         color_jitter: strength of random brightness, contrast and saturation, 0 to 1. The hue
@@ -60,6 +65,8 @@ class DataConfig:
     flip: bool | None = None
     cutout: int = 0
     seed: int = 0
+    split_seed: int | None = None
+    bootstrap: bool = False
     random_resized_crop: bool = False
     color_jitter: float = 0.0
     crop_pct: float = 1.0
@@ -71,7 +78,8 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         least = {"image_size": 1, "batch_size": 1, "train_samples": 1}
-        for key, lowest in {**least, "crop_padding": 0, "cutout": 0, "seed": 0}.items():
+        least |= dict.fromkeys(("crop_padding", "cutout", "seed", "split_seed"), 0)
+        for key, lowest in least.items():
             value = getattr(self, key)
             if value is not None and value < lowest:
                 raise SettingError(key, f"expected {lowest} or more, got {value}")

@@ -1,7 +1,7 @@
-"""Stratified splits and subsets: indices that depend only on the labels and a seed.
+"""Splits and samples of a data set: indices that depend only on the labels and a seed.
 
-Both functions shuffle all samples and take the first samples of each class; they differ in how many
-they take. Add other ways to divide a data set (by group, by time) as functions here.
+The stratified functions shuffle all samples and take the first samples of each class; they differ
+in how many they take. Add other ways to divide a data set (by group, by time) as functions here.
 """
 
 import torch
@@ -64,6 +64,21 @@ def stratified_subset(labels: Tensor, size: int, seed: int) -> Tensor:
     quotas = _apportion(counts, size, lower=lower, upper=counts)
     order, taken = _take(labels.cpu(), counts, quotas, generator(seed, Stream.SUBSET))
     return order[taken]
+
+
+def bootstrap(size: int, seed: int, draws: int | None = None) -> Tensor:
+    """Draw indices with replacement (Efron 1979), as for bagging (Breiman 1996).
+
+    Args:
+        size: number of samples, 1 or more.
+        seed: 0 or more.
+        draws: number of indices. None: `size`.
+
+    Returns:
+        Indices (draws,), int64, each uniform from 0 to size − 1.
+    """
+    count = size if draws is None else draws
+    return torch.randint(size, (count,), generator=generator(seed, Stream.BOOTSTRAP))
 
 
 def _apportion(counts: Tensor, total: int, lower: Tensor, upper: Tensor) -> Tensor:

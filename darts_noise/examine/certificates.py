@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from darts_noise.attacks.pixels import OnPixels
 from darts_noise.data.images import Normalisation
 from darts_noise.errors import SettingError
 from darts_noise.nets.cell import Cell
@@ -63,23 +64,6 @@ class Certificate:
             "radii": [radius if math.isfinite(radius) else None for radius in self.radii.tolist()],
             "correct": self.correct.tolist(),
         }
-
-
-class OnPixels(nn.Module):
-    """A network together with its normalisation: pixels (B, C, H, W) from 0 to 1 → logits."""
-
-    def __init__(self, net: nn.Module, normalisation: Normalisation) -> None:
-        super().__init__()
-        self.net, self.normalisation = net, normalisation
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        logits: Tensor = self.net(self.normalisation(255 * pixels))
-        return logits
-
-
-def device_of(net: nn.Module) -> torch.device:
-    """Return the device of a module; the CPU if it has no parameters."""
-    return next((parameter.device for parameter in net.parameters()), torch.device("cpu"))
 
 
 def require_bounded(net: nn.Module) -> Network:

@@ -21,10 +21,10 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from darts_noise.attacks.pixels import OnPixels
 from darts_noise.configured import require_at_least
 from darts_noise.data.seeds import Stream, generator
 from darts_noise.errors import SettingError, counted
-from darts_noise.examine.certificates import OnPixels
 from darts_noise.examine.section import Pieces, Section, Subject, register_section
 from darts_noise.reading import evaluating
 from darts_noise.report.card import percent

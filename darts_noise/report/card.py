@@ -61,6 +61,7 @@ FIGURES = (
     CardFigure("macro", "Whole network"),
     CardFigure("wrong_labels", "Planted wrong labels"),
     CardFigure("noisy_labels", "Method for wrong labels"),
+    CardFigure("adversarial", "Adversarial training"),
     CardFigure("channels", "Channels"),
     CardFigure("num_cells", "Cells"),
     CardFigure("hypergradient", "Hypergradient"),
@@ -100,6 +101,8 @@ FIGURES = (
         "cell_validation_accuracy", "Validation accuracy of the best, alone", percent, first=True
     ),
     CardFigure("cell_noise_accuracy", "Noise accuracy of the best, alone", percent, first=True),
+    CardFigure("robust_accuracy", "Test accuracy under attack", percent, first=True),
+    CardFigure("robust_attack", "That attack"),
     CardFigure("parameters", "Parameters", first=True),
     CardFigure("multiply_adds", "Multiply-adds", first=True),
     CardFigure("epochs", "Epochs", first=True),

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from darts_noise.atomic import write_text
+from darts_noise.attacks.pixels import OnPixels, device_of
+from darts_noise.attacks.settings import AttackConfig
 from darts_noise.configured import changed, config_of
 from darts_noise.data.batches import BatchStream
 from darts_noise.data.images import Normalisation
@@ -20,13 +22,11 @@ from darts_noise.errors import SettingError
 from darts_noise.examine.attacks import AttackResult, attack_images
 from darts_noise.examine.certificates import (
     Certificate,
-    OnPixels,
     certified_radii,
-    device_of,
     feature_gain,
     require_bounded,
 )
-from darts_noise.examine.settings import AttackConfig
+from darts_noise.examine.ensembles import EnsembleResult
 from darts_noise.nets.network import Network
 from darts_noise.pretrained.bundle import load_pretrained, pretrained_config
 from darts_noise.reading import evaluating
@@ -62,7 +62,7 @@ def certify(
     True
     """
     bounded = require_bounded(net if isinstance(net, nn.Module) else load_pretrained(net))
-    normalisation, data = _images_of(net, bounded, data)
+    normalisation, data = images_of(net, bounded, data)
     device = device_of(bounded)
     radii, correct, gain = [], [], 0.0
     with evaluating(bounded), torch.no_grad():
@@ -97,9 +97,8 @@ def attack(
     """
     config = config_of(AttackConfig, config, settings)
     module = net if isinstance(net, nn.Module) else load_pretrained(net)
-    normalisation, data = _images_of(net, module, data)
-    batches = list(_pixels(data, config.samples, config.seed))
-    images, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    normalisation, data = images_of(net, module, data)
+    images, labels = test_images(data, config.samples, config.seed)
     radii = None
     with evaluating(module):
         with suppress(SettingError):  # of a network without a certificate
@@ -107,7 +106,7 @@ def attack(
             radii = torch.cat(
                 [
                     certified_radii(bounded, normalisation, pixels.to(device_of(module))).cpu()
-                    for pixels, _ in batches
+                    for pixels in torch.split(images, BATCH)
                 ]
             )
         return attack_images(OnPixels(module, normalisation), images, labels, config, radii)
@@ -124,7 +123,7 @@ def require_replaceable(file: Path, form: str) -> None:
             raise SettingError("output", f"{shown_path(file)} is another file; name a new one")
 
 
-def write_result(result: AttackResult | Certificate, file: Path) -> None:
+def write_result(result: AttackResult | Certificate | EnsembleResult, file: Path) -> None:
     """Write a result as JSON. Replace only a file that an earlier call has written.
 
     Raises:
@@ -136,7 +135,7 @@ def write_result(result: AttackResult | Certificate, file: Path) -> None:
     write_text(file, json.dumps(content, indent=1) + "\n")
 
 
-def _images_of(
+def images_of(
     net: nn.Module | str | Path, module: nn.Module, data: ImageDataModule | None
 ) -> tuple[Normalisation, ImageDataModule]:
     """Return the normalisation of a network and its data, which are set up."""
@@ -185,6 +184,18 @@ def trained_on(source: str | Path, name: str | None = None) -> dict[str, Any]:
         if len({*config.images.image_size}) == 1:
             data["image_size"] = config.images.image_size[0]
     return data
+
+
+def test_images(data: ImageDataModule, samples: int | None, seed: int) -> tuple[Tensor, Tensor]:
+    """Return test images (N, C, H, W), prepared as in the test but from 0 to 1, and labels (N,).
+
+    Args:
+        data: the images, set up.
+        samples: number of images, with the proportions of the classes. None: all.
+        seed: seed of their choice.
+    """
+    images, labels = (torch.cat(p) for p in zip(*_pixels(data, samples, seed), strict=True))
+    return images, labels
 
 
 def _pixels(

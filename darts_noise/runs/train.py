@@ -17,6 +17,7 @@ from pytorch_lightning.loggers import WandbLogger
 from rich.console import Console
 
 from darts_noise.atomic import write_text
+from darts_noise.attacks.settings import AttackConfig
 from darts_noise.checkpoints.checkpoint_io import LAST
 from darts_noise.data.module import ImageDataModule
 from darts_noise.distributed.collectives import on_first_process
@@ -45,6 +46,7 @@ from darts_noise.runs.folder import (
     read_run_config,
     require_free,
 )
+from darts_noise.runs.robustness import attack
 from darts_noise.runs.run import (
     Interrupted,
     Run,
@@ -191,7 +193,7 @@ def _train(
         session = Run(
             kind,
             data,
-            lambda path: _stated(path, cell, genotype, config, noise, data, trainer, run),
+            lambda path: all_settings(path, cell, genotype, config, noise, data, trainer, run),
             trainer,
             run,
             monitor="val/accuracy" if len(data.validation) else None,
@@ -325,6 +327,8 @@ def _run(
         card = train_card(module, session, origin, test, noise_rows(None, NoiseGrid(), False))
         if noisy:
             card |= noisy_label_rows(module, session, best)
+        if module.adversary is not None:
+            card |= adversarial_rows(module, session)
         if checks:  # write the result of the training before the checks
             pending = f"not finished; resume it with train.py --resume {run.name}"
             clean = {**card, UNFINISHED: pending}
@@ -437,7 +441,7 @@ def _bundle(session: Run, module: TrainModule, card: dict[str, Any]) -> Path:
     return save_pretrained(module.net, folder, images=images, card=finite(card))
 
 
-def _stated(
+def all_settings(
     path: Path,
     cell: Genotype | str | Path,
     genotype: Genotype,
@@ -543,6 +547,29 @@ def train_card(
         "epochs": session.trainer.current_epoch,
         "train_samples": len(data.train),
         **session.origin(config.seed),
+    }
+
+
+def adversarial_rows(module: TrainModule, session: Run) -> dict[str, Any]:
+    """Attack the test images as the training attacked its own, and return the rows of a card.
+
+    Args:
+        module: the trained module.
+        session: the run.
+    """
+    c, device = module.config, session.trainer.strategy.root_device
+    attacks = AttackConfig(
+        c.adversarial_norm, (c.adversarial_eps,), ("pgd",), seed=session.data.config.seed
+    )
+    found = attack(module.net.to(device), session.data, attacks)
+    for warning in found.warnings:
+        session.console.print(f"warning: {warning}")
+    size = f"{c.adversarial_norm}, eps {c.adversarial_eps:g} with pixels from 0 to 1"
+    return {
+        "adversarial": f"{size}, {counted(c.adversarial_steps, 'step')}",
+        "robust_accuracy": found.accuracy()[-1],
+        "robust_attack": f"pgd: {size}, {attacks.steps} steps from each of {attacks.starts} "
+        f"random starts, {counted(len(found.strongest), 'test image')}",
     }
 
 

@@ -7,6 +7,10 @@ by default. The Trainer sets the number of epochs, gradient clipping, gradient a
 precision. The module skips an update if the loss or a gradient is not finite; see
 `darts_noise.finite`.
 
+With `adversarial_eps`, each batch is attacked before the step; see `darts_noise.train.adversarial`.
+The figures of the training are then those on the attacked images, and the figures of a validation
+and of the test those on the images as they are.
+
 With `noisy_labels`, some samples of a batch train and some do not. A method with two networks
 trains the second one, the peer, beside the first: both learn from every batch, by one optimiser,
 whose step of a weight depends on no other weight. The gradients of each are clipped alone. All
@@ -32,8 +36,10 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LambdaLR
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torchmetrics import MeanMetric
 
+from darts_noise.attacks.pixels import Ball
 from darts_noise.configured import config_of
 from darts_noise.data.batches import Batch, BatchStream
+from darts_noise.data.images import Normalisation
 from darts_noise.data.module import ImageDataModule
 from darts_noise.data.seeds import Stream, drawing
 from darts_noise.distributed.agreement import Agreement
@@ -46,6 +52,7 @@ from darts_noise.nets.width import channels_for
 from darts_noise.reading import laid_out, recompute_statistics, whole_set
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.published import load_genotype
+from darts_noise.train.adversarial import Adversary
 from darts_noise.train.compilation import compile_forward
 from darts_noise.train.mixing import BatchMixing
 from darts_noise.train.noisy_labels import BatchLosses, make_selection
@@ -115,6 +122,9 @@ class TrainModule(PlainModule[TrainConfig]):
             raise SettingError(
                 "init", "expected null, because two networks must start from different weights"
             )
+        c = self.config
+        ball = Ball(c.adversarial_norm, c.adversarial_eps)
+        self.adversary = Adversary(ball, c.adversarial_steps, c.seed) if c.adversarial_eps else None
         self.label_precision = MeanMetric(nan_strategy="disable")
         self.finite = FiniteCheck(ADVICE)
         self.recomputed_at = -1  # step of the last `_recompute_statistics`
@@ -240,6 +250,9 @@ class TrainModule(PlainModule[TrainConfig]):
             number = (self.current_epoch, batch_idx, self.global_rank)
             images, targets = self.mixing(images, labels, *number)
             labels = targets.argmax(-1)  # the accuracy uses the label with the larger share
+        if self.adversary is not None:
+            number = (self.current_epoch, batch_idx, self.global_rank)
+            images = self.adversary(self.net, images, labels, self._normalisation(), *number)
         smoothing = self.config.label_smoothing
         outs = self._outputs(self._laid_out(images), batch_idx)
         chosen = self._chosen(outs, labels)
@@ -261,6 +274,16 @@ class TrainModule(PlainModule[TrainConfig]):
             losses.append(loss)
         self._require_finite([("the training loss", [loss.detach() for loss in losses])])
         return sum(losses[1:], losses[0])
+
+    def _normalisation(self) -> Normalisation:
+        """Return the normalisation of the images, inside of which an attack changes pixels."""
+        data = getattr(self.trainer, "datamodule", None)
+        if not isinstance(data, ImageDataModule):
+            raise SettingError(
+                "model.adversarial_eps",
+                "expected 0 without an ImageDataModule, whose normalisation the attack needs",
+            )
+        return data.normalisation
 
     def _outputs(self, images: Tensor, batch_idx: int) -> list[Tensor | WithAuxiliary]:
         """Return the output of each network."""
@@ -341,6 +364,8 @@ class TrainModule(PlainModule[TrainConfig]):
         return [agreement, WeightAveraging(device=device, multi_avg_fn=average(decay))]
 
     def on_fit_start(self) -> None:
+        if self.adversary is not None:
+            self._normalisation()  # its error comes before the first step
         if self.config.compile:
             self.compiled = [compile_forward(network) for network in self.networks]
 

@@ -62,7 +62,7 @@ def quick_fit(
     m = measurement
     key = derive_seed(m.seed, Stream.NOISE)
     pl.seed_everything(key, verbose=False)
-    module = _OnNoise(m.recipe, mixup=0.0, cutmix=0.0, noisy_labels=ALL)
+    module = _OnNoise(m.recipe, mixup=0.0, cutmix=0.0, noisy_labels=ALL, adversarial_eps=0.0)
     if isinstance(m.network, Genotype):
         module.build(m.network, m.num_classes, m.in_channels)
     else:

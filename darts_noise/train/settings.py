@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from darts_noise.attacks.settings import EPS
 from darts_noise.configured import Setting, naming_arguments, require_seed
 from darts_noise.errors import SettingError, unknown
 
@@ -54,6 +55,10 @@ class TrainConfig:
         noisy_labels: which samples of a batch train, if some labels are wrong; see
             darts_noise.list_noisy_labels(). none: all of them. With settings:
             {co_teaching: {forget_rate: 0.4}}.
+        adversarial_eps: adversarial training: largest change of each image, with pixels from 0 to
+            1. 0: train on the images as they are.
+        adversarial_steps: gradient steps that make an example of adversarial training.
+        adversarial_norm: how its change is measured: linf, the largest change of a pixel, or l2.
         ema_decay: decay of the moving average of the weights; the average is evaluated and saved.
             0: no average. It covers about 1 / (1 − ema_decay) steps and starts at the first
             weights, so a short run needs a smaller value.
@@ -66,7 +71,8 @@ class TrainConfig:
         weight_decay: weight decay of SGD.
         channels_last: keep the channels of a pixel together in memory; same results, faster.
         compile: torch.compile the network for training; starts slowly, then runs faster.
-        seed: seed of MixUp and CutMix, and of the second network of co_teaching.
+        seed: seed of MixUp and CutMix, of adversarial training, and of the second network of
+            co_teaching.
 
     Raises:
         SettingError: a value out of range.
@@ -85,6 +91,9 @@ class TrainConfig:
     mixup: float = 0.0
     cutmix: float = 0.0
     noisy_labels: dict[str, dict[str, Setting] | None] | str = ALL
+    adversarial_eps: float = 0.0
+    adversarial_steps: int = 7
+    adversarial_norm: str = "linf"
     ema_decay: float = 0.0
     optimiser: str | None = None
     adam_learning_rate: float = 3e-3
@@ -106,7 +115,7 @@ class TrainConfig:
             "momentum",
             "weight_decay",
         )
-        for key in (*rates, "mixup", "cutmix"):
+        for key in (*rates, "mixup", "cutmix", "adversarial_eps"):
             value = getattr(self, key)
             if not 0 <= value < math.inf:  # written so that NaN is refused as well
                 raise SettingError(key, f"expected 0 or more, got {value}")
@@ -119,6 +128,18 @@ class TrainConfig:
                 "noisy_labels",
                 f"expected {ALL} with mixup or cutmix, which mix right and wrong labels, "
                 f"got {self.noisy_labels}",
+            )
+        if self.adversarial_steps < 1:
+            raise SettingError(
+                "adversarial_steps", f"expected 1 or more, got {self.adversarial_steps}"
+            )
+        if self.adversarial_norm not in EPS:
+            raise SettingError("adversarial_norm", unknown("norm", self.adversarial_norm, EPS))
+        if self.adversarial_eps and (self.mixup or self.cutmix or self.noisy_labels != ALL):
+            raise SettingError(
+                "adversarial_eps",
+                "expected 0 with mixup, cutmix or noisy_labels, because an example is attacked "
+                f"away from one label that is right, got {self.adversarial_eps:g}",
             )
         require_seed(self.seed)
         if self.parameters is not None and self.parameters < 1:

@@ -119,6 +119,9 @@ VALUES = [
     "study digits --search.model.space=drats",
     "attack nowhere",
     "certify nowhere",
+    "ensemble trian",
+    "ensemble train --members=1 --model.genotype=darts_v1",
+    "ensemble evaluate digits nowhere",
 ]
 
 

@@ -37,6 +37,23 @@ def test_training_and_validation_images_are_the_data_sets_and_the_test_set_is_it
     assert module.normalisation == channel_statistics(module.train.images)
 
 
+def test_trainings_with_other_seeds_may_have_the_same_images_or_bootstrap_samples_of_them() -> None:
+    few = {"train_samples": 100, "batch_size": 16, "wrong_labels": 0.4, "split_seed": 0}
+    whole, again = ready(**few, seed=0), ready(**few, seed=1)
+    assert torch.equal(whole.train.labels, again.train.labels)
+    for part in ("train", "validation"):
+        assert torch.equal(getattr(whole, part).images, getattr(again, part).images)
+    orders = [module.train_stream().batch(0)[0] for module in (whole, again)]
+    assert not torch.equal(*orders)
+    drawn = [ready(**few, seed=seed, bootstrap=True) for seed in (0, 1)]
+    for module in drawn:
+        assert torch.equal(module.validation.images, whole.validation.images)
+        found = {tuple(row) for row in rows(module.train.images)}
+        assert len(found) < len(module.train) == len(whole.train)
+        assert found < {tuple(row) for row in rows(whole.train.images)}
+    assert not torch.equal(drawn[0].train.images, drawn[1].train.images)
+
+
 def test_the_channels_share_their_statistics_if_the_config_says_so(tmp_path: Path) -> None:
     for label in ("a", "b"):
         (tmp_path / "train" / label).mkdir(parents=True)

@@ -1,11 +1,13 @@
-"""Stratified splits: properties for any labels."""
+"""Splits and samples: properties for any labels."""
+
+import math
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from darts_noise.data.splits import stratified_split, stratified_subset
+from darts_noise.data.splits import bootstrap, stratified_split, stratified_subset
 
 labels_strategy = st.lists(st.integers(0, 5), min_size=2, max_size=80).map(torch.tensor)
 
@@ -98,3 +100,13 @@ def test_a_size_outside_its_range_is_refused(size: int) -> None:
 def test_a_negative_seed_is_refused() -> None:
     with pytest.raises(ValueError, match="seed: expected 0 or more, got -1"):
         stratified_split(torch.arange(4) % 2, 0.5, seed=-1)
+
+
+def test_a_bootstrap_sample_is_drawn_with_replacement():
+    drawn = bootstrap(5000, seed=0)
+    counts = torch.bincount(drawn, minlength=5000)
+    assert (len(drawn), len(counts)) == (5000, 5000)
+    assert (counts == 0).double().mean() == pytest.approx(math.exp(-1), abs=0.02)
+    assert torch.equal(drawn, bootstrap(5000, seed=0))
+    assert not torch.equal(drawn, bootstrap(5000, seed=1))
+    assert bootstrap(3, 0, draws=100).unique().tolist() == [0, 1, 2]

@@ -7,10 +7,13 @@ import torch
 from torch import nn
 
 import darts_noise as dn
+from darts_noise.attacks.gradient import advantage
+from darts_noise.attacks.pixels import Ball, OnPixels
+from darts_noise.attacks.square import _move_mass, _peak
 from darts_noise.data.images import Normalisation
 from darts_noise.data.seeds import generator
-from darts_noise.examine.attacks import BY_NAME, Ball, _move_mass, _peak, advantage, attack_images
-from darts_noise.examine.certificates import OnPixels, certified_radii
+from darts_noise.examine.attacks import BY_NAME, attack_images
+from darts_noise.examine.certificates import certified_radii
 from darts_noise.nets.gain import Scaled
 
 QUICK = dn.AttackConfig(steps=10, starts=1, queries=30, samples=None)

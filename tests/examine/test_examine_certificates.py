@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 import darts_noise as dn
+from darts_noise.attacks.pixels import OnPixels
 from darts_noise.data.images import Normalisation
 from darts_noise.examine.certificates import (
-    OnPixels,
     _mean_gains,
     certified_radii,
     feature_gain,

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,27 @@ def test_a_learning_rate_that_changes_at_each_step_goes_on_to_the_same_bits(
     dn.Genotype(node, [2], node, [2]).to_json(tmp_path / "drawing.json")
     own = ("--model.optimiser=adam", f"--model.genotype={tmp_path / 'drawing.json'}")
     unbroken = run("train", tmp_path / "unbroken", *own)
+    with monkeypatch.context() as patch:
+        at_call(patch, TrainModule, "training_step", 4, lambda: signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(SystemExit):
+            run("train", tmp_path, *own)
+    train(["--resume", f"--runs={tmp_path}"])
+    assert_same(tmp_path / "train" / "r", unbroken)
+
+
+def test_an_adversarial_training_goes_on_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = ("--adversarial.eps=0.1", "--adversarial.steps=2", "--model.mixup=0")
+    short = partial(train_runs.AttackConfig, steps=2, starts=1, samples=20)
+    monkeypatch.setattr(train_runs, "AttackConfig", short)
+    unbroken = run("train", tmp_path / "unbroken", *own)
+    card = json.loads((unbroken / "card.json").read_text())
+    attacked = dn.attack(unbroken, attacks=("pgd",), eps=(0.1,), steps=2, starts=1, samples=20)
+    assert card["robust_accuracy"] == attacked.accuracy()[-1]
+    shown = f"Test accuracy under attack {100 * card['robust_accuracy']:.2f} %"
+    assert shown in capsys.readouterr().out
+    assert card["adversarial"] == "linf, eps 0.1 with pixels from 0 to 1, 2 steps"
     with monkeypatch.context() as patch:
         at_call(patch, TrainModule, "training_step", 4, lambda: signal.raise_signal(signal.SIGTERM))
         with pytest.raises(SystemExit):

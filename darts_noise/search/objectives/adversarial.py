@@ -6,63 +6,18 @@ gradient with respect to α. Almost everywhere this is exact, because steps by a
 with α.
 """
 
-import math
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from darts_noise.data.images import Normalisation
+from darts_noise.attacks.gradient import ascend, leap
+from darts_noise.attacks.pixels import Ball
 from darts_noise.errors import SettingError
 from darts_noise.search.objectives.objective import (
     Objective,
     ObjectiveInputs,
     register_objective,
 )
-
-FIRST_STEP = 0.5
-"""Length of the first step of PGD, divided by eps. The steps fall linearly to 0."""
-
-
-def attacked(
-    logits: Callable[[Tensor], Tensor],
-    images: Tensor,
-    labels: Tensor,
-    normalisation: Normalisation,
-    eps: float,
-    steps: int,
-) -> Tensor:
-    """Return images (B, C, H, W) that an attack has changed by at most eps in every pixel.
-
-    Args:
-        logits: images → (B, classes).
-        images: the normalised images.
-        labels: (B,).
-        normalisation: the normalisation of the images.
-        eps: the largest change of a pixel, with pixels from 0 to 1.
-        steps: number of steps. 1: FGSM. More: PGD, which draws its start from torch's generator.
-    """
-    black, white = normalisation.black(images.device), normalisation.white(images.device)
-    size = eps * (white - black)
-
-    def allowed(near: Tensor) -> Tensor:
-        near = torch.maximum(torch.minimum(near, images + size), images - size)
-        return torch.maximum(torch.minimum(near, white), black).to(images.dtype).detach()
-
-    near = images if steps == 1 else allowed(images + size * (2 * torch.rand_like(images) - 1))
-    for step in range(steps):
-        length = 1.0 if steps == 1 else FIRST_STEP * (1 - step / steps)
-        with torch.enable_grad():
-            near = near.detach().requires_grad_()
-            found = logits(near)
-            own = found.gather(1, labels[:, None])[:, 0]
-            others = found.scatter(1, labels[:, None], -math.inf).logsumexp(1)
-            # The cross-entropy log(1 + exp(others − own)) has the same sign. But it is rounded to 0
-            # if the logits are large, as with a large logit scale.
-            [slope] = torch.autograd.grad((others - own).sum(), near)
-        near = allowed(near + length * size * slope.sign())
-    return near
 
 
 @register_objective("adversarial")
@@ -79,16 +34,18 @@ class Adversarial(Objective):
             raise SettingError("eps", f"expected more than 0 and at most 1, got {eps}")
         if steps < 1:
             raise SettingError("steps", f"expected 1 or more, got {steps}")
-        self.eps, self.steps = eps, steps
+        self.ball, self.steps = Ball("linf", eps), steps
 
     def __call__(self, inputs: ObjectiveInputs) -> Tensor:
-        images, labels = inputs.batch
-        changed = attacked(
-            lambda near: inputs.logits(inputs.weights, near),
-            images,
-            labels,
-            inputs.normalisation,
-            self.eps,
-            self.steps,
-        )
-        return F.cross_entropy(inputs.logits(inputs.weights, changed), labels)
+        batch, labels = inputs.batch
+
+        def logits(pixels: Tensor) -> Tensor:
+            images = inputs.normalisation(255 * pixels)
+            return inputs.logits(inputs.weights, images.to(pixels.dtype))
+
+        near = inputs.normalisation.pixels(batch)
+        if self.steps == 1:
+            near = leap(logits, near, labels, self.ball)
+        else:
+            near = ascend(logits, near, labels, self.ball, self.steps, torch.default_generator)
+        return F.cross_entropy(logits(near), labels)
