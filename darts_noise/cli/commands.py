@@ -66,6 +66,8 @@ OF_A_TRAINING = (
     *("crop_padding", "cutout", "random_resized_crop", "color_jitter"),
 )
 """Keys of ``data`` that a training takes from its own config, never from the search."""
+OF_THE_RACE = ("space", "strategy", "macro", "race")
+"""Keys of ``model`` with which the race of the default search makes sense."""
 MORE = ("Every other argument of Lightning's Trainer is accepted as --trainer.KEY VALUE.",)
 
 
@@ -171,7 +173,7 @@ def _fail(error: Exception) -> NoReturn:
 
 def search(argv: Sequence[str]) -> None:
     """Run ``darts-noise search``: search for a cell."""
-    given = _read(SEARCH, argv, lambda stated: _shipped("search/digits"))
+    given = _read(SEARCH, argv, _default_search)
     if given is None:
         return
     config = given.settings(SearchConfig, "model.")
@@ -826,6 +828,19 @@ def _trusted(packages: str | None, stated: Mapping[str, Any]) -> list[str]:
 
 def _shipped(named: str) -> dict[str, Any]:
     return read_config(CONFIGS / f"{named}.yaml")
+
+
+def _default_search(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config of a search without ``--config``.
+
+    Its race is a race of its own macro choices in its own space, so it does not go with others.
+    """
+    content = _shipped("search/digits")
+    usual = {"strategy": "darts", **content["model"]}
+    if any(stated.get(f"model.{key}", usual[key]) != usual[key] for key in OF_THE_RACE):
+        for key in ("race", "macro"):
+            del content["model"][key]
+    return content
 
 
 def _shipped_for(dataset: str) -> dict[str, Any]:

@@ -77,13 +77,19 @@ from darts_noise.search.strategies import make_strategy
 from darts_noise.search.symptoms import Symptoms
 from darts_noise.search.variants.variant import Weights, make_variants
 from darts_noise.space.genotype import Genotype
-from darts_noise.space.spaces import get_space
+from darts_noise.space.spaces import Space, get_space
 
 LOSSES = {
     "train": "L_train, the loss of w on training",
     "noise": "L_noise, the loss of v on noise",
 }
 ADVICE = "try a smaller model.learning_rate, or model.gradient_clip above 0"
+
+
+def spaces_of(config: SearchConfig) -> list[Space]:
+    """Return the space of a search, or one space for each mapping of a list ``macro``."""
+    space = get_space(config.space, config.nodes)
+    return [space.with_macro(choices) for choices in config.macros]
 
 
 class SearchModule(PlainModule[SearchConfig]):
@@ -113,7 +119,9 @@ class SearchModule(PlainModule[SearchConfig]):
         super().__init__()
         self.configure(config_of(SearchConfig, config, settings))
         c = self.config
-        self.space = get_space(c.space, c.nodes).with_macro(c.macro or {})
+        self.space, *others = spaces_of(c)
+        if others:
+            raise SettingError("macro", "expected the mapping of the race's winner, got a list")
         assert not isinstance(c.variants, str)
         self.strategy = make_strategy(c.strategy)
         if self.strategy is not None:

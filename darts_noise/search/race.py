@@ -2,7 +2,7 @@
 
 A supernet over macro choices is expensive, and a mixture hides what one of its parts can memorise.
 So each combination of the choices is judged on discrete networks, trained from scratch as
-candidates are, with the cells held fixed: F = L_val + λ · P, the mean over `CELLS` reference cells.
+candidates are, with the cells held fixed: F = L_val + λ · P, the mean over the reference cells.
 Then α is searched with the best combination.
 
 The race is successive halving (Jamieson & Talwalkar 2016, arXiv:1502.07943) with two rungs. The
@@ -38,18 +38,15 @@ from darts_noise.reading import Reading
 from darts_noise.search.architecture import discretise
 from darts_noise.search.candidate import reading_from_json, reading_to_json
 from darts_noise.search.candidate_trainings import CandidateTrainings
-from darts_noise.search.module import SearchModule
+from darts_noise.search.module import SearchModule, spaces_of
 from darts_noise.search.settings import SearchConfig
 from darts_noise.space.genotype import Genotype, format_json
 from darts_noise.space.json_file import read_json, shown_path
-from darts_noise.space.macro import Value, as_text, check_macro
+from darts_noise.space.macro import MACRO, Value, as_text, check_macro
 from darts_noise.space.shown import shown
-from darts_noise.space.spaces import Space, get_space
 
 SHARES = (0.4, 1.0)
 """The length of each rung as a share of a candidate's epochs: 40 and 100 epochs on the noise."""
-CELLS = 2
-"""Number of reference cells. One random cell may have no convolution at all."""
 
 Macro = Mapping[str, Value]
 
@@ -66,6 +63,7 @@ class Heat:
             that could not change the result are missing.
         objective: F, or a lower bound of F if trainings are missing. Infinite if one diverged.
         steps: optimiser steps.
+        cells: number of reference cells.
     """
 
     macro: Macro
@@ -74,11 +72,12 @@ class Heat:
     validation: tuple[Reading, ...] = ()
     objective: float = 0.0
     steps: int = 0
+    cells: int = 2
 
     @property
     def is_complete(self) -> bool:
         """Whether no training is missing."""
-        return len(self.validation) == CELLS
+        return len(self.validation) == self.cells
 
     @property
     def name(self) -> str:
@@ -107,7 +106,7 @@ class Heat:
         return f"{self.name}  {measured}  F {self.shown_objective}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the heat as a JSON object."""
+        """Return the heat as a JSON object. The number of cells is left out."""
         return {
             "macro": dict(self.macro),
             "epochs": list(self.epochs),
@@ -118,9 +117,10 @@ class Heat:
         }
 
     @classmethod
-    def from_dict(cls, data: object) -> "Heat":
+    def from_dict(cls, data: object, cells: int) -> "Heat":
         """Return the heat that `to_dict` wrote. Raise ``ValueError`` for another value."""
-        if not isinstance(data, Mapping) or data.keys() != set(cls.__dataclass_fields__):
+        keys = set(cls.__dataclass_fields__) - {"cells"}
+        if not isinstance(data, Mapping) or data.keys() != keys:
             raise ValueError(f"expected a heat of a race, got {shown(data)}")
         macro, epochs, objective = data["macro"], data["epochs"], data["objective"]
         readings = data["noise"], data["validation"]
@@ -129,7 +129,7 @@ class Heat:
             and isinstance(epochs, list)
             and [type(number) for number in (*epochs, data["steps"])] == [int] * 3
             and (objective is None or type(objective) is float)
-            and all(isinstance(part, list) and len(part) <= CELLS for part in readings)
+            and all(isinstance(part, list) and len(part) <= cells for part in readings)
         ):
             raise ValueError(f"expected a heat of a race, got {shown(data)}")
         noise, validation = (tuple(map(reading_from_json, part)) for part in readings)
@@ -140,46 +140,57 @@ class Heat:
             validation,
             math.inf if objective is None else objective,
             data["steps"],
+            cells,
         )
-
-
-def _space(config: SearchConfig) -> Space:
-    return get_space(config.space, config.nodes).with_macro(config.macro or {})
 
 
 @within("model")
 def require_suited(config: SearchConfig, data: ImageDataModule) -> None:
     """Raise a `SettingError` if a combination does not suit the images."""
-    require_colour(_space(config), data.in_channels)
+    for space in spaces_of(config):
+        require_colour(space, data.in_channels)
 
 
 @within("model")
 def combinations(config: SearchConfig) -> list[dict[str, Value]]:
     """Return the combinations of macro choices that race: all, or ``race`` different ones.
 
-    They are drawn so that each value of a choice occurs about equally often. All values occur if
-    ``race`` is not smaller than the largest number of values.
+    If ``macro`` is a list, these are the combinations of all its mappings. They are drawn so that
+    each value of a choice occurs about equally often, and from each mapping in turn. With one
+    mapping, all values occur if ``race`` is not smaller than the largest number of values.
 
     Raises:
         SettingError: the space leaves nothing to choose.
     """
-    space = _space(config)
-    rows, most = dict(space.macro), config.race
-    count = math.prod(map(len, rows.values()))
-    if count < 2:
+    mappings, most = [dict(space.macro) for space in spaces_of(config)], config.race
+    names = dict.fromkeys(itertools.chain.from_iterable(mappings))
+    rows = [[macro.get(name, MACRO[name][:1]) for name in names] for macro in mappings]
+    found: dict[tuple[Value, ...], None] = {}
+    for values in itertools.chain.from_iterable(itertools.product(*row) for row in rows):
+        found[values] = None
+        if len(found) > most:
+            found = dict.fromkeys(_drawn(rows, most, generator(config.seed, Stream.RACE)))
+            break
+    if len(found) < 2:
         raise SettingError(
             "race",
-            f"expected 0, because no macro choice of space {space.name!r} has several candidates, "
-            f"got {most}",
+            f"expected 0, because no macro choice of space {config.space!r} has several "
+            f"candidates, got {most}",
         )
-    if count <= most:
-        found = dict.fromkeys(itertools.product(*rows.values()))
-    else:
-        random = generator(config.seed, Stream.RACE)
-        dealt, found = zip(*(_dealt(values, random) for values in rows.values()), strict=True), {}
-        while len(found) < most:
-            found[next(dealt)] = None  # a combination that was dealt before changes nothing
-    return [dict(zip(rows, values, strict=True)) for values in found]
+    return [dict(zip(names, values, strict=True)) for values in found]
+
+
+def _drawn(
+    rows: Sequence[Sequence[Sequence[Value]]], count: int, random: torch.Generator
+) -> Iterable[tuple[Value, ...]]:
+    """Return this number of different combinations, from the candidates of each mapping in turn."""
+    dealt = [zip(*(_dealt(values, random) for values in row), strict=True) for row in rows]
+    found: dict[tuple[Value, ...], None] = {}
+    for hand in itertools.cycle(dealt):
+        if len(found) == count:
+            break
+        found[next(hand)] = None  # a combination that was dealt before changes nothing
+    return found
 
 
 def _dealt(values: Sequence[Value], random: torch.Generator) -> Iterator[Value]:
@@ -199,7 +210,7 @@ def reference_cells(module: SearchModule) -> list[Genotype]:
     shape = len(space.edges), len(space.operations)
     return [
         discretise(space, {k: torch.rand(shape, generator=random) for k in ("normal", "reduce")})
-        for _ in range(CELLS)
+        for _ in range(module.config.race_cells)
     ]
 
 
@@ -236,7 +247,7 @@ def race(
         for macro in left:
             whole = sorted(heat.objective for heat in rung if heat.is_complete)
             bar = whole[keep - 1] if len(whole) >= keep else math.inf
-            heat = Heat(macro, trainings.epochs(share))
+            heat = Heat(macro, trainings.epochs(share), cells=len(cells))
             heat = done.get((heat.epochs, *macro.items()), heat)
             while not heat.is_complete and heat.objective < bar:
                 heat = on_first_process(partial(_train, heat, bar, share, trainings, cells))
@@ -252,7 +263,7 @@ def _train(
 ) -> Heat:
     """Return the heat with one more training, which stops once the objective reaches `bar`."""
     noise, before = trainings.module.noise_set, trainings.steps
-    of_noise = noise is not None and len(heat.noise) < CELLS
+    of_noise = noise is not None and len(heat.noise) < heat.cells
     cell = cells[len(heat.noise if of_noise else heat.validation)]
     genotype = replace(cell, macro=heat.macro)
     channels = trainings.channels(genotype)
@@ -263,7 +274,7 @@ def _train(
         def reached(loss: float) -> bool:
             nonlocal worst
             worst = max(worst, trainings.weighted_penalty(loss))
-            return heat.objective + worst / CELLS >= bar
+            return heat.objective + worst / heat.cells >= bar
 
         fit = trainings.on_noise(genotype, channels, noise, reached, share=share)
         reached(fit.loss)
@@ -274,7 +285,7 @@ def _train(
         term = reading.loss
         trained = replace(heat, validation=(*heat.validation, reading))
     steps = heat.steps + trainings.steps - before
-    return replace(trained, objective=heat.objective + term / CELLS, steps=steps)
+    return replace(trained, objective=heat.objective + term / heat.cells, steps=steps)
 
 
 def standing(heats: Iterable[Heat]) -> list[Heat]:
@@ -309,6 +320,6 @@ def read_race(path: Path) -> tuple[list[Genotype], list[Heat]]:
         raise ValueError(f"{shown_path(path)}: expected the cells and heats of a race")
     try:
         cells = [Genotype.from_dict(cell) for cell in data["cells"]]
-        return cells, [Heat.from_dict(heat) for heat in data["heats"]]
+        return cells, [Heat.from_dict(heat, len(cells)) for heat in data["heats"]]
     except ValueError as error:
         raise ValueError(f"{shown_path(path)}: {error}") from None
