@@ -66,8 +66,8 @@ OF_A_TRAINING = (
     *("crop_padding", "cutout", "random_resized_crop", "color_jitter"),
 )
 """Keys of ``data`` that a training takes from its own config, never from the search."""
-OF_THE_RACE = ("space", "strategy", "macro", "race")
-"""Keys of ``model`` with which the race of the default search makes sense."""
+OF_THE_RACE = ("space", "strategy", "race")
+"""Keys of ``model`` whose values the race of the default search needs."""
 MORE = ("Every other argument of Lightning's Trainer is accepted as --trainer.KEY VALUE.",)
 
 
@@ -833,11 +833,13 @@ def _shipped(named: str) -> dict[str, Any]:
 def _default_search(stated: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config of a search without ``--config``.
 
-    Its race is a race of its own macro choices in its own space, so it does not go with others.
+    Its race is a race of its own macro choices in its own space, so it does not go with others. A
+    stated list of combinations replaces its combinations.
     """
     content = _shipped("search/digits")
     usual = {"strategy": "darts", **content["model"]}
-    if any(stated.get(f"model.{key}", usual[key]) != usual[key] for key in OF_THE_RACE):
+    differs = any(stated.get(f"model.{key}", usual[key]) != usual[key] for key in OF_THE_RACE)
+    if differs or not isinstance(stated.get("model.macro", []), list):
         for key in ("race", "macro"):
             del content["model"][key]
     return content

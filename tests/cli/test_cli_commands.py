@@ -97,6 +97,7 @@ def test_help_of_the_plain_commands_shows_what_the_readme_promises(capsys):
         (["--model.race=0"], 0),
         (["--model.macro={logit_scale: 64}"], 0),
         (["-cdigits", "-cstrategies/nas"], 0),
+        (["--model.macro=[{gain: free}, {gain: bounded}]"], 2),
         (["-cdigits", "--model.race=4"], 4),
     ],
 )

@@ -104,7 +104,7 @@ FOUND_LATER = [
     (search, ["--model.race=2", "--model.macro=[{gain: fre}, {}]"], ["model.macro.gain: ", "fre"]),
     (search, ["-cdigits", "--model.race=0"], ["model.macro: ", "expected one mapping", "race"]),
     (search, ["--model.race=2", "--model.macro=[gain]"], ["model.macro: "]),
-    (search, ["--model.macro={gain: {a: b}}"], ["model.macro: "]),
+    (search, ["--model.macro={gain: {a: b}}"], ["model.macro.gain: "]),
     (search, ["-cdigits", "--strategy=random"], ["model.race: ", "expected 0"]),
     (search, ["--strategy={enas: {share: 2}}"], ["model.strategy.enas.share: ", "at most 1"]),
     (search, ["--strategy={random: 3}"], ["model.strategy"]),
