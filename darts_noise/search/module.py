@@ -119,9 +119,7 @@ class SearchModule(PlainModule[SearchConfig]):
         super().__init__()
         self.configure(config_of(SearchConfig, config, settings))
         c = self.config
-        self.space, *others = spaces_of(c)
-        if others:
-            raise SettingError("macro", "expected the mapping of the race's winner, got a list")
+        self.space = spaces_of(c)[0]  # `search` makes the module of the race's winner
         assert not isinstance(c.variants, str)
         self.strategy = make_strategy(c.strategy)
         if self.strategy is not None:

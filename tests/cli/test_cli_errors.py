@@ -17,7 +17,7 @@ FOUND_IN_THE_PARSER = [
     (search, ["--trainer", "t.yaml"], ["--trainer.KEY"]),
     (search, ["mnist"], ["'mnist'"]),
     (search, ["--model.channels", "abc"], ["model.channels", "int", "'abc'"]),
-    (search, ["--model.macro", "{pooling: none}"], ["model.macro", "list", "'none'"]),
+    (search, ["--model.macro", "3"], ["model.macro", "list", "'3'"]),
     (search, ["--model.mixup", "1"], ["'--model.mixup'", "train.py"]),
     (search, ["--model.seed", "1"], ["'--model.seed'", "'--seed'"]),
     (

@@ -103,8 +103,6 @@ def test_the_combinations_of_a_list_are_those_of_all_its_mappings():
 def test_a_list_without_a_race_is_refused():
     with pytest.raises(SettingError, match=r"^macro: expected one mapping.* race"):
         replace(CONFIG, race=0, macro=MAPPINGS)
-    with pytest.raises(SettingError, match=r"^model.macro: "):
-        dn.SearchModule(replace(CONFIG, macro=MAPPINGS))
 
 
 @pytest.mark.parametrize("cells", [1, 3])

@@ -18,7 +18,7 @@ SMALL = {
         "data": {"train_samples": 80, "batch_size": 20},
         "model": {
             **{"channels": 4, "nodes": 1, "noise_samples": 40, "warmup_epochs": 0},
-            **{"race": 0, "macro": None},
+            **{"race": 0, "race_cells": 2, "macro": None},
         },
         "trainer": {"max_epochs": 1},
     },
