@@ -3,9 +3,9 @@
     python -m benchmarks.main_job --dataset digits --seeds 0 1 2 --noise-weights 0 1
 
 The command runs `search.py` and `train.py` for every λ and seed, one after the other, with the
-shipped configs. It writes every run to ``docs/results/main_job_<dataset>.json``; ``--add`` keeps the
-runs that this file has already. The control of a
-run, which `train.py` trains, is the same cell with batch norm. A cell that has batch norm has none.
+shipped configs. It writes every run to ``docs/results/main_job_<dataset>.json``; ``--add`` keeps
+the runs that this file has. The control of a run, which `train.py` trains, is the same cell with
+batch norm. A cell that has batch norm has none.
 """
 
 import argparse

@@ -100,7 +100,8 @@ class SearchModule(PlainModule[SearchConfig]):
     the penalty measures w. `noise_set` is None if λ is 0.
 
     Args:
-        config: a `SearchConfig`, or the name of a search space.
+        config: a `SearchConfig`, or the name of a search space. The module ignores its ``race``. Of
+            a list ``macro``, it takes the first mapping.
         settings: fields of `SearchConfig` by name, such as ``noise_weight=0.5``.
 
     Raises:
@@ -119,7 +120,7 @@ class SearchModule(PlainModule[SearchConfig]):
         super().__init__()
         self.configure(config_of(SearchConfig, config, settings))
         c = self.config
-        self.space = spaces_of(c)[0]  # `search` makes the module of the race's winner
+        self.space = spaces_of(c)[0]
         assert not isinstance(c.variants, str)
         self.strategy = make_strategy(c.strategy)
         if self.strategy is not None:
