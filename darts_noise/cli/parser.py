@@ -23,6 +23,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace, get_loader
 from jsonargparse.typing import register_type
 
 from darts_noise.cli.configs import merge_configs, read_config
+from darts_noise.cli.program import called, fail
 from darts_noise.errors import SettingError, reported, within
 
 WIDTH, MARGIN = 100, 31
@@ -390,3 +391,25 @@ def _flat(values: Namespace, options: Mapping[str, Option]) -> Iterator[tuple[st
         if key in values:
             value = values[key]
             yield key, value.as_dict() if isinstance(value, Namespace) else value
+
+
+class Arguments(argparse.ArgumentParser):
+    """A parser of a few arguments that reports errors in one line."""
+
+    def __init__(self, command: str, description: str) -> None:
+        super().__init__(called(), description=description, allow_abbrev=False)
+        self.add_argument(
+            "--plugins",
+            action="append",
+            default=[],
+            metavar="FILE",
+            help="Python file to run first, as with search.py; may be repeated",
+        )
+
+    def error(self, message: str) -> NoReturn:
+        fail(message)
+
+
+def field_names(cls: type) -> list[str]:
+    """Return the names of the fields of a class of settings."""
+    return [f.name for f in fields(cls)]

@@ -11,7 +11,7 @@ import yaml
 from conftest import ROOT, SMALL_SEARCH, SMALL_TRAIN, refused, search, train
 
 import darts_noise as dn
-from darts_noise.cli import commands
+from darts_noise.cli import commands, defaults
 from darts_noise.cli.commands import SEARCH, TRAIN
 from darts_noise.cli.configs import read_config
 from darts_noise.cli.parser import WIDTH
@@ -360,8 +360,8 @@ def test_a_training_takes_over_the_data_of_the_search_of_its_cell(named, tmp_pat
 
 def test_a_search_hands_on_all_that_says_what_its_images_are():
     """A new setting of the data is handed on, unless it is listed as one of the training."""
-    assert set(commands.OF_A_TRAINING) <= {field.name for field in fields(dn.DataConfig)}
-    assert "root" not in commands.OF_A_TRAINING
+    assert set(defaults.OF_A_TRAINING) <= {field.name for field in fields(dn.DataConfig)}
+    assert "root" not in defaults.OF_A_TRAINING
 
 
 def test_a_cell_that_lies_alone_is_not_trained_on_other_data_unasked(tmp_path, capsys):
@@ -429,4 +429,4 @@ def test_a_search_without_a_cell_is_named(tmp_path, capsys):
 def test_a_genotype_may_be_given_as_text(tmp_path):
     """It is longer than a file's name may be."""
     text = dn.load_genotype("gdas").to_text()
-    assert dn.load_genotype(commands._cell(text, str(tmp_path), [])) == dn.load_genotype("gdas")
+    assert dn.load_genotype(defaults.find_cell(text, str(tmp_path), [])) == dn.load_genotype("gdas")

@@ -1,0 +1,312 @@
+"""The commands that measure a trained network: ``attack``, ``certify`` and ``examine``."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin
+
+import yaml
+
+from darts_noise.cli.configs import find_config, read_config
+from darts_noise.cli.defaults import (
+    find_search,
+    handed_on,
+    of_a_trained_network,
+    require_bundle,
+    shipped,
+    shipped_for,
+)
+from darts_noise.cli.parser import Arguments, field_names, options_of
+from darts_noise.cli.plugins import naming_plugins, run_plugin, run_plugins
+from darts_noise.cli.program import ready
+from darts_noise.configured import changed, require_seed
+from darts_noise.data.settings import DataConfig
+from darts_noise.errors import SettingError, unknown
+from darts_noise.examine.settings import EPS, AttackConfig, ExamineConfig
+from darts_noise.runs.folder import CONFIG
+from darts_noise.train.settings import TrainConfig
+
+T = TypeVar("T")
+
+
+def attack(argv: Sequence[str]) -> None:
+    """Run ``darts-noise attack``: measure the accuracy of a trained network under attack."""
+    parser = Arguments("attack", "Measure the accuracy of a trained network under attack.")
+    _add_examined(parser, "attack_NORM.json")
+    _add_settings(parser, AttackConfig)
+    given = parser.parse_args(argv)
+    config = _settings_of(given, AttackConfig)
+    require_bundle(given.run)
+
+    from darts_noise.examine.attacks import FORMAT
+    from darts_noise.runs.robustness import attack as attacking
+
+    ready()
+    file = _result_file(given, f"attack_{config.norm}.json", FORMAT)
+    with naming_plugins(given.plugins, given.run):
+        run_plugins(given.plugins)
+        found = attacking(given.run, _data_of(given), config)
+    columns = {name: found.accuracy(name) for name in found.smallest}
+    if found.radii is not None:
+        columns = {"certified": found.certified(), **columns}
+    columns["strongest"] = found.accuracy()
+    count = len(found.strongest)
+    print(f"attack: {given.run} | {config.norm} | {count:,} test images | seed {config.seed}")
+    _print_accuracies((0.0, *found.eps), columns)
+    for warning in found.warnings:
+        print(f"warning: {warning}")
+    _write_result(found, file)
+
+
+def certify(argv: Sequence[str]) -> None:
+    """Run ``darts-noise certify``: how far images can change without changing their class."""
+    parser = Arguments(
+        "certify",
+        "Print how far the test images can change before a network of bounded gain may err.",
+    )
+    _add_examined(parser, "certificate.json")
+    parser.add_argument(
+        "--eps",
+        type=float,
+        nargs="+",
+        metavar="EPS",
+        help=f"l2 sizes of a change, with pixels from 0 to 1 {list(EPS['l2'])}",
+    )
+    parser.add_argument("--samples", type=int, help="number of test images [all]")
+    parser.add_argument("--seed", type=int, default=0, help="seed of their choice [0]")
+    given = parser.parse_args(argv)
+    require_seed(given.seed)
+    sizes = AttackConfig("l2", None if given.eps is None else tuple(given.eps)).sizes
+    require_bundle(given.run)
+
+    from darts_noise.examine.certificates import FORMAT
+    from darts_noise.runs.robustness import certify as certifying
+
+    ready()
+    file = _result_file(given, "certificate.json", FORMAT)
+    with naming_plugins(given.plugins, given.run):
+        run_plugins(given.plugins)
+        found = certifying(given.run, _data_of(given), samples=given.samples, seed=given.seed)
+    print(f"certificate: {given.run} | l2 | {len(found.radii):,} test images")
+    eps = (0.0, *sizes)
+    _print_accuracies(eps, {"certified": [found.accuracy(size) for size in eps]})
+    print(f"median radius: {found.radii.median():.3g}, with pixels from 0 to 1")
+    _write_result(found, file)
+
+
+def examine(argv: Sequence[str]) -> None:
+    """Run ``darts-noise examine``: measure what a network memorises, and how."""
+    parser = Arguments("examine", "Measure what a network memorises, and how, on one page.")
+    parser.add_argument(
+        "network",
+        help="folder of a run or of a bundle, genotype (name, file or text), name of a shipped "
+        "network or of a control network, or FILE.py:FUNCTION, a function (num_classes, "
+        "in_channels) that returns a module",
+    )
+    parser.add_argument(
+        "--on", metavar="DATA", help="data set or folder of images [of the run; otherwise digits]"
+    )
+    parser.add_argument("--root", help="folder of the data [of the config]")
+    parser.add_argument(
+        "--config",
+        help="config of a training: its images and its network size [those of the run or the data]",
+    )
+    parser.add_argument("--name", help="name of the examination [the data and the time]")
+    parser.add_argument("--runs", default="runs", help="folder of all runs [runs]")
+    parser.add_argument("--accelerator", default="auto", help="cpu, gpu or auto [auto]")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PART.KEY=VALUE",
+        help="setting of a part, such as capacity.labellings=3; may be repeated",
+    )
+    _add_settings(parser, ExamineConfig, metavars={"only": "PART"}, leave=("sections",))
+    given = parser.parse_args(argv)
+
+    from darts_noise.data.module import ImageDataModule
+    from darts_noise.runs.examine import examine as examining
+
+    ready()
+    with naming_plugins(given.plugins, given.network):
+        run_plugins(given.plugins)
+        config = _settings_of(given, ExamineConfig, sections=_of_sections(given.set))
+        network, content = _to_examine(given)
+        model = {key: value for key, value in content["model"].items() if key in SIZES}
+        found = examining(
+            network,
+            ImageDataModule(changed(DataConfig(), content["data"])),
+            config,
+            recipe=changed(TrainConfig(), model),
+            runs=given.runs,
+            name=given.name,
+            accelerator=given.accelerator,
+        )
+    print(f"page: {found.page}")
+
+
+SIZES = ("channels", "parameters", "num_cells", "stem", "stem_stride")
+"""Settings of the size and the stem of a network of cells."""
+
+
+def _add_examined(parser: argparse.ArgumentParser, file: str) -> None:
+    """Add the arguments of `attack` and `certify`: the network, its data, and the file."""
+    parser.add_argument(
+        "run", help="folder of a training run or of a bundle, or the name of a shipped network"
+    )
+    parser.add_argument("--root", help="folder of the data [the folder of the training]")
+    parser.add_argument(
+        "--output", type=Path, help=f"file of the result [for a training run: RUN/{file}]"
+    )
+
+
+def _result_file(given: argparse.Namespace, name: str, form: str) -> Path | None:
+    """Return the file of a result: the one that the user named, or one in the folder of the run.
+
+    Raises:
+        SettingError: another file has this name. It is found before the work, not after it.
+    """
+    from darts_noise.runs.robustness import require_replaceable
+
+    in_run = Path(given.run) / name if (Path(given.run) / CONFIG).is_file() else None
+    file: Path | None = given.output or in_run
+    if file is not None:
+        require_replaceable(file, form)
+    return file
+
+
+def _data_of(given: argparse.Namespace) -> Any:
+    """Return the data of a network in another folder, or None if the user names no folder."""
+    if given.root is None:
+        return None
+    from darts_noise.data.module import ImageDataModule
+    from darts_noise.runs.robustness import trained_on
+
+    return ImageDataModule(changed(DataConfig(), {**trained_on(given.run), "root": given.root}))
+
+
+def _write_result(result: Any, file: Path | None) -> None:
+    from darts_noise.runs.robustness import write_result
+
+    if file is not None:
+        write_result(result, file)
+        print(f"file: {file}")
+
+
+def _of_sections(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the settings of sections from texts such as ``capacity.labellings=3``.
+
+    >>> _of_sections(["capacity.labellings=3", "capacity.share=0.5"])
+    {'capacity': {'labellings': 3, 'share': 0.5}}
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        section, dot, name = key.partition(".")
+        if not (equals and dot and section and name):
+            raise SettingError("set", f"expected PART.KEY=VALUE, got {text!r}")
+        try:
+            found.setdefault(section, {})[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise SettingError(key, f"expected a value, got {value!r}") from None
+    return found
+
+
+def _to_examine(given: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+    """Return the network to examine, and the config of a training on the images.
+
+    Raises:
+        SettingError: there is no such network, config or data set.
+    """
+    from darts_noise.data.datasets import list_datasets
+    from darts_noise.pretrained.shipped import find_bundle
+    from darts_noise.train.control_networks import CONTROL_NETWORKS
+
+    network, on = given.network, {}
+    if given.on is not None:
+        on = {"name": given.on}
+        if given.on not in list_datasets():
+            if not Path(given.on).is_dir():
+                raise SettingError("on", unknown("data set or folder", given.on, list_datasets()))
+            on = {"name": "image_folder", "root": given.on}
+    name = on.get("name")
+    file, _, function = network.rpartition(":")
+    is_trained = False
+    if file.endswith(".py"):
+        network = getattr(run_plugin(Path(file)), function, None)
+        if not callable(network):
+            raise SettingError("network", f"expected a function of {file}, got {function!r}")
+    elif network not in CONTROL_NETWORKS:
+        network = find_search(network, given.runs) or network
+        with suppress(ValueError):
+            is_trained = bool(find_bundle(network))
+    if given.config is not None:
+        content: Mapping[str, Any] = read_config(find_config(given.config, "train"))
+    elif is_trained:
+        content = of_a_trained_network(
+            {"model.init": network, **({"data.name": name} if name else {})}
+        )
+    elif name is not None:
+        content = shipped_for(name)
+    elif isinstance(network, str) and network not in CONTROL_NETWORKS:
+        content = handed_on({"model.genotype": network, "runs": given.runs})
+    else:
+        content = shipped("train/digits")
+    data = {**content.get("data", {}), **on}
+    if given.root is not None:
+        data["root"] = given.root
+    return network, {"model": content.get("model", {}), "data": data}
+
+
+def _add_settings(
+    parser: argparse.ArgumentParser,
+    cls: type,
+    metavars: Mapping[str, str] | None = None,
+    leave: Sequence[str] = (),
+) -> None:
+    """Add an argument for each field of a class of settings."""
+    for option in options_of(cls, ""):
+        if option.key in leave:
+            continue
+        value, is_list = option.default, get_origin(_without_none(option.type)) is tuple
+        shown_default = " ".join(value) if isinstance(value, tuple) else value
+        kind = get_args(_without_none(option.type))[0] if is_list else _without_none(option.type)
+        parser.add_argument(
+            f"--{option.key}",
+            type=kind,
+            default=value,
+            metavar=(metavars or {}).get(option.key, option.key.upper()),
+            help=option.text.rstrip(".").removesuffix(" null: all").replace("null", "default")
+            + (f" [{shown_default}]" if value not in (None, ()) else ""),
+            nargs="+" if is_list else None,
+        )
+
+
+def _without_none(kind: Any) -> Any:
+    """Return the type of an optional value.
+
+    >>> _without_none(int | None), _without_none(str)
+    (<class 'int'>, <class 'str'>)
+    """
+    kinds = [one for one in get_args(kind) if one is not NoneType]
+    return kinds[0] if get_origin(kind) is UnionType else kind
+
+
+def _settings_of(given: argparse.Namespace, cls: type[T], **more: Any) -> T:
+    """Return the settings that `_add_settings` has added to a parser."""
+    values = {name: getattr(given, name) for name in field_names(cls) if name not in more}
+    values |= {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+    return cls(**values, **more)
+
+
+def _print_accuracies(eps: Sequence[float], columns: Mapping[str, Sequence[float]]) -> None:
+    """Print a table: a row for each size of a change, a column for each accuracy."""
+    widths = [max(9, len(name)) for name in columns]
+    cells = [f"{name:>{width}}" for name, width in zip(columns, widths, strict=True)]
+    print("  ".join(["     eps", *cells]))
+    for size, *row in zip(eps, *columns.values(), strict=True):
+        shares = [f"{100 * share:.2f} %" for share in row]
+        cells = [f"{share:>{width}}" for share, width in zip(shares, widths, strict=True)]
+        print("  ".join([f"{size:>8g}", *cells]))
