@@ -33,6 +33,7 @@ COMMANDS = {
     "train.py --help": ("train.py", "--help"),
     "search.py, first step": (
         "search.py",
+        "--model.race=0",
         "--trainer.callbacks=[benchmarks.startup.EndAtFirstStep]",
     ),
 }
