@@ -17,15 +17,16 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
 
 
-def measured(script: str, *options: str) -> tuple[float, int]:
-    """Run a script of the project; return its wall time in seconds and peak memory in MiB."""
+def measured(script: str, *options: str) -> tuple[float, float, int]:
+    """Run a script of the project; return its wall time and CPU time in seconds, and its MiB."""
     started = time.perf_counter()
     command = [sys.executable, script, *options]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if os.waitstatus_to_exitcode(status):
         raise SystemExit(f"{' '.join(command)} failed")
-    return time.perf_counter() - started, usage.ru_maxrss // 1024
+    cpu = usage.ru_utime + usage.ru_stime  # with that of its processes
+    return time.perf_counter() - started, cpu, usage.ru_maxrss // 1024
 
 
 def surroundings(device: str = "cpu") -> dict[str, Any]:

@@ -64,7 +64,7 @@ def one_run(options: list[str], root: str, seed: int, runs: Path) -> dict[str, A
     common = [f"--data.root={root}", f"--runs={runs}", "--name=run", f"--seed={seed}"]
     common += ["--wandb=off"]
     search = [f"--config={CONFIGS / 'search' / 'mnist_noise.yaml'}", *options, *SEARCH, *common]
-    search_time, _ = measured("search.py", *search)
+    search_time, *_ = measured("search.py", *search)
     found = runs / "search" / "run"
     train = [f"--config={CONFIGS / 'train' / 'mnist_noise.yaml'}", f"--model.genotype={found}"]
     measured("train.py", *train, *TRAIN, "--noise_check=false", *common)

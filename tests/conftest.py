@@ -46,7 +46,14 @@ FEW = (
     "--model.channels=4",
     "--model.num_cells=3",
 )
-SMALL_SEARCH = (*FEW, "--model.nodes=1", "--model.warmup_epochs=0", "--model.noise_samples=40")
+SMALL_SEARCH = (
+    *FEW,
+    "--model.nodes=1",
+    "--model.warmup_epochs=0",
+    "--model.noise_samples=40",
+    "--model.race=0",
+    "--model.macro=null",
+)
 SMALL_TRAIN = FEW
 
 

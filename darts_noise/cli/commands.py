@@ -18,12 +18,12 @@ import yaml
 from darts_noise.cli.configs import find_config, merge_configs, read_config
 from darts_noise.cli.defaults import (
     about,
+    default_search,
     find_cell,
     handed_on,
     naming_source,
     require_bundle,
     runs_option,
-    shipped,
 )
 from darts_noise.cli.measuring import attack, certify, evaluate_ensemble, examine
 from darts_noise.cli.names import may_be_extended, reads_no_file, require_built_in
@@ -173,7 +173,7 @@ def _fail(error: Exception) -> NoReturn:
 
 def search(argv: Sequence[str]) -> None:
     """Run ``darts-noise search``: search for a cell."""
-    given = _read(SEARCH, argv, lambda stated: shipped("search/digits"))
+    given = _read(SEARCH, argv, default_search)
     if given is None:
         return
     config = given.settings(SearchConfig, "model.")

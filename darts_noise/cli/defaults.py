@@ -20,11 +20,31 @@ OF_A_TRAINING = (
     *("crop_padding", "cutout", "random_resized_crop", "color_jitter"),
 )
 """Keys of ``data`` that a training takes from its own config, never from the search."""
+OF_THE_RACE = ("space", "strategy", "race")
+"""Keys of ``model`` whose values the race of the default search needs."""
 
 
 def shipped(named: str) -> dict[str, Any]:
     """Return a config of the package, such as ``train/digits``."""
     return read_config(CONFIGS / f"{named}.yaml")
+
+
+def default_search(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config of a search without ``--config``.
+
+    Its race is a race of its own macro choices in its own space, so it does not go with others. A
+    stated list of combinations replaces its combinations.
+
+    Args:
+        stated: the keys that the options state.
+    """
+    content = shipped("search/digits")
+    usual = {"strategy": "darts", **content["model"]}
+    differs = any(stated.get(f"model.{key}", usual[key]) != usual[key] for key in OF_THE_RACE)
+    if differs or not isinstance(stated.get("model.macro", []), list):
+        for key in ("race", "macro"):
+            del content["model"][key]
+    return content
 
 
 def shipped_for(dataset: str) -> dict[str, Any]:

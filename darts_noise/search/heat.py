@@ -13,9 +13,6 @@ from darts_noise.space.json_file import read_json, shown_path
 from darts_noise.space.macro import Value, as_text, check_macro
 from darts_noise.space.shown import shown
 
-CELLS = 2
-"""Number of reference cells. One random cell may have no convolution at all."""
-
 Macro = Mapping[str, Value]
 
 
@@ -31,6 +28,7 @@ class Heat:
             that could not change the result are missing.
         objective: F, or a lower bound of F if trainings are missing. Infinite if one diverged.
         steps: optimiser steps.
+        cells: number of reference cells.
     """
 
     macro: Macro
@@ -39,11 +37,12 @@ class Heat:
     validation: tuple[Reading, ...] = ()
     objective: float = 0.0
     steps: int = 0
+    cells: int = 2
 
     @property
     def is_complete(self) -> bool:
         """Whether no training is missing."""
-        return len(self.validation) == CELLS
+        return len(self.validation) == self.cells
 
     @property
     def name(self) -> str:
@@ -72,7 +71,7 @@ class Heat:
         return f"{self.name}  {measured}  F {self.shown_objective}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the heat as a JSON object."""
+        """Return the heat as a JSON object. The number of cells is left out."""
         return {
             "macro": dict(self.macro),
             "epochs": list(self.epochs),
@@ -83,9 +82,10 @@ class Heat:
         }
 
     @classmethod
-    def from_dict(cls, data: object) -> "Heat":
+    def from_dict(cls, data: object, cells: int) -> "Heat":
         """Return the heat that `to_dict` wrote. Raise ``ValueError`` for another value."""
-        if not isinstance(data, Mapping) or data.keys() != set(cls.__dataclass_fields__):
+        keys = set(cls.__dataclass_fields__) - {"cells"}
+        if not isinstance(data, Mapping) or data.keys() != keys:
             raise ValueError(f"expected a heat of a race, got {shown(data)}")
         macro, epochs, objective = data["macro"], data["epochs"], data["objective"]
         readings = data["noise"], data["validation"]
@@ -94,7 +94,7 @@ class Heat:
             and isinstance(epochs, list)
             and [type(number) for number in (*epochs, data["steps"])] == [int] * 3
             and (objective is None or type(objective) is float)
-            and all(isinstance(part, list) and len(part) <= CELLS for part in readings)
+            and all(isinstance(part, list) and len(part) <= cells for part in readings)
         ):
             raise ValueError(f"expected a heat of a race, got {shown(data)}")
         noise, validation = (tuple(map(reading_from_json, part)) for part in readings)
@@ -105,6 +105,7 @@ class Heat:
             validation,
             math.inf if objective is None else objective,
             data["steps"],
+            cells,
         )
 
 
@@ -140,6 +141,6 @@ def read_race(path: Path) -> tuple[list[Genotype], list[Heat]]:
         raise ValueError(f"{shown_path(path)}: expected the cells and heats of a race")
     try:
         cells = [Genotype.from_dict(cell) for cell in data["cells"]]
-        return cells, [Heat.from_dict(heat) for heat in data["heats"]]
+        return cells, [Heat.from_dict(heat, len(cells)) for heat in data["heats"]]
     except ValueError as error:
         raise ValueError(f"{shown_path(path)}: {error}") from None

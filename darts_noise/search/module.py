@@ -82,13 +82,19 @@ from darts_noise.search.strategies import make_strategy
 from darts_noise.search.symptoms import Symptoms
 from darts_noise.search.variants.variant import Weights, make_variants
 from darts_noise.space.genotype import Genotype
-from darts_noise.space.spaces import get_space
+from darts_noise.space.spaces import Space, get_space
 
 LOSSES = {
     "train": "L_train, the loss of w on training",
     "noise": "L_noise, the loss of v on noise",
 }
 ADVICE = "try a smaller model.learning_rate, or model.gradient_clip above 0"
+
+
+def spaces_of(config: SearchConfig) -> list[Space]:
+    """Return the space of a search, or one space for each mapping of a list ``macro``."""
+    space = get_space(config.space, config.nodes)
+    return [space.with_macro(choices) for choices in config.macros]
 
 
 class SearchModule(PlainModule[SearchConfig]):
@@ -99,7 +105,8 @@ class SearchModule(PlainModule[SearchConfig]):
     the penalty measures w. `noise_set` is None if λ is 0.
 
     Args:
-        config: a `SearchConfig`, or the name of a search space.
+        config: a `SearchConfig`, or the name of a search space. The module ignores its ``race``. Of
+            a list ``macro``, it takes the first mapping.
         settings: fields of `SearchConfig` by name, such as ``noise_weight=0.5``.
 
     Raises:
@@ -119,7 +126,7 @@ class SearchModule(PlainModule[SearchConfig]):
         super().__init__()
         self.configure(config_of(SearchConfig, config, settings))
         c = self.config
-        self.space = get_space(c.space, c.nodes).with_macro(c.macro or {})
+        self.space = spaces_of(c)[0]
         assert not isinstance(c.variants, str)
         self.strategy = make_strategy(c.strategy)
         if self.strategy is not None:

@@ -2,7 +2,7 @@
 
 A supernet over macro choices is expensive, and a mixture hides what one of its parts can memorise.
 So each combination of the choices is judged on discrete networks, trained from scratch as
-candidates are, with the cells held fixed: F = L_val + λ · P, the mean over `CELLS` reference cells.
+candidates are, with the cells held fixed: F = L_val + λ · P, the mean over the reference cells.
 Then α is searched with the best combination.
 
 The race is successive halving (Jamieson & Talwalkar 2016, arXiv:1502.07943) with two rungs. The
@@ -33,54 +33,63 @@ from darts_noise.errors import SettingError, within
 from darts_noise.nets.input_filter import require_colour
 from darts_noise.search.architecture import discretise
 from darts_noise.search.candidate_trainings import CandidateTrainings
-from darts_noise.search.heat import CELLS, Heat, Macro
-from darts_noise.search.module import SearchModule
+from darts_noise.search.heat import Heat, Macro
+from darts_noise.search.module import SearchModule, spaces_of
 from darts_noise.search.settings import SearchConfig
 from darts_noise.space.genotype import Genotype
-from darts_noise.space.macro import Value
-from darts_noise.space.spaces import Space, get_space
+from darts_noise.space.macro import MACRO, Value
 
 SHARES = (0.4, 1.0)
 """The length of each rung as a share of a candidate's epochs: 40 and 100 epochs on the noise."""
 
 
-def _space(config: SearchConfig) -> Space:
-    return get_space(config.space, config.nodes).with_macro(config.macro or {})
-
-
 @within("model")
 def require_suited(config: SearchConfig, data: ImageDataModule) -> None:
     """Raise a `SettingError` if a combination does not suit the images."""
-    require_colour(_space(config), data.in_channels)
+    for space in spaces_of(config):
+        require_colour(space, data.in_channels)
 
 
 @within("model")
 def combinations(config: SearchConfig) -> list[dict[str, Value]]:
     """Return the combinations of macro choices that race: all, or ``race`` different ones.
 
-    They are drawn so that each value of a choice occurs about equally often. All values occur if
-    ``race`` is not smaller than the largest number of values.
+    If ``macro`` is a list, these are the combinations of all its mappings. They are drawn so that
+    each value of a choice occurs about equally often, and from each mapping in turn. With one
+    mapping, all values occur if ``race`` is not smaller than the largest number of values.
 
     Raises:
         SettingError: the space leaves nothing to choose.
     """
-    space = _space(config)
-    rows, most = dict(space.macro), config.race
-    count = math.prod(map(len, rows.values()))
-    if count < 2:
+    mappings, most = [dict(space.macro) for space in spaces_of(config)], config.race
+    names = dict.fromkeys(itertools.chain.from_iterable(mappings))
+    rows = [[macro.get(name, MACRO[name][:1]) for name in names] for macro in mappings]
+    found: dict[tuple[Value, ...], None] = {}
+    for values in itertools.chain.from_iterable(itertools.product(*row) for row in rows):
+        found[values] = None
+        if len(found) > most:
+            found = dict.fromkeys(_drawn(rows, most, generator(config.seed, Stream.RACE)))
+            break
+    if len(found) < 2:
         raise SettingError(
             "race",
-            f"expected 0, because no macro choice of space {space.name!r} has several candidates, "
-            f"got {most}",
+            f"expected 0, because no macro choice of space {config.space!r} has several "
+            f"candidates, got {most}",
         )
-    if count <= most:
-        found = dict.fromkeys(itertools.product(*rows.values()))
-    else:
-        random = generator(config.seed, Stream.RACE)
-        dealt, found = zip(*(_dealt(values, random) for values in rows.values()), strict=True), {}
-        while len(found) < most:
-            found[next(dealt)] = None  # a combination that was dealt before changes nothing
-    return [dict(zip(rows, values, strict=True)) for values in found]
+    return [dict(zip(names, values, strict=True)) for values in found]
+
+
+def _drawn(
+    rows: Sequence[Sequence[Sequence[Value]]], count: int, random: torch.Generator
+) -> Iterable[tuple[Value, ...]]:
+    """Return this number of different combinations, from the candidates of each mapping in turn."""
+    dealt = [zip(*(_dealt(values, random) for values in row), strict=True) for row in rows]
+    found: dict[tuple[Value, ...], None] = {}
+    for hand in itertools.cycle(dealt):
+        if len(found) == count:
+            break
+        found[next(hand)] = None  # a combination that was dealt before changes nothing
+    return found
 
 
 def _dealt(values: Sequence[Value], random: torch.Generator) -> Iterator[Value]:
@@ -100,7 +109,7 @@ def reference_cells(module: SearchModule) -> list[Genotype]:
     shape = len(space.edges), len(space.operations)
     return [
         discretise(space, {k: torch.rand(shape, generator=random) for k in ("normal", "reduce")})
-        for _ in range(CELLS)
+        for _ in range(module.config.race_cells)
     ]
 
 
@@ -139,7 +148,7 @@ def race(
         for macro in left:
             whole = sorted(heat.objective for heat in rung if heat.is_complete)
             bar = whole[keep - 1] if len(whole) >= keep else math.inf
-            heat = Heat(macro, trainings.epochs(share))
+            heat = Heat(macro, trainings.epochs(share), cells=len(cells))
             heat = done.get((heat.epochs, *macro.items()), heat)
             while not heat.is_complete and heat.objective < bar:
                 heat = on_first_process(partial(_train, heat, bar, share, trainings, cells))
@@ -155,7 +164,7 @@ def _train(
 ) -> Heat:
     """Return the heat with one more training, which stops once the objective reaches `bar`."""
     noise, before = trainings.module.noise_set, trainings.steps
-    of_noise = noise is not None and len(heat.noise) < CELLS
+    of_noise = noise is not None and len(heat.noise) < heat.cells
     cell = cells[len(heat.noise if of_noise else heat.validation)]
     genotype = replace(cell, macro=heat.macro)
     channels = trainings.channels(genotype)
@@ -166,7 +175,7 @@ def _train(
         def reached(loss: float) -> bool:
             nonlocal worst
             worst = max(worst, trainings.weighted_penalty(loss))
-            return heat.objective + worst / CELLS >= bar
+            return heat.objective + worst / heat.cells >= bar
 
         fit = trainings.on_noise(genotype, channels, noise, reached, share=share)
         reached(fit.loss)
@@ -177,4 +186,4 @@ def _train(
         term = reading.loss + trainings.module.objectives.total(trainings.terms)
         trained = replace(heat, validation=(*heat.validation, reading))
     steps = heat.steps + trainings.steps - before
-    return replace(trained, objective=heat.objective + term / CELLS, steps=steps)
+    return replace(trained, objective=heat.objective + term / heat.cells, steps=steps)

@@ -5,7 +5,7 @@ noise families, hypergradient) when it makes the object.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from darts_noise.errors import SettingError, unknown
 
 OPTIMISERS = ("sgd", "adam")
 """The optimisers for w and v."""
+Choices = dict[str, list[str | float] | str | float]
+"""Macro choices by name, each with its candidates, or with one value."""
 
 
 @naming_arguments
@@ -29,7 +31,9 @@ class SearchConfig:
         nodes: nodes of a cell. null: the number that the space defines.
         macro: macro choices by name, each with a list of candidates. The list replaces the
             candidates in the space. A choice that the space lacks is added. Other choices of the
-            space stay as they are. A list with one candidate fixes the choice.
+            space stay as they are. One value, or a list with one, fixes the choice. With a race:
+            also a list of such mappings, whose combinations race together, as in
+            [{gain: free}, {gain: bounded, logit_scale: [256, 1024]}].
         channels: channels of a state before the first reduction.
         num_cells: cells of the supernet, with reductions at one and two thirds.
         stem: stem of the network: small (images of 8×8 to 28×28 pixels), cifar or imagenet.
@@ -60,6 +64,8 @@ class SearchConfig:
         race: largest number of combinations of the space's macro choices that race before α is
             searched. They are trained in a few reference cells, and α is searched with the best
             combination. 0: no race; α decides the macro choices.
+        race_cells: reference cells in which each combination is trained. One halves the time, but
+            a single random cell may have no convolution at all.
         candidates: discrete cells that are trained at the end; the search returns the cell with the
             smallest F = L_val + λ·P + Σ weight·T over the objectives T. 1: take the strongest
             operations of α and train nothing. P is ``penalty`` if that is a function of the noise
@@ -86,7 +92,7 @@ class SearchConfig:
 
     space: str = "darts"
     nodes: int | None = None
-    macro: dict[str, list[str | float]] | None = None
+    macro: Choices | list[Choices] | None = None
     channels: int = 16
     num_cells: int = 8
     stem: str = "cifar"
@@ -106,6 +112,7 @@ class SearchConfig:
     twin_learning_rate: float | None = None
     twin_restart: int = 0
     race: int = 0
+    race_cells: int = 2
     candidates: int = 1
     candidate_epochs: int = 40
     candidate_parameters: int | None = None
@@ -132,6 +139,7 @@ class SearchConfig:
         require_seed(self.seed)
         if self.race < 0 or self.race == 1:
             raise SettingError("race", f"expected 0 (no race), or 2 or more, got {self.race}")
+        self._check_macro()
         for key in ("strategy_steps", "candidate_parameters"):
             value = getattr(self, key)
             if value is not None and value < 1:
@@ -154,6 +162,29 @@ class SearchConfig:
     def optimiser_of_twin(self) -> str:
         """The twin's optimiser."""
         return self.optimiser if self.twin_optimiser is None else self.twin_optimiser
+
+    @property
+    def macros(self) -> list[dict[str, Sequence[str | float]]]:
+        """The mappings of ``macro``, with a list of candidates for each choice."""
+        return [
+            {k: v if isinstance(v, list | tuple) else [v] for k, v in choices.items()}
+            for choices in _mappings(self.macro)
+        ]
+
+    def _check_macro(self) -> None:
+        mappings = _mappings(self.macro)
+        if not mappings or not all(isinstance(choices, Mapping) for choices in mappings):
+            raise SettingError(
+                "macro",
+                "expected choices with their candidates, as in {gain: [free, bounded]}, or a list "
+                f"of such mappings, got {self.macro!r}",
+            )
+        if len(mappings) > 1 and not self.race:
+            raise SettingError(
+                "macro",
+                "expected one mapping, because only a race (model.race above 1) compares several, "
+                f"got a list of {len(mappings)}",
+            )
 
     def _check_rates(self) -> None:
         rate = self.twin_learning_rate
@@ -192,11 +223,16 @@ class SearchConfig:
                 )
 
 
+def _mappings(macro: Any) -> list[Any]:
+    return list(macro) if isinstance(macro, list | tuple) else [macro or {}]
+
+
 LEAST = {
     "noise_weight": 0,
     "noise_samples": 1,
     "twin_steps": 1,
     "twin_restart": 0,
+    "race_cells": 1,
     "candidates": 1,
     "candidate_epochs": 1,
     "warmup_epochs": 0,

@@ -27,9 +27,10 @@ from darts_noise.runs.search import search
 from darts_noise.runs.settings import RunConfig
 from darts_noise.runs.stops import interruptible
 from darts_noise.runs.train import EPOCHS, Trained, train_network
+from darts_noise.search.module import spaces_of
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.published import load_genotype
-from darts_noise.space.spaces import Space, get_space
+from darts_noise.space.spaces import Space
 from darts_noise.study.cells import all_skip_cell, matched_cell, random_cell
 from darts_noise.study.settings import GROUPS, POSITIVE_CONTROL, StudyConfig
 from darts_noise.study.units import GIVEN, Compared
@@ -197,8 +198,9 @@ class SeedRuns:
         return found.genotype, {**figures, "seconds": card["wall_time_s"]}
 
     def _space(self) -> Space:
-        config = self.config.search.model
-        return get_space(config.space, config.nodes).with_macro(config.macro or {})
+        """Return the space of random cells. Seeds take the mappings of a list ``macro`` in turn."""
+        spaces = spaces_of(self.config.search.model)
+        return spaces[self.seed % len(spaces)]
 
     def _match(self, genotype: Genotype, origin: Record) -> tuple[Genotype, int]:
         arguments = self._arguments()

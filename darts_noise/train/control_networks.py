@@ -31,10 +31,11 @@ def with_batch_norm(genotype: Genotype) -> Genotype | None:
     Returns:
         The control, or None if the cell itself has batch norm and no bounded gain.
     """
+    if (genotype.choice("normalisation"), genotype.choice("gain")) == ("batch", "free"):
+        return None
     changed = ("normalisation", "gain", "logit_scale")
     macro = {key: value for key, value in genotype.macro.items() if key not in changed}
-    control = replace(genotype, macro=macro, meta={})
-    return None if control == genotype else control
+    return replace(genotype, macro=macro, meta={})
 
 
 def resnet18(num_classes: int, in_channels: int, stem_stride: int = 1) -> nn.Module:

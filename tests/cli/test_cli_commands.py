@@ -80,12 +80,32 @@ def test_help_of_the_plain_commands_shows_what_the_readme_promises(capsys):
     shipped = read_config(ROOT / "configs" / "search" / "digits.yaml")
     for key in ("trainer.max_epochs", "model.channels", "model.space"):
         assert options[key].endswith(f"[{value(shipped, key)}]")
-    assert options["trainer.max_epochs"].endswith("[25]")
+    assert options["trainer.max_epochs"].endswith("[15]")
     assert not any(key.split(".")[-1] == "seed" for key in options if "." in key)
     mnist = helped(search, "--config", "mnist", capsys=capsys)
     assert mnist["data.name"].endswith("[mnist]")
     shipped = read_config(ROOT / "configs" / "search" / "mnist.yaml")
     assert mnist["trainer.max_epochs"].endswith(f"[{value(shipped, 'trainer.max_epochs')}]")
+
+
+@pytest.mark.parametrize(
+    ("argv", "raced"),
+    [
+        (["--model.noise_weight=0", "--model.space=bounded", "--strategy=darts"], 2),
+        (["--strategy=random"], 0),
+        (["--model.space=noise"], 0),
+        (["--model.race=0"], 0),
+        (["--model.macro={logit_scale: 64}"], 0),
+        (["-cdigits", "-cstrategies/nas"], 0),
+        (["--model.macro=[{gain: free}, {gain: bounded}]"], 2),
+        (["-cdigits", "--model.race=4"], 4),
+    ],
+)
+def test_the_default_race_is_only_for_the_default_choices(argv, raced, capsys):
+    model = printed(search, *argv, capsys=capsys)["model"]
+    assert model["race"] == raced
+    assert isinstance(model["macro"], list) == (raced > 0)
+    assert dn.SearchConfig(**model).macros
 
 
 @pytest.mark.parametrize("command", [SEARCH, TRAIN], ids=lambda c: c.name)

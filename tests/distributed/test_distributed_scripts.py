@@ -24,6 +24,7 @@ SMALL = [
     "--trainer.strategy=ddp",
     "--model.channels=4",
     "--model.num_cells=3",
+    "--model.race=0",
     "--wandb=off",
 ]
 LAUNCHER_VARIABLES = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "NODE_RANK")

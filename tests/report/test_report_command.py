@@ -13,7 +13,7 @@ import darts_noise as dn
 from darts_noise.cli.program import main
 from darts_noise.reading_record import Reading
 from darts_noise.search.candidate import Candidate, write_candidates
-from darts_noise.search.heat import CELLS, Heat, write_race
+from darts_noise.search.heat import Heat, write_race
 
 
 def test_the_page_is_written_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,8 +28,8 @@ def test_the_page_is_written_and_named(tmp_path: Path, capsys: pytest.CaptureFix
 def test_it_does_not_wait_for_torch(tmp_path: Path) -> None:
     """It reads JSON and draws: importing torch and Lightning would take most of its time."""
     run = search_run(tmp_path / "search" / "one", space="nas_bench_201", alpha=False)
-    heat = Heat({"gain": "bounded"}, (1, 1), validation=(Reading(1.0, 0.5),) * CELLS)
-    write_race(run / "race.json", [], [heat])
+    heat = Heat({"gain": "bounded"}, (1, 1), validation=(Reading(1.0, 0.5),) * 2)
+    write_race(run / "race.json", [dn.load_genotype("darts_v1")] * 2, [heat])
     write_candidates(
         run / "candidates.json", [Candidate(dn.load_genotype("darts_v1"), Reading(1.0, 0.5))]
     )

@@ -9,7 +9,7 @@ from conftest import refused, search, train
 from PIL import Image
 
 SCRIPTS = {
-    "search": (search, ["--model.nodes=1", "--model.warmup_epochs=0"]),
+    "search": (search, ["--model.nodes=1", "--model.warmup_epochs=0", "--model.race=0"]),
     "train": (train, ["--model.genotype=darts_v1", "--model.auxiliary_weight=0"]),
 }
 FEW = ["--data.batch_size=4", "--model.channels=2", "--model.num_cells=3", "--model.stem=small"]

@@ -23,7 +23,7 @@ FEW = [
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_search(precision, tmp_path, monkeypatch):
     monkeypatch.setattr(candidate_trainings, "NOISE_EPOCHS", 2)
-    small = ["--model.channels=4", "--model.nodes=1", "--model.warmup_epochs=0"]
+    small = ["--model.channels=4", "--model.nodes=1", "--model.warmup_epochs=0", "--model.race=0"]
     small += ["--model.candidates=2", "--model.candidate_epochs=1", "--model.noise_samples=40"]
     small += [f"--trainer.precision={precision}"]
     search([*FEW, *small, f"--runs={tmp_path}", "--name=s"])

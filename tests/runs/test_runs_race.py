@@ -21,7 +21,7 @@ DATA = {"name": "digits", "train_samples": 80, "batch_size": 20}
 CONFIG = dn.SearchConfig(
     "bounded",
     nodes=1,
-    macro={"logit_scale": [64.0, 1024.0]},
+    macro=[{"logit_scale": 64.0}, {"logit_scale": [1024.0]}],
     channels=4,
     num_cells=3,
     stem="small",

@@ -13,7 +13,6 @@ import darts_noise as dn
 from darts_noise.errors import SettingError
 from darts_noise.reading_record import Reading
 from darts_noise.search import candidate_trainings
-from darts_noise.search import heat as heats_file
 from darts_noise.search import race as racing
 from darts_noise.search.candidate_trainings import CandidateTrainings
 from darts_noise.search.heat import Heat, read_race, standing, write_race
@@ -72,6 +71,43 @@ def test_a_sample_has_every_value_of_every_choice(count, seed):
     assert combinations(replace(config, seed=seed + 100)) != found
 
 
+MAPPINGS = [
+    {"gain": "free"},
+    {"gain": ["bounded"], "logit_scale": [256, 1024], "colour": "all"},
+    {"gain": "bounded", "logit_scale": 1024.0},  # is among those of the second
+]
+
+
+def test_the_combinations_of_a_list_are_those_of_all_its_mappings():
+    config = replace(CONFIG, space="nas_bench_201", macro=MAPPINGS)
+    found = [tuple(macro.items()) for macro in combinations(config)]
+    free, low, high = found
+    assert free == (("gain", "free"), ("logit_scale", 1.0), ("colour", "all"))
+    assert (low, high) == tuple(
+        (("gain", "bounded"), ("logit_scale", scale), ("colour", "all")) for scale in (256, 1024)
+    )
+    drawn = {macro["gain"] for macro in combinations(replace(config, race=2))}
+    assert drawn == {"free", "bounded"}
+    only = replace(config, macro=[{"gain": ["free", "bounded"]}])
+    assert combinations(only) == combinations(replace(config, macro={"gain": ["free", "bounded"]}))
+
+
+def test_a_list_without_a_race_is_refused():
+    with pytest.raises(SettingError, match=r"^macro: expected one mapping.* race"):
+        replace(CONFIG, race=0, macro=MAPPINGS)
+
+
+@pytest.mark.parametrize("cells", [1, 3])
+def test_each_combination_is_trained_in_so_many_cells(ready, monkeypatch, cells):
+    played = Played(monkeypatch)
+    config, module, data = ready(replace(CONFIG, race=2, race_cells=cells))
+    heats = race(config, module, data)
+    winner = standing(heats)[0]
+    assert len(reference_cells(module)) == len(winner.noise) == len(winner.validation) == cells
+    whole = played.whole(winner.macro, reference_cells(module), 1.0)
+    assert winner.objective == pytest.approx(whole, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -80,6 +116,12 @@ def test_a_sample_has_every_value_of_every_choice(count, seed):
         ({"space": "darts"}, r"^model.race: expected 0, because no macro choice of space 'darts'"),
         ({"space": "bounded", "macro": {"logit_scale": [64.0]}}, r"^model.race: expected 0"),
         ({"macro": {"width": [3.0]}}, r"^model.macro.width: expected some of"),
+        ({"macro": [{"width": 1.0}, {"width": 3.0}]}, r"^model.macro.width: expected some of"),
+        ({"macro": [{"width": 1.0}, {"widht": 1.0}]}, r"^model.macro: .*'width'"),
+        ({"macro": ["width"]}, r"^macro: expected choices"),
+        ({"macro": []}, r"^macro: expected choices"),
+        ({"race_cells": 0}, r"^race_cells: expected 1 or more"),
+        ({"space": "darts", "macro": [{"width": 1.0}] * 2}, r"^model.race: expected 0"),
     ],
 )
 def test_a_race_that_cannot_be_is_refused_in_one_line(changes, message):
@@ -98,9 +140,8 @@ def test_the_winner_learns_and_does_not_memorise(ready, monkeypatch):
     monkeypatch.setitem(spaces._SPACES, "toy", space)
     monkeypatch.setattr(candidate_trainings, "NOISE_EPOCHS", 20)
     monkeypatch.setattr(racing, "SHARES", (1.0,))
-    for module in (racing, heats_file):
-        monkeypatch.setattr(module, "CELLS", 1)
     config = replace(CONFIG, space="toy", channels=6, race=4, candidate_epochs=20, noise_weight=3.0)
+    config = replace(config, race_cells=1)
     heats = race(*ready(config, train_samples=400, batch_size=50))
     found = {tuple(heat.macro.values()): heat for heat in heats}
     assert standing(heats)[0] is found["bounded", "average", 4096.0]
@@ -271,8 +312,8 @@ def test_a_race_is_read_as_it_was_written(tmp_path):
         Heat({"logit_scale": 64.0}, (5, 2), (Reading(2.25, 0.125),), (), 0.1 + 0.2, 7),
         Heat({"logit_scale": 64.0}, (15, 6), (), (Reading(math.inf, 0.1),) * 2, math.inf, 9),
     ]
-    write_race(tmp_path / "race.json", [cell], heats)
-    assert read_race(tmp_path / "race.json") == ([cell], heats)
+    write_race(tmp_path / "race.json", [cell, cell], heats)
+    assert read_race(tmp_path / "race.json") == ([cell, cell], heats)
 
 
 @pytest.mark.parametrize(

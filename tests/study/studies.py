@@ -16,7 +16,10 @@ SMALL = {
     "search": {
         "config": str(ROOT / "configs" / "search" / "digits.yaml"),
         "data": {"train_samples": 80, "batch_size": 20},
-        "model": {"channels": 4, "nodes": 1, "noise_samples": 40, "warmup_epochs": 0},
+        "model": {
+            **{"channels": 4, "nodes": 1, "noise_samples": 40, "warmup_epochs": 0},
+            **{"race": 0, "race_cells": 2, "macro": None},
+        },
         "trainer": {"max_epochs": 1},
     },
     "train": {
