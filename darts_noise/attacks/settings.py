@@ -1,5 +1,6 @@
 """Settings of attacks, without torch or Lightning."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -13,6 +14,16 @@ EPS: Mapping[str, tuple[float, ...]] = MappingProxyType(
     {"linf": (0.01, 0.02, 0.05, 0.1, 0.2), "l2": (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)}
 )
 """Each norm with the default sizes of a change."""
+
+
+def require_size(key: str, norm: str, size: float) -> None:
+    """Raise a `SettingError` if a size of a change, with pixels from 0 to 1, is out of range."""
+    largest = 1.0 if norm == "linf" else math.inf
+    if not 0 < size <= largest or size == math.inf:  # written so that NaN is refused as well
+        limit = " and at most 1" if norm == "linf" else ""
+        raise SettingError(
+            key, f"expected more than 0{limit}, with pixels from 0 to 1, got {size:g}"
+        )
 
 
 @naming_arguments
@@ -56,8 +67,7 @@ class AttackConfig:
         if not self.attacks:
             raise SettingError("attacks", f"expected one of {', '.join(ATTACKS)}, got none")
         for size in self.sizes:
-            if not 0 < size < float("inf"):
-                raise SettingError("eps", f"expected more than 0, with pixels 0 to 1, got {size}")
+            require_size("eps", self.norm, size)
         for key in ("steps", "starts", "queries", "samples", "batch_size"):
             value = getattr(self, key)
             if value is not None and value < 1:

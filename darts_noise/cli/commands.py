@@ -271,6 +271,9 @@ def _of_training(given: Given, kind: str) -> tuple[str, DataConfig, dict[str, An
     data = given.settings(DataConfig, "data.")
     trainer = given.settings(TrainerConfig, "trainer.")
     run = given.settings(RunConfig)
+    for key in ("model.adversarial_steps", "model.adversarial_norm"):
+        if key in given.stated and not config.adversarial_eps:
+            raise SettingError("model.adversarial_eps", f"expected more than 0 with {key}, got 0")
     cell = find_cell(config.genotype, run.runs, given.configs)
     if run.resume is None:
         require_free(run.runs, kind, run.name)

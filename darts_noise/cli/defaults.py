@@ -163,7 +163,12 @@ def find_cell(named: str | None, runs: str, configs: Sequence[Path]) -> str:
 
         if has_genotype(named):
             return named
-        return _beside_config(named, configs) or find_search(named, runs) or named
+        return (
+            _beside_config(named, configs)
+            or find_search(named, runs)
+            or _of_shipped(named)
+            or named
+        )
     newest = newest_run(runs, "search")
     if newest is None:
         raise UsageError(
@@ -171,6 +176,13 @@ def find_cell(named: str | None, runs: str, configs: Sequence[Path]) -> str:
             "first, or name a cell, as in --model.genotype darts_v2"
         )
     return str(newest)
+
+
+def _of_shipped(named: str) -> str | None:
+    """Return the folder of the shipped network with this name, which holds its cell."""
+    from darts_noise.pretrained.shipped import find_bundle, list_pretrained
+
+    return str(find_bundle(named)) if named in list_pretrained() else None
 
 
 def find_search(named: str, runs: str) -> str | None:

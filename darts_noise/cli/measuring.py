@@ -135,6 +135,8 @@ def evaluate_ensemble(argv: Sequence[str]) -> None:
         one = Path(given.runs[0]) if len(given.runs) == 1 else None
         folder: Path | None = given.output or one
         if folder is not None:
+            if folder.exists() and not folder.is_dir():
+                raise SettingError("output", f"expected a folder, got the file {folder}")
             require_replaceable(folder / "ensemble.json", FORMAT)
         given.run = members[0]
         found = evaluating(members, _data_of(given), config, outside=given.outside)
@@ -150,7 +152,9 @@ def evaluate_ensemble(argv: Sequence[str]) -> None:
         _print_accuracies((0.0, *found.eps), columns)
     for warning in found.warnings:
         print(f"warning: {warning}")
-    if folder is not None:
+    if folder is None:
+        print("not written; --output names a folder")
+    else:
         _write_result(found, folder / "ensemble.json")
         figure = draw_features(members[0], _data_of(given), config)
         print(f"features: {save_figure(figure, folder / 'ensemble_features')[0]}")

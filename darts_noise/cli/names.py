@@ -87,7 +87,8 @@ def _names(value: Any) -> Iterator[str]:
     ['uniform', 'dataset', 'blur']
     """
     if isinstance(value, str):
-        yield value.partition(":")[0]
+        if value[:1] not in ("{", "["):  # YAML of a wrong form, which the settings refuse
+            yield value.partition(":")[0]
     elif isinstance(value, Mapping | list):
         for item in value:
             yield from _names(item)

@@ -71,7 +71,7 @@ FIGURES = (
     CardFigure("noise_penalty", "Penalty of the search"),
     CardFigure("noise_family", "Noise family of the search"),
     CardFigure("objectives", "Further objectives"),
-    CardFigure("objective_values", "Their values"),
+    CardFigure("objective_values", "Values of the objectives"),
     CardFigure("test_accuracy", "Test accuracy", percent, first=True, expected=True),
     CardFigure(
         "best_test_accuracy", "Test accuracy at the epoch with the best validation", percent
@@ -103,6 +103,7 @@ FIGURES = (
     CardFigure("cell_noise_accuracy", "Noise accuracy of the best, alone", percent, first=True),
     CardFigure("robust_accuracy", "Test accuracy under attack", percent, first=True),
     CardFigure("robust_attack", "That attack"),
+    CardFigure("robust_warnings", "Doubts about that attack"),
     CardFigure("parameters", "Parameters", first=True),
     CardFigure("multiply_adds", "Multiply-adds", first=True),
     CardFigure("epochs", "Epochs", first=True),

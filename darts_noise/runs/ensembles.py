@@ -189,10 +189,10 @@ def evaluate_ensemble(
     sources = members_of(members)
     if len(sources) < 2:
         raise SettingError(MEMBERS, f"expected 2 networks or more, got {len(sources)}")
-    nets, data = _on_pixels([*sources, *([] if outside is None else [outside])], data)
+    nets, data = _on_pixels(sources, data)
+    others, data = _on_pixels([] if outside is None else [outside], data, "outside")
     images, labels = test_images(data, config.samples, config.seed)
-    other = None if outside is None else nets.pop()
-    return evaluate_members(nets, images, labels, config, other)
+    return evaluate_members(nets, images, labels, config, *others)
 
 
 def draw_features(
@@ -252,25 +252,28 @@ def members_of(sources: Sequence[str | Path]) -> list[str | Path]:
 
 
 def _on_pixels(
-    sources: Sequence[str | Path], data: ImageDataModule | None
+    sources: Sequence[str | Path], data: ImageDataModule | None, key: str = MEMBERS
 ) -> tuple[list[OnPixels], ImageDataModule]:
-    """Return the networks with their normalisations, and their data, which are set up."""
+    """Return the networks with their normalisations, and their data, which are set up.
+
+    Errors name the setting `key`.
+    """
     nets = []
     for source in sources:
         module = load_pretrained(source)
         normalisation, data = images_of(source, module, data)
-        _require_same_images(source, data)
+        _require_same_images(source, data, key)
         nets.append(OnPixels(module, normalisation))
     assert data is not None
     return nets, data
 
 
-def _require_same_images(source: str | Path, data: ImageDataModule) -> None:
+def _require_same_images(source: str | Path, data: ImageDataModule, key: str) -> None:
     """Raise a `SettingError` if a network was trained on images of other classes or size."""
     trained, size = pretrained_config(source).images, data.image_shape[1:]
     if trained is not None and (trained.classes, trained.image_size) != (data.test.classes, size):
         raise SettingError(
-            MEMBERS,
+            key,
             f"expected networks for the {size[0]}×{size[1]} images of {data.name}, and its "
             f"classes; {shown_path(Path(source))} was trained on others",
         )

@@ -570,6 +570,7 @@ def adversarial_rows(module: TrainModule, session: Run) -> dict[str, Any]:
         "robust_accuracy": found.accuracy()[-1],
         "robust_attack": f"pgd: {size}, {attacks.steps} steps from each of {attacks.starts} "
         f"random starts, {counted(len(found.strongest), 'test image')}",
+        **({"robust_warnings": "; ".join(found.warnings)} if found.warnings else {}),
     }
 
 

@@ -131,6 +131,9 @@ class SearchConfig:
     def __post_init__(self) -> None:
         for key in ("variants", "objectives"):
             if isinstance(value := getattr(self, key), str):
+                if value[:1] in ("{", "["):  # YAML of another form
+                    expected = "expected a name, or a mapping from names to settings"
+                    raise SettingError(key, f"{expected}, as in {{NAME: {{}}}}, got {value!r}")
                 object.__setattr__(self, key, {value: None})
         for key, least in LEAST.items():
             value = getattr(self, key)

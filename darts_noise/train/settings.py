@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from darts_noise.attacks.settings import EPS
+from darts_noise.attacks.settings import EPS, require_size
 from darts_noise.configured import Setting, naming_arguments, require_seed
 from darts_noise.errors import SettingError, unknown
 
@@ -135,6 +135,8 @@ class TrainConfig:
             )
         if self.adversarial_norm not in EPS:
             raise SettingError("adversarial_norm", unknown("norm", self.adversarial_norm, EPS))
+        if self.adversarial_eps:
+            require_size("adversarial_eps", self.adversarial_norm, self.adversarial_eps)
         if self.adversarial_eps and (self.mixup or self.cutmix or self.noisy_labels != ALL):
             raise SettingError(
                 "adversarial_eps",

@@ -42,6 +42,8 @@ FOUND_IN_THE_PARSER = [
         ["--model.objectives={adversarial: {weight: -1}}"],
         ["model.objectives.adversarial.weight: ", "0 or more", "-1"],
     ),
+    (search, ["--model.objectives={adversarial: 1}"], ["model.objectives: ", "{NAME: {}}"]),
+    (search, ["--model.objectives=[latency]"], ["model.objectives: ", "{NAME: {}}"]),
     (search, ["--strategi=random"], ["'--strategy'"]),
     (search, ["--strategy_step=9"], ["'--strategy_steps'"]),
     (search, ["--model.strateg=random"], ["'--model.strategy'"]),
@@ -63,6 +65,8 @@ FOUND_IN_THE_PARSER = [
     (train, ["--data.wrong_labels=1"], ["data.wrong_labels: ", "less than 1", "1"]),
     (train, ["--data.wrong_labels_kind=pair"], ["data.wrong_labels_kind: ", "'pairwise'"]),
     (train, ["--noisy_labels=small_loss", "--model.mixup=1"], ["model.noisy_labels: ", "mixup"]),
+    (train, ["--adversarial.eps=8"], ["model.adversarial_eps: ", "at most 1", "8"]),
+    (train, ["--adversarial.steps=3"], ["model.adversarial_eps: ", "more than 0", "steps"]),
     (train, [], ["no search in", "search.py", "--model.genotype"]),
 ]
 FOUND_LATER = [

@@ -146,6 +146,14 @@ def test_masked_gradients_are_seen():
     assert found.unlimited > 0.02
 
 
+def test_a_constant_network_has_no_masked_gradients():
+    """It resists every attack, because nothing changes its answer."""
+    _, images, labels = digits()
+    constant = nn.Sequential(nn.Flatten(), nn.Linear(images[0].numel(), 10)).eval()
+    nn.init.zeros_(constant[1].weight)
+    assert attack_images(constant, images, labels, replace(QUICK, eps=(0.2,))).warnings == ()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_an_independent_library_finds_no_more(norm):
