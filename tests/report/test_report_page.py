@@ -177,7 +177,7 @@ def test_a_race_is_drawn_and_listed_with_its_winner_first(tmp_path: Path) -> Non
         Heat({"width": 0.5}, (40, 4), (reading,) * 2, (reading,) * 2, math.inf),
         Heat({"width": 1.0}, (100, 10), (reading,) * 2, (Reading(0.5, 0.98),) * 2, 1.25),
     ]
-    write_race(run / "race.json", [], heats)
+    write_race(run / "race.json", [dn.load_genotype("darts_v1")] * 2, heats)
     text = make_page([run])
     assert "run-1-race" in {a["id"] for a in Page(text).all("section")}
     rows = re.findall(

@@ -225,12 +225,12 @@ def test_an_option_has_the_last_word(read, tmp_path):
 
 
 def test_the_configs_are_found_from_the_folder_of_the_study_or_by_name(read, tmp_path):
-    (tmp_path / "mine.yaml").write_text("model: {channels: 12}\nnoise_grid: {seeds: 2}\n")
+    (tmp_path / "mine.yaml").write_text("model: {channels: 10}\nnoise_grid: {seeds: 2}\n")
     file = written(tmp_path, train={"config": "mine.yaml"}, search={"config": "mnist"})
     found = read(file)
-    assert found.train.model.channels == 12
+    assert found.train.model.channels == 10
     assert found.search.data.name == "mnist"
-    assert read(file, "--train.config", "digits").train.model.channels == 8
+    assert read(file, "--train.config", "digits").train.model.channels == 12
 
 
 def test_the_files_of_cells_likewise_or_from_the_present_folder(read, tmp_path, monkeypatch):
