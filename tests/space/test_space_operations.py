@@ -95,7 +95,8 @@ def test_gradient_equals_the_finite_difference(name, stride, affine, training, s
         torch.manual_seed(0)  # the same draws at every point
         return torch.func.functional_call(module, dict(named), (x,))
 
-    fast = name.startswith("multi")  # it has four times the weights of the next largest
+    # Each entry of the Jacobian in one setting, a random projection of it in the others.
+    fast = name.startswith("multi") or not (affine and training and size == (4, 4))
     assert torch.autograd.gradcheck(
         function, (x, *parameters), eps=1e-6, atol=1e-6, rtol=1e-4, fast_mode=fast
     )
