@@ -25,7 +25,7 @@ def measured(script: str, *options: str) -> tuple[float, float, int]:
     _, status, usage = os.wait4(process.pid, 0)
     if os.waitstatus_to_exitcode(status):
         raise SystemExit(f"{' '.join(command)} failed")
-    cpu = usage.ru_utime + usage.ru_stime  # with that of its processes
+    cpu = usage.ru_utime + usage.ru_stime  # its child processes included
     return time.perf_counter() - started, cpu, usage.ru_maxrss // 1024
 
 

@@ -228,7 +228,7 @@ def draw_features(
 
 
 def members_of(sources: Sequence[str | Path]) -> list[str | Path]:
-    """Return the networks, with the members in place of each ensemble.
+    """Return the networks. Each ensemble is replaced by its members.
 
     Raises:
         SettingError: an ensemble has members that are not trained yet.

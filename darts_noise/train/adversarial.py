@@ -6,8 +6,8 @@ from one random start. It then learns the labels of the changed images [1, equat
 The examples are made with all modules in eval mode: batch norms use their running statistics and
 keep them, and drop path and the auxiliary head are off. So the example of an image depends on no
 other image of the batch, and its attack has the network that an evaluation has. The step that
-follows is in train mode, so batch norms see the changed images only. While the running statistics
-are far from those of the images, in the first tens of steps, the examples are weaker.
+follows is in train mode, so batch norms see the changed images only. In the first tens
+of steps the running statistics have not settled yet, so the examples are weaker.
 
 Reference:
     [1] Madry et al., Towards deep learning models resistant to adversarial attacks, ICLR 2018,

@@ -76,13 +76,18 @@ class Table:
     operations: dict[str, Tensor]
 
 
+Stacked = tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]
+"""Tables on a device: `Table.rest`, (tables,); kind of cell → costs, (tables, edges, operations);
+priced choice → index of its value, (tables,)."""
+
+
 class Cost(Objective):
     """The expected cost of a network, divided by the largest cost in the space."""
 
     def __init__(self) -> None:
         self.costs: dict[str, float] = {}  # label of a part → its cost
         self._tables: list[Table] | None = None
-        self._placed: dict[tuple[torch.device, torch.dtype], list[Table]] = {}
+        self._placed: dict[tuple[torch.device, torch.dtype], Stacked] = {}
         self._largest: float | None = None
 
     @abstractmethod
@@ -94,20 +99,14 @@ class Cost(Objective):
         place = images.device, shares["normal"].dtype
         if place not in self._placed:  # all processes come here together
             self._tables = on_first_process(lambda: self.tables(images.device))
-            self._placed[place] = [
-                replace(t, operations={k: c.to(*place) for k, c in t.operations.items()})
-                for t in self._tables
-            ]
-        space, total = self.networks.space, shares["normal"].new_zeros(())
-        for table in self._placed[place]:
-            cost = table.rest + sum(
-                _expected(space, shares[kind], costs) for kind, costs in table.operations.items()
-            )
-            for name, value in zip(PRICED, table.values, strict=True):
-                if name in shares:
-                    cost = cost * shares[name][0, candidates(space, name).index(value)]
-            total = total + cost
-        return total / self.largest(images.device)
+            self._placed[place] = _stacked(self.networks.space, self._tables, *place)
+        costs, of_kinds, chosen = self._placed[place]
+        for kind, of_kind in of_kinds.items():
+            costs = costs + _expected(self.networks.space, shares[kind], of_kind)
+        for name, indices in chosen.items():
+            if name in shares:
+                costs = costs * shares[name][0, indices]
+        return costs.sum() / self.largest(images.device)
 
     def of_cell(self, cell: TrainedCell) -> float:
         device = cell.validation.device
@@ -200,14 +199,40 @@ def _by_node(space: Space, rows: Tensor) -> Sequence[Tensor]:
     return torch.split(rows, [node + 2 for node in range(space.nodes)])
 
 
+def _stacked(
+    space: Space, tables: Sequence[Table], device: torch.device, dtype: torch.dtype
+) -> Stacked:
+    """Move tables to a device."""
+    kinds = {
+        kind: torch.stack([table.operations[kind] for table in tables]).to(device, dtype)
+        for kind in tables[0].operations
+    }
+    chosen = {
+        name: torch.tensor([candidates(space, name).index(table.values[at]) for table in tables])
+        for at, name in enumerate(PRICED)
+    }
+    rest = torch.tensor([table.rest for table in tables], dtype=dtype, device=device)
+    return rest, kinds, {name: indices.to(device) for name, indices in chosen.items()}
+
+
 def _expected(space: Space, shares: Tensor, costs: Tensor) -> Tensor:
-    """Return the expected cost of all operations of one kind of cell; both (edges, operations)."""
-    total = shares.new_zeros(())
-    of_nodes = zip(_by_node(space, shares), _by_node(space, costs), strict=True)
-    for node, (share, cost) in enumerate(of_nodes):
-        mass = (share * ~cost.isnan()).sum().clamp_min(torch.finfo(share.dtype).tiny)
-        total = total + _kept(space, node) * (share * cost.nan_to_num()).sum() / mass
-    return total
+    """Return the expected cost of all operations of one kind of cell, for each table.
+
+    Args:
+        space: the search space.
+        shares: (edges, operations).
+        costs: (tables, edges, operations). NaN where a discrete cell cannot have the operation.
+    """
+    mass = (shares * ~costs[0].isnan()).sum(1)
+    paid = (shares * costs.nan_to_num()).sum(2).T  # (edges, tables)
+    of_nodes = zip(_by_node(space, mass), _by_node(space, paid), strict=True)
+    least = torch.finfo(mass.dtype).tiny
+    return torch.stack(
+        [
+            _kept(space, node) * cost.sum(0) / share.sum().clamp_min(least)
+            for node, (share, cost) in enumerate(of_nodes)
+        ]
+    ).sum(0)
 
 
 @register_objective("multiply_adds")
