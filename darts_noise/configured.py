@@ -21,6 +21,7 @@ LARGEST_SEED = 2**32 - 1
 """The largest seed that NumPy accepts."""
 
 T = TypeVar("T")
+C = TypeVar("C", bound=type)
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -104,6 +105,34 @@ def changed(config: T, changes: Mapping[str, Any]) -> T:
     for key, value in changes.items():
         _require_type(key, value, hints.get(key, Any))
     return config_of(type(config), config, changes)
+
+
+def registering(
+    kind: str, name: str, registry: dict[str, Any], base: type, *taken: str
+) -> Callable[[C], C]:
+    """Return a decorator that adds a class to a registry.
+
+    Args:
+        kind: the kind of the classes, for messages, such as ``objective``.
+        name: the name of the class in configs.
+        registry: classes by name.
+        base: the class that all of them extend.
+        taken: further names that are not free.
+
+    Raises:
+        ValueError: the name is taken.
+        TypeError: the decorated class does not extend `base`.
+    """
+    if name in (*taken, *registry):
+        raise ValueError(f"{kind} {name!r} is registered already")
+
+    def register(cls: C) -> C:
+        if not (isinstance(cls, type) and issubclass(cls, base)):
+            raise TypeError(f"{kind} {name!r}: expected a subclass of dn.{base.__name__}")
+        registry[name] = cls
+        return cls
+
+    return register
 
 
 def configured(

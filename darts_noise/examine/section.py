@@ -23,7 +23,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from darts_noise.atomic import write_text
-from darts_noise.configured import configured
+from darts_noise.configured import configured, registering
 from darts_noise.data.batches import BatchStream
 from darts_noise.data.images import LabelledImages, Normalisation
 from darts_noise.errors import SettingError, unknown
@@ -262,16 +262,7 @@ def register_section(name: str) -> Callable[[S], S]:
         ValueError: the name is taken.
         TypeError: the decorated class is not a `Section`.
     """
-    if name in _SECTIONS:
-        raise ValueError(f"section {name!r} is registered already")
-
-    def register(cls: S) -> S:
-        if not (isinstance(cls, type) and issubclass(cls, Section)):
-            raise TypeError(f"section {name!r}: expected a subclass of dn.Section")
-        _SECTIONS[name] = cls
-        return cls
-
-    return register
+    return registering("section", name, _SECTIONS, Section)
 
 
 def list_sections() -> list[str]:

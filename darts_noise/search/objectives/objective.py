@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from darts_noise.configured import Setting, configured
+from darts_noise.configured import Setting, configured, registering
 from darts_noise.data.batches import Batch, BatchStream
 from darts_noise.data.images import Normalisation
 from darts_noise.errors import SettingError
@@ -201,16 +201,7 @@ def register_objective(name: str) -> Callable[[O], O]:
         ValueError: the name is taken.
         TypeError: the decorated class is not an `Objective`.
     """
-    if name in _OBJECTIVES:
-        raise ValueError(f"objective {name!r} is registered already")
-
-    def register(cls: O) -> O:
-        if not (isinstance(cls, type) and issubclass(cls, Objective)):
-            raise TypeError(f"objective {name!r}: expected a subclass of dn.Objective")
-        _OBJECTIVES[name] = cls
-        return cls
-
-    return register
+    return registering("objective", name, _OBJECTIVES, Objective)
 
 
 def list_objectives() -> list[str]:

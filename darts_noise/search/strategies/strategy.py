@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from darts_noise.configured import configured, name_and_settings
+from darts_noise.configured import configured, name_and_settings, registering
 from darts_noise.search.candidate import Candidate
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.spaces import Space
@@ -89,16 +89,7 @@ def register_strategy(name: str) -> Callable[[S], S]:
         ValueError: the name is taken.
         TypeError: the decorated class is not a `Strategy`.
     """
-    if name in (DEFAULT, *_STRATEGIES):
-        raise ValueError(f"strategy {name!r} is registered already")
-
-    def register(cls: S) -> S:
-        if not (isinstance(cls, type) and issubclass(cls, Strategy)):
-            raise TypeError(f"strategy {name!r}: expected a subclass of dn.Strategy")
-        _STRATEGIES[name] = cls
-        return cls
-
-    return register
+    return registering("strategy", name, _STRATEGIES, Strategy, DEFAULT)
 
 
 def list_strategies() -> list[str]:
