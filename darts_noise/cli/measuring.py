@@ -19,14 +19,21 @@ from darts_noise.cli.defaults import (
     shipped,
     shipped_for,
 )
+from darts_noise.cli.names import ACCELERATORS, DATASETS, may_be_extended
 from darts_noise.cli.parser import Arguments, field_names, options_of
-from darts_noise.cli.plugins import naming_plugins, run_plugin, run_plugins
+from darts_noise.cli.partial_import import checked
+from darts_noise.cli.plugins import naming_plugins, require_plugin, run_plugin, run_plugins
 from darts_noise.cli.program import ready
-from darts_noise.configured import changed, require_seed
+from darts_noise.configured import changed, require_at_least, require_seed
 from darts_noise.data.settings import DataConfig
 from darts_noise.errors import SettingError, unknown
+from darts_noise.examine.record import ATTACK, CERTIFICATE, ENSEMBLE
 from darts_noise.examine.settings import ExamineConfig
-from darts_noise.runs.folder import CONFIG
+from darts_noise.pretrained.shipped import CONFIG as BUNDLE
+from darts_noise.pretrained.shipped import find_bundle, is_artifact
+from darts_noise.runs.folder import CONFIG, require_replaceable
+from darts_noise.runs.settings import RunConfig
+from darts_noise.space.json_file import read_json
 from darts_noise.train.settings import TrainConfig
 
 T = TypeVar("T")
@@ -40,12 +47,11 @@ def attack(argv: Sequence[str]) -> None:
     given = parser.parse_args(argv)
     config = _settings_of(given, AttackConfig)
     require_bundle(given.run)
+    file = _result_file(given, f"attack_{config.norm}.json", ATTACK)
 
-    from darts_noise.examine.attacks import FORMAT
     from darts_noise.runs.robustness import attack as attacking
 
     ready()
-    file = _result_file(given, f"attack_{config.norm}.json", FORMAT)
     with naming_plugins(given.plugins, given.run):
         run_plugins(given.plugins)
         found = attacking(given.run, _data_of(given), config)
@@ -79,14 +85,15 @@ def certify(argv: Sequence[str]) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of their choice [0]")
     given = parser.parse_args(argv)
     require_seed(given.seed)
+    if given.samples is not None:
+        require_at_least(1, samples=given.samples)
     sizes = AttackConfig("l2", None if given.eps is None else tuple(given.eps)).sizes
     require_bundle(given.run)
+    file = _result_file(given, "certificate.json", CERTIFICATE)
 
-    from darts_noise.examine.certificates import FORMAT
     from darts_noise.runs.robustness import certify as certifying
 
     ready()
-    file = _result_file(given, "certificate.json", FORMAT)
     with naming_plugins(given.plugins, given.run):
         run_plugins(given.plugins)
         found = certifying(given.run, _data_of(given), samples=given.samples, seed=given.seed)
@@ -121,23 +128,23 @@ def evaluate_ensemble(argv: Sequence[str]) -> None:
     for source in (*given.runs, *([given.outside] if given.outside else [])):
         if not (Path(source) / CONFIG).is_file():
             require_bundle(source)
+    members = checked("runs.ensembles.members_of", given.runs) or given.runs
+    _require_same_images(members, given.outside)
+    one = Path(given.runs[0]) if len(given.runs) == 1 else None
+    folder: Path | None = given.output or one
+    if folder is not None:
+        if folder.exists() and not folder.is_dir():
+            raise SettingError("output", f"expected a folder, got the file {folder}")
+        require_replaceable(folder / "ensemble.json", ENSEMBLE)
 
-    from darts_noise.examine.ensembles import FORMAT
     from darts_noise.report.style import save_figure
     from darts_noise.runs.ensembles import draw_features, members_of
     from darts_noise.runs.ensembles import evaluate_ensemble as evaluating
-    from darts_noise.runs.robustness import require_replaceable
 
     ready()
     with naming_plugins(given.plugins, *given.runs):
         run_plugins(given.plugins)
-        members = members_of(given.runs)
-        one = Path(given.runs[0]) if len(given.runs) == 1 else None
-        folder: Path | None = given.output or one
-        if folder is not None:
-            if folder.exists() and not folder.is_dir():
-                raise SettingError("output", f"expected a folder, got the file {folder}")
-            require_replaceable(folder / "ensemble.json", FORMAT)
+        members = members_of(given.runs)  # of W&B as well
         given.run = members[0]
         found = evaluating(members, _data_of(given), config, outside=given.outside)
     print(
@@ -196,6 +203,22 @@ def examine(argv: Sequence[str]) -> None:
     )
     _add_settings(parser, ExamineConfig, metavars={"only": "PART"}, leave=("sections",))
     given = parser.parse_args(argv)
+    config = _settings_of(given, ExamineConfig, sections=_of_sections(given.set))
+    RunConfig(name=given.name)  # checks the name
+    if given.accelerator not in ACCELERATORS:
+        problem = unknown("accelerator", given.accelerator, ACCELERATORS)
+        raise SettingError("accelerator", problem)
+    if given.config is not None:
+        find_config(given.config, "train")
+    if not (given.plugins or may_be_extended()):
+        _require_data(given.on, DATASETS)
+        sections = (config.only, config.sections)
+        checked("examine.sections.make_sections", *sections)
+        if ".py:" in given.network:
+            require_plugin(Path(given.network.rpartition(":")[0]))
+        else:
+            named = find_search(given.network, given.runs) or given.network
+            checked("runs.examine.network_of", named, None)
 
     from darts_noise.data.module import ImageDataModule
     from darts_noise.runs.examine import examine as examining
@@ -203,7 +226,6 @@ def examine(argv: Sequence[str]) -> None:
     ready()
     with naming_plugins(given.plugins, given.network):
         run_plugins(given.plugins)
-        config = _settings_of(given, ExamineConfig, sections=_of_sections(given.set))
         network, content = _to_examine(given)
         model = {key: value for key, value in content["model"].items() if key in SIZES}
         found = examining(
@@ -239,8 +261,6 @@ def _result_file(given: argparse.Namespace, name: str, form: str) -> Path | None
     Raises:
         SettingError: another file has this name. It is found before the work, not after it.
     """
-    from darts_noise.runs.robustness import require_replaceable
-
     in_run = Path(given.run) / name if (Path(given.run) / CONFIG).is_file() else None
     file: Path | None = given.output or in_run
     if file is not None:
@@ -292,15 +312,13 @@ def _to_examine(given: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         SettingError: there is no such network, config or data set.
     """
     from darts_noise.data.datasets import list_datasets
-    from darts_noise.pretrained.shipped import find_bundle
     from darts_noise.train.control_networks import CONTROL_NETWORKS
 
     network, on = given.network, {}
     if given.on is not None:
         on = {"name": given.on}
+        _require_data(given.on, list_datasets())
         if given.on not in list_datasets():
-            if not Path(given.on).is_dir():
-                raise SettingError("on", unknown("data set or folder", given.on, list_datasets()))
             on = {"name": "image_folder", "root": given.on}
     name = on.get("name")
     file, _, function = network.rpartition(":")
@@ -329,6 +347,27 @@ def _to_examine(given: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     if given.root is not None:
         data["root"] = given.root
     return network, {"model": content.get("model", {}), "data": data}
+
+
+def _require_same_images(members: Sequence[str], outside: str | None) -> None:
+    """Raise a `SettingError` for a network that was trained on other images than the first."""
+    images = []
+    for source in [*members, *([outside] if outside else [])]:
+        if not is_artifact(source):
+            trained = read_json(find_bundle(source) / BUNDLE).get("images") or {}
+            images.append([trained.get(key) for key in ("image_size", "classes")])
+            if images[-1] != images[0]:
+                raise SettingError(
+                    "outside" if source == outside else "members",
+                    f"expected networks for the same images and classes; {source} was trained on "
+                    f"others than {members[0]}",
+                )
+
+
+def _require_data(on: str | None, datasets: Sequence[str]) -> None:
+    """Raise a `SettingError` if ``--on`` is neither a data set nor a folder."""
+    if on is not None and on not in datasets and not Path(on).is_dir():
+        raise SettingError("on", unknown("data set or folder", on, datasets))
 
 
 def _add_settings(

@@ -47,6 +47,12 @@ def run_plugins(files: Sequence[str]) -> None:
         run_plugin(Path(file))
 
 
+def require_plugin(file: Path) -> None:
+    """Raise a `SettingError` if there is no such Python file."""
+    if file.suffix != ".py" or not file.is_file():
+        raise SettingError("plugins", f"expected a file of Python code, got {str(file)!r}")
+
+
 def run_plugin(file: Path) -> ModuleType:
     """Run a Python file of the user that registers operations, spaces, noise families or penalties.
 
@@ -56,8 +62,7 @@ def run_plugin(file: Path) -> ModuleType:
     Raises:
         SettingError: there is no such file, or it raised an error. The message is one line.
     """
-    if file.suffix != ".py" or not file.is_file():
-        raise SettingError("plugins", f"expected a file of Python code, got {str(file)!r}")
+    require_plugin(file)
     spec = spec_from_file_location(f"darts_noise_plugin_{file.stem}", file)
     assert spec is not None
     assert spec.loader is not None

@@ -15,8 +15,8 @@ from darts_noise.attacks.pixels import Ball, device_of
 from darts_noise.attacks.settings import ATTACKS, AttackConfig
 from darts_noise.attacks.square import square
 from darts_noise.data.seeds import Stream, generator
+from darts_noise.examine.record import ATTACK
 
-FORMAT = "darts_noise.attack/1"
 CHECKED = 100
 """Images with which the check for masked gradients attacks without a limit."""
 MASKED = 0.02
@@ -67,7 +67,7 @@ class AttackResult:
         """Return the result as a JSON object. Its first accuracies are without a change."""
         accuracies = {name: self.accuracy(name) for name in self.smallest}
         return {
-            "format": FORMAT,
+            "format": ATTACK,
             "norm": self.norm,
             "eps": [0.0, *self.eps],
             "images": len(self.strongest),

@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from darts_noise.attacks.pixels import OnPixels
 from darts_noise.data.images import Normalisation
 from darts_noise.errors import SettingError
+from darts_noise.examine.record import CERTIFICATE
 from darts_noise.nets.cell import Cell
 from darts_noise.nets.gain import ScaledLinear
 from darts_noise.nets.macro_layers import Parts
 from darts_noise.nets.network import Network
 from darts_noise.space.operations import get_operation
 
-FORMAT = "darts_noise.certificate/1"
 OWN_OPERATIONS = "darts_noise.space.operations."
 
 
@@ -56,7 +56,7 @@ class Certificate:
     def to_dict(self) -> dict[str, Any]:
         """Return the certificate as a JSON object. An infinite radius is null."""
         return {
-            "format": FORMAT,
+            "format": CERTIFICATE,
             "norm": "l2",
             "gain": self.gain,
             "logit_scale": self.logit_scale,

@@ -33,8 +33,8 @@ from darts_noise.attacks.settings import ATTACKS, AttackConfig
 from darts_noise.data.seeds import Stream, generator
 from darts_noise.errors import SettingError, unknown
 from darts_noise.examine.attacks import BY_NAME, attack_images
+from darts_noise.examine.record import ENSEMBLE
 
-FORMAT = "darts_noise.ensemble/1"
 BINS = 15
 """Bins of the calibration error [3]."""
 SINGLE = "single"
@@ -144,7 +144,7 @@ class EnsembleResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as a JSON object."""
-        return {"format": FORMAT, **vars(self)}
+        return {"format": ENSEMBLE, **vars(self)}
 
 
 def evaluate_members(

@@ -82,18 +82,28 @@ def _small(in_channels: int, channels: int, stride: int) -> Stem:
 
 
 def _imagenet(in_channels: int, channels: int, stride: int) -> Stem:
-    if stride != 1:
-        raise SettingError(
-            "stem_stride", f"the imagenet stem has a fixed stride; expected 1, got {stride}"
-        )
-    if channels < 2:
-        raise SettingError("channels", f"the imagenet stem needs at least 2, got {channels}")
     return ImageNetStem(in_channels, channels)
 
 
 STEMS: Mapping[str, Callable[[int, int, int], Stem]] = MappingProxyType(
     {"cifar": _cifar, "imagenet": _imagenet, "small": _small}
 )
+
+
+def require_stem(name: str, channels: int, stride: int) -> None:
+    """Raise a `SettingError` for a stem that does not exist, or that does not allow a setting."""
+    if name not in STEMS:
+        raise SettingError("stem", unknown("stem", name, STEMS))
+    if channels < 1:
+        raise SettingError("channels", f"expected at least 1, got {channels}")
+    if stride not in (1, 2, 4):
+        raise SettingError("stem_stride", f"expected 1, 2 or 4, got {stride}")
+    if name == "imagenet" and stride != 1:
+        raise SettingError(
+            "stem_stride", f"the imagenet stem has a fixed stride; expected 1, got {stride}"
+        )
+    if name == "imagenet" and channels < 2:
+        raise SettingError("channels", f"the imagenet stem needs at least 2, got {channels}")
 
 
 def build_stem(name: str, in_channels: int, channels: int, stride: int = 1) -> Stem:
@@ -108,12 +118,7 @@ def build_stem(name: str, in_channels: int, channels: int, stride: int = 1) -> S
     Raises:
         ValueError: the stem does not exist, or it does not allow a setting.
     """
-    if name not in STEMS:
-        raise SettingError("stem", unknown("stem", name, STEMS))
+    require_stem(name, channels, stride)
     if in_channels < 1:
         raise SettingError("in_channels", f"expected at least 1, got {in_channels}")
-    if channels < 1:
-        raise SettingError("channels", f"expected at least 1, got {channels}")
-    if stride not in (1, 2, 4):
-        raise SettingError("stem_stride", f"expected 1, 2 or 4, got {stride}")
     return STEMS[name](in_channels, channels, stride)

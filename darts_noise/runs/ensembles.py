@@ -187,8 +187,6 @@ def evaluate_ensemble(
     """
     config = config_of(AttackConfig, config, settings)
     sources = members_of(members)
-    if len(sources) < 2:
-        raise SettingError(MEMBERS, f"expected 2 networks or more, got {len(sources)}")
     nets, data = _on_pixels(sources, data)
     others, data = _on_pixels([] if outside is None else [outside], data, "outside")
     images, labels = test_images(data, config.samples, config.seed)
@@ -231,7 +229,8 @@ def members_of(sources: Sequence[str | Path]) -> list[str | Path]:
     """Return the networks. Each ensemble is replaced by its members.
 
     Raises:
-        SettingError: an ensemble has members that are not trained yet.
+        SettingError: an ensemble has members that are not trained yet, or there are fewer than 2
+            networks.
     """
     found: list[str | Path] = []
     for source in sources:
@@ -248,6 +247,8 @@ def members_of(sources: Sequence[str | Path]) -> list[str | Path]:
                 f"it with darts-noise ensemble train --resume {shown_path(Path(source))}",
             )
         found += ended
+    if len(found) < 2:
+        raise SettingError(MEMBERS, f"expected 2 networks or more, got {len(found)}")
     return found
 
 

@@ -126,7 +126,7 @@ def examine(
     config = config_of(ExamineConfig, config, settings)
     RunConfig(name=name)  # checks the name
     sections = make_sections(config.only, config.sections)
-    found, recipe, trained = _network_of(network, recipe)
+    found, recipe, trained = network_of(network, recipe)
     if data is None:
         if trained is None:
             raise SettingError("data", "expected images beside a network without its own, got none")
@@ -167,7 +167,7 @@ def examine(
         lock.release()
 
 
-def _network_of(
+def network_of(
     network: NetworkLike, recipe: TrainConfig | None
 ) -> tuple[Genotype | Factory, TrainConfig, str | Path | None]:
     """Return the network, the settings of its size, and the bundle or the run of its training."""

@@ -16,7 +16,7 @@ import yaml
 
 from darts_noise.atomic import write_text
 from darts_noise.errors import SettingError
-from darts_noise.space.json_file import read_json
+from darts_noise.space.json_file import read_json, shown_path
 from darts_noise.space.shown import printable, shown
 
 CONFIG = "config.yaml"
@@ -63,6 +63,17 @@ def require_free(root: str | Path, kind: str, name: str | None) -> None:
     run = Path(root) / kind / (name or "")
     if name is not None and run.exists():
         raise SettingError("name", f"{run} exists already; use another --name")
+
+
+def require_replaceable(file: Path, form: str) -> None:
+    """Raise a `SettingError` if a file exists that does not have a format of results."""
+    if file.is_dir():
+        raise SettingError("output", f"expected a file, got the folder {shown_path(file)}")
+    if file.exists():
+        with file.open("rb") as existing:
+            written = json.dumps(form).encode() in existing.read(100)
+        if not written:
+            raise SettingError("output", f"{shown_path(file)} is another file; name a new one")
 
 
 def remove_run(run: Path) -> None:

@@ -30,8 +30,7 @@ from darts_noise.examine.ensembles import EnsembleResult
 from darts_noise.nets.network import Network
 from darts_noise.pretrained.bundle import load_pretrained, pretrained_config
 from darts_noise.reading import evaluating
-from darts_noise.runs.folder import CONFIG, read_run_config
-from darts_noise.space.json_file import shown_path
+from darts_noise.runs.folder import CONFIG, read_run_config, require_replaceable
 
 BATCH = 256
 
@@ -110,17 +109,6 @@ def attack(
                 ]
             )
         return attack_images(OnPixels(module, normalisation), images, labels, config, radii)
-
-
-def require_replaceable(file: Path, form: str) -> None:
-    """Raise a `SettingError` if a file exists that does not have a format of results."""
-    if file.is_dir():
-        raise SettingError("output", f"expected a file, got the folder {shown_path(file)}")
-    if file.exists():
-        with file.open("rb") as existing:
-            written = json.dumps(form).encode() in existing.read(100)
-        if not written:
-            raise SettingError("output", f"{shown_path(file)} is another file; name a new one")
 
 
 def write_result(result: AttackResult | Certificate | EnsembleResult, file: Path) -> None:

@@ -19,6 +19,21 @@ PRECISIONS = (
 )
 """The precisions of Lightning, for all devices."""
 CLIPPING = ("norm", "value")
+DEVICES = r"auto|-1|0*[1-9]\d*|(\d+,)+\d*"
+"""The texts that state devices."""
+LEAST = {
+    **dict.fromkeys(("max_epochs", "num_nodes", "accumulate_grad_batches"), 1),
+    **dict.fromkeys(("min_epochs", "min_steps", "fast_dev_run", "log_every_n_steps"), 0),
+    **dict.fromkeys(("reload_dataloaders_every_n_epochs", "gradient_clip_val"), 0),
+    "num_sanity_val_steps": -1,
+}
+"""The smallest valid value of each number."""
+SHARES = (
+    *("limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches"),
+    *("overfit_batches", "val_check_interval"),
+)
+"""Numbers of batches, or shares from 0 to 1."""
+UNITS = ("weeks", "days", "hours", "minutes", "seconds")
 OBJECTS = ("accelerator", "callbacks", "logger", "plugins", "profiler", "strategy")
 """Arguments of the Trainer that may be objects."""
 
@@ -140,22 +155,23 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         if self.precision is not None and str(self.precision) not in PRECISIONS:
             raise SettingError("precision", unknown("precision", str(self.precision), PRECISIONS))
-        if self.max_epochs is not None and self.max_epochs < 1:
-            raise SettingError("max_epochs", f"expected 1 or more, got {self.max_epochs}")
+        self._check_devices()
+        for key, least in LEAST.items():
+            value = getattr(self, key)
+            if value is not None and value < least:
+                raise SettingError(key, f"expected {least} or more, got {value}")
         if self.max_steps < 1 and self.max_steps != -1:
             raise SettingError("max_steps", f"expected 1 or more, or -1, got {self.max_steps}")
         clipping = self.gradient_clip_algorithm
         if clipping is not None and clipping not in CLIPPING:
             raise SettingError("gradient_clip_algorithm", unknown("algorithm", clipping, CLIPPING))
-        if self.accumulate_grad_batches < 1:
-            raise SettingError(
-                "accumulate_grad_batches", f"expected 1 or more, got {self.accumulate_grad_batches}"
-            )
         if self.limit_train_batches == 0:
             raise SettingError("limit_train_batches", "expected more than 0, got 0")
-        time = self.max_time
-        if isinstance(time, str) and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", time):
-            raise SettingError("max_time", f"expected DD:HH:MM:SS, got {time!r}")
+        if self.deterministic not in (None, True, False, "warn"):
+            problem = f"expected true, false or warn, got {self.deterministic!r}"
+            raise SettingError("deterministic", problem)
+        for key in ("max_time", "val_check_interval"):
+            _check_time(key, getattr(self, key))
         for key in ("check_val_every_n_epoch", "val_check_interval"):
             value = getattr(self, key)
             if isinstance(value, int | float) and value <= 0:
@@ -163,6 +179,34 @@ class TrainerConfig:
                     key,
                     f"expected more than 0, got {value}; without validation: limit_val_batches 0",
                 )
+        for key in SHARES:
+            value = getattr(self, key)
+            if isinstance(value, int | float) and (value < 0 or (value > 1 and value % 1)):
+                expected = "expected a share from 0 to 1 or a whole number of batches"
+                raise SettingError(key, f"{expected}, got {value}")
+
+    def _check_devices(self) -> None:
+        given = self.devices
+        if isinstance(given, str):
+            valid = re.fullmatch(DEVICES, given) is not None
+        elif isinstance(given, int):
+            valid = given == -1 or given > 0
+        else:
+            valid = given == [-1] or (min(given, default=-1) >= 0 and len({*given}) == len(given))
+        if not valid:
+            raise SettingError(
+                "devices",
+                f"expected auto, a number from 1, -1 (all), or a list as in 0,1, got {given!r}",
+            )
+
+
+def _check_time(key: str, time: Any) -> None:
+    """Raise a `SettingError` for a text or a mapping that states no time."""
+    if isinstance(time, str) and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", time):
+        raise SettingError(key, f"expected DD:HH:MM:SS, got {time!r}")
+    for unit in time if isinstance(time, dict) else ():
+        if unit not in UNITS:
+            raise SettingError(key, unknown("unit", unit, UNITS))
 
 
 def check_trainer(config: SearchConfig, trainer: TrainerConfig) -> None:

@@ -43,8 +43,7 @@ from darts_noise.nets.mixed.stacked import module_list
 from darts_noise.nets.network import Network, create_model
 from darts_noise.nets.supernet import SuperNet, require_implementation
 from darts_noise.noise.datasets import root_of_others
-from darts_noise.noise.families import fingerprint, make_noise, require_noise
-from darts_noise.noise.penalties.penalty import make_penalty, penalty_name
+from darts_noise.noise.families import fingerprint, make_noise
 from darts_noise.search.architecture import Architecture
 from darts_noise.search.construction import (
     life_of_twin,
@@ -71,30 +70,19 @@ from darts_noise.search.hypergradients import (
 )
 from darts_noise.search.lag import LAG_STEPS, twin_lag
 from darts_noise.search.objective_gradient import objective_gradients, objective_values
-from darts_noise.search.objectives import SearchedNetworks, make_objectives
+from darts_noise.search.objectives import SearchedNetworks
+from darts_noise.search.parts import make_parts
 from darts_noise.search.penalty_gradient import SupernetOnNoise
-from darts_noise.search.settings import (
-    SearchConfig,
-    require_no_supernet_settings,
-    require_no_twin_settings,
-)
-from darts_noise.search.strategies import make_strategy
+from darts_noise.search.settings import SearchConfig
 from darts_noise.search.symptoms import Symptoms
-from darts_noise.search.variants.variant import Weights, make_variants
+from darts_noise.search.variants.variant import Weights
 from darts_noise.space.genotype import Genotype
-from darts_noise.space.spaces import Space, get_space
 
 LOSSES = {
     "train": "L_train, the loss of w on training",
     "noise": "L_noise, the loss of v on noise",
 }
 ADVICE = "try a smaller model.learning_rate, or model.gradient_clip above 0"
-
-
-def spaces_of(config: SearchConfig) -> list[Space]:
-    """Return the space of a search, or one space for each mapping of a list ``macro``."""
-    space = get_space(config.space, config.nodes)
-    return [space.with_macro(choices) for choices in config.macros]
 
 
 class SearchModule(PlainModule[SearchConfig]):
@@ -126,23 +114,11 @@ class SearchModule(PlainModule[SearchConfig]):
         super().__init__()
         self.configure(config_of(SearchConfig, config, settings))
         c = self.config
-        self.space = spaces_of(c)[0]
-        assert not isinstance(c.variants, str)
-        self.strategy = make_strategy(c.strategy)
-        if self.strategy is not None:
-            require_no_supernet_settings(c)
-        self.variants = make_variants(c.variants or {})
-        self.penalty = make_penalty(c.penalty)
-        assert not isinstance(c.objectives, str)
-        self.objectives = make_objectives(c.objectives or {})
-        with within("noise_"):
-            require_noise(c.noise_family)
+        parts = make_parts(c)
+        self.space, self.strategy, self.variants = parts.space, parts.strategy, parts.variants
+        self.penalty, self.objectives = parts.penalty, parts.objectives
         require_method(c.hypergradient)
-        for variant in self.variants.values():
-            variant.check(c)
         require_implementation(c.supernet)
-        if c.noise_weight > 0 and self.penalty.weights == "own":
-            require_no_twin_settings(c, penalty_name(c.penalty))
         self.automatic_optimization = False
         self.search_step = 0  # number of steps so far
         self.twin_step = 0  # number of updates of the twin so far

@@ -34,7 +34,8 @@ from darts_noise.nets.input_filter import require_colour
 from darts_noise.search.architecture import discretise
 from darts_noise.search.candidate_trainings import CandidateTrainings
 from darts_noise.search.heat import Heat, Macro
-from darts_noise.search.module import SearchModule, spaces_of
+from darts_noise.search.module import SearchModule
+from darts_noise.search.parts import spaces_of
 from darts_noise.search.settings import SearchConfig
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.macro import MACRO, Value

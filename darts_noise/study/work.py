@@ -27,7 +27,7 @@ from darts_noise.runs.search import search
 from darts_noise.runs.settings import RunConfig
 from darts_noise.runs.stops import interruptible
 from darts_noise.runs.train import EPOCHS, Trained, train_network
-from darts_noise.search.module import spaces_of
+from darts_noise.search.parts import spaces_of
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.published import load_genotype
 from darts_noise.space.spaces import Space

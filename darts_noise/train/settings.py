@@ -146,6 +146,8 @@ class TrainConfig:
         require_seed(self.seed)
         if self.parameters is not None and self.parameters < 1:
             raise SettingError("parameters", f"expected 1 or more, or null, got {self.parameters}")
+        if self.num_cells < 1:
+            raise SettingError("num_cells", f"expected at least 1, got {self.num_cells}")
         decay = self.learning_rate_decay
         if decay is not None and not 0 < decay <= 1:
             raise SettingError(

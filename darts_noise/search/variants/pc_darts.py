@@ -9,6 +9,7 @@ from darts_noise.nets.macro_layers import mix_layers
 from darts_noise.nets.mixed.textbook import MixedCell, MixedOperation
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.search.architecture import Architecture
+from darts_noise.search.settings import SearchConfig
 from darts_noise.search.variants.variant import Variant, register_variant
 
 
@@ -53,16 +54,19 @@ class PcDarts(Variant):
         self.parts = parts
         self.edge_normalisation = edge_normalisation
 
+    def check(self, config: SearchConfig) -> None:
+        if config.channels % self.parts:
+            raise SettingError(
+                "channels",
+                f"variant pc_darts needs a multiple of {self.parts}, got {config.channels}",
+            )
+
     def change_supernet(self, net: SuperNet) -> None:
         for cell in net.cells:
             assert isinstance(cell, MixedCell)
             for index, mixed in enumerate(cell.mixed):
                 assert isinstance(mixed, MixedOperation)
-                if mixed.channels % self.parts:
-                    raise SettingError(
-                        "channels",
-                        f"variant pc_darts needs a multiple of {self.parts}, got {mixed.channels}",
-                    )
+                assert mixed.channels % self.parts == 0
                 cell.mixed[index] = PartialMixedOperation(mixed, self.parts)
 
     def change_architecture(self, arch: Architecture) -> None:
