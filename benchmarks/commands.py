@@ -17,13 +17,17 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
 
 
-def measured(script: str, *options: str) -> tuple[float, float, int]:
-    """Run a script of the project; return its wall time and CPU time in seconds, and its MiB."""
+def measured(script: str, *options: str, status: int = 0) -> tuple[float, float, int]:
+    """Run a script of the project; return its wall time and CPU time in seconds, and its MiB.
+
+    The script must end with this exit status.
+    """
     started = time.perf_counter()
     command = [sys.executable, script, *options]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if os.waitstatus_to_exitcode(status):
+    silent = subprocess.DEVNULL
+    process = subprocess.Popen(command, cwd=ROOT, stdout=silent, stderr=silent if status else None)
+    _, ended, usage = os.wait4(process.pid, 0)
+    if os.waitstatus_to_exitcode(ended) != status:
         raise SystemExit(f"{' '.join(command)} failed")
     cpu = usage.ru_utime + usage.ru_stime  # its child processes included
     return time.perf_counter() - started, cpu, usage.ru_maxrss // 1024

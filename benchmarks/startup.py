@@ -1,4 +1,4 @@
-"""Measure how long a user waits for ``--help`` and for the first step of the default search.
+"""Measure how long a user waits for ``--help``, for an error and for the first step of a search.
 
     python -m benchmarks.startup
 
@@ -31,6 +31,9 @@ COMMANDS = {
     "import darts_noise, first name": ("-c", "import darts_noise; darts_noise.create_model"),
     "search.py --help": ("search.py", "--help"),
     "train.py --help": ("train.py", "--help"),
+    "search.py, wrong option": ("search.py", "--model.chanels=8"),
+    "search.py, wrong setting": ("search.py", "--model.strategy={evolution: {sample: 20}}"),
+    "train.py, wrong value": ("train.py", "--model.genotype=darts_v2", "--trainer.devices=tow"),
     "search.py, first step": (
         "search.py",
         "--model.race=0",
@@ -60,7 +63,7 @@ def one_round() -> dict[str, dict[str, float]]:
         for name, command in COMMANDS.items():
             runs = [f"--runs={folder}"] if "step" in name else []
             before = cpu_seconds()
-            wall, *_ = measured(*command, *runs)
+            wall, *_ = measured(*command, *runs, status=2 if "wrong" in name else 0)
             figures[name] = {"wall_s": round(wall, 2), "cpu_s": round(cpu_seconds() - before, 2)}
     return figures
 

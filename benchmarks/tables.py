@@ -316,6 +316,44 @@ def ensembles() -> Iterator[Row]:
             yield [str(size), rule, *(spread({"seeds": seeds}, kind) for kind in kinds)]
 
 
+def performance() -> Iterator[Row]:
+    """Yield the figures that a user asks for first. A ratio compares two sides of one file."""
+    yield ["question", "figure", "measured"]
+    step, training = load("search_step_cpu_float32_1_threads"), load("retrain_cpu_float32")
+    waits = {k: f"{of['wall_s']['median']:.1f} s" for k, of in load("startup")["commands"].items()}
+    network, ways = "`darts_v2`, 16 channels, 8 cells", load("latency")["batches"]["1"]
+    eager, onnx = (ways[way]["cpu_ms"]["median"] for way in ("eager", "ONNX Runtime"))
+    processes = {k: of["images_per_s"] for k, of in load("processes")["timed"].items()}
+    share = 100 * load("processes")["expected"]["DARTS's supernet"]["64 GPUs"]
+    form = "DARTS, 16 channels, 8 cells, batch size 16, 1 thread"
+    yield ["How fast is a search step?", f"{step['textbook_over_shared']:.1f} × textbook", form]
+    memory = f"{step['memory_shared_over_textbook']:.2f} × textbook"
+    yield ["How much memory does it take?", memory, form]
+    aware = f"{step['noise_aware_over_plain']:.1f} × a plain step"
+    yield ["What does the noise penalty cost?", aware, form]
+    for title, found in (
+        ("How fast is training?", training),
+        ("… in bf16?", load("retrain_cpu_bf16")),
+        ("… compiled?", load("retrain_cpu_float32_compile")),
+    ):
+        rate = found["sides"]["package"]["median_images_per_s"]
+        figure = f"{found['package_over_plain']:.2f} × a plain loop ({rate:.0f} images/s)"
+        yield [title, figure, f"{network}, 2 threads"]
+    figure = f"{eager / onnx:.0f} × eager ({onnx:.1f} ms)"
+    yield ["How fast is inference by ONNX Runtime?", figure, f"{network}, one image, 1 thread"]
+    gain = processes["two, twice the batch"] / processes["one process"]
+    figure = f"{gain:.2f} × one; 64 GPUs: {share:.0f}% of linear (estimate)"
+    yield ["How fast are two processes?", figure, "search on digits, 2 cores"]
+    yield ["How soon does a search begin?", waits["search.py, first step"], "from the command"]
+    yield ["How soon does `--help` answer?", waits["search.py --help"], "from the command"]
+
+
+def performance_in_short() -> Iterator[Row]:
+    """Yield the three rows of `performance` for the README."""
+    head, step, _, penalty, training, *_ = performance()
+    yield from (head, step, penalty, training)
+
+
 def search_step() -> Iterator[Row]:
     yield ["device", "supernet", "time of a step (s)", "peak memory (MiB)"]
     for device, found in load_all("search_step_*"):
@@ -374,9 +412,9 @@ def latency() -> Iterator[Row]:
 
 
 def startup() -> Iterator[Row]:
-    yield ["command", "time (s)"]
+    yield ["command", "time (s)", "CPU time (s)"]
     for command, of in load("startup")["commands"].items():
-        yield [f"`{command}`", f"{of['wall_s']['median']:.2f}"]
+        yield [f"`{command}`", *(f"{of[key]['median']:.2f}" for key in ("wall_s", "cpu_s"))]
 
 
 TABLES: dict[str, Callable[[], Iterable[Row]]] = {
@@ -413,6 +451,8 @@ TABLES: dict[str, Callable[[], Iterable[Row]]] = {
     "wrong labels, digits, best": partial(wrong_labels, "digits", "best_test_accuracy"),
     "wrong labels, digits, memorised": partial(wrong_labels, "digits", "memorised"),
     "wrong labels, digits, precision": partial(wrong_labels, "digits", "label_precision"),
+    "performance": performance,
+    "performance, in short": performance_in_short,
     "search step": search_step,
     "hypergradient": hypergradient,
     "penalties": penalties,

@@ -132,7 +132,13 @@ FOUND_LATER = [
     (search, ["--data.name", "mnits"], ["data.name: ", "'mnist'"]),
     (search, ["--data.batch_size", "5000"], ["data.batch_size: ", "5000", "719"]),
     (search, ["--data.validation_fraction", "0"], ["data.validation_fraction: "]),
-    (search, ["--trainer.devices=-2"], ["trainer: ", "devices"]),
+    (search, ["--trainer.devices=-2"], ["trainer.devices: ", "-2"]),
+    (search, ["--trainer.devices=tow"], ["trainer.devices: ", "'tow'"]),
+    (search, ["--trainer.devices=[0, 0]"], ["trainer.devices: ", "[0, 0]"]),
+    (search, ["--trainer.deterministic=maybe"], ["trainer.deterministic: ", "warn", "'maybe'"]),
+    (search, ["--trainer.limit_val_batches=1.5"], ["trainer.limit_val_batches: ", "1.5"]),
+    (search, ["--trainer.max_time={hors: 1}"], ["trainer.max_time: ", "'hours'"]),
+    (search, ["--trainer.num_nodes=0"], ["trainer.num_nodes: ", "1 or more"]),
     (search, ["--trainer.accelerator=tpu"], ["trainer: "]),
     (search, ["--trainer.precision", "17"], ["trainer.precision: ", "bf16-mixed", "17"]),
     (search, ["--trainer.precision", "16-mixed"], ["trainer.precision: ", "bf16-mixed"]),
@@ -232,6 +238,49 @@ def test_a_misspelt_name_is_refused_early_as_by_its_registry(key, capsys, tmp_pa
     early = refused(kind, argv, capsys)
     assert early.partition(" (valid: ")[0] == late.partition(" (valid: ")[0]
     assert f"{key}: unknown " in late
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--trainer.strategy=dpp"], ["trainer.strategy: ", "'ddp'"]),
+        (["--trainer.profiler=smple"], ["trainer.profiler: ", "'simple'"]),
+        (["--trainer.logger=foo"], ["trainer.logger: ", "pytorch_lightning.loggers.NAME"]),
+        (["--trainer.logger=nopackage.Foo"], ["trainer.logger: ", "'nopackage'"]),
+        (["--trainer.logger=pytorch_lightning.loggers.CSVLoger"], ["'CSVLogger'"]),
+        (["--trainer.callbacks=[EarlyStoping]"], ["trainer.callbacks: ", "'EarlyStopping'"]),
+        (
+            ["--trainer.callbacks=[{class_path: benchmarks.startup.EndAtFirstStp}]"],
+            ["'EndAtFirstStep'"],
+        ),
+        (["--model.noise_family=dataset:mnits"], ["model.noise_family: ", "'mnist'"]),
+    ],
+)
+def test_a_class_that_no_source_has_is_refused_early(argv, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(commands, "may_be_extended", lambda: False)
+    error = refused(search, [*argv, f"--runs={tmp_path}"], capsys)
+    assert all(word in error for word in words), error
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"strategy": "ddp", "accelerator": "gpu", "profiler": "simple", "logger": True},
+        {"logger": "CSVLogger", "callbacks": ["pytorch_lightning.callbacks.EarlyStopping"]},
+        {"strategy": "pytorch_lightning.strategies.DDPStrategy", "profiler": None},
+        {"callbacks": [{"class_path": "benchmarks.startup.EndAtFirstStep"}], "plugins": None},
+        {"callbacks": "MyOwnCallback"},
+    ],
+)
+def test_classes_that_exist_or_may_exist_are_not_refused_early(values):
+    names.require_built_in({f"trainer.{key}": value for key, value in values.items()})
+
+
+def test_the_strategies_of_lightning_are_known():
+    from pytorch_lightning.strategies import StrategyRegistry
+
+    registered = [*StrategyRegistry.available_strategies(), "auto"]
+    assert sorted(registered) == list(names.TRAINER_STRATEGIES)
 
 
 @pytest.mark.parametrize(
