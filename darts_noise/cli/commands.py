@@ -191,7 +191,7 @@ def search(argv: Sequence[str]) -> None:
     if run.resume is None:
         require_free(run.runs, "search", run.name)
     if not may_be_extended():
-        with within("model"):
+        with naming_plugins(run.plugins, *given.configs), within("model"):
             require_search(config)
 
     from darts_noise.data.module import ImageDataModule
@@ -291,7 +291,7 @@ def _of_training(given: Given, kind: str) -> tuple[str, DataConfig, dict[str, An
         with about("model.init"):
             require_bundle(config.init)
     if not may_be_extended():
-        with within("model"):
+        with naming_plugins(run.plugins, *given.configs, cell), within("model"):
             require_training(config)
 
     from darts_noise.space.published import load_genotype
@@ -339,7 +339,8 @@ def report(argv: Sequence[str]) -> None:
         if not run.is_dir():
             fail(f"{run}: expected the directory of a run, such as runs/search/latest")
     if len(given.runs) == 1 and not (given.plugins or (given.runs[0] / "table.md").is_file()):
-        checked("report.run_folder.read_run", given.runs[0])
+        with naming_plugins(given.plugins, *given.runs):
+            checked("report.run_folder.read_run", given.runs[0])
 
     from darts_noise.atomic import write_text
     from darts_noise.report.page import make_page

@@ -211,14 +211,8 @@ def examine(argv: Sequence[str]) -> None:
     if given.config is not None:
         find_config(given.config, "train")
     if not (given.plugins or may_be_extended()):
-        _require_data(given.on, DATASETS)
-        sections = (config.only, config.sections)
-        checked("examine.sections.make_sections", *sections)
-        if ".py:" in given.network:
-            require_plugin(Path(given.network.rpartition(":")[0]))
-        else:
-            named = find_search(given.network, given.runs) or given.network
-            checked("runs.examine.network_of", named, None)
+        with naming_plugins((), given.network):
+            _require_examined(given, config)
 
     from darts_noise.data.module import ImageDataModule
     from darts_noise.runs.examine import examine as examining
@@ -347,6 +341,17 @@ def _to_examine(given: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     if given.root is not None:
         data["root"] = given.root
     return network, {"model": content.get("model", {}), "data": data}
+
+
+def _require_examined(given: argparse.Namespace, config: ExamineConfig) -> None:
+    """Raise the first error of the sections, the data and the network, before torch is imported."""
+    _require_data(given.on, DATASETS)
+    checked("examine.sections.make_sections", config.only, config.sections)
+    if ".py:" in given.network:
+        require_plugin(Path(given.network.rpartition(":")[0]))
+    else:
+        named = find_search(given.network, given.runs) or given.network
+        checked("runs.examine.network_of", named, None)
 
 
 def _require_same_images(members: Sequence[str], outside: str | None) -> None:
