@@ -73,7 +73,7 @@ class MaxMin(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         half, odd = divmod(x.shape[1], 2)
-        first, second, rest = torch.split(x, (half, half, odd), 1)  # a fast gradient, unlike slices
+        first, second, rest = torch.split(x, [half, half, odd], 1)  # a fast gradient, unlike slices
         rise = F.relu(second - first)  # a third of the time of maximum and minimum
         parts = [first + rise, second - rise, rest]
         return torch.cat(parts[: 2 + odd], dim=1)
