@@ -78,11 +78,9 @@ BUILT_IN: Mapping[str, tuple[str, tuple[str, ...]]] = {
 
 
 def may_be_extended() -> bool:
-    """Return whether other names may be registered.
-
-    Code of the user that registers a space imports the spaces. Any other registry imports torch.
-    """
-    return not sys.modules.keys().isdisjoint({"torch", "darts_noise.space.spaces"})
+    """Return whether other names may be registered: further spaces, or any if torch is imported."""
+    spaces = sys.modules.get("darts_noise.space.spaces")
+    return "torch" in sys.modules or (spaces is not None and spaces.list_spaces() != [*SPACES])
 
 
 def require_built_in(values: Mapping[str, Any]) -> None:
