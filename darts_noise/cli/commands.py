@@ -30,8 +30,6 @@ from darts_noise.cli.names import (
     may_be_extended,
     reads_no_file,
     require_built_in,
-    require_search,
-    require_training,
 )
 from darts_noise.cli.parser import (
     Arguments,
@@ -43,7 +41,6 @@ from darts_noise.cli.parser import (
     field_names,
     split,
 )
-from darts_noise.cli.partial_import import checked
 from darts_noise.cli.plugins import naming_plugins, plugins_option, run_plugins
 from darts_noise.cli.program import COMMAND, called, fail, ready
 from darts_noise.configured import LARGEST_SEED, require_at_least, require_seed
@@ -190,9 +187,6 @@ def search(argv: Sequence[str]) -> None:
     check_trainer(config, trainer)
     if run.resume is None:
         require_free(run.runs, "search", run.name)
-    if not may_be_extended():
-        with naming_plugins(run.plugins, *given.configs), within("model"):
-            require_search(config)
 
     from darts_noise.data.module import ImageDataModule
     from darts_noise.report.card import row, verdict
@@ -290,9 +284,6 @@ def _of_training(given: Given, kind: str) -> tuple[str, DataConfig, dict[str, An
     if config.init is not None:
         with about("model.init"):
             require_bundle(config.init)
-    if not may_be_extended():
-        with naming_plugins(run.plugins, *given.configs, cell), within("model"):
-            require_training(config)
 
     from darts_noise.space.published import load_genotype
     from darts_noise.space.wandb_artifact import is_artifact_path
@@ -338,9 +329,6 @@ def report(argv: Sequence[str]) -> None:
     for run in given.runs:
         if not run.is_dir():
             fail(f"{run}: expected the directory of a run, such as runs/search/latest")
-    if len(given.runs) == 1 and not (given.plugins or (given.runs[0] / "table.md").is_file()):
-        with naming_plugins(given.plugins, *given.runs):
-            checked("report.run_folder.read_run", given.runs[0])
 
     from darts_noise.atomic import write_text
     from darts_noise.report.page import make_page
@@ -451,7 +439,6 @@ def study(argv: Sequence[str]) -> None:
             own = {k.partition(".")[2]: v for k, v in values.items() if k.startswith(f"{setup}.")}
             with within(setup):
                 require_built_in(own)
-        _require_study(config)
     if find_spec("optuna") is None:  # the extra ``study`` is not installed
         fail(NEEDS_OPTUNA)  # before the import of torch, which takes seconds
     try:
@@ -464,19 +451,6 @@ def study(argv: Sequence[str]) -> None:
     command = join(["darts-noise", "study", *(word for word in argv if word != "--table")])
     found = make(config, runs=values["runs"], command=command)
     print(f"table: {found.path / 'table.md'}")
-
-
-def _require_study(config: StudyConfig) -> None:
-    """Raise the first error of the searches, the trainings and the cells of a study."""
-    checked("study.run.check_names", config)
-    model = replace(config.search.model, noise_family=config.noise_family)
-    with within("search.model"):
-        require_search(model)
-    with within("train.model"):
-        require_training(config.train.model)
-    for name, settings in config.strategies.items():
-        with within(f"strategies.{name}"):
-            require_search(replace(model, **settings))
 
 
 def _study_content(file: Path, stated: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -21,7 +21,6 @@ from darts_noise.cli.defaults import (
 )
 from darts_noise.cli.names import ACCELERATORS, DATASETS, may_be_extended
 from darts_noise.cli.parser import Arguments, field_names, options_of
-from darts_noise.cli.partial_import import checked
 from darts_noise.cli.plugins import naming_plugins, require_plugin, run_plugin, run_plugins
 from darts_noise.cli.program import ready
 from darts_noise.configured import changed, require_at_least, require_seed
@@ -125,11 +124,10 @@ def evaluate_ensemble(argv: Sequence[str]) -> None:
     _add_settings(parser, AttackConfig)
     given = parser.parse_args(argv)
     config = _settings_of(given, AttackConfig)
-    for source in (*given.runs, *([given.outside] if given.outside else [])):
-        if not (Path(source) / CONFIG).is_file():
-            require_bundle(source)
-    members = checked("runs.ensembles.members_of", given.runs) or given.runs
-    _require_same_images(members, given.outside)
+    networks = [run for run in given.runs if not (Path(run) / CONFIG).is_file()]  # no ensembles
+    for source in (*networks, *([given.outside] if given.outside else [])):
+        require_bundle(source)
+    _require_same_images(networks, given.outside)
     one = Path(given.runs[0]) if len(given.runs) == 1 else None
     folder: Path | None = given.output or one
     if folder is not None:
@@ -344,14 +342,10 @@ def _to_examine(given: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
 
 
 def _require_examined(given: argparse.Namespace, config: ExamineConfig) -> None:
-    """Raise the first error of the sections, the data and the network, before torch is imported."""
+    """Raise the first error of the data and of a plugin, before torch is imported."""
     _require_data(given.on, DATASETS)
-    checked("examine.sections.make_sections", config.only, config.sections)
     if ".py:" in given.network:
         require_plugin(Path(given.network.rpartition(":")[0]))
-    else:
-        named = find_search(given.network, given.runs) or given.network
-        checked("runs.examine.network_of", named, None)
 
 
 def _require_same_images(members: Sequence[str], outside: str | None) -> None:

@@ -1,7 +1,6 @@
 """The names of the package's own registries, so that a misspelt one is refused without torch.
 
-Most registries import torch, which takes seconds. A test compares these names with them. The
-settings below a name are checked by `require_search` and `require_training`.
+Most registries import torch, which takes seconds. A test compares these names with them.
 """
 
 import ast
@@ -12,12 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from darts_noise.cli.partial_import import checked, names_in
 from darts_noise.errors import SettingError, unknown
 from darts_noise.runs.settings import OBJECTS
-from darts_noise.search.settings import SearchConfig
 from darts_noise.space.shown import shortened
-from darts_noise.train.settings import TrainConfig
 
 SPACES = (
     *("bounded", "darts", "extended", "low_pass", "nas_bench_201", "noise"),
@@ -106,17 +102,6 @@ def require_built_in(values: Mapping[str, Any]) -> None:
             _require_class(key, word)
 
 
-def require_search(config: SearchConfig) -> None:
-    """Raise the first error of the parts of a search; see `darts_noise.search.parts`."""
-    checked("search.parts.make_parts", config)
-
-
-def require_training(config: TrainConfig) -> None:
-    """Raise the first error of the network and the registered method of a training."""
-    checked("nets.stems.require_stem", config.stem, config.channels, config.stem_stride)
-    checked("train.noisy_labels.make_selection", config.noisy_labels)
-
-
 def _require_class(key: str, word: str) -> None:
     """Raise a `SettingError` if no package has the class that an argument of the Trainer names.
 
@@ -140,12 +125,25 @@ def _require_class(key: str, word: str) -> None:
         file = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
     if not file.is_file():
         return
-    found = names_in(ast.parse(file.read_text("utf-8")))
+    found = _names_in(ast.parse(file.read_text("utf-8")))
     is_close = module or difflib.get_close_matches(name, found, 1, 0.8)
     if name not in found and "__getattr__" not in found and is_close:
         close = difflib.get_close_matches(name, found, 1)
         hint = f": did you mean {close[0]!r}?" if close else ""
         raise SettingError(f"trainer.{key}", f"{'.'.join([root, *below])} has no {name!r}{hint}")
+
+
+def _names_in(tree: ast.Module) -> set[str]:
+    """Return the names that a module defines or imports, also inside of an ``if`` or ``try``."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.ClassDef | ast.FunctionDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign):
+            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return found
 
 
 def _classes(value: Any) -> Iterator[str]:

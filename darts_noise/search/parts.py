@@ -1,9 +1,4 @@
-"""The parts of a search that its settings name: space, strategy, variants, penalty, objectives.
-
-The commands run `make_parts` before torch is imported; see `darts_noise.cli.partial_import`. So a
-check of settings that needs neither the data nor a network belongs here, or into the constructor or
-`check` of the part.
-"""
+"""The parts of a search that its settings name: space, strategy, variants, penalty, objectives."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

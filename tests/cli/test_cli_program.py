@@ -123,14 +123,9 @@ VALUES = [
     "ensemble train --members=1 --model.genotype=darts_v1",
     "ensemble evaluate digits nowhere",
     "ensemble evaluate digits mnist",
-    "search --model.nodes=0",
-    "search --strategy=random --model.race=3",
     "search --trainer.devices=tow",
     "search --trainer.logger=foo.Bar",
     "train --model.genotype=darts_v1 --trainer.strategy=dpp",
-    "study digits --search.model.channels=0",
-    "examine nowhere",
-    "examine digits --only=capasity",
     "certify digits --samples=0",
 ]
 

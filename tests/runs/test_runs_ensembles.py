@@ -99,7 +99,7 @@ def test_an_ensemble_that_was_stopped_goes_on_and_is_evaluated(
         (["train", *FEW, "--data.batch_size=100"], "data.batch_size: expected"),
         (["evaluate", "digits", *QUICK], "members: expected 2 networks or more, got 1"),
         (["evaluate", "digits", "digist"], "did you mean 'digits'"),
-        (["evaluate", "digits", "digits", "--outside=mnist", *QUICK], "for the 8×8 images"),
+        (["evaluate", "digits", "digits", "--outside=mnist", *QUICK], "on others than digits"),
         (["evaluate", "digits", "digits", "--eps", "0"], "eps: expected more than 0"),
     ],
 )
