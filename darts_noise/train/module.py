@@ -68,13 +68,14 @@ ADVICE = "try a smaller model.learning_rate, or trainer.gradient_clip_val"
 
 
 def usual_optimiser(genotype: object) -> str:
-    """Return ``adam`` for a genotype of bounded gain, else ``sgd``.
+    """Return ``muon`` for a genotype of bounded gain, else ``sgd``.
 
     The gradients of a bounded network are as large as its logit scale. SGD cannot use the same
-    learning rate for its weights, whose scale has no effect, and its biases.
+    learning rate for its weights, whose scale has no effect, and its biases. Adam needs several
+    times as many steps as Muon.
     """
     bounded = isinstance(genotype, Genotype) and genotype.choice("gain") == "bounded"
-    return "adam" if bounded else "sgd"
+    return "muon" if bounded else "sgd"
 
 
 def one_cycle(progress: float) -> float:
@@ -444,7 +445,7 @@ class TrainModule(PlainModule[TrainConfig]):
             if kind == "adam":
                 cycled = make_guardable(Adam(weights, c.adam_learning_rate))
             else:
-                cycled = Muon(weights, c.muon_learning_rate, c.adam_learning_rate)
+                cycled = Muon(weights, c.muon_learning_rate)
             cycle = LambdaLR(cycled, lambda step: self._cycle(step))
             return {"optimizer": cycled, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
         sgd = make_guardable(SGD(weights, c.learning_rate, c.momentum, weight_decay=c.weight_decay))

@@ -14,6 +14,9 @@ from torch.optim import Optimizer
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients of the Newton-Schulz iteration, from the reference."""
+BIASES = 0.015
+"""Learning rate of Adam as a multiple of the rate of the matrices. In a network of bounded gain, a
+bias acts with the whole logit scale, so it needs small steps."""
 
 
 def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
@@ -44,10 +47,9 @@ class Muon(Optimizer):
     strong ones. `torch.optim.Muon` accepts only weights of two dimensions.
 
     Args:
-        parameters: the weights. Those of fewer than two dimensions are trained by Adam.
+        parameters: the weights. Biases and the weights of norms are trained by Adam.
         lr: learning rate of the matrices. Each step changes a matrix by about this times an
-            orthogonal matrix.
-        adam_lr: learning rate of Adam. Default: 0.003.
+            orthogonal matrix. The learning rate of Adam is `BIASES` times this. Default: 0.02.
         momentum: momentum of the matrices; it is Nesterov's. Default: 0.95.
         weight_decay: factor on the weights in each step, as a share of the learning rate. Default:
             0.
@@ -57,14 +59,13 @@ class Muon(Optimizer):
         self,
         parameters: Iterable[Tensor],
         lr: float = 0.02,
-        adam_lr: float = 3e-3,
         momentum: float = 0.95,
         weight_decay: float = 0.0,
     ) -> None:
         everything = list(parameters)
-        matrices = [p for p in everything if p.ndim > 1]
-        others = [p for p in everything if p.ndim <= 1]
-        groups = [{"params": matrices, "lr": lr}, {"params": others, "lr": adam_lr}]
+        matrices = [p for p in everything if _is_matrix(p)]
+        others = [p for p in everything if not _is_matrix(p)]
+        groups = [{"params": matrices, "lr": lr}, {"params": others, "lr": BIASES * lr}]
         super().__init__(groups, {"momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -82,6 +83,11 @@ class Muon(Optimizer):
                     change = update(weight.grad, self.state[weight], group["momentum"])
                     weight.mul_(1 - rate * decay).sub_(rate * change)
         return loss
+
+
+def _is_matrix(weight: Tensor) -> bool:
+    """Return whether a weight has rows of several entries. A bias (C, 1, 1) has not."""
+    return weight.ndim > 1 and weight[0].numel() > 1
 
 
 def _direction(grad: Tensor, state: dict[str, Any], momentum: float) -> Tensor:

@@ -63,10 +63,8 @@ class TrainConfig:
         ema_decay: decay of the moving average of the weights; the average is evaluated and saved.
             0: no average. It covers about 1 / (1 − ema_decay) steps and starts at the first
             weights, so a short run needs a smaller value.
-        optimiser: sgd, adam or muon. null: adam for a cell whose gain is bounded, else sgd. muon
-            trains networks of bounded gain several times as fast as adam, on data and on noise.
-        muon_learning_rate: largest learning rate of Muon, for kernels and matrices. All other
-            weights have Adam and adam_learning_rate. Both rates change as Adam's.
+        optimiser: sgd, adam or muon. null: muon for a cell whose gain is bounded, else sgd.
+        muon_learning_rate: largest learning rate of Muon. It changes as Adam's.
         adam_learning_rate: largest learning rate of Adam. It rises to it over the first 30 % of the
             steps and then falls to 0.
         learning_rate: learning rate of SGD at the start.

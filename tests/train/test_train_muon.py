@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import Adam
 
 import darts_noise as dn
-from darts_noise.train.muon import Muon, orthogonalised
+from darts_noise.train.muon import BIASES, Muon, orthogonalised
 
 
 @pytest.mark.parametrize("shape", [(4, 9), (9, 4), (6, 6), (1, 5)])
@@ -49,10 +49,11 @@ def test_a_kernel_is_a_matrix_with_a_row_for_each_output_channel():
     torch.testing.assert_close(kernel.detach().flatten(1), matrix.detach())
 
 
-def test_biases_step_as_with_adam():
-    mine, other = (nn.Parameter(torch.ones(5)) for _ in range(2))
-    ours = stepped(Muon([mine], adam_lr=0.01), mine)
-    torch.testing.assert_close(ours, stepped(Adam([other], 0.01), other))
+@pytest.mark.parametrize("shape", [(5,), (5, 1, 1)])
+def test_biases_step_as_with_adam(shape: tuple[int, ...]):
+    mine, other = (nn.Parameter(torch.ones(shape)) for _ in range(2))
+    ours = stepped(Muon([mine], 1.0), mine)
+    torch.testing.assert_close(ours, stepped(Adam([other], BIASES), other))
 
 
 def test_a_loaded_state_continues():
