@@ -202,7 +202,7 @@ class CandidateTrainings:
         enough: Callable[[float], bool] = lambda loss: False,
         share: float = 1.0,
     ) -> Reading:
-        """Train on noise with each of `NOISE_TRAININGS`, and return the better fit to the same images.
+        """Train on noise with each of `NOISE_TRAININGS`, and return the better fit.
 
         Args:
             genotype: the cell.
