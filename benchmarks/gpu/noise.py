@@ -17,7 +17,7 @@ from darts_noise.train.control_networks import resnet18
 
 FORM = {"num_cells": 3, "stem": "small", "stem_stride": 2}
 PARAMETERS = 14_634
-RATES = {"sgd_rates": (0.1,), "adam_rates": (3e-3,), "seeds": 1}
+RATES = {"sgd_rates": (0.1,), "adam_rates": (3e-3,), "muon_rates": (), "seeds": 1}
 
 
 def measure(task: Task) -> None:

@@ -23,7 +23,7 @@ from darts_noise.report.card import percent
 from darts_noise.report.lines import draw_lines
 from darts_noise.report.page import Table
 from darts_noise.train.loop import Recipe
-from darts_noise.train.settings import GridPoint, NoiseGrid
+from darts_noise.train.settings import MUON_RATES, GridPoint, NoiseGrid
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,7 @@ class CapacitySection(Section[Capacity]):
         precision: stop when the answer is known to this share.
         family: the noise, such as random_labels or uniform.
         adam_rates: learning rates of Adam.
+        muon_rates: learning rates of Muon.
         sgd_rates: learning rates of SGD.
         scales: factors on the initial weights.
     """
@@ -129,6 +130,7 @@ class CapacitySection(Section[Capacity]):
         precision: float = 0.25,
         family: str = "random_labels",
         adam_rates: tuple[float, ...] = (3e-3, 1e-2),
+        muon_rates: tuple[float, ...] = MUON_RATES,
         sgd_rates: tuple[float, ...] = (),
         scales: tuple[float, ...] = (1.0, 4.0),
     ) -> None:
@@ -142,7 +144,8 @@ class CapacitySection(Section[Capacity]):
         require_noise(family)
         self.share, self.labellings, self.family = share, labellings, family
         self.least, self.most, self.precision = least, most, precision
-        self.grid = NoiseGrid(tuple(sgd_rates), tuple(adam_rates), 1, scales=tuple(scales))
+        rates = (tuple(sgd_rates), tuple(adam_rates))
+        self.grid = NoiseGrid(*rates, 1, scales=tuple(scales), muon_rates=tuple(muon_rates))
 
     def steps(self, subject: Subject) -> float:
         total = 0.0

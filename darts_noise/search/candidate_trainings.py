@@ -25,11 +25,12 @@ from darts_noise.space.genotype import Genotype
 from darts_noise.train.loop import Recipe, Training, train_from_scratch
 from darts_noise.train.module import usual_optimiser
 
-RATES, DECAY = {"sgd": 0.1, "adam": 3e-3}, 3e-4
+RATES, DECAY = {"sgd": 0.1, "muon": 0.02}, 3e-4
 """Learning rates on the data, and the weight decay of SGD. The optimiser is the one that trains the
-network of the chosen cell: some cells learn with Adam but not with SGD."""
-NOISE_RATES = (3e-3, 1e-3)
-"""Learning rates of Adam on noise. Adam fits more noise than SGD. The better fit counts."""
+network of the chosen cell: some cells learn with Muon but not with SGD."""
+NOISE_TRAININGS = (("muon", 0.02), ("adam", 3e-3))
+"""Optimisers and learning rates on noise, the one that usually fits most first. The better fit
+counts."""
 NOISE_EPOCHS = 100
 """Epochs on noise, as in the protocol `converged`."""
 FITTED = 0.05
@@ -139,7 +140,7 @@ class CandidateTrainings:
         noise, (on_noise, on_data) = self.module.noise_set, self.epochs()
         steps = on_data * self.shuffled(self.data.train).batches_per_epoch
         if noise is not None:
-            steps += len(NOISE_RATES) * on_noise * self.shuffled(noise).batches_per_epoch
+            steps += len(NOISE_TRAININGS) * on_noise * self.shuffled(noise).batches_per_epoch
         return steps
 
     def parameters(self, genotype: Genotype) -> int:
@@ -201,7 +202,7 @@ class CandidateTrainings:
         enough: Callable[[float], bool] = lambda loss: False,
         share: float = 1.0,
     ) -> Reading:
-        """Train on noise with each of `NOISE_RATES`, and return the better fit to the same images.
+        """Train on noise with each of `NOISE_TRAININGS`, and return the better fit.
 
         Args:
             genotype: the cell.
@@ -216,8 +217,8 @@ class CandidateTrainings:
             return loss <= FITTED or enough(loss)
 
         fits = []
-        for rate in NOISE_RATES:
-            recipe = Recipe("adam", rate, epochs, gradient_clip=self.config.gradient_clip)
+        for optimiser, rate in NOISE_TRAININGS:
+            recipe = Recipe(optimiser, rate, epochs, gradient_clip=self.config.gradient_clip)
             stream = self.shuffled(noise)
             training = self._train(genotype, channels, stream, recipe, fitted)
             same = whole_set(noise, self.data.normalisation, self.device)

@@ -21,8 +21,8 @@ from darts_noise.study.units import PROTOCOLS, compared_networks
 NEEDED = {"cell": {"genotype", "model"}, "test": {"test_accuracy", "diverged", "parameters"}}
 OF_NOISE = {"accuracy", "accuracy_largest", "chance"}
 """Keys that the record of a cell, of a training and of a noise fit must have."""
-SCALES_BEFORE = (1.0,)
-"""Initial scales of the studies that do not state ``converged.scales``."""
+BEFORE: Mapping[str, tuple[float, ...]] = {"scales": (1.0,), "muon_rates": ()}
+"""Keys of ``converged`` with the values of the studies that do not state them."""
 DEFAULT = "the default"
 """Text for a value that a study does not state."""
 
@@ -65,10 +65,13 @@ def as_begun(config: StudyConfig, kept: Mapping[str, Any]) -> StudyConfig:
         config: the settings. What they state beside the defaults stays.
         kept: the earlier result of `fixed_settings`. Empty for a new study.
     """
-    is_older = "scales" not in kept.get("converged", {"scales": ()})
-    if is_older and config.converged.scales == Converged().scales:
-        return replace(config, converged=replace(config.converged, scales=SCALES_BEFORE))
-    return config
+    begun, usual = kept.get("converged", BEFORE), vars(Converged())
+    former: dict[str, Any] = {
+        key: value
+        for key, value in BEFORE.items()
+        if key not in begun and getattr(config.converged, key) == usual[key]
+    }
+    return replace(config, converged=replace(config.converged, **former))
 
 
 def require_same(name: str, kept: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -83,7 +86,7 @@ def require_same(name: str, kept: Mapping[str, Any], now: Mapping[str, Any]) -> 
     """
     both = kept.keys() & now.keys()
     defaults = _flat(fixed_settings(StudyConfig()))
-    former = {**defaults, "converged.scales": [*SCALES_BEFORE]}
+    former = {**defaults, **{f"converged.{key}": [*value] for key, value in BEFORE.items()}}
     before, after = (_flat({key: side[key] for key in now if key in both}) for side in (kept, now))
     for key in {**before, **after}:
         was, is_ = (

@@ -14,6 +14,7 @@ from darts_noise.space.shown import shown
 from darts_noise.train.settings import (
     ADAM_RATES,
     GRADIENT_CLIP,
+    MUON_RATES,
     SCALES,
     SEEDS,
     SGD_RATES,
@@ -134,7 +135,7 @@ class Control:
 
 @dataclass(frozen=True)
 class Converged:
-    """The ``converged`` measurement; see `darts_noise.NoiseGrid` for the last six.
+    """The ``converged`` measurement; see `darts_noise.NoiseGrid` for the last seven.
 
     Args:
         samples: N of the noise set.
@@ -146,6 +147,7 @@ class Converged:
         gradient_clip: largest norm of the gradient. 0: no clipping.
         enough: stop after a training with this accuracy.
         scales: factors on the initial weights.
+        muon_rates: learning rates of Muon.
     """
 
     samples: int = 1000
@@ -157,6 +159,7 @@ class Converged:
     gradient_clip: float = GRADIENT_CLIP
     enough: float = 1.0
     scales: tuple[float, ...] = SCALES
+    muon_rates: tuple[float, ...] = MUON_RATES
 
     def __post_init__(self) -> None:
         _require_least(self, samples=2, epochs=1, batch_size=2)

@@ -18,6 +18,7 @@ from darts_noise.data.batches import BatchStream
 from darts_noise.data.seeds import drawing
 from darts_noise.nets.gain import weight_of
 from darts_noise.reading import laid_out
+from darts_noise.train.muon import Muon
 from darts_noise.train.settings import MOMENTUM
 
 Due = Callable[[int, int], bool]
@@ -48,7 +49,7 @@ class Recipe:
     """The settings of a training from scratch.
 
     Attributes:
-        optimiser: ``sgd`` or ``adam``.
+        optimiser: ``sgd``, ``adam`` or ``muon``.
         learning_rate: learning rate at the start. It falls on a cosine over all steps.
         epochs: largest number of passes over the set.
         initial_scale: factor on the initial weights; see `scale_weights`.
@@ -165,4 +166,6 @@ def _optimiser(recipe: Recipe, net: nn.Module) -> Optimizer:
     rate, decay = recipe.learning_rate, recipe.weight_decay
     if recipe.optimiser == "sgd":
         return SGD(net.parameters(), rate, momentum=MOMENTUM, weight_decay=decay)
+    if recipe.optimiser == "muon":
+        return Muon(net.parameters(), rate, weight_decay=decay)
     return Adam(net.parameters(), rate, weight_decay=decay)

@@ -55,6 +55,7 @@ from darts_noise.space.published import load_genotype
 from darts_noise.train.adversarial import Adversary
 from darts_noise.train.compilation import compile_forward
 from darts_noise.train.mixing import BatchMixing
+from darts_noise.train.muon import Muon
 from darts_noise.train.noisy_labels import BatchLosses, make_selection
 from darts_noise.train.settings import TrainConfig
 
@@ -67,13 +68,14 @@ ADVICE = "try a smaller model.learning_rate, or trainer.gradient_clip_val"
 
 
 def usual_optimiser(genotype: object) -> str:
-    """Return ``adam`` for a genotype of bounded gain, else ``sgd``.
+    """Return ``muon`` for a genotype of bounded gain, else ``sgd``.
 
     The gradients of a bounded network are as large as its logit scale. SGD cannot use the same
-    learning rate for its weights, whose scale has no effect, and its biases.
+    learning rate for its weights, whose scale has no effect, and its biases. Adam needs several
+    times as many steps as Muon.
     """
     bounded = isinstance(genotype, Genotype) and genotype.choice("gain") == "bounded"
-    return "adam" if bounded else "sgd"
+    return "muon" if bounded else "sgd"
 
 
 def one_cycle(progress: float) -> float:
@@ -437,17 +439,22 @@ class TrainModule(PlainModule[TrainConfig]):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         c = self.config
         weights = self.parameters()
-        if (c.optimiser or usual_optimiser(getattr(self.net, "genotype", None))) == "adam":
-            adam = make_guardable(Adam(weights, c.adam_learning_rate))
-            cycle = LambdaLR(adam, lambda step: self._cycle(step))
-            return {"optimizer": adam, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
+        kind = c.optimiser or usual_optimiser(getattr(self.net, "genotype", None))
+        if kind != "sgd":
+            cycled: Optimizer
+            if kind == "adam":
+                cycled = make_guardable(Adam(weights, c.adam_learning_rate))
+            else:
+                cycled = Muon(weights, c.muon_learning_rate)
+            cycle = LambdaLR(cycled, lambda step: self._cycle(step))
+            return {"optimizer": cycled, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
         sgd = make_guardable(SGD(weights, c.learning_rate, c.momentum, weight_decay=c.weight_decay))
         if (decay := c.learning_rate_decay) is not None:
             return [sgd], [ExponentialLR(sgd, decay)]
         return [sgd], [CosineAnnealingLR(sgd, max(self.trainer.max_epochs or 1, 1))]
 
     def _cycle(self, step: int) -> float:
-        """Return the factor of Adam's learning rate at a step of one cycle.
+        """Return the factor of the learning rate at a step of one cycle.
 
         The Trainer is asked for its number of steps only during the training. Before, it would open
         its loader without the position of the resumed run.

@@ -5,7 +5,8 @@ noise. So the rates cover the usual rates of each optimiser in steps of about a 
 is usual for SGD on networks with batch norm. A network without norms diverges or dies at 0.1 and
 needs 0.01. 1e-3 is the default of Adam. Small networks have not converged after 1,600 steps at
 1e-3, but they converge at 1e-2. Smaller rates change the weights too little in 100 epochs of 1,000
-samples to find a better fit.
+samples to find a better fit. 0.02 is the usual rate of Muon, whose steps do not depend on the scale
+of the gradient. It fits most noise, and networks of bounded gain much more than Adam does.
 """
 
 import math
@@ -23,7 +24,7 @@ NoiseFamilies = list[NoiseFamily] | NoiseFamily | None
 """One noise set or a list of them; None: the family of the search that found the cell."""
 
 
-OPTIMISERS = ("sgd", "adam")
+OPTIMISERS = ("sgd", "adam", "muon")
 ALL = "none"
 """The value of ``noisy_labels`` for a training on all samples."""
 
@@ -62,7 +63,8 @@ class TrainConfig:
         ema_decay: decay of the moving average of the weights; the average is evaluated and saved.
             0: no average. It covers about 1 / (1 − ema_decay) steps and starts at the first
             weights, so a short run needs a smaller value.
-        optimiser: sgd or adam. null: adam for a cell whose gain is bounded, else sgd.
+        optimiser: sgd, adam or muon. null: muon for a cell whose gain is bounded, else sgd.
+        muon_learning_rate: largest learning rate of Muon. It changes as Adam's.
         adam_learning_rate: largest learning rate of Adam. It rises to it over the first 30 % of the
             steps and then falls to 0.
         learning_rate: learning rate of SGD at the start.
@@ -96,6 +98,7 @@ class TrainConfig:
     adversarial_norm: str = "linf"
     ema_decay: float = 0.0
     optimiser: str | None = None
+    muon_learning_rate: float = 0.02
     adam_learning_rate: float = 3e-3
     learning_rate: float = 0.025
     learning_rate_decay: float | None = None
@@ -110,6 +113,7 @@ class TrainConfig:
             raise SettingError("optimiser", unknown("optimiser", self.optimiser, OPTIMISERS))
         rates = (
             "auxiliary_weight",
+            "muon_learning_rate",
             "adam_learning_rate",
             "learning_rate",
             "momentum",
@@ -157,6 +161,7 @@ class TrainConfig:
 
 SGD_RATES = (0.01, 0.03, 0.1)
 ADAM_RATES = (1e-3, 3e-3, 1e-2)
+MUON_RATES = (0.02,)
 SCALES = (1.0, 4.0)
 SEEDS = 3
 MOMENTUM = 0.9
@@ -194,8 +199,9 @@ class NoiseGrid:
     Args:
         sgd_rates: learning rates of SGD. Empty: no SGD.
         adam_rates: learning rates of Adam. Empty: no Adam.
+        muon_rates: learning rates of Muon. Empty: no Muon.
         seeds: number of seeds, counted from 0, of the initial weights and of the order of samples.
-        weight_decay: weight decay of both optimisers. It hides capacity; keep it at 0 unless you
+        weight_decay: weight decay of all optimisers. It hides capacity; keep it at 0 unless you
             measure its effect.
         gradient_clip: largest norm of the gradient. 0: no clipping.
         enough: stop the grid after a training with this accuracy. null: make all trainings.
@@ -213,17 +219,20 @@ class NoiseGrid:
     gradient_clip: float = GRADIENT_CLIP
     enough: float | None = None
     scales: tuple[float, ...] = SCALES
+    muon_rates: tuple[float, ...] = MUON_RATES
 
     def __post_init__(self) -> None:
-        for key in ("sgd_rates", "adam_rates", "scales"):
+        for key in ("sgd_rates", "adam_rates", "muon_rates", "scales"):
             values = tuple(getattr(self, key))
             object.__setattr__(self, key, values)
             if not all(0 < value < math.inf for value in values) or len(set(values)) < len(values):
                 raise SettingError(key, f"expected distinct numbers of more than 0, got {values}")
         if not self.scales:
             raise SettingError("scales", "expected one or more, got none")
-        if not self.sgd_rates and not self.adam_rates:
-            raise SettingError("sgd_rates, adam_rates", "expected a rate in one of them, got none")
+        if not any(self.rates.values()):
+            raise SettingError(
+                "sgd_rates, adam_rates, muon_rates", "expected a rate in one of them, got none"
+            )
         if self.seeds < 1:
             raise SettingError("seeds", f"expected 1 or more, got {self.seeds}")
         for key in ("weight_decay", "gradient_clip"):
@@ -235,26 +244,28 @@ class NoiseGrid:
     def __iter__(self) -> Iterator[GridPoint]:
         """Yield each training, first all with seed 0.
 
-        >>> for point in NoiseGrid(sgd_rates=(0.1,), adam_rates=(0.01,), seeds=1):
+        >>> for point in NoiseGrid(sgd_rates=(0.1,), adam_rates=(), seeds=1):
         ...     print(point)
         sgd 0.1, seed 0
-        adam 0.01, seed 0
+        muon 0.02, seed 0
         sgd 0.1, initial weights × 4, seed 0
-        adam 0.01, initial weights × 4, seed 0
+        muon 0.02, initial weights × 4, seed 0
         """
         for seed in range(self.seeds):
             for scale in self.scales:
-                yield from (GridPoint("sgd", rate, scale, seed) for rate in self.sgd_rates)
-                yield from (GridPoint("adam", rate, scale, seed) for rate in self.adam_rates)
+                for optimiser, rates in self.rates.items():
+                    yield from (GridPoint(optimiser, rate, scale, seed) for rate in rates)
 
     def __str__(self) -> str:
         """Return the text that a card shows.
 
-        >>> print(NoiseGrid(adam_rates=(), sgd_rates=(0.1,), seeds=1))
-        SGD 0.1; initial weights × 1, 4; 1 seed each; weight decay 0; gradients clipped at 5
+        >>> print(NoiseGrid(adam_rates=(), sgd_rates=(0.1,), seeds=1, gradient_clip=0))
+        SGD 0.1; Muon 0.02; initial weights × 1, 4; 1 seed each; weight decay 0; no clipping
         """
-        rates = {"SGD": self.sgd_rates, "Adam": self.adam_rates}
-        optimisers = [f"{k} {', '.join(f'{r:g}' for r in v)}" for k, v in rates.items() if v]
+        names = {"sgd": "SGD", "adam": "Adam", "muon": "Muon"}
+        optimisers = [
+            f"{names[k]} {', '.join(f'{r:g}' for r in v)}" for k, v in self.rates.items() if v
+        ]
         seeds = f"{self.seeds} seed{'s' if self.seeds > 1 else ''} each"
         clip = (
             f"gradients clipped at {self.gradient_clip:g}" if self.gradient_clip else "no clipping"
@@ -264,7 +275,12 @@ class NoiseGrid:
         return "; ".join([*optimisers, scales, seeds, decay, clip])
 
     def __len__(self) -> int:
-        return self.seeds * len(self.scales) * (len(self.sgd_rates) + len(self.adam_rates))
+        return self.seeds * len(self.scales) * sum(map(len, self.rates.values()))
+
+    @property
+    def rates(self) -> dict[str, tuple[float, ...]]:
+        """The learning rates of each optimiser."""
+        return {"sgd": self.sgd_rates, "adam": self.adam_rates, "muon": self.muon_rates}
 
 
 class Protocol(NamedTuple):

@@ -50,7 +50,9 @@ def test_a_training_is_one_of_the_protocol_and_a_short_one_has_its_own_schedule(
             epochs=epochs,
             batch_size=TINY.noise_batch_size,
             recipe={"channels": TINY.channels, "num_cells": TINY.num_cells, "stem": "small"},
-            grid=dn.NoiseGrid(sgd_rates=(), adam_rates=(TINY.noise_rate,), seeds=1, scales=(1.0,)),
+            grid=dn.NoiseGrid(
+                sgd_rates=(), adam_rates=(TINY.noise_rate,), muon_rates=(), seeds=1, scales=(1.0,)
+            ),
             controls={},
             normalisation=measurement.data.normalisation,
         )

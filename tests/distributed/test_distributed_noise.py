@@ -10,7 +10,7 @@ from two_processes import in_two_processes
 
 import darts_noise as dn
 
-GRID = dn.NoiseGrid(sgd_rates=(0.03, 0.1), adam_rates=(0.01,), seeds=1, scales=(1,))
+GRID = dn.NoiseGrid(sgd_rates=(0.03, 0.1), adam_rates=(0.01,), muon_rates=(), seeds=1, scales=(1,))
 
 
 def perceptron(num_classes: int, in_channels: int) -> nn.Module:

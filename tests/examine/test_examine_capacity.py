@@ -13,7 +13,7 @@ def test_the_capacity_of_a_linear_network_is_twice_its_inputs():
     examined = subject(lambda: linear(2), blobs(100, classes=2), epochs=100, batch_size=60)
     section = CapacitySection(
         share=1.0, labellings=1, least=16, most=60, precision=0.2, family="uniform",
-        adam_rates=(0.05,), scales=(1.0,),
+        adam_rates=(0.05,), muon_rates=(), scales=(1.0,),
     )  # fmt: skip
     found = section.measure(examined, Pieces())
     assert 0.7 * 34 <= found.images <= 1.3 * 34, found
@@ -21,7 +21,7 @@ def test_the_capacity_of_a_linear_network_is_twice_its_inputs():
 
 
 def test_a_network_that_fits_all_or_nothing_has_a_bound():
-    section = CapacitySection(most=24, adam_rates=(0.02,), scales=(1.0,))
+    section = CapacitySection(most=24, adam_rates=(0.02,), muon_rates=(), scales=(1.0,))
     large = section.measure(subject(hidden, epochs=40), Pieces())
     assert (large.fitted, large.not_fitted, large.images) == (24, None, None)
     require_shown(section, large)

@@ -28,10 +28,11 @@ CONVERGED = [
     "--noise_controls=[alexnet]",
     "--noise_grid.sgd_rates=[0.1]",
     "--noise_grid.adam_rates=[0.01]",
+    "--noise_grid.muon_rates=[]",
     "--noise_grid.seeds=1",
     "--noise_grid.scales=[1]",
 ]
-GRID = dn.NoiseGrid(sgd_rates=(0.1,), adam_rates=(0.01,), seeds=1, scales=(1,))
+GRID = dn.NoiseGrid(sgd_rates=(0.1,), adam_rates=(0.01,), muon_rates=(), seeds=1, scales=(1,))
 
 
 def run_of(tmp_path, name, *options):
@@ -195,7 +196,12 @@ def test_a_weak_control_is_flagged(accuracies, shown):
 
 
 def test_where_every_training_diverged_the_card_says_so(tmp_path):
-    wild = ["--noise_grid.sgd_rates=[1e30]", "--noise_grid.adam_rates=[]", "--noise_grid.seeds=1"]
+    wild = [
+        "--noise_grid.sgd_rates=[1e30]",
+        "--noise_grid.adam_rates=[]",
+        "--noise_grid.muon_rates=[]",
+        "--noise_grid.seeds=1",
+    ]
     more = ["--noise_grid.gradient_clip=0", "--noise_controls=[]", "--noise_grid.scales=[1]"]
     run, card = run_of(tmp_path, "a", *CONVERGED[:3], *wild, *more)
     assert card["diverged"] == ["noise_accuracy"]

@@ -311,7 +311,12 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(
 
 
 GRID = ["--noise_epochs=2", "--noise_grid.sgd_rates=[0.1, 0.01]"]
-GRID += ["--noise_grid.adam_rates=[]", "--noise_grid.seeds=1", "--noise_grid.scales=[1]"]
+GRID += [
+    "--noise_grid.adam_rates=[]",
+    "--noise_grid.muon_rates=[]",
+    "--noise_grid.seeds=1",
+    "--noise_grid.scales=[1]",
+]
 NOISE = {
     "quick": ((TrainModule, "training_step", 7), []),  # 6 are of the training before it
     "converged": ((RunFile, "add", 1), [*GRID, "--noise_controls=[darts_v2]"]),

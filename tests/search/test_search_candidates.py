@@ -260,7 +260,8 @@ def test_the_better_of_the_fits_counts(searched, monkeypatch):
     module, data = searched()
     fits = []
     for rates in ((3e-3,), (1e-6,), (3e-3, 1e-6), (1e-6, 3e-3)):
-        monkeypatch.setattr(candidate_trainings, "NOISE_RATES", rates)
+        trainings = tuple(("adam", rate) for rate in rates)
+        monkeypatch.setattr(candidate_trainings, "NOISE_TRAININGS", trainings)
         fit = CandidateTrainings(module, data).on_noise(cell_of("conv_3x3"), 4, module.noise_set)
         fits.append(fit)
     good, bad, *both = fits
@@ -278,7 +279,7 @@ def test_a_training_that_diverges_is_the_worst_on_data(searched, short, monkeypa
 
 def test_a_noise_fit_that_diverges_is_no_proof_of_a_cell(searched, short, monkeypatch):
     module, data = searched(gradient_clip=0.0)
-    monkeypatch.setattr(candidate_trainings, "NOISE_RATES", (1e30,))
+    monkeypatch.setattr(candidate_trainings, "NOISE_TRAININGS", (("adam", 1e30),))
     candidate = CandidateTrainings(module, data).measured(module.arch.genotype())
     assert candidate.noise.loss == math.inf
     assert candidate.objective is None

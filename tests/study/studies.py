@@ -37,6 +37,7 @@ SMALL = {
         "epochs": 2,
         "sgd_rates": [0.01],
         "adam_rates": [0.01],
+        "muon_rates": [],
         "scales": [1.0],
         "seeds": 1,
     },
@@ -69,7 +70,9 @@ TRAIN = TrainSetup(
     ),
     dn.TrainerConfig(max_epochs=1, gradient_clip_val=5.0, accelerator="cpu"),
 )
-FIT = Converged(samples=20, epochs=2, sgd_rates=(0.01,), adam_rates=(0.01,), seeds=1, scales=(1,))
+FIT = Converged(
+    samples=20, epochs=2, sgd_rates=(0.01,), adam_rates=(0.01,), muon_rates=(), seeds=1, scales=(1,)
+)
 LEAST = {"noise_weights": [1.0], "controls": {}, "unseen_families": [], "quick": None}
 """Changes to the small study that leave three units."""
 

@@ -196,6 +196,18 @@ def test_what_decides_a_result_stays_as_it_is(changes, said, has_database, ended
     study(train=replace(TRAIN, data=replace(TRAIN.data, root="elsewhere")))
 
 
+@pytest.mark.parametrize(("key", "before"), [("scales", (1.0,)), ("muon_rates", ())])
+def test_a_study_that_does_not_state_a_newer_setting_goes_on_without_it(key, before):
+    old = fixed_settings(StudyConfig())
+    del old["converged"][key]
+    begun = as_begun(StudyConfig(), old)
+    assert getattr(begun.converged, key) == before
+    require_same("old", old, fixed_settings(begun))
+    with pytest.raises(dn.SettingError, match=rf"^converged\.{key}: 'old' was started with"):
+        require_same("old", old, fixed_settings(StudyConfig()))
+    assert as_begun(StudyConfig(), {}) == StudyConfig()
+
+
 def test_a_study_from_before_there_were_initial_scales_goes_on_without_them():
     def fixed(**scales):
         return fixed_settings(replace(StudyConfig(), converged=Converged(**scales)))

@@ -118,7 +118,10 @@ def strategy(**strategies):
             "quick.sample: unknown setting 'sample': did you mean 'samples'",
         ),
         ({"converged": {"enough": 2}}, "converged.enough: expected more than 0 and at most 1"),
-        ({"converged": {"sgd_rates": [], "adam_rates": []}}, "converged.sgd_rates, adam_rates: "),
+        (
+            {"converged": {"sgd_rates": [], "adam_rates": [], "muon_rates": []}},
+            "converged.sgd_rates, adam_rates, muon_rates: ",
+        ),
         ({"sample": {"trials": 2}}, "sample.settings: expected noise_weight or another"),
         ({"strategies": {"random": None}}, "search.model.candidates: expected 2 or more with"),
         (strategy(darts={}), "strategies.darts: expected another name, because search.model is"),

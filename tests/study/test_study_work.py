@@ -201,7 +201,9 @@ def test_the_converged_fit_is_that_of_noise_fit_and_goes_on(worker, monkeypatch)
     found = measured(worker(), "converged", RECORD)
     assert made[:2] == ["sgd", "adam"]  # on noise
     assert made[2:] in (["adam"], ["adam", "sgd"])  # on as many real images, the better fit first
-    grid = dn.NoiseGrid(sgd_rates=(0.01,), adam_rates=(0.01,), seeds=1, scales=(1,), enough=1.0)
+    grid = dn.NoiseGrid(
+        sgd_rates=(0.01,), adam_rates=(0.01,), muon_rates=(), seeds=1, scales=(1,), enough=1.0
+    )
     how = {"protocol": "converged", "samples": 20, "epochs": 2, "grid": grid, "controls": {}}
     assert found == fitted(CELL, recipe=SIZE, **how)
     wide = measured(worker(), "converged", {**RECORD, "model": {"channels": 8}}, "wide.json")

@@ -7,7 +7,7 @@ import darts_noise as dn
 from darts_noise.data.datasets import load_dataset
 
 CPU = {"accelerator": "cpu"}
-ONE_RATE = dn.NoiseGrid(sgd_rates=(0.1,), adam_rates=(), seeds=1, scales=(1,))
+ONE_RATE = dn.NoiseGrid(sgd_rates=(0.1,), adam_rates=(), muon_rates=(), seeds=1, scales=(1,))
 
 
 def linear(num_classes, in_channels):

@@ -43,7 +43,7 @@ def test_no_sample_depends_on_the_others_of_its_batch(network):
 @pytest.mark.slow
 def test_the_positive_control_fits_what_it_is_there_to_fit():
     images = load_dataset("digits").train.subset(list(range(100)))
-    grid = dn.NoiseGrid(sgd_rates=(0.01,), adam_rates=(), seeds=1, scales=(1,))
+    grid = dn.NoiseGrid(sgd_rates=(0.01,), adam_rates=(), muon_rates=(), seeds=1, scales=(1,))
     fit = dn.noise_fit(
         lambda c, i: nn.Sequential(nn.Flatten(), nn.Linear(64, c)),
         images,

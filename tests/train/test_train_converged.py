@@ -8,7 +8,9 @@ from noise_networks import BreaksAfter, blind, few_digits, linear, measure, wide
 
 import darts_noise as dn
 
-GRID = dn.NoiseGrid(sgd_rates=(0.01, 0.1), adam_rates=(1e-4, 3e-3), seeds=2, scales=(1,))
+GRID = dn.NoiseGrid(
+    sgd_rates=(0.01, 0.1), adam_rates=(1e-4, 3e-3), muon_rates=(), seeds=2, scales=(1,)
+)
 
 
 def on_noise(fit):
@@ -45,7 +47,7 @@ def test_a_run_ends_with_the_epoch_that_fits_all():
 
 def test_with_enough_the_other_runs_are_left_out():
     grid = dn.NoiseGrid(
-        sgd_rates=(1e-5, 0.1, 0.03), adam_rates=(), seeds=1, scales=(1,), enough=1.0
+        sgd_rates=(1e-5, 0.1, 0.03), adam_rates=(), muon_rates=(), seeds=1, scales=(1,), enough=1.0
     )
     assert [run.learning_rate for run in on_noise(measure(wide, grid=grid))] == [1e-5, 0.1]
 
@@ -63,7 +65,7 @@ def test_a_control_says_whether_the_measurement_was_strong_enough():
 
 def test_a_control_stops_at_99_per_cent():
     """The network itself is trained until it answers all right."""
-    grid = dn.NoiseGrid(sgd_rates=(0.01, 0.02), adam_rates=(), seeds=1, scales=(1,))
+    grid = dn.NoiseGrid(sgd_rates=(0.01, 0.02), adam_rates=(), muon_rates=(), seeds=1, scales=(1,))
     fit = measure(wide, controls={"wide": wide}, samples=200, epochs=60, grid=grid)
     of_network = [run for run in on_noise(fit) if run.network == "network"]
     (of_control,) = [run for run in fit.runs if run.network == "wide"]
@@ -73,7 +75,7 @@ def test_a_control_stops_at_99_per_cent():
 
 
 def test_every_initial_scale_is_tried():
-    grid = dn.NoiseGrid(sgd_rates=(0.1,), adam_rates=(), seeds=1, scales=(1e-3, 1))
+    grid = dn.NoiseGrid(sgd_rates=(0.1,), adam_rates=(), muon_rates=(), seeds=1, scales=(1e-3, 1))
     fit = measure(wide, grid=grid, epochs=10)
     small, large = on_noise(fit)
     assert (small.initial_scale, large.initial_scale) == (1e-3, 1)
@@ -95,7 +97,9 @@ def test_the_same_trainings_on_real_images_say_whether_they_are_strong_enough():
 
 def test_real_images_are_first_trained_as_the_noise_that_was_fitted_best():
     """And no more once a training is good enough."""
-    grid = dn.NoiseGrid(sgd_rates=(1e-5, 1e-4, 0.1), adam_rates=(), seeds=1, scales=(1,))
+    grid = dn.NoiseGrid(
+        sgd_rates=(1e-5, 1e-4, 0.1), adam_rates=(), muon_rates=(), seeds=1, scales=(1,)
+    )
     fit = measure(wide, grid=grid)
     assert [run.learning_rate for run in on_noise(fit)] == [1e-5, 1e-4, 0.1]
     assert [run.learning_rate for run in fit.runs if run.data == "real"] == [0.1]
@@ -114,7 +118,9 @@ def test_where_every_training_on_real_images_diverged_there_is_no_accuracy():
 
 
 def test_weight_decay_is_part_of_what_is_measured_where_the_grid_says_so():
-    decayed = dn.NoiseGrid(sgd_rates=(0.1,), adam_rates=(), seeds=1, scales=(1,), weight_decay=3.0)
+    decayed = dn.NoiseGrid(
+        sgd_rates=(0.1,), adam_rates=(), muon_rates=(), seeds=1, scales=(1,), weight_decay=3.0
+    )
     assert measure(linear).accuracy == 1.0
     assert measure(linear, grid=decayed).accuracy < 0.8
 
@@ -126,7 +132,9 @@ def test_runs_that_diverge_are_flagged_and_are_no_evidence():
     def network(num_classes, in_channels):
         return BreaksAfter(linear(num_classes, in_channels), next(made))
 
-    grid = dn.NoiseGrid(sgd_rates=(0.01, 0.02, 0.03), adam_rates=(), seeds=1, scales=(1,))
+    grid = dn.NoiseGrid(
+        sgd_rates=(0.01, 0.02, 0.03), adam_rates=(), muon_rates=(), seeds=1, scales=(1,)
+    )
     fit = measure(network, grid=grid, epochs=5)
     whole, late, at_once = on_noise(fit)
     assert [run.diverged for run in on_noise(fit)] == [False, True, True]

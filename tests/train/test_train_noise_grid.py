@@ -7,14 +7,14 @@ import pytest
 import darts_noise as dn
 
 
-def test_the_default_is_two_optimisers_three_rates_each_two_scales_and_three_seeds():
+def test_the_default_has_three_optimisers_two_scales_and_three_seeds():
     runs = list(dn.NoiseGrid())
-    assert len(set(runs)) == len(runs) == len(dn.NoiseGrid()) == 36
+    assert len(set(runs)) == len(runs) == len(dn.NoiseGrid()) == 42
     assert {(run.optimiser, run.initial_scale, run.seed) for run in runs} == set(
-        product(("sgd", "adam"), (1, 4), range(3))
+        product(("sgd", "adam", "muon"), (1, 4), range(3))
     )
     assert [run.seed for run in runs] == sorted(run.seed for run in runs)
-    assert {run.initial_scale for run in runs[:6]} == {1}  # the usual weights come first
+    assert {run.initial_scale for run in runs[:7]} == {1}  # the usual weights come first
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,10 @@ def test_the_default_is_two_optimisers_three_rates_each_two_scales_and_three_see
         ({"sgd_rates": (0.1, 0.1)}, "sgd_rates"),
         ({"adam_rates": (-0.1,)}, "adam_rates"),
         ({"adam_rates": (float("nan"),)}, "adam_rates"),
-        ({"sgd_rates": (), "adam_rates": ()}, "sgd_rates, adam_rates"),
+        (
+            {"sgd_rates": (), "adam_rates": (), "muon_rates": ()},
+            "sgd_rates, adam_rates, muon_rates",
+        ),
         ({"seeds": 0}, "seeds"),
         ({"scales": ()}, "scales"),
         ({"scales": (1, 1)}, "scales"),

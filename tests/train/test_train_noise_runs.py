@@ -8,7 +8,7 @@ from noise_networks import ONE_RATE, few_digits, linear, measure, wide
 import darts_noise as dn
 from darts_noise.data.images import LabelledImages
 
-GRID = dn.NoiseGrid(sgd_rates=(0.05, 0.1), adam_rates=(3e-3,), seeds=1, scales=(1,))
+GRID = dn.NoiseGrid(sgd_rates=(0.05, 0.1), adam_rates=(3e-3,), muon_rates=(), seeds=1, scales=(1,))
 
 
 class Interrupted:
@@ -66,7 +66,7 @@ def test_rates_seeds_and_controls_can_be_added_to_a_file(tmp_path):
     larger = {"grid": GRID, "controls": {"wide": wide}, "epochs": 2}
     added = measure(Interrupted(linear, 1 + 2 + 2), path=path, **larger)
     assert added == measure(linear, **larger)
-    two_seeds = dn.NoiseGrid(sgd_rates=(0.1,), adam_rates=(), seeds=2, scales=(1,))
+    two_seeds = dn.NoiseGrid(sgd_rates=(0.1,), adam_rates=(), muon_rates=(), seeds=2, scales=(1,))
     fewer = measure(Interrupted(linear, 1 + 2), grid=two_seeds, epochs=2, path=path)
     assert fewer == measure(linear, grid=two_seeds, epochs=2)
     with pytest.raises(ValueError, match="holds another measurement, whose network 'wide'"):

@@ -307,7 +307,7 @@ def test_a_duration_is_rounded_by_no_more_than_its_last_unit(seconds: float) -> 
         assert int(n) * SECONDS[unit] < SECONDS[larger]
 
 
-GRID = dn.NoiseGrid(sgd_rates=(0.01, 0.1), adam_rates=(), seeds=1, scales=(1,))
+GRID = dn.NoiseGrid(sgd_rates=(0.01, 0.1), adam_rates=(), muon_rates=(), seeds=1, scales=(1,))
 
 
 def measured(network: Any = linear, **console: Any) -> str:
