@@ -134,22 +134,20 @@ def test_a_race_that_cannot_be_is_refused_in_one_line(changes, message):
 
 def test_the_winner_learns_and_does_not_memorise(ready, monkeypatch):
     """Batch norm memorises, and a bounded gain with logits of at most 1 learns nothing."""
-    macro = {"gain": ("free", "bounded"), "reduction": ("average",), "logit_scale": (1.0, 4096.0)}
+    macro = {"gain": ("free", "bounded"), "reduction": ("average",), "logit_scale": (1.0, 1024.0)}
     operations = ("conv_3x3", "skip_connect")
     space = spaces.Space("toy", operations, 1, macro=tuple(macro.items()))
     monkeypatch.setitem(spaces._SPACES, "toy", space)
     monkeypatch.setattr(candidate_trainings, "NOISE_EPOCHS", 20)
     monkeypatch.setattr(racing, "SHARES", (1.0,))
-    config = replace(CONFIG, space="toy", channels=6, race=4, candidate_epochs=20, noise_weight=3.0)
+    config = replace(CONFIG, space="toy", channels=6, race=4, candidate_epochs=60, noise_weight=3.0)
     config = replace(config, race_cells=1)
     heats = race(*ready(config, train_samples=400, batch_size=50))
     found = {tuple(heat.macro.values()): heat for heat in heats}
-    assert standing(heats)[0] is found["bounded", "average", 4096.0]
-    assert found["bounded", "average", 4096.0].objective < 2.0
+    assert standing(heats)[0] is found["bounded", "average", 1024.0]
+    assert found["bounded", "average", 1024.0].objective < 2.0
     assert found["bounded", "average", 1.0].objective > 2.2
-    for scale in (1.0, 4096.0):
-        fit = found["free", "average", scale].noise[0]
-        assert fit.accuracy > 0.95
+    assert found["free", "average", 1.0].noise[0].accuracy > 0.95
 
 
 class Played:
