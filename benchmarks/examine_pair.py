@@ -6,12 +6,15 @@ The pair is a cell of bounded gain and one with batch norm. On digits it is the 
 search (seed 0) and the same cell with batch norm, on MNIST the cells that a search with λ = 1 and
 one with λ = 0 found. All sections of `darts_noise.examine` measure both.
 
-The results are in ``docs/results/examine_<data>.json``, and each section's picture of both networks
-is in ``docs/results/examine``. A command that was stopped goes on.
+The results are in ``docs/results/examine_<data>.json``. For each section, the folder
+``docs/results/examine`` has the picture of both networks and a page. A new page lacks a conclusion;
+the command keeps one that is written there. Then ``python -m benchmarks.tables`` fills the tables.
+A command that was stopped goes on.
 """
 
 import argparse
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from matplotlib.figure import Figure
 
 import darts_noise as dn
 from benchmarks import commands
+from benchmarks.tables import BOTH
 from darts_noise.atomic import write_text
 from darts_noise.cli.configs import CONFIGS, read_config
 from darts_noise.cli.measuring import SIZES
@@ -30,8 +34,12 @@ from darts_noise.report.page import drawing
 BOUNDED, BATCH_NORM = "bounded gain", "batch norm"
 PICTURES = {"frequency": (0, 1), "influence": (2,), "two_phases": (0, 2)}
 """Section → its figures on the picture, by number. Other sections: the first one."""
+SIDES = ("width", "height")
 PRESETS: dict[str, dict[str, Any]] = {"digits": {}, "mnist": {}}
 """Data → settings of the examination."""
+
+
+CONCLUSION = re.compile(r"<!-- conclusion -->\n(.*?)<!-- end of conclusion -->", re.DOTALL)
 
 
 def pair(data: str) -> dict[str, dn.Genotype]:
@@ -59,24 +67,47 @@ def alike(figures: Sequence[Figure]) -> None:
 
 def picture(rows: Sequence[Mapping[str, Figure]], description: str) -> str:
     """Return an SVG of figures: one column for each network, with its name above."""
-    parts, top, right = [], 0, 0
+    grid: list[list[tuple[str, int, int]]] = []
     for i, row in enumerate(rows):
         alike(list(row.values()))
-        left, below = 0, top
+        grid.append([])
         for name, figure in row.items():
             if i == 0:
                 figure.suptitle(name, weight="bold", size=9)
-            svg = str(drawing(figure, f"figure-{i}-{left}", f"{description}, {name}").svg)
-            width, height = (
-                int(svg.split(f'{key}="')[1].split('"')[0]) for key in ("width", "height")
-            )
-            parts.append(svg.replace("<svg ", f'<svg x="{left}" y="{top}" ', 1))
-            left, below = left + width, max(below, top + height)
-        top, right = below, max(right, left)
+            svg = str(drawing(figure, f"figure-{i}-{len(grid[i])}", f"{description}, {name}").svg)
+            width, height = (int(svg.split(f'{key}="')[1].split('"')[0]) for key in SIDES)
+            grid[i].append((svg, width, height))
+    column = max(width for row in grid for _, width, _ in row)
+    parts, top = [], 0
+    for drawn in grid:
+        for i, (svg, _, _) in enumerate(drawn):
+            parts.append(svg.replace("<svg ", f'<svg x="{i * column}" y="{top}" ', 1))
+        top += max(height for _, _, height in drawn)
+    width = column * len(grid[0])
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {right} {top}" width="{right}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {top}" width="{width}" '
         f'height="{top}" role="img" aria-label="{description}">\n'
         f'<rect width="100%" height="100%" fill="white"/>\n{"".join(parts)}\n</svg>\n'
+    )
+
+
+def write_page(name: str, section: dn.Section[Any], folder: Path) -> None:
+    """Write the page of a section with the pictures that exist, and keep its conclusion."""
+    path = folder / f"{name}.md"
+    written = CONCLUSION.search(path.read_text("utf-8")) if path.is_file() else None
+    pictures = [
+        f"![{section.title} of both networks on {data}]({name}_{data}.svg)\n\n"
+        for data in PRESETS
+        if (folder / f"{name}_{data}.svg").is_file()
+    ]
+    both = f"<!-- table: both, {name} -->\n<!-- end of table -->\n\n" if name in BOTH else ""
+    write_text(
+        path,
+        f"# {section.title}\n\n{section.question} [Two networks](index.md) give their answers: one "
+        "of bounded gain, and one with batch norm.\n\n<!-- conclusion -->\n"
+        f"{written[1] if written else ''}<!-- end of conclusion -->\n\n{''.join(pictures)}"
+        f"<!-- table: answers, {name} -->\n<!-- end of table -->\n\n{both}"
+        "[What is measured, and its source](../../examine.md)\n",
     )
 
 
@@ -93,6 +124,9 @@ def examine_pair(data: str, root: str, runs: Path, only: Sequence[str]) -> None:
         "cells": {name: cell.to_dict() for name, cell in cells.items()},
         "sections": {},
     }
+    file = commands.RESULTS / f"examine_{data}.json"
+    if only and file.is_file():
+        result["sections"] = json.loads(file.read_text("utf-8"))["sections"]
     for name, section in make_sections(only, preset.get("sections", {})).items():
         found = {
             network: dn.examine(
@@ -117,6 +151,7 @@ def examine_pair(data: str, root: str, runs: Path, only: Sequence[str]) -> None:
         file = commands.RESULTS / "examine" / f"{name}_{data}.svg"
         file.parent.mkdir(exist_ok=True)
         write_text(file, picture(rows, f"{section.title}, {data}"))
+        write_page(name, section, file.parent)
 
 
 def main() -> None:

@@ -52,15 +52,21 @@ def test_both_networks_are_measured_once_and_stored(tmp_path, monkeypatch, capsy
     monkeypatch.setattr(commands, "RESULTS", tmp_path)
     sections = {"input_gradients": {"lines": 1, "points": 3, "draws": 1}}
     monkeypatch.setitem(benchmark.PRESETS, "digits", {"samples": 20, "sections": sections})
+    page = tmp_path / "examine" / "input_gradients.md"
     for measured in (2, 0):
         benchmark.examine_pair("digits", "data", tmp_path / "runs", ["input_gradients"])
         assert capsys.readouterr().out.count("lines between images") == measured
+        text = page.read_text("utf-8")
+        assert ("They differ." in text) == (measured == 0)
+        page.write_text(text.replace("<!-- end of con", "They differ.\n<!-- end of con"), "utf-8")
     found = json.loads((tmp_path / "examine_digits.json").read_text("utf-8"))
     results = found["sections"]["input_gradients"]
     layers = [from_json(InputGradients, result).layers for result in results.values()]
     assert list(results) == ["bounded gain", "batch norm"]
     assert len(layers[1]) > 1 < len(layers[0])
-    assert (tmp_path / "examine" / "input_gradients_digits.svg").is_file()
+    assert (page.parent / "input_gradients_digits.svg").is_file()
+    assert "](input_gradients_digits.svg)" in text
+    assert text.count("They differ.") == 1
 
 
 def test_every_chosen_figure_is_of_a_section():
