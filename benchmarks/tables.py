@@ -14,7 +14,11 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from scipy import stats
+
 from darts_noise.atomic import write_text
+from darts_noise.examine.record import from_json
+from darts_noise.examine.sections import list_sections, make_sections
 from darts_noise.space.macro import MACRO, as_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,6 +35,15 @@ ALIKE = {"reduction", "reductions"}
 """Macro choices that all cells of a study share, which their table leaves out."""
 CHOICES = {"normalisation": "norm", "input_filter": "filter"}
 """Shorter names of macro choices."""
+
+BOTH = {
+    "time_to_fit": (1, "Epochs", "Largest accuracy"),
+    "critical_period": (2, "Test accuracy"),
+    "label_complexity": (2, "Complexity", "measured"),
+    "frequency": (1, "Epochs to half", "Residual at the end"),
+    "wrong_labels": (1, "Average precision"),
+}
+"""Section of an examination → its columns that name a row, and the columns that are shown."""
 
 BY_CHOICE = "noise_fit_by_choice_digits"
 
@@ -271,17 +284,109 @@ def wrong_labels(data: str, figure: str) -> Iterator[Row]:
         data: the data set.
         figure: a key of a training in the file. Trainings that lack it have no row.
     """
-    runs = [run for run in load(f"wrong_labels_{data}")["runs"] if figure in run]
-    shares = sorted({run["share"] for run in runs})
+    shares, rows = by_share(data, figure)
+    seeds = max(len(found) for of in rows.values() for found in of.values())
     yield ["network", "trained on", *(f"{percent(share, 0)}% wrong" for share in shares)]
-    for network, method in sorted({(run["network"], run["method"]) for run in runs}):
-        seeds: dict[float, list[Found]] = {share: [] for share in shares}
-        for run in runs:
-            if (run["network"], run["method"]) == (network, method):
-                seeds[run["share"]].append(run)
-        title = re.sub(r"^lambda_(.+)$", r"cell, λ = \1", network).replace("_cnn", " CNN")
-        trained = "all samples" if method == "none" else f"`{method}`"
-        yield [title, trained, *(spread({"seeds": of}, figure) for of in seeds.values())]
+    for named, of in rows.items():
+        found = (of.get(share, []) for share in shares)
+        complete = ([*each, *[{}] * (seeds - len(each))] for each in found)  # a gap is stated
+        yield [*named, *(spread({"seeds": each}, figure) for each in complete)]
+
+
+def wrong_labels_gain(data: str, figure: str) -> Iterator[Row]:
+    """Yield how many points the cell of λ = 1 on all samples has more than the other networks.
+
+    Both have the same seed and wrong labels. In brackets: the 95 % interval of the mean, by t.
+    """
+    shares, rows = by_share(data, figure)
+    cell = rows["cell, λ = 1", "all samples"]
+    yield ["compared with", "trained on", *(f"{percent(share, 0)}% wrong" for share in shares)]
+    for (network, trained), of in rows.items():
+        if network != "cell, λ = 1":
+            pairs = (
+                [
+                    100 * (one[figure] - other[figure])
+                    for one in cell.get(share, [])
+                    for other in of.get(share, [])
+                    if one["seed"] == other["seed"]
+                ]
+                for share in shares
+            )
+            yield [network, trained, *map(interval, pairs)]
+
+
+def interval(values: list[float]) -> str:
+    """Return the mean with its 95 % interval, by Student's t.
+
+    >>> interval([1.0, 2.0, 3.0]), interval([1.0]), interval([])
+    ('+2.0 (-0.5 to +4.5)', '+1.0 (n = 1)', '')
+    """
+    if len(values) < 2:
+        return f"{values[0]:+.1f} (n = 1)" if values else ""
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
+    return f"{mean(values):+.1f} ({mean(values) - half:+.1f} to {mean(values) + half:+.1f})"
+
+
+def by_share(
+    data: str, figure: str
+) -> tuple[list[float], dict[tuple[str, str], dict[float, list[Found]]]]:
+    """Return all shares, and the trainings with a figure by network, method and share."""
+    runs = [run for run in load(f"wrong_labels_{data}")["runs"] if figure in run]
+    rows: dict[tuple[str, str], dict[float, list[Found]]] = {}
+    for run in sorted(runs, key=lambda run: (run["network"], run["method"])):
+        network = re.sub(r"^lambda_(.+)$", r"cell, λ = \1", run["network"]).replace("_cnn", " CNN")
+        trained = "all samples" if run["method"] == "none" else f"`{run['method']}`"
+        rows.setdefault((network, trained), {}).setdefault(run["share"], []).append(run)
+    return sorted({run["share"] for run in runs}), rows
+
+
+def results_of(section: str) -> Iterator[tuple[str, Any, Found]]:
+    """Yield each data set of `benchmarks.examine_pair` with the section and its results by network.
+
+    A data set on which the section was not measured is left out.
+    """
+    made = make_sections((section,), {})[section]
+    for file in sorted(RESULTS.glob("examine_*.json")):
+        found = load(file.stem)["sections"].get(section, {})
+        results = {network: from_json(made.result, result) for network, result in found.items()}
+        if results:
+            yield file.stem.removeprefix("examine_"), made, results
+
+
+def examined() -> list[str]:
+    """Return the sections that are measured on a data set."""
+    measured = {name for _, found in load_all("examine_*") for name in found["sections"]}
+    return [name for name in list_sections() if name in measured]
+
+
+def answers(section: str) -> Iterator[Row]:
+    """Yield the answer of a section for each data set and network."""
+    yield ["data", "network", "answer"]
+    for data, made, results in results_of(section):
+        for network, result in results.items():
+            yield [data, network, made.sentence(result)]
+
+
+def side_by_side(section: str, keys: int, *columns: str) -> Iterator[Row]:
+    """Yield the first table of a section with both networks beside each other.
+
+    Args:
+        section: name of the section.
+        keys: number of its first columns, which name a row.
+        columns: the columns that are shown for each network.
+    """
+    for i, (data, made, results) in enumerate(results_of(section)):
+        tables = {network: made.tables(result)[0] for network, result in results.items()}
+        if i == 0:
+            named = next(iter(tables.values())).head[:keys]
+            shown = [f"{network}: {column.lower()}" for network in tables for column in columns]
+            yield ["data", *(key.lower() for key in named), *shown]
+        rows: dict[tuple[str, ...], Row] = {}
+        for table in tables.values():
+            places = [list(table.head).index(column) for column in columns]
+            for row in table.rows:
+                rows.setdefault(tuple(row[:keys]), []).extend(row[place] for place in places)
+        yield from ([data, *key, *cells] for key, cells in rows.items())
 
 
 # ---------------------------------------------------------------- what it costs
@@ -447,10 +552,24 @@ TABLES: dict[str, Callable[[], Iterable[Row]]] = {
     "cifar10 not mnist, λ = 0": partial(seeds, "cifar10_not_mnist_study", "lambda_0"),
     "not learnt": not_learnt,
     "variants": variants,
-    "wrong labels, digits": partial(wrong_labels, "digits", "test_accuracy"),
-    "wrong labels, digits, best": partial(wrong_labels, "digits", "best_test_accuracy"),
-    "wrong labels, digits, memorised": partial(wrong_labels, "digits", "memorised"),
-    "wrong labels, digits, precision": partial(wrong_labels, "digits", "label_precision"),
+    **{
+        f"wrong labels, {data}{name}": partial(make, data, figure)
+        for data in ("digits", "mnist")
+        for name, make, figure in (
+            ("", wrong_labels, "test_accuracy"),
+            (", best", wrong_labels, "best_test_accuracy"),
+            (", gain", wrong_labels_gain, "test_accuracy"),
+            (", gain, best", wrong_labels_gain, "best_test_accuracy"),
+            (", memorised", wrong_labels, "memorised"),
+            (", precision", wrong_labels, "label_precision"),
+        )
+    },
+    **{f"answers, {name}": partial(answers, name) for name in examined()},
+    **{
+        f"both, {name}": partial(side_by_side, name, *BOTH[name])
+        for name in examined()
+        if name in BOTH
+    },
     "performance": performance,
     "performance, in short": performance_in_short,
     "search step": search_step,

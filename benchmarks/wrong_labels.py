@@ -3,9 +3,10 @@
     python -m benchmarks.wrong_labels --cells lambda_1=FILE.json lambda_0=FILE.json
 
 Each network is trained without and with co-teaching, at several shares of wrong labels and with
-several seeds. The networks are the given cells and a plain CNN with batch norm. All are trained as
-``configs/train/<data>.yaml`` says. The validation images have right labels. Where no label is
-wrong, there is no training with co-teaching: it would forget nothing and equal the other.
+several seeds. The networks are the given cells and a plain CNN with batch norm and the same stride
+at its start. All are trained as ``configs/train/<data>.yaml`` says. The validation images have
+right labels. Where no label is wrong, there is no training with co-teaching: it would forget
+nothing and equal the other.
 
 Each finished training leaves a JSON file in ``--records``, and a command that was stopped goes on
 after the last one. The figures of all trainings are in ``docs/results/wrong_labels_<data>.json``:
@@ -24,7 +25,7 @@ import math
 import time
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -94,19 +95,21 @@ def all_rows(
     ]
 
 
-def plain_cnn(num_classes: int, in_channels: int) -> nn.Module:
+def plain_cnn(num_classes: int, in_channels: int, stride: int = 1) -> nn.Module:
     """Return four 3×3 convolutions with batch norm, a max-pool between them and a global mean.
+
+    `stride` is the stride of the first convolution.
 
     >>> sum(p.numel() for p in plain_cnn(10, 1).parameters())
     65834
     """
 
-    def block(before: int, channels: int) -> list[nn.Module]:
-        convolution = nn.Conv2d(before, channels, 3, padding=1, bias=False)
+    def block(before: int, channels: int, stride: int = 1) -> list[nn.Module]:
+        convolution = nn.Conv2d(before, channels, 3, stride, padding=1, bias=False)
         return [convolution, nn.BatchNorm2d(channels), nn.ReLU()]
 
     return nn.Sequential(
-        *block(in_channels, 32),
+        *block(in_channels, 32, stride),
         *block(32, 32),
         nn.MaxPool2d(2),
         *block(32, 64),
@@ -173,7 +176,8 @@ class Measurement:
     def figures(self, row: Row) -> dict[str, Any]:
         """Train, and return the figures."""
         started, best = time.process_time(), BestEpoch()
-        trained = train_network(self.cells.get(row.network, plain_cnn), *self._settings(row, best))
+        plain = partial(plain_cnn, stride=self.config["model"].get("stem_stride", 1))
+        trained = train_network(self.cells.get(row.network, plain), *self._settings(row, best))
         figures = self._judged(trained, best) if not trained.diverged else {}
         return {
             **finite(figures),

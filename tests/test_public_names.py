@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT, in_a_fork
 
 import darts_noise as dn
+from darts_noise.examine.sections import make_sections
 
 
 def test_every_name_is_there():
@@ -27,6 +28,12 @@ def test_the_reference_documents_every_name():
     text = (ROOT / "docs" / "api.md").read_text("utf-8")
     lacking = [n for n, m in dn.MODULES.items() if f"::: darts_noise.{m}.{n}\n" not in text]
     assert lacking == []
+
+
+def test_the_reference_documents_the_functions_of_every_section():
+    text = (ROOT / "docs" / "api.md").read_text("utf-8")
+    modules = {type(section).__module__ for section in make_sections((), {}).values()}
+    assert [module for module in sorted(modules) if f"::: {module}\n" not in text] == []
 
 
 def test_a_type_checker_sees_the_same_names():

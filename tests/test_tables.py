@@ -6,8 +6,11 @@ import re
 
 import pytest
 from conftest import ROOT
+from scipy.stats import ttest_rel
 
 from benchmarks import tables
+from darts_noise.examine.record import as_json
+from darts_noise.examine.wrong_labels import METHODS, Found, WrongLabels
 
 
 @pytest.mark.parametrize("page", tables.pages(), ids=lambda page: str(page.relative_to(ROOT)))
@@ -126,13 +129,60 @@ def test_wrong_labels_have_a_column_for_each_share_and_the_mean_over_seeds(resul
     (results / "wrong_labels_digits.json").write_text(json.dumps({"runs": runs}))
     assert list(tables.wrong_labels("digits", "test_accuracy")) == [
         ["network", "trained on", "0% wrong", "20% wrong"],
-        ["cell, λ = 1", "`co_teaching`", "", "95.0"],
-        ["cell, λ = 1", "all samples", "98.0", "91.0 ± 1.4"],
-        ["plain CNN", "all samples", "", "80.0"],
+        ["cell, λ = 1", "`co_teaching`", "", "95.0 (n = 1)"],
+        ["cell, λ = 1", "all samples", "98.0 (n = 1)", "91.0 ± 1.4"],
+        ["plain CNN", "all samples", "", "80.0 (n = 1)"],
     ]
     assert list(tables.wrong_labels("digits", "memorised"))[1:] == [
         ["cell, λ = 1", "all samples", "15.0 ± 7.1"]
     ]
+
+
+def test_a_gain_is_the_mean_difference_of_trainings_with_the_same_seed(results):
+    """With an interval from scipy; a seed that one side lacks does not count."""
+
+    def run(network, seed, test, share=0.4):
+        row = {"network": network, "method": "none", "share": share, "seed": seed}
+        return {**row, "test_accuracy": test}
+
+    cell, other = (0.9, 0.94, 0.95), (0.8, 0.7, 0.75)
+    runs = [
+        *(run("lambda_1", seed, test) for seed, test in enumerate(cell)),
+        *(run("plain_cnn", seed, test) for seed, test in enumerate(other)),
+        run("plain_cnn", 3, 0.1),
+        run("lambda_1", 0, 0.95, share=0.2),
+        run("plain_cnn", 0, 0.9, share=0.2),
+    ]
+    (results / "wrong_labels_digits.json").write_text(json.dumps({"runs": runs}))
+    head, row = tables.wrong_labels_gain("digits", "test_accuracy")
+    assert head[2:] == ["20% wrong", "40% wrong"]
+    low, high = ttest_rel(cell, other).confidence_interval(0.95)
+    assert row == [
+        "plain CNN",
+        "all samples",
+        "+5.0 (n = 1)",
+        f"+18.0 ({100 * low:+.1f} to {100 * high:+.1f})",
+    ]
+
+
+def test_an_examined_pair_is_shown_side_by_side(results):
+    """A data set on which the section was not measured has no rows."""
+
+    def found(precision):
+        each = (Found(m, "symmetric", 0.2, 10, 0.5, 0.5, precision) for m in METHODS)
+        return as_json(WrongLabels(50, tuple(each)))
+
+    pair = {"wrong_labels": {"bounded gain": found(0.25), "batch norm": found(0.75)}}
+    for data, measured in (("digits", pair), ("mnist", {})):
+        file = results / f"examine_{data}.json"
+        file.write_text(json.dumps({"sections": measured}))
+    head, *rows = tables.answers("wrong_labels")
+    assert [row[:2] for row in rows] == [["digits", "bounded gain"], ["digits", "batch norm"]]
+    assert ["25.00 %" in row[2] for row in rows] == [True, False]
+    head, *rows = tables.side_by_side("wrong_labels", 1, "Average precision", "Flagged")
+    assert head[2:4] == ["bounded gain: average precision", "bounded gain: flagged"]
+    assert rows[0] == ["digits", "20 % symmetric, loss", "25.00 %", "10", "75.00 %", "10"]
+    assert len(rows) == len(METHODS)
 
 
 def test_a_file_that_lacks_a_figure_is_named_by_its_table(results):

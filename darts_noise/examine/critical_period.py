@@ -13,6 +13,7 @@ Reference:
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import fmean
 
 from lightning_fabric import Fabric
@@ -22,6 +23,8 @@ from torch import nn
 from darts_noise.configured import require_at_least
 from darts_noise.data.batches import Batch, BatchStream
 from darts_noise.data.images import LabelledImages
+from darts_noise.data.seeds import drawing
+from darts_noise.errors import SettingError, counted
 from darts_noise.examine.section import Pieces, Section, Subject, register_section
 from darts_noise.noise.families import make_noise, require_noise
 from darts_noise.reading import read, whole_set
@@ -34,6 +37,7 @@ from darts_noise.train.noise_training import TrainingSet
 
 DEFICITS = ("blur", "vertical_flip", "label_permutation", "uniform")
 """The deficits of [1] as noise families. `uniform` takes away what is seen altogether."""
+NO_DEFICIT = "no deficit"
 LEARNT = 0.1
 """How far the baseline must be above the best constant answer."""
 
@@ -131,6 +135,20 @@ class DeficitRun:
 
 
 @dataclass(frozen=True)
+class Depth:
+    """The trainings of a network with another number of cells.
+
+    Attributes:
+        cells: number of cells.
+        accuracies: accuracy on real test images at the end, from 0 to 1, with `NO_DEFICIT` and
+            after each deficit in the first epochs.
+    """
+
+    cells: int
+    accuracies: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class CriticalPeriod:
     """The trainings of `CriticalPeriodSection`.
 
@@ -142,6 +160,7 @@ class CriticalPeriod:
         floors: each deficit with the accuracy if all of `epochs` have it.
         early: trainings with the deficit in the first epochs.
         late: trainings with the deficit in a window that begins at epoch 0 or later.
+        by_depth: networks of other depths. The deficits last for the longest of `early`.
     """
 
     epochs: int
@@ -151,6 +170,7 @@ class CriticalPeriod:
     floors: Mapping[str, float]
     early: tuple[DeficitRun, ...]
     late: tuple[DeficitRun, ...]
+    by_depth: tuple[Depth, ...] = ()
 
 
 @register_section("critical_period")
@@ -166,6 +186,8 @@ class CriticalPeriodSection(Section[CriticalPeriod]):
         window: epochs of that window.
         epochs: clean epochs after the deficit.
         seeds: trainings of each kind. Their accuracies are averaged.
+        depths: numbers of cells. A network of each depth trains without a deficit, and with each
+            deficit in the first epochs, as many as the largest of `lengths`.
     """
 
     title = "Critical period"
@@ -184,15 +206,18 @@ class CriticalPeriodSection(Section[CriticalPeriod]):
         window: int = 5,
         epochs: int = 30,
         seeds: int = 1,
+        depths: tuple[int, ...] = (),
     ) -> None:
         for deficit in deficits:
             require_noise(deficit)
         require_at_least(1, window=window, epochs=epochs, seeds=seeds, deficits=len(deficits))
         require_at_least(1, lengths=min(lengths, default=0))
         require_at_least(0, starts=min(starts, default=-1))
+        require_at_least(1, depths=min(depths, default=1))
         self.deficits = tuple(dict.fromkeys(deficits))
         self.lengths, self.starts = sorted(set(lengths)), sorted(set(starts))
         self.window, self.epochs, self.seeds = window, epochs, seeds
+        self.depths = sorted(set(depths))
 
     def _ranges(self) -> tuple[list[range], list[range]]:
         """Return the epochs with the deficit: from the start, and in later windows."""
@@ -202,18 +227,38 @@ class CriticalPeriodSection(Section[CriticalPeriod]):
     def steps(self, subject: Subject) -> float:
         early, late = self._ranges()
         unlike = {(each.start, each.stop) for each in early + late}
-        epochs = self.epochs + sum(stop + self.epochs for _, stop in unlike)
-        epochs = self.epochs + len(self.deficits) * epochs
+        each = self.epochs + sum(stop + self.epochs for _, stop in unlike)
+        epochs: float = self.epochs + len(self.deficits) * each
+        deep = self.epochs + len(self.deficits) * (self.lengths[-1] + self.epochs)
+        with drawing(subject.config.seed):
+            size = len(list(subject.make().modules()))
+            makes = self._makes_by_depth(subject).values()
+            epochs += deep * sum(len(list(make().modules())) for make in makes) / size
         return self.seeds * subject.steps(len(subject.train), epochs)
+
+    def _makes_by_depth(self, subject: Subject) -> dict[int, Callable[[], nn.Module]]:
+        """Return what makes the network of each depth."""
+        make = subject.make_with_cells
+        if not self.depths:
+            return {}
+        if make is None:
+            problem = "expected a network of cells, whose number of cells can be changed"
+            raise SettingError("depths", problem)
+        return {cells: partial(make, cells) for cells in self.depths}
 
     def measure(self, subject: Subject, pieces: Pieces) -> CriticalPeriod:
         config, data = subject.config, subject.train
         images = TrainingSet("train", data, subject.normalisation, config.batch_size, 1, each_epoch)
 
-        def accuracy(deficit: LabelledImages, epochs: range, total: int) -> float:
+        def accuracy(
+            deficit: LabelledImages,
+            epochs: range,
+            total: int,
+            make: Callable[[], nn.Module] = subject.make,
+        ) -> float:
             reached = [
                 accuracy_after_deficit(
-                    subject.make,
+                    make,
                     images.stream(subject.fabric.device, seed),
                     deficit,
                     epochs,
@@ -232,13 +277,22 @@ class CriticalPeriodSection(Section[CriticalPeriod]):
             reached = pieces(name, float, lambda: accuracy(made[deficit], epochs, total))
             return DeficitRun(deficit, epochs.start, epochs.stop, reached)
 
+        def of_depth(cells: int, make: Callable[[], nn.Module]) -> Depth:
+            length, found = self.lengths[-1], {}
+            for name, each in {NO_DEFICIT: data, **made}.items():
+                epochs = range(length if name in made else 0)
+                train = partial(accuracy, each, epochs, epochs.stop + self.epochs, make)
+                found[name] = pieces(f"{counted(cells, 'cell')}, {name}", float, train)
+            return Depth(cells, found)
+
+        makes = self._makes_by_depth(subject)
         made = {name: make_noise(name, len(data), data, config.seed) for name in self.deficits}
         early, late = self._ranges()
         return CriticalPeriod(
             self.epochs,
             self.window,
             subject.test.chance,
-            pieces("no deficit", float, lambda: accuracy(data, range(0), self.epochs)),
+            pieces(NO_DEFICIT, float, lambda: accuracy(data, range(0), self.epochs)),
             {
                 name: pieces(
                     f"{name} in all epochs",
@@ -249,6 +303,7 @@ class CriticalPeriodSection(Section[CriticalPeriod]):
             },
             tuple(run(deficit, epochs) for deficit in self.deficits for epochs in early),
             tuple(run(deficit, epochs) for deficit in self.deficits for epochs in late),
+            tuple(of_depth(cells, make) for cells, make in makes.items()),
         )
 
     def sentence(self, result: CriticalPeriod) -> str:
@@ -275,7 +330,7 @@ class CriticalPeriodSection(Section[CriticalPeriod]):
             late[run.deficit] = [*late[run.deficit], (float(run.start), 100 * run.accuracy)]
         then = f"then {result.epochs} clean epochs"
         up = "test accuracy (%)"
-        return {
+        drawn = {
             f"A deficit in the first epochs, {then}. At 0 there is no deficit.": draw_lines(
                 early, "epochs with the deficit", up, points=True
             ),
@@ -283,6 +338,21 @@ class CriticalPeriodSection(Section[CriticalPeriod]):
                 late, "first epoch with the deficit", up, points=True
             ),
         }
+        if result.by_depth:
+            lines: dict[str, Series] = {
+                name: [(float(one.cells), 100 * one.accuracies[name]) for one in result.by_depth]
+                for name in result.by_depth[0].accuracies
+            }
+            drawn[f"{self._by_depth(result)}."] = draw_lines(lines, "cells", up, points=True)
+        return drawn
+
+    @staticmethod
+    def _by_depth(result: CriticalPeriod) -> str:
+        longest = max(run.stop for run in result.early)
+        return (
+            f"Networks of other depths: a deficit in the first {longest} epochs, then "
+            f"{result.epochs} clean epochs"
+        )
 
     def tables(self, result: CriticalPeriod) -> Sequence[Table]:
         rows = [
@@ -295,4 +365,11 @@ class CriticalPeriodSection(Section[CriticalPeriod]):
         ]
         head = ("Deficit", "Epochs with the deficit", "Test accuracy")
         caption = f"Test accuracy after {result.epochs} clean epochs; none where all have a deficit"
-        return [Table(caption, head, list(dict.fromkeys(rows)), numbers=True)]
+        made = [Table(caption, head, list(dict.fromkeys(rows)), numbers=True)]
+        if result.by_depth:
+            deep = [
+                (str(one.cells), *map(percent, one.accuracies.values())) for one in result.by_depth
+            ]
+            columns = ("Cells", *result.by_depth[0].accuracies)
+            made.append(Table(self._by_depth(result), columns, deep, numbers=True))
+        return made

@@ -9,10 +9,12 @@
 {'name': 'loss', 'points': [[1, 2.5]]}
 >>> from_json(Curve, {"name": "loss", "points": [[1, 2]]})
 Curve(name='loss', points=((1, 2.0),))
+>>> from_json(Curve, {"name": "loss"})  # as in a file that is older than the field
+Curve(name='loss', points=())
 """
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -49,9 +51,10 @@ def from_json(kind: Any, value: Any, place: str = "result") -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if is_dataclass(kind) and isinstance(kind, type):
         hints = {field.name: get_type_hints(kind)[field.name] for field in fields(kind)}
-        if not isinstance(value, dict) or value.keys() != hints.keys():
+        needed = {field.name for field in fields(kind) if field.default is MISSING}
+        if not isinstance(value, dict) or not needed <= value.keys() <= hints.keys():
             raise ValueError(f"{place}: expected {', '.join(hints)}, got {shown(value)}")
-        return kind(**{k: from_json(h, value[k], f"{place}.{k}") for k, h in hints.items()})
+        return kind(**{k: from_json(hints[k], v, f"{place}.{k}") for k, v in value.items()})
     if origin is tuple and isinstance(value, list):
         kinds = [arguments[0]] * len(value) if arguments[-1] is ... else list(arguments)
         if len(kinds) == len(value):

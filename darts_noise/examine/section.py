@@ -64,6 +64,8 @@ class Subject:
         normalisation: normalisation of all images.
         config: the settings of the examination.
         fabric: device and precision.
+        make_with_cells: returns a new network with this number of cells, and otherwise as `make`.
+            None: the network is not made of cells.
     """
 
     make: Callable[[], nn.Module]
@@ -72,6 +74,7 @@ class Subject:
     normalisation: Normalisation
     config: ExamineConfig
     fabric: Fabric
+    make_with_cells: Callable[[int], nn.Module] | None = None
 
     @property
     def recipe(self) -> Recipe:

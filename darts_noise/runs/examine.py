@@ -9,7 +9,6 @@ import json
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,13 +136,19 @@ def examine(
     if isinstance(network, Genotype):
         shown_name = str(network.meta.get("name", "genotype"))
     net = suited_network(shown_name, found, data.num_classes, data.image_shape, recipe)
+
+    def make(cells: int = recipe.num_cells) -> torch.nn.Module:
+        size = replace(recipe, num_cells=cells)
+        return make_network(found, data.num_classes, data.in_channels, size)
+
     subject = Subject(
-        partial(make_network, found, data.num_classes, data.in_channels, recipe),
+        make,
         _some(data.train.with_true_labels(), config),
         _some(data.test, config),
         data.normalisation,
         config,
         Fabric(accelerator=accelerator, devices=1),
+        make if isinstance(found, Genotype) else None,
     )
     about = {
         "network": shown_name,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from examined import subject
+from examined import require_shown, subject
 from lightning_fabric import Fabric
 from torch import nn
 
@@ -103,3 +103,42 @@ def test_the_section_trains_each_deficit_once_and_names_the_worst():
     assert len(section.tables(found)[0].rows) == 9
     with pytest.raises(ValueError, match="lengths: expected 1 or more, got 0"):
         CriticalPeriodSection(lengths=(0, 2))
+
+
+def test_a_network_of_each_depth_trains_as_if_it_were_the_examined_one():
+    """Its accuracies are those of a section that examines this depth alone."""
+
+    def deep(cells=1):
+        layers = [nn.Linear(16, 16), nn.ReLU()] * cells
+        return nn.Sequential(nn.Flatten(), *layers, nn.Linear(16, 4))
+
+    def section(depths):
+        return CriticalPeriodSection(("uniform",), (1, 2), (0,), 1, 3, depths=depths)
+
+    shallow = replace(subject(deep), make_with_cells=deep)
+    found = section((3, 2)).measure(shallow, Pieces())
+    require_shown(section((3, 2)), found)
+    assert [each.cells for each in found.by_depth] == [2, 3]
+    alone = section(()).measure(subject(lambda: deep(3)), Pieces())
+    last = {"no deficit": alone.baseline, "uniform": alone.early[-1].accuracy}
+    assert found.by_depth[1].accuracies == last
+    assert replace(found, by_depth=()) == section(()).measure(shallow, Pieces())
+    assert len(section((3, 2)).tables(found)[1].rows) == 2
+    with pytest.raises(ValueError, match="depths: expected 1 or more, got 0"):
+        section((0, 2))
+    with pytest.raises(ValueError, match="depths: expected a network of cells"):
+        section((2,)).steps(subject(deep))
+
+
+def test_the_estimate_of_steps_grows_with_depth():
+    def deep(cells=1):
+        return nn.Sequential(*(nn.Flatten() for _ in range(9 * cells - 1)))  # 9 * cells modules
+
+    examined = replace(subject(deep), make_with_cells=deep)
+
+    def section(*depths):
+        return CriticalPeriodSection(("uniform", "blur"), (2,), (0,), 1, 3, depths=depths)
+
+    own = section().steps(examined)
+    assert own == 6 * (3 + 2 * (3 + 5 + 4))
+    assert section(1, 4).steps(examined) == own + (1 + 4) * 6 * (3 + 2 * 5)
