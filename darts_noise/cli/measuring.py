@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 
-from darts_noise.attacks.settings import EPS, AttackConfig
+from darts_noise.attacks.settings import ENSEMBLE_FORMAT, EPS, FORMAT, MADE_ON, AttackConfig
 from darts_noise.cli.configs import find_config, read_config
 from darts_noise.cli.defaults import (
     find_search,
@@ -41,7 +41,6 @@ def attack(argv: Sequence[str]) -> None:
     config = _settings_of(given, AttackConfig)
     require_bundle(given.run)
 
-    from darts_noise.examine.attacks import FORMAT
     from darts_noise.runs.robustness import attack as attacking
 
     ready()
@@ -122,7 +121,6 @@ def evaluate_ensemble(argv: Sequence[str]) -> None:
         if not (Path(source) / CONFIG).is_file():
             require_bundle(source)
 
-    from darts_noise.examine.ensembles import FORMAT
     from darts_noise.report.style import save_figure
     from darts_noise.runs.ensembles import draw_features, members_of
     from darts_noise.runs.ensembles import evaluate_ensemble as evaluating
@@ -137,7 +135,7 @@ def evaluate_ensemble(argv: Sequence[str]) -> None:
         if folder is not None:
             if folder.exists() and not folder.is_dir():
                 raise SettingError("output", f"expected a folder, got the file {folder}")
-            require_replaceable(folder / "ensemble.json", FORMAT)
+            require_replaceable(folder / "ensemble.json", ENSEMBLE_FORMAT)
         given.run = members[0]
         found = evaluating(members, _data_of(given), config, outside=given.outside)
     print(
@@ -158,13 +156,6 @@ def evaluate_ensemble(argv: Sequence[str]) -> None:
         _write_result(found, folder / "ensemble.json")
         figure = draw_features(members[0], _data_of(given), config)
         print(f"features: {save_figure(figure, folder / 'ensemble_features')[0]}")
-
-
-MADE_ON = {
-    "member": "the first member",
-    "outside": "the network outside",
-    "itself": "what classifies them",
-}
 
 
 def examine(argv: Sequence[str]) -> None:

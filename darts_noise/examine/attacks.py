@@ -12,11 +12,10 @@ from torch.nn.utils import parametrize
 
 from darts_noise.attacks.gradient import fgsm, fooled, pgd
 from darts_noise.attacks.pixels import Ball, device_of
-from darts_noise.attacks.settings import ATTACKS, AttackConfig
+from darts_noise.attacks.settings import ATTACKS, FORMAT, AttackConfig
 from darts_noise.attacks.square import square
 from darts_noise.data.seeds import Stream, generator
 
-FORMAT = "darts_noise.attack/1"
 CHECKED = 100
 """Images with which the check for masked gradients attacks without a limit."""
 MASKED = 0.02

@@ -29,12 +29,11 @@ from torchmetrics.functional.classification import binary_calibration_error
 
 from darts_noise.attacks.gradient import ascend
 from darts_noise.attacks.pixels import Ball, device_of
-from darts_noise.attacks.settings import ATTACKS, AttackConfig
+from darts_noise.attacks.settings import ATTACKS, ENSEMBLE_FORMAT, AttackConfig
 from darts_noise.data.seeds import Stream, generator
 from darts_noise.errors import SettingError, unknown
 from darts_noise.examine.attacks import BY_NAME, attack_images
 
-FORMAT = "darts_noise.ensemble/1"
 BINS = 15
 """Bins of the calibration error [3]."""
 SINGLE = "single"
@@ -144,7 +143,7 @@ class EnsembleResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as a JSON object."""
-        return {"format": FORMAT, **vars(self)}
+        return {"format": ENSEMBLE_FORMAT, **vars(self)}
 
 
 def evaluate_members(
