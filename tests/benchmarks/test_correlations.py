@@ -2,11 +2,13 @@
 
 import doctest
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import spearmanr
 from test_exhaustive_digits import TINY
 
@@ -55,6 +57,22 @@ def test_a_pruned_copy_lacks_the_smallest_weights_and_the_network_does_not_chang
     means = [v for name, v in pruned.named_buffers() if name.endswith("running_mean")]
     assert means
     assert any(mean.any() for mean in means)  # of the training images
+
+
+def test_the_scale_of_stored_weights_has_no_effect_on_the_pruning_of_a_bounded_network() -> None:
+    measurement = Measurement(TINY)
+    macro = {"gain": "bounded", "reduction": "average", "logit_scale": 256.0}
+    with drawing(0):
+        net = measurement.network(replace(list(every_cell())[-1], macro=macro)).eval()
+    data = measurement.data
+    images = data.normalisation(data.test.images[:20].float())
+    first = benchmark.pruned_copy(net, 0.5, data.train, data.normalisation)(images)
+    with torch.no_grad():
+        for power, weight in enumerate(w for w in net.parameters() if w.ndim == 4):
+            weight *= 2.0**power
+    second = benchmark.pruned_copy(net, 0.5, data.train, data.normalisation)(images)
+    assert first.std() > 0
+    torch.testing.assert_close(second, first)
 
 
 def test_a_stopped_command_continues_and_joins_the_noise_fits(
