@@ -24,8 +24,9 @@ import json
 import math
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,8 @@ DRAWN = {
     "test": "test accuracy",
 }
 """The figures of the plot, with their names."""
+EXPLAINING = ("test", "parameters")
+"""Figures that may explain the correlation of two others."""
 LOOKS = {"all": ("#555555", "o"), "batch": (OKABE_ITO["blue"], "o"), "none": ("#D55E00", "^")}
 """Group of networks → colour and marker."""
 
@@ -190,41 +193,76 @@ def spearman(values: Array) -> Array:
     return found
 
 
+def given(rho: Array, known: int) -> Array:
+    """Return the partial correlations: of what a column, `known`, does not explain of the others.
+
+    Applied twice, it gives those of what two columns do not explain.
+
+    >>> given(np.array([[1.0, 0.5, 0.5], [0.5, 1.0, 0.25], [0.5, 0.25, 1.0]]), 0)[1, 2].tolist()
+    0.0
+    """
+    own = rho[known]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found: Array = (rho - np.outer(own, own)) / np.sqrt(np.outer(1 - own**2, 1 - own**2))
+    return found
+
+
 def with_interval(
-    values: Array, level: float = 0.95, draws: int = 2000, seed: int = 0
+    values: Array, of: Callable[[Array], Array] = spearman, draws: int = 2000, seed: int = 0
 ) -> tuple[Array, Array, Array]:
-    """Return `spearman`, and its bootstrap interval over the rows (percentile method).
+    """Return a matrix of correlations, and its 95 % bootstrap interval (percentile method).
 
     Args:
-        values: (networks, figures).
-        level: probability of the interval.
+        values: (networks, figures). The networks are drawn anew.
+        of: values → correlations, (figures, figures).
         draws: number of resamples.
         seed: seed of the resamples.
     """
     chance = np.random.default_rng(seed)
-    drawn = [spearman(values[chance.integers(len(values), size=len(values))]) for _ in range(draws)]
-    low, high = np.nanquantile(np.stack(drawn), [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return spearman(values), low, high
+    drawn = [of(values[chance.integers(len(values), size=len(values))]) for _ in range(draws)]
+    finite = np.stack([np.where(np.isfinite(found), found, np.nan) for found in drawn])
+    low, high = np.nanquantile(finite, [0.025, 0.975], axis=0)
+    return of(values), low, high
 
 
 def correlations(rows: Sequence[Found]) -> dict[str, Found]:
-    """Return group of networks → pair of figures → ρ and its interval; None if there is none."""
+    """Return ρ and its interval of each pair of figures, for each group of networks.
+
+    Returns:
+        Group → ``n``, ``rho`` and ``partial``, the correlations given both of `EXPLAINING`. Each
+        has pair of figures → [ρ, lower end, upper end], or None if a figure is constant.
+    """
     names = [name for name in rows[0] if name not in ("cell", "normalisation", "cpu_s")]
     result: dict[str, Found] = {}
     for group in LOOKS:
         own = [row for row in rows if group in ("all", row["normalisation"])]
-        found = with_interval(np.array([[row[name] for name in names] for row in own]))
-        result[group] = {"n": len(own)}
-        for (i, first), (j, second) in itertools.combinations(enumerate(names), 2):
-            numbers = [round(float(of[i, j]), 3) for of in found]
-            known = all(map(math.isfinite, numbers))
-            result[group][f"{first}, {second}"] = numbers if known else None
+        values = np.array([[row[name] for name in names] for row in own])
+        result[group] = {"n": len(own), "rho": _pairs(names, with_interval(values))}
+        if all(name in names for name in EXPLAINING):
+            found = _pairs(names, with_interval(values, partial(_given_both, names=names)))
+            of_others = {k: v for k, v in found.items() if not {*k.split(", ")} & {*EXPLAINING}}
+            result[group]["partial"] = of_others
     return result
 
 
-def pair(of_group: Mapping[str, Any], first: str, second: str) -> Any:
+def _given_both(values: Array, names: Sequence[str]) -> Array:
+    rho = spearman(values)
+    for name in EXPLAINING:
+        rho = given(rho, names.index(name))
+    return rho
+
+
+def _pairs(names: Sequence[str], found: Sequence[Array]) -> Found:
+    pairs: Found = {}
+    for (i, first), (j, second) in itertools.combinations(enumerate(names), 2):
+        numbers = [round(float(of[i, j]), 3) for of in found]
+        pairs[f"{first}, {second}"] = numbers if all(map(math.isfinite, numbers)) else None
+    return pairs
+
+
+def pair(pairs: Mapping[str, Any], first: str, second: str) -> Any:
     """Return ρ and its interval of two figures, in any order."""
-    return of_group.get(f"{first}, {second}", of_group.get(f"{second}, {first}"))
+    return pairs.get(f"{first}, {second}", pairs.get(f"{second}, {first}"))
 
 
 def draw(rows: Sequence[Found], found: Mapping[str, Found]) -> Figure:
@@ -243,7 +281,7 @@ def draw(rows: Sequence[Found], found: Mapping[str, Found]) -> Figure:
                     _draw_networks(axes, rows, first, second)
                     axes.tick_params(labelleft=j == 0, labelbottom=i == size - 1)
                 else:
-                    pairs = {group: pair(of, first, second) for group, of in found.items()}
+                    pairs = {group: pair(of["rho"], first, second) for group, of in found.items()}
                     _draw_intervals(axes, pairs)
         names = {"all": "all networks", "batch": "batch norm", "none": "no norm"}
         for group, (colour, marker) in LOOKS.items():
@@ -301,7 +339,7 @@ def main() -> None:
     commands.store(FILE, result)
     save_figure(draw(rows, result["spearman"]), commands.RESULTS / FILE)
     for group, of in result["spearman"].items():
-        print(group, of)
+        print(group, of["n"], of["rho"])
 
 
 if __name__ == "__main__":

@@ -38,9 +38,29 @@ def test_the_norm_alone_makes_no_correlation_within_a_norm() -> None:
     ]
     found = benchmark.correlations(rows)
     assert [of["n"] for of in found.values()] == [60, 30, 30]
-    everything, *within = (of["a, b"] for of in found.values())
+    everything, *within = (of["rho"]["a, b"] for of in found.values())
     assert everything[1] > 0.5
     assert all(low < 0 < high for _, low, high in within)
+
+
+def test_a_correlation_through_accuracy_and_size_alone_is_none_given_both() -> None:
+    chance = np.random.default_rng(0)
+    rows = [
+        {
+            "cell": "",
+            "normalisation": "none",
+            "test": t,
+            "parameters": p,
+            "a": t + p + 0.5 * x,
+            "b": t + p + 0.5 * y,
+        }
+        for t, p, x, y in chance.random((300, 4))
+    ]
+    others = [{**row, "normalisation": "batch"} for row in rows[:9]]
+    found = benchmark.correlations([*rows, *others])["none"]
+    assert found["rho"]["a, b"][1] > 0.6
+    assert list(found["partial"]) == ["a, b"]
+    assert abs(found["partial"]["a, b"][0]) < 0.15
 
 
 def test_a_pruned_copy_lacks_the_smallest_weights_and_the_network_does_not_change() -> None:
