@@ -165,12 +165,20 @@ def all_rows() -> Iterator[Row]:
 
 
 class Measurement:
-    """The trainings of a row, on the training images of the digits and on noise of their shape."""
+    """The trainings of a row, on the training images of the digits and on noise of their shape.
 
-    def __init__(self, sizes: Sizes) -> None:
+    Args:
+        sizes: the sizes.
+        wrong_labels: share of the training images that get a wrong label.
+    """
+
+    def __init__(self, sizes: Sizes, wrong_labels: float = 0.0) -> None:
         self.sizes, self.fabric = sizes, Fabric(accelerator="cpu", devices=1)
         self.data = dn.ImageDataModule(
-            "digits", validation_fraction=sizes.validation_fraction, seed=sizes.seed
+            "digits",
+            validation_fraction=sizes.validation_fraction,
+            seed=sizes.seed,
+            wrong_labels=wrong_labels,
         )
         self.data.setup()
         self.sets = {

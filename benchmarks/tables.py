@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import combinations, product
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -459,6 +460,39 @@ def performance_in_short() -> Iterator[Row]:
     yield from (head, step, penalty, training)
 
 
+CORRELATED = {
+    "uniform": "noise fit",
+    "robust_0.05": "attack",
+    "pruned_0.8": "80% pruned",
+    "wrong_labels": "wrong labels",
+}
+"""The figures in the tables of `benchmarks.correlations`, with their names."""
+
+
+def correlations(of: str, *others: str) -> Iterator[Row]:
+    """Yield ρ of pairs of figures in `benchmarks.correlations`, with 95 % intervals.
+
+    Args:
+        of: ``rho``, or ``partial`` for the partial correlations.
+        others: figures whose correlation with each of `CORRELATED` is given. None: all pairs of
+            `CORRELATED`.
+    """
+    found = load("correlations")["spearman"]
+    names = {"all": "all networks", "batch": "batch norm", "none": "no norm"}
+    yield ["", *(f"{names[group]} (n = {of_group['n']})" for group, of_group in found.items())]
+    pairs = product(others, CORRELATED) if others else combinations(CORRELATED, 2)
+    titles = {"test": "test accuracy", "parameters": "parameters", **CORRELATED}
+    for first, second in pairs:
+        numbers = (
+            group[of].get(f"{first}, {second}", group[of].get(f"{second}, {first}"))
+            for group in found.values()
+        )
+        yield [
+            f"{titles[first]}, {titles[second]}",
+            *("" if n is None else f"{n[0]:.2f} ({n[1]:.2f} to {n[2]:.2f})" for n in numbers),
+        ]
+
+
 def search_step() -> Iterator[Row]:
     yield ["device", "supernet", "time of a step (s)", "peak memory (MiB)"]
     for device, found in load_all("search_step_*"):
@@ -572,6 +606,9 @@ TABLES: dict[str, Callable[[], Iterable[Row]]] = {
     },
     "performance": performance,
     "performance, in short": performance_in_short,
+    "correlations": partial(correlations, "rho"),
+    "correlations, partial": partial(correlations, "partial"),
+    "correlations, with test": partial(correlations, "rho", "test", "parameters"),
     "search step": search_step,
     "hypergradient": hypergradient,
     "penalties": penalties,

@@ -14,6 +14,14 @@ EPS: Mapping[str, tuple[float, ...]] = MappingProxyType(
     {"linf": (0.01, 0.02, 0.05, 0.1, 0.2), "l2": (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)}
 )
 """Each norm with the default sizes of a change."""
+MADE_ON = MappingProxyType(
+    {
+        "member": "the first member",
+        "outside": "the network outside",
+        "itself": "what classifies them",
+    }
+)
+"""Where the examples for an ensemble were made."""
 
 
 def require_size(key: str, norm: str, size: float) -> None:

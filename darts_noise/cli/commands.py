@@ -320,7 +320,7 @@ def report(argv: Sequence[str]) -> None:
         nargs="+",
         type=Path,
         metavar="RUN",
-        help="folder of a search, a training or a study, such as runs/search/latest",
+        help="folder of a search, training, study, ensemble or bundle, such as runs/search/latest",
     )
     parser.add_argument(
         "--output", type=Path, default=Path("report.html"), help="the page [report.html]"

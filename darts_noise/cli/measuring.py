@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 
-from darts_noise.attacks.settings import EPS, AttackConfig
+from darts_noise.attacks.settings import EPS, MADE_ON, AttackConfig
 from darts_noise.cli.configs import find_config, read_config
 from darts_noise.cli.defaults import (
     find_search,
@@ -163,13 +163,6 @@ def evaluate_ensemble(argv: Sequence[str]) -> None:
         _write_result(found, folder / "ensemble.json")
         figure = draw_features(members[0], _data_of(given), config)
         print(f"features: {save_figure(figure, folder / 'ensemble_features')[0]}")
-
-
-MADE_ON = {
-    "member": "the first member",
-    "outside": "the network outside",
-    "itself": "what classifies them",
-}
 
 
 def examine(argv: Sequence[str]) -> None:

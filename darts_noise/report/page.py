@@ -35,6 +35,7 @@ from darts_noise.report.curves import (
 from darts_noise.report.film_strip import draw_film
 from darts_noise.report.heatmap import draw_alpha
 from darts_noise.report.metrics import Series
+from darts_noise.report.robustness import Robustness, draw_robustness
 from darts_noise.report.run_folder import RunFolder, StudyFolder, read_run, read_study
 from darts_noise.report.style import OKABE_ITO, RC, lay_out
 from darts_noise.search.candidate import Candidate
@@ -86,8 +87,8 @@ def make_page(
     """Return a report of runs and studies as one HTML document without other files.
 
     Args:
-        paths: directories of searches, trainings and studies. A directory that cannot be shown is
-            left out, with a line on the page and a warning.
+        paths: directories of searches, trainings, studies, ensembles and bundles. A directory that
+            cannot be shown is left out, with a line on the page and a warning.
         explain: (directory, error) → what the line says.
 
     Raises:
@@ -106,7 +107,7 @@ def make_page(
             run, anchor = read_run(path), f"run-{i}"
             parts.append(_run_part(run, anchor))
             runs[anchor] = run
-            if not run.card:
+            if not (run.card or run.robustness):
                 lacking.append(f"{path} has no card.json: the run has not ended")
         except (OSError, ValueError) as error:
             failed += 1
@@ -188,6 +189,9 @@ def _run_part(run: RunFolder, anchor: str) -> dict[str, Any]:
         "learnt_accuracies": None,
         "candidates": _candidates(run.candidates) if run.candidates else None,
         "curves": _panels(make_panels(run.series, run.num_classes, run.chance), f"{anchor}-panel"),
+        "robustness": [
+            _robustness(found, f"{anchor}-attack-{i}") for i, found in enumerate(run.robustness)
+        ],
         "card": None,
     }
     if run.card:
@@ -361,6 +365,24 @@ def _quartiles(drawn: "Drawn") -> str:
     if not drawn.accuracies:
         return ABSENT
     return ", ".join(percent(value) for value in np.quantile(drawn.accuracies, [0.25, 0.5, 0.75]))
+
+
+def _robustness(found: Robustness, name: str) -> dict[str, Any]:
+    """Return the plot, the warnings and the table of accuracies under attack."""
+    rows = [
+        (f"{size:g}", *(percent(values[i]) for values in found.accuracies.values()))
+        for i, size in enumerate(found.eps)
+    ]
+    return {
+        "drawing": drawing(
+            draw_robustness(found),
+            name,
+            f"Accuracy under attack by eps: {found.title}; the table has the numbers",
+            f"Accuracy if each image may change by at most eps: {found.title}.",
+        ),
+        "warnings": found.warnings,
+        "table": Table(f"Accuracy: {found.title}", ("eps", *found.accuracies), rows, numbers=True),
+    }
 
 
 def _candidates(found: Sequence[Candidate]) -> Table:

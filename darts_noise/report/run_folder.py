@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from darts_noise.report.alpha_history import AlphaHistory, read_history
 from darts_noise.report.metrics import Series, read_metrics
+from darts_noise.report.robustness import FILES, Robustness, read_robustness
 from darts_noise.search.candidate import Candidate, read_candidates
 from darts_noise.search.heat import Heat, read_race
 from darts_noise.space.genotype import Genotype
@@ -20,7 +21,9 @@ MAX_BYTES = 1 << 24
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The files of a search or a training. Files that do not exist yet are empty or None.
+    """The files of a search, a training, a bundle or an ensemble.
+
+    Those that do not exist yet are empty or None.
 
     Attributes:
         path: the directory.
@@ -31,6 +34,8 @@ class RunFolder:
         candidates: the measured candidates of a search, the best first.
         controller: the trained controller of a search that has one.
         series: column of ``metrics.csv`` → its points.
+        robustness: the accuracies under attack that ``darts-noise attack`` and ``darts-noise
+            ensemble evaluate`` have measured.
     """
 
     path: Path
@@ -41,6 +46,7 @@ class RunFolder:
     candidates: Sequence[Candidate] = ()
     controller: "Controller | None" = None
     series: Mapping[str, Series] = field(default_factory=dict)
+    robustness: Sequence[Robustness] = ()
 
     @property
     def title(self) -> str:
@@ -80,7 +86,8 @@ def read_run(path: Path) -> RunFolder:
     card, cell, metrics = path / "card.json", path / "genotype.json", path / "metrics.csv"
     history, candidates = path / "history.json", path / "candidates.json"
     race, controller = path / "race.json", path / "controller.safetensors"
-    if not (card.is_file() or cell.is_file() or metrics.is_file()):
+    files = (card, cell, metrics, *(path / name for name in FILES))
+    if not any(file.is_file() for file in files):
         raise ValueError(f"{path}: expected the directory of a run, such as runs/search/latest")
     return RunFolder(
         path,
@@ -91,6 +98,7 @@ def read_run(path: Path) -> RunFolder:
         candidates=read_candidates(candidates) if candidates.is_file() else (),
         controller=_read_controller(controller) if controller.is_file() else None,
         series=read_metrics(metrics) if metrics.is_file() else {},
+        robustness=read_robustness(path),
     )
 
 
