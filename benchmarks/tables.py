@@ -331,13 +331,13 @@ def wrong_labels_gain(data: str, figure: str) -> Iterator[Row]:
 
 
 def interval(values: list[float]) -> str:
-    """Return the mean with its 95 % interval, by Student's t.
+    """Return the mean with its 95 % interval, by Student's t. Of two values it would say nothing.
 
-    >>> interval([1.0, 2.0, 3.0]), interval([1.0]), interval([])
-    ('+2.0 (-0.5 to +4.5)', '+1.0 (n = 1)', '')
+    >>> interval([1.0, 2.0, 3.0]), interval([1.0, 2.0]), interval([])
+    ('+2.0 (-0.5 to +4.5)', '+1.5 (n = 2)', '')
     """
-    if len(values) < 2:
-        return f"{values[0]:+.1f} (n = 1)" if values else ""
+    if len(values) < 3:
+        return f"{mean(values):+.1f} (n = {len(values)})" if values else ""
     half = float(stats.t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
     return f"{mean(values):+.1f} ({mean(values) - half:+.1f} to {mean(values) + half:+.1f})"
 
