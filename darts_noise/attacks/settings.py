@@ -8,6 +8,10 @@ from types import MappingProxyType
 from darts_noise.configured import naming_arguments, require_seed
 from darts_noise.errors import SettingError, unknown
 
+ATTACK, CERTIFICATE, ENSEMBLE = (
+    f"darts_noise.{kind}/1" for kind in ("attack", "certificate", "ensemble")
+)
+"""Formats of the results that the commands ``attack``, ``certify`` and ``ensemble`` write."""
 ATTACKS = ("fgsm", "pgd", "square")
 """The attacks. Only `square` uses no gradients."""
 EPS: Mapping[str, tuple[float, ...]] = MappingProxyType(

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 
-from darts_noise.attacks.settings import EPS, MADE_ON, AttackConfig
+from darts_noise.attacks.settings import ATTACK, CERTIFICATE, ENSEMBLE, EPS, MADE_ON, AttackConfig
 from darts_noise.cli.configs import find_config, read_config
 from darts_noise.cli.defaults import (
     find_search,
@@ -26,7 +26,6 @@ from darts_noise.cli.program import ready
 from darts_noise.configured import changed, require_at_least, require_seed
 from darts_noise.data.settings import DataConfig
 from darts_noise.errors import SettingError, unknown
-from darts_noise.examine.record import ATTACK, CERTIFICATE, ENSEMBLE
 from darts_noise.examine.settings import ExamineConfig
 from darts_noise.pretrained.shipped import CONFIG as BUNDLE
 from darts_noise.pretrained.shipped import find_bundle, is_artifact

@@ -12,10 +12,9 @@ from torch.nn.utils import parametrize
 
 from darts_noise.attacks.gradient import fgsm, fooled, pgd
 from darts_noise.attacks.pixels import Ball, device_of
-from darts_noise.attacks.settings import ATTACKS, AttackConfig
+from darts_noise.attacks.settings import ATTACK, ATTACKS, AttackConfig
 from darts_noise.attacks.square import square
 from darts_noise.data.seeds import Stream, generator
-from darts_noise.examine.record import ATTACK
 
 CHECKED = 100
 """Images with which the check for masked gradients attacks without a limit."""

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from darts_noise.attacks.pixels import OnPixels
+from darts_noise.attacks.settings import CERTIFICATE
 from darts_noise.data.images import Normalisation
 from darts_noise.errors import SettingError
-from darts_noise.examine.record import CERTIFICATE
 from darts_noise.nets.cell import Cell
 from darts_noise.nets.gain import ScaledLinear
 from darts_noise.nets.macro_layers import Parts

@@ -29,11 +29,10 @@ from torchmetrics.functional.classification import binary_calibration_error
 
 from darts_noise.attacks.gradient import ascend
 from darts_noise.attacks.pixels import Ball, device_of
-from darts_noise.attacks.settings import ATTACKS, AttackConfig
+from darts_noise.attacks.settings import ATTACKS, ENSEMBLE, AttackConfig
 from darts_noise.data.seeds import Stream, generator
 from darts_noise.errors import SettingError, unknown
 from darts_noise.examine.attacks import BY_NAME, attack_images
-from darts_noise.examine.record import ENSEMBLE
 
 BINS = 15
 """Bins of the calibration error [3]."""

@@ -20,11 +20,6 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from darts_noise.space.shown import shown
 
-ATTACK, CERTIFICATE, ENSEMBLE = (
-    f"darts_noise.{kind}/1" for kind in ("attack", "certificate", "ensemble")
-)
-"""Formats of the results that the commands ``attack``, ``certify`` and ``ensemble`` write."""
-
 
 def as_json(value: Any) -> Any:
     """Return a value as JSON: dataclasses become objects, and tuples become lists."""

@@ -12,8 +12,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from darts_noise.attacks.settings import EPS, MADE_ON
-from darts_noise.examine.record import ATTACK, ENSEMBLE
+from darts_noise.attacks.settings import ATTACK, ENSEMBLE, EPS, MADE_ON
 from darts_noise.report.style import OKABE_ITO, RC
 from darts_noise.space.json_file import read_json, shown_path
 

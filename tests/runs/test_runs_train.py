@@ -323,7 +323,7 @@ def test_what_was_not_measured_and_the_progress_that_was_not_asked_for(
 
 
 def test_a_training_that_diverges_ends_in_one_line(tmp_path, capsys, no_drawings):
-    wild = ["--model.learning_rate=1e30", "--trainer.gradient_clip_val=0"]
+    wild = ["--model.learning_rate=1e30", "--trainer.gradient_clip_val=0", "--model.optimiser=sgd"]
     argv = [*SMALL_TRAIN, *OWN, *wild, "--model.genotype=darts_v1", f"--runs={tmp_path}"]
     error = refused(train, argv, capsys)
     assert "is not finite at step 2 (epoch 1), learning rate 1e+30" in error
@@ -427,7 +427,7 @@ def test_one_seed_is_one_result_with_any_reading_threads_and_with_or_without_wan
 def test_a_training_starts_from_the_weights_of_another(small_runs, tmp_path, no_drawings):
     """It takes over the cell, the size and the data, so the options need not repeat them."""
     few = ["--data.train_samples=80", "--data.batch_size=20", "--trainer.max_epochs=1"]
-    still = ["--model.learning_rate=1e-12", "--model.adam_learning_rate=1e-12"]
+    still = [f"--model.{key}learning_rate=1e-12" for key in ("", "adam_", "muon_")]
     still += ["--model.weight_decay=0", "--trainer.accelerator=cpu"]
     train([*few, *still, *OWN, f"--model.init={small_runs.train}", f"--runs={tmp_path}"])
     first, again = (

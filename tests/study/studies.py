@@ -25,7 +25,7 @@ SMALL = {
     "train": {
         "config": str(ROOT / "configs" / "train" / "digits.yaml"),
         "data": {"train_samples": 100, "validation_fraction": 0.0},
-        "model": {"channels": 4, "num_cells": 3},
+        "model": {"channels": 4, "num_cells": 3, "optimiser": None, "learning_rate": 0.1},
         "trainer": {"max_epochs": 1},
     },
     "noise_weights": [0, 1],
