@@ -72,9 +72,11 @@ class FiniteCheck:
         """Skip the optimiser's next step if an earlier check failed whose result was not read yet.
 
         Args:
-            optimiser: an optimiser from `make_guardable`. Other optimisers do not skip the step.
+            optimiser: an optimiser from `make_guardable`, or one with an attribute ``skips``. Other
+                optimisers do not skip the step.
         """
-        if self._found is not None and optimiser.param_groups[0].get("fused"):
+        skips = optimiser.param_groups[0].get("fused") or hasattr(optimiser, "skips")
+        if self._found is not None and skips:
             optimiser.found_inf = self._found  # type: ignore[attr-defined]  # of torch.amp
 
     def read(self) -> None:

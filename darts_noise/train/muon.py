@@ -55,6 +55,10 @@ class Muon(Optimizer):
             0.
     """
 
+    skips = True
+    """A step changes no weight if ``found_inf`` is above 0; see `darts_noise.finite`."""
+    found_inf: Tensor | None = None
+
     def __init__(
         self,
         parameters: Iterable[Tensor],
@@ -81,6 +85,8 @@ class Muon(Optimizer):
             for weight in group["params"]:
                 if weight.grad is not None:
                     change = update(weight.grad, self.state[weight], group["momentum"])
+                    if self.found_inf is not None:
+                        change = torch.where(self.found_inf > 0, 0, change)
                     weight.mul_(1 - rate * decay).sub_(rate * change)
         return loss
 

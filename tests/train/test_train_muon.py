@@ -8,6 +8,7 @@ from torch import nn
 from torch.optim import Adam
 
 import darts_noise as dn
+from darts_noise.finite import FiniteCheck
 from darts_noise.train.muon import BIASES, Muon, orthogonalised
 
 
@@ -74,6 +75,20 @@ def test_a_loaded_state_continues():
         step(optimiser, parameters, 1)
     for same, weight in zip(copies, weights, strict=True):
         assert same.equal(weight)
+
+
+def test_a_step_after_a_failed_check_changes_nothing():
+    """On CUDA, the check is read after the step."""
+    weights = [nn.Parameter(torch.ones(3, 4)), nn.Parameter(torch.ones(3))]
+    optimiser, check = Muon(weights), FiniteCheck("")
+    for bad in (1.0, 0.0):
+        check._found = torch.tensor(bad)
+        check.guard(optimiser)
+        for weight in weights:
+            weight.grad = torch.full_like(weight, torch.nan if bad else 1.0)
+        optimiser.step()
+        optimiser.state.clear()
+        assert all(weight.eq(1).all() == bool(bad) for weight in weights)
 
 
 def test_the_grid_has_each_rate_of_each_optimiser():
