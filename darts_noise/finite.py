@@ -72,10 +72,10 @@ class FiniteCheck:
         """Skip the optimiser's next step if an earlier check failed whose result was not read yet.
 
         Args:
-            optimiser: an optimiser from `make_guardable`, or one with an attribute ``skips``. Other
-                optimisers do not skip the step.
+            optimiser: an optimiser from `make_guardable`, or one with an attribute ``found_inf``.
+                Other optimisers do not skip the step.
         """
-        skips = optimiser.param_groups[0].get("fused") or hasattr(optimiser, "skips")
+        skips = optimiser.param_groups[0].get("fused") or hasattr(optimiser, "found_inf")
         if self._found is not None and skips:
             optimiser.found_inf = self._found  # type: ignore[attr-defined]  # of torch.amp
 

@@ -26,11 +26,7 @@ from darts_noise.cli.defaults import (
     runs_option,
 )
 from darts_noise.cli.measuring import attack, certify, evaluate_ensemble, examine
-from darts_noise.cli.names import (
-    may_be_extended,
-    reads_no_file,
-    require_built_in,
-)
+from darts_noise.cli.names import may_be_extended, reads_no_file, require_built_in
 from darts_noise.cli.parser import (
     Arguments,
     Command,

@@ -179,7 +179,7 @@ def examine(argv: Sequence[str]) -> None:
     parser.add_argument("--root", help="folder of the data [of the config]")
     parser.add_argument(
         "--config",
-        help="config of a training, for images and network size [that of the run or the data]",
+        help="config with the images and the network size [config of the run or of the data]",
     )
     parser.add_argument("--name", help="name of the examination [the data and the time]")
     parser.add_argument("--runs", default="runs", help="folder of all runs [runs]")

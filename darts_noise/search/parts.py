@@ -20,7 +20,7 @@ from darts_noise.space.spaces import Space, get_space
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a search. ``space`` is that of the first mapping of ``macro``."""
+    """The parts of a search. If ``macro`` is a list, ``space`` has its first mapping."""
 
     space: Space
     strategy: Strategy | None

@@ -55,9 +55,8 @@ class Muon(Optimizer):
             0.
     """
 
-    skips = True
-    """A step changes no weight if ``found_inf`` is above 0; see `darts_noise.finite`."""
     found_inf: Tensor | None = None
+    """A step changes no weight if this is above 0; see `darts_noise.finite`."""
 
     def __init__(
         self,
@@ -98,7 +97,9 @@ def _is_matrix(weight: Tensor) -> bool:
 
 def _direction(grad: Tensor, state: dict[str, Any], momentum: float) -> Tensor:
     """Return the step of a matrix or kernel at learning rate 1."""
-    average: Tensor = state.setdefault("momentum", torch.zeros_like(grad))
+    if not state:
+        state["momentum"] = torch.zeros_like(grad)
+    average: Tensor = state["momentum"]
     average.lerp_(grad, 1 - momentum)
     step = grad.lerp(average, momentum).flatten(1)
     rows, columns = step.shape
@@ -109,10 +110,12 @@ def _direction(grad: Tensor, state: dict[str, Any], momentum: float) -> Tensor:
 def _adam_direction(grad: Tensor, state: dict[str, Any], momentum: float) -> Tensor:
     """Return the step of Adam at learning rate 1, with its usual betas."""
     beta_1, beta_2 = 0.9, 0.999
-    first: Tensor = state.setdefault("first", torch.zeros_like(grad))
-    second: Tensor = state.setdefault("second", torch.zeros_like(grad))
-    steps: int = state.get("steps", 0) + 1
-    state["steps"] = steps
+    if not state:
+        state.update(first=torch.zeros_like(grad), second=torch.zeros_like(grad), steps=0)
+    state["steps"] += 1
+    first: Tensor = state["first"]
+    second: Tensor = state["second"]
+    steps: int = state["steps"]
     first.lerp_(grad, 1 - beta_1)
     second.lerp_(grad.square(), 1 - beta_2)
     return first / (1 - beta_1**steps) / (second / (1 - beta_2**steps)).sqrt().add(1e-8)

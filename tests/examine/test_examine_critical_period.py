@@ -106,7 +106,7 @@ def test_the_section_trains_each_deficit_once_and_names_the_worst():
 
 
 def test_a_network_of_each_depth_trains_as_if_it_were_the_examined_one():
-    """Its accuracies are those of a section that examines this depth alone."""
+    """A section that examines only this depth finds the same accuracies."""
 
     def deep(cells=1):
         layers = [nn.Linear(16, 16), nn.ReLU()] * cells
