@@ -7,7 +7,7 @@ from conftest import ROOT
 
 PACKAGE = ROOT / "darts_noise"
 LAYERS = (
-    ("errors", "atomic", "compat", "wandb_key"),
+    ("errors", "atomic", "compat", "memory", "wandb_key"),
     ("configured",),
     ("space", "data", "distributed"),
     ("nets", "noise", "reading_record"),

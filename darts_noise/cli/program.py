@@ -12,6 +12,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from darts_noise.memory import keep_freed_memory
+
 COMMAND = "darts-noise"
 COMMANDS = {
     "search": "search a cell",
@@ -54,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     # Waiting threads should sleep: on a shared machine, spinning threads slow a small network
     # tenfold.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    keep_freed_memory()
     # During an import, a Ctrl-C could look like a failed import.
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:

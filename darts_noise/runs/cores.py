@@ -19,6 +19,7 @@ from rich.console import Console
 from darts_noise.configured import fields_of
 from darts_noise.data.module import ImageDataModule
 from darts_noise.data.settings import DataConfig
+from darts_noise.memory import keep_freed_memory
 from darts_noise.space.genotype import Genotype
 from darts_noise.train.noise_fit import noise_fit
 from darts_noise.train.progress import REFRESH, RunProgress
@@ -165,6 +166,7 @@ def main() -> None:
     given = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(given.pop("threads"))
+    keep_freed_memory()
     data = ImageDataModule(DataConfig(**given.pop("data")))
     data.setup()
     callbacks: list[pl.Callback] = [_Leave()]
