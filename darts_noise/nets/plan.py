@@ -40,13 +40,14 @@ def reduction_cells(num_cells: int, where: Value = "both") -> set[int]:
 
     Args:
         num_cells: number of cells.
-        where: the macro choice ``reductions``: ``both``, or only the ``first`` or the ``second``.
+        where: the macro choice ``reductions``: ``both``, only the ``first`` or the ``second``, or
+            ``none``.
 
     >>> sorted(reduction_cells(20)), reduction_cells(20, "first")
     ([6, 13], {6})
     """
     first, second = num_cells // 3, 2 * num_cells // 3
-    return {"first": {first}, "second": {second}}.get(str(where), {first, second})
+    return {"first": {first}, "second": {second}, "none": set()}.get(str(where), {first, second})
 
 
 def plan_cells(

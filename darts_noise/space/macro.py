@@ -21,7 +21,7 @@ MACRO: Mapping[str, tuple[Value, ...]] = MappingProxyType(
         "pooling": ("none", "average_2", "average_4"),
         "width": (1.0, 0.75, 0.5, 0.25),
         "reduction": ("strided", "average"),
-        "reductions": ("both", "first", "second"),
+        "reductions": ("both", "first", "second", "none"),
         "gain": ("free", "bounded"),
         "logit_scale": (1.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0),
         "colour": ("all", "luma", "chroma", "tinted"),
@@ -40,7 +40,7 @@ normalises over the channels and pixels of one image; ``none`` is a learnable bi
 average over squares of 2 × 2 or 4 × 4 pixels, right after the stem. ``width``: a factor of the
 channels. ``reduction``: how the operations and the preprocessing of a cell halve a map: by their
 stride, or by an average over squares of 2 × 2 pixels before them. ``reductions``: which of the two
-reduction cells there are. ``gain``: with ``bounded``, no
+reduction cells there are; with ``none``, all cells are normal. ``gain``: with ``bounded``, no
 layer amplifies differences: there is no norm, MaxMin replaces ReLU and an average replaces the sum
 of operations; see `darts_noise.nets.gain`. ``logit_scale``: a fixed factor of the logits. With a
 bounded gain, it is the contrast that the network may use. ``colour``: the part of each pixel that

@@ -224,7 +224,13 @@ def test_weights_of_a_choice_are_checked():
 
 
 @pytest.mark.parametrize(
-    ("where", "sides"), [("both", [16, 8, 4]), ("first", [16, 8, 8]), ("second", [16, 16, 8])]
+    ("where", "sides"),
+    [
+        ("both", [16, 8, 4]),
+        ("first", [16, 8, 8]),
+        ("second", [16, 16, 8]),
+        ("none", [16, 16, 16]),
+    ],
 )
 def test_where_the_reductions_are(where, sides):
     """Channels double with each, and the supernet has the same plan."""
