@@ -30,8 +30,8 @@ VARIANTS = (
 OBJECTIVES = ("adversarial", "latency", "multiply_adds", "prunability")
 STRATEGIES = ("darts", "enas", "evolution", "nas", "random", "random_labels", "random_shared")
 NOISE = (
-    *("blur", "dataset", "gaussian", "label_permutation", "random_labels", "random_pixels"),
-    *("shuffled_pixels", "uniform", "vertical_flip"),
+    *("blur", "dataset", "gaussian", "label_permutation", "random_labels", "random_phases"),
+    *("random_pixels", "shuffled_pixels", "uniform", "vertical_flip"),
 )
 DATASETS = ("cifar10", "cifar100", "digits", "fashion_mnist", "image_folder", "mnist", "svhn")
 NOISY_LABELS = ("co_teaching", "none", "small_loss")

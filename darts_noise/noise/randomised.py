@@ -1,12 +1,14 @@
-"""Real images with random labels or with permuted pixels, after [1].
+"""Real images with random labels, permuted pixels [1] or random phases [2].
 
 Each family keeps a part of the data. Random labels keep the images. Permuted pixels keep the
-histograms; one permutation for all images also keeps the correlations of the pixels. Comparing the
-families shows what a network needs to fit the data. All families use distinct real images.
+histograms; one permutation for all images also keeps the correlations of the pixels. Random phases
+keep the spectrum, so the images are as smooth as real ones. Comparing the families shows what a
+network needs to fit the data. All families use distinct real images.
 
-Reference:
+References:
     [1] Zhang, Bengio, Hardt, Recht and Vinyals, Understanding deep learning requires rethinking
         generalization, ICLR 2017, arXiv:1611.03530, section 2.1.
+    [2] Oppenheim and Lim, The importance of phase in signals, Proceedings of the IEEE 69, 1981.
 """
 
 import torch
@@ -16,7 +18,7 @@ from darts_noise.noise.draws import Labels, drawn_labels, real_images
 from darts_noise.noise.families import register_noise
 
 _CHUNK = 1024
-"""Images whose permutations are drawn at once. It limits the memory."""
+"""Images that are made at once. It limits the memory."""
 
 
 @register_noise
@@ -79,6 +81,28 @@ def random_pixels(
         order = draws.argsort(dim=1, stable=True)  # a row is a uniform permutation
         images[start : start + _CHUNK] = part.gather(2, order[:, None].expand_as(part))
     return _labelled(images.view_as(real.images), real, labels, generator)
+
+
+@register_noise
+def random_phases(size: int, like: LabelledImages, generator: torch.Generator) -> LabelledImages:
+    """Add random phases to the Fourier transform of real images [2]; labels are random.
+
+    All channels of an image get the same phases, those of white noise. So each channel keeps its
+    mean and its power at every frequency, and all pairs of channels keep their correlations. Pixels
+    that leave the range 0 to 255 are clipped.
+    """
+    real = real_images("random_phases", size, like, generator)
+    assert isinstance(real.images, torch.Tensor)
+    images = torch.empty_like(real.images)
+    for start in range(0, size, _CHUNK):
+        part = real.images[start : start + _CHUNK].double()
+        shape = len(part), 1, *part.shape[2:]
+        white = torch.fft.rfft2(torch.randn(shape, generator=generator, dtype=torch.float64))
+        phases = white / white.abs().clamp_min(torch.finfo(torch.float64).tiny)
+        phases[..., 0, 0] = 1  # the mean stays
+        part = torch.fft.irfft2(torch.fft.rfft2(part) * phases, part.shape[2:])
+        images[start : start + _CHUNK] = part.round_().clamp_(0, 255)
+    return LabelledImages(images, drawn_labels(size, like, generator), real.classes)
 
 
 def _labelled(

@@ -104,3 +104,33 @@ def test_real_images_are_distinct_and_there_are_no_more_than_there_are(family):
     if family not in ("blur",):
         numbers = number_of(make_noise(family, 25, real).images)
         assert len(set(numbers.tolist())) == 25
+
+
+def test_random_phases_keep_the_spectrum_of_each_channel_and_of_each_pair():
+    real = coloured()
+    real.images.div_(4, rounding_mode="floor").add_(96)  # no pixel needs clipping
+    made = make_noise("random_phases", len(real), real, seed=1)
+    assert (
+        made.images.float()
+        .mean((2, 3))
+        .sort(0)
+        .values.allclose(real.images.float().mean((2, 3)).sort(0).values, atol=0.5)
+    )
+
+    def spectra(images):
+        waves = torch.fft.rfft2(images.double())
+        pairs = torch.einsum("nchw,ndhw->ncdhw", waves, waves.conj())
+        return pairs.real[..., 1:, 1:]
+
+    before, after = spectra(real.images), spectra(made.images)
+    errors = (after[:, None] - before[None]).abs().flatten(2).mean(2) / before.abs().mean()
+    assert errors.min(1).values.max() < 0.2  # rounding; each image has its own spectrum
+    assert errors.argmin(1).unique().numel() == len(real)
+    assert not torch.equal(made.images[errors.argmin(1).argsort()], real.images)
+
+
+def test_random_phases_clip_what_leaves_the_range():
+    real = numbered(20, channels=1)
+    real.images[:] = torch.where(real.images % 2 == 0, 0, 255)
+    made = make_noise("random_phases", 20, real, seed=1)
+    assert {0, 255} <= set(made.images.flatten().tolist())
