@@ -74,7 +74,7 @@ COMMON: Mapping[str, tuple[Value, ...]] = {
     "input_filter": ("blur_3x3", "blur_5x5"),
     "pooling": ("average_2", "average_4"),
     "width": (0.25,),
-    "contrast": ("centred", "standardised"),
+    "contrast": ("centred", "standardised", "smooth"),
     "filters": ("haar", "gabor"),
     "reductions": ("first", "second"),
     "positions": (2.0,),

@@ -25,7 +25,7 @@ MACRO: Mapping[str, tuple[Value, ...]] = MappingProxyType(
         "gain": ("free", "bounded"),
         "logit_scale": (1.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0),
         "colour": ("all", "luma", "chroma", "tinted"),
-        "contrast": ("none", "centred", "standardised"),
+        "contrast": ("none", "centred", "standardised", "smooth"),
         "filters": ("none", "haar", "gabor"),
         "positions": (1.0, 2.0, 4.0),
         "features": ("all", 16.0, 32.0, 64.0),
@@ -47,9 +47,10 @@ bounded gain, it is the contrast that the network may use. ``colour``: the part 
 the network sees: ``luma``, the mean of the three channels; ``chroma``, the difference to it; or
 ``tinted``, both, but luma only as far as the pixel has chroma. ``contrast``: with ``centred``, each
 channel of an image loses its mean; with ``standardised``, the image is also divided by its standard
-deviation. ``filters``: fixed filters in front of the stem. ``positions``: the side of the grid of
-parts over which the last map is averaged. ``features``: a linear map reduces the channels of the
-last map to this number before the classifier. ``initialisation``: with ``orthogonal``, the
+deviation; with ``smooth``, it is also shown only as far as neighbouring pixels are alike.
+``filters``: fixed filters in front of the stem. ``positions``: the side of the grid of parts over
+which the last map is averaged. ``features``: a linear map reduces the channels of the last map to
+this number before the classifier. ``initialisation``: with ``orthogonal``, the
 convolutions start with a gain of 1, as they always do with a bounded gain.
 """
 

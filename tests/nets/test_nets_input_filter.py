@@ -1,9 +1,11 @@
 """What is before the stem: colour, contrast, blur and filter banks."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 import darts_noise as dn
 from darts_noise.data.images import LabelledImages, channel_statistics
@@ -14,6 +16,7 @@ from darts_noise.nets.input_filter import (
     MixedInputFilter,
     colour,
     input_filter,
+    neighbour_correlation,
 )
 from darts_noise.nets.macro_layers import weighing
 from darts_noise.space.macro import MACRO
@@ -120,13 +123,41 @@ def test_a_colour_needs_three_channels(kind):
 
 def test_contrast_removes_the_mean_and_the_deviation_of_each_image():
     x = images(4, 3, 6, 7) * torch.tensor([1.0, 2.0, 5.0]).view(3, 1, 1)
-    centred, standardised = Contrast(False)(x), Contrast(True)(x)
+    centred, standardised = Contrast("centred")(x), Contrast("standardised")(x)
     torch.testing.assert_close(centred, x - x.mean((2, 3), keepdim=True))
     assert standardised.mean((2, 3)).abs().max() < 1e-12
     deviations = standardised.flatten(1).std(1, correction=0)
     torch.testing.assert_close(deviations, torch.ones_like(deviations), atol=1e-5, rtol=0)
-    torch.testing.assert_close(Contrast(True)(100 + 7 * x), standardised, atol=1e-5, rtol=0)
-    assert not Contrast(True)(torch.full((1, 3, 4, 4), 7.0)).any()
+    brighter = Contrast("standardised")(100 + 7 * x)
+    torch.testing.assert_close(brighter, standardised, atol=1e-5, rtol=0)
+    for kind in ("standardised", "smooth"):
+        assert not Contrast(kind)(torch.full((1, 3, 4, 4), 7.0)).any()
+
+
+def test_neighbour_correlation_is_that_of_all_pairs_of_neighbours():
+    x = images(5, 2, 4, 6)
+    for image, found in zip(x, neighbour_correlation(x).flatten(), strict=True):
+        expected = 0.0
+        for pixels in (*image.flatten(0, 1), *image.mT.flatten(0, 1)):  # all rows, all columns
+            expected += sum(a * b for a, b in pairwise(pixels.tolist()))
+        expected /= 2 * image.square().sum().item()
+        assert found.item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("family", ["uniform", "gaussian", "shuffled_pixels", "random_pixels"])
+def test_smooth_contrast_hides_independent_pixels_and_keeps_smooth_images(family):
+    """Whatever the weights are: a network has the same logits for all noise images."""
+    coarse = torch.rand(30, 3, 7, 7, generator=torch.Generator().manual_seed(0))
+    smooth = F.interpolate(coarse, size=(28, 28), mode="bilinear")
+    real = LabelledImages((255 * smooth).byte(), torch.arange(30) % 2, ("a", "b"))
+    normalisation = channel_statistics(real.images)
+    hide, keep = Contrast("smooth"), Contrast("centred")
+    assert not hide(normalisation(dn.make_noise(family, 30, real).images)).any()
+    x = normalisation(real.images)
+    torch.testing.assert_close(hide(x), keep(x))
+    torch.testing.assert_close(hide(3 * x + 2), 3 * hide(x), atol=1e-4, rtol=1e-4)
+    phases = normalisation(dn.make_noise("random_phases", 30, real).images)
+    assert hide(phases).flatten(1).any(1).all()  # as smooth as the images
 
 
 def test_centring_is_an_orthogonal_projection():
@@ -173,3 +204,16 @@ def test_a_mixed_step_is_the_weighted_sum_of_its_candidates(choice):
     with weighing(mixed, {choice: weights}):
         found = mixed(x)
     torch.testing.assert_close(found, torch.cat(terms, 1) if choice == "filters" else sum(terms))
+
+
+def test_smooth_contrast_has_at_most_the_gain_that_it_states():
+    """Images of every smoothness: neighbours share a part of their noise."""
+    layer = Contrast("smooth")
+    gains = []
+    for share in torch.linspace(0.2, 1.2, 40):
+        x = images(1, 2, 6, 6)
+        x[..., 1:] += share * x[..., :-1]
+        x[..., 1:, :] += share * x[..., :-1, :]
+        jacobian = torch.autograd.functional.jacobian(layer, x).reshape(x.numel(), -1)
+        gains.append(torch.linalg.matrix_norm(jacobian, 2).item())
+    assert 2 < max(gains) <= layer.gain
