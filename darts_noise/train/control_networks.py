@@ -14,6 +14,7 @@ import torchvision
 from torch import nn
 
 from darts_noise.space.genotype import Genotype
+from darts_noise.space.macro import MACRO
 from darts_noise.train.factories import Factory
 
 WITH_BATCH_NORM = "with batch norm"
@@ -23,18 +24,19 @@ WITH_BATCH_NORM = "with batch norm"
 def with_batch_norm(genotype: Genotype) -> Genotype | None:
     """Return the same cell with batch norm, which fits noise, as a control for the cell itself.
 
-    The macro choices of size and input stay, so that the control takes as long as the cell.
+    The macro choices of size stay, so that the control takes as long as the cell. It sees images
+    of every contrast.
 
     Args:
         genotype: the cell.
 
     Returns:
-        The control, or None if the cell itself has batch norm and no bounded gain.
+        The control, or None if the cell is its own control.
     """
-    if (genotype.choice("normalisation"), genotype.choice("gain")) == ("batch", "free"):
+    changed = ("normalisation", "gain", "contrast")
+    if all(genotype.choice(name) == MACRO[name][0] for name in changed):
         return None
-    changed = ("normalisation", "gain", "logit_scale")
-    macro = {key: value for key, value in genotype.macro.items() if key not in changed}
+    macro = {k: v for k, v in genotype.macro.items() if k not in (*changed, "logit_scale")}
     return replace(genotype, macro=macro, meta={})
 
 

@@ -42,14 +42,19 @@ def whole(cell, tmp_path_factory):
 
 @pytest.mark.parametrize(
     "macro",
-    [MACRO, {"gain": "bounded", "logit_scale": 64.0, "reduction": "average"}],
+    [
+        MACRO,
+        {"gain": "bounded", "logit_scale": 64.0, "reduction": "average"},
+        {"contrast": "smooth", "input_filter": "blur_3x3"},
+    ],
 )
-def test_the_control_differs_from_the_cell_in_what_makes_batch_norm_impossible(macro):
+def test_the_control_differs_from_the_cell_only_in_what_keeps_noise_out(macro):
     cell = replace(dn.load_genotype("darts_v2"), macro=macro)
     control = with_batch_norm(cell)
     assert (control.choice("normalisation"), control.choice("gain")) == ("batch", "free")
     assert control.choice("logit_scale") == 1
-    changed = {"normalisation", "gain", "logit_scale"}
+    assert control.choice("contrast") == "none"
+    changed = {"normalisation", "gain", "logit_scale", "contrast"}
     assert {**control.macro} == {k: v for k, v in macro.items() if k not in changed}
     assert replace(control, macro=macro) == cell
     assert with_batch_norm(control) is None
