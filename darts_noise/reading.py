@@ -63,6 +63,22 @@ def read_fit(net: nn.Module, stream: BatchStream) -> Reading:
         return read(net, stream)
 
 
+@torch.no_grad()
+def sees_one_image(net: nn.Module, stream: BatchStream) -> bool:
+    """Return whether all images of a stream are equal behind the network's ``input_filter``.
+
+    Then the network has the same logits for all of them, whatever its weights are. A network
+    without such an attribute sees the images themselves.
+    """
+    first = None
+    for k in range(stream.batches_per_epoch):
+        seen = getattr(net, "input_filter", nn.Identity())(stream.batch(k)[0])
+        first = seen[:1] if first is None else first
+        if not torch.equal(seen, first.expand_as(seen)):
+            return False
+    return True
+
+
 @contextmanager
 def own_statistics(net: nn.Module, batches: Iterable[Tensor]) -> Iterator[None]:
     """Give batch norms the statistics of these images inside the context; restore them after it.

@@ -16,7 +16,7 @@ from torch import nn
 from darts_noise.data.batches import BatchStream, leaves_one
 from darts_noise.data.images import LabelledImages, Normalisation
 from darts_noise.data.seeds import Stream, derive_seed
-from darts_noise.reading import read_fit, whole_set
+from darts_noise.reading import read_fit, sees_one_image, whole_set
 from darts_noise.train.loop import Due, Recipe, each_epoch, train_from_scratch
 from darts_noise.train.noise_record import NoiseRun
 
@@ -70,6 +70,9 @@ def measure_fit(
 ) -> NoiseRun:
     """Train a new network on a set and return the record.
 
+    A network that sees one image in all of them stops after an epoch: it cannot fit more than the
+    best constant answer, which is then its accuracy.
+
     Args:
         make: returns a new module; see `train_from_scratch`.
         task: the set, and when to stop.
@@ -91,6 +94,9 @@ def measure_fit(
 
     def look(net: nn.Module, steps: int, loss: float) -> bool:
         nonlocal best, reached
+        if best is None and sees_one_image(net, same):
+            best = task.data.chance
+            return True
         if task.due(steps, per_epoch) or steps == recipe.epochs * per_epoch:
             best = max(best or 0.0, read_fit(net, same).accuracy)
             if best >= task.target:

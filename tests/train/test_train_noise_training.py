@@ -1,6 +1,7 @@
 """One training equals a plain loop, is independent of earlier ones, and is read when due."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -11,9 +12,11 @@ from lightning_fabric.plugins import MixedPrecision
 from noise_networks import BreaksAfter, few_digits, linear, wide
 from torch import nn
 
+import darts_noise as dn
 from darts_noise.data.images import LabelledImages, channel_statistics
 from darts_noise.data.seeds import Stream, derive_seed
 from darts_noise.reading import read, read_fit, recompute_statistics, whole_set
+from darts_noise.train import noise_training
 from darts_noise.train.loop import Recipe, each_epoch, each_tenth
 from darts_noise.train.noise_training import TrainingSet, measure_fit
 
@@ -267,3 +270,25 @@ def test_without_a_batch_norm_a_fit_is_read_in_one_pass():
     stream = the_same(a_set())
     assert read_fit(net, stream) == read(net, stream)
     assert len(passes) == 2 * stream.batches_per_epoch
+
+
+def test_a_network_that_sees_one_image_stops_at_the_best_constant_answer(monkeypatch):
+    """What a whole training reaches is not more. One image that it sees changes that."""
+    images = torch.randint(256, (60, 1, 28, 28), dtype=torch.uint8)
+    labels = torch.arange(60) % 3 % 2
+    task = a_set(LabelledImages(images, labels, ("a", "b")))
+
+    def smooth(num_classes, in_channels):
+        cell = replace(dn.load_genotype("darts_v2"), macro={"contrast": "smooth"})
+        sizes = {"channels": 2, "num_cells": 1, "stem": "small", "stem_stride": 4}
+        return dn.create_model(cell, num_classes=2, in_channels=in_channels, **sizes)
+
+    run, _ = train(smooth, task, epochs=4)
+    assert (run.accuracy, run.epochs, run.reached) == (2 / 3, 1, None)
+    monkeypatch.setattr(noise_training, "sees_one_image", lambda *_: False)
+    whole, _ = train(smooth, task, epochs=4)
+    assert whole.epochs == 4
+    assert whole.accuracy <= run.accuracy
+    monkeypatch.undo()
+    images[7, :, :14] = 0
+    assert train(smooth, task, epochs=4)[0].epochs == 4
