@@ -12,6 +12,7 @@ from darts_noise.search.architecture import Architecture
 from darts_noise.search.settings import SearchConfig
 from darts_noise.search.variants.variant import Variant
 from darts_noise.space.spaces import Space
+from darts_noise.train.muon import Muon
 
 
 def _sgd(weights: Iterable[Tensor], rate: float, config: SearchConfig) -> Optimizer:
@@ -24,7 +25,16 @@ def _adam(weights: Iterable[Tensor], rate: float, config: SearchConfig) -> Optim
     return Adam(weights, rate)
 
 
-WEIGHT_OPTIMISERS: Mapping[str, Callable[..., Optimizer]] = {"sgd": _sgd, "adam": _adam}
+def _muon(weights: Iterable[Tensor], rate: float, config: SearchConfig) -> Optimizer:
+    """Return Muon without weight decay, as in the measurement of noise fit."""
+    return Muon(weights, rate)
+
+
+WEIGHT_OPTIMISERS: Mapping[str, Callable[..., Optimizer]] = {
+    "sgd": _sgd,
+    "adam": _adam,
+    "muon": _muon,
+}
 """The optimisers for w and v by name: (weights, rate, config) → optimiser."""
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from darts_noise.configured import Setting, naming_arguments, require_seed
 from darts_noise.errors import SettingError, unknown
 
-OPTIMISERS = ("sgd", "adam")
+OPTIMISERS = ("sgd", "adam", "muon")
 """The optimisers for w and v."""
 Choices = dict[str, list[str | float] | str | float]
 """Macro choices by name, each with its candidates, or with one value."""
@@ -57,7 +57,7 @@ class SearchConfig:
         strategy_steps: budget of gradient steps of a strategy other than darts. null: the steps
             of 20 cells that are trained in full.
         twin_steps: updates of the twin per search step.
-        twin_optimiser: optimiser of the twin: sgd or adam. null: the same as optimiser.
+        twin_optimiser: optimiser of the twin: sgd, adam or muon. null: the same as optimiser.
         twin_learning_rate: learning rate of the twin at the start. null: the same as learning_rate.
         twin_restart: epochs after which the twin gets new weights and its cosine schedule starts
             again. 0: never.
@@ -74,8 +74,8 @@ class SearchConfig:
         candidate_parameters: number of parameters of a candidate's network; sets its width. null:
             the width is ``channels``.
         warmup_epochs: epochs at the start in which w and v are trained and α is fixed.
-        optimiser: optimiser of w and v: sgd or adam, with a cosine schedule. adam needs fewer
-            steps.
+        optimiser: optimiser of w and v: sgd, adam or muon, with a cosine schedule. adam needs
+            fewer steps, and muon the fewest; its usual learning rate is 0.02.
         learning_rate: learning rate of w and v at the start.
         learning_rate_min: learning rate of w and v at the end.
         momentum: momentum of w and v; only with sgd.

@@ -500,7 +500,10 @@ def test_bf16_mixed_runs(digits):
             {"twin_optimiser": "adma"},
             "model.twin_optimiser: unknown optimiser 'adma': did you mean",
         ),
-        ({"optimiser": "lion"}, "model.optimiser: unknown optimiser 'lion': valid: adam, sgd"),
+        (
+            {"optimiser": "lion"},
+            "model.optimiser: unknown optimiser 'lion': valid: adam, muon, sgd",
+        ),
         ({"twin_learning_rate": -1.0}, "model.twin_learning_rate: expected 0 or more, or null"),
         (
             {"twin_optimiser": "adam", "hypergradient": "exact"},
