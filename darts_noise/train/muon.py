@@ -49,7 +49,8 @@ class Muon(Optimizer):
     Args:
         parameters: the weights. Biases and the weights of norms are trained by Adam.
         lr: learning rate of the matrices. Each step changes a matrix by about this times an
-            orthogonal matrix. The learning rate of Adam is `BIASES` times this. Default: 0.02.
+            orthogonal matrix. Adam's is `BIASES` times this, also where both groups of weights get
+            the same rate from a schedule. Default: 0.02.
         momentum: momentum of the matrices; it is Nesterov's. Default: 0.95.
         weight_decay: factor on the weights in each step, as a share of the learning rate. Default:
             0.
@@ -68,8 +69,8 @@ class Muon(Optimizer):
         everything = list(parameters)
         matrices = [p for p in everything if _is_matrix(p)]
         others = [p for p in everything if not _is_matrix(p)]
-        groups = [{"params": matrices, "lr": lr}, {"params": others, "lr": BIASES * lr}]
-        super().__init__(groups, {"momentum": momentum, "weight_decay": weight_decay})
+        groups = [{"params": matrices}, {"params": others}]
+        super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -79,8 +80,9 @@ class Muon(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         of_matrices, of_others = self.param_groups
-        for group, update in ((of_matrices, _direction), (of_others, _adam_direction)):
-            rate, decay = group["lr"], group["weight_decay"]
+        kinds = ((of_matrices, _direction, 1.0), (of_others, _adam_direction, BIASES))
+        for group, update, factor in kinds:
+            rate, decay = factor * group["lr"], group["weight_decay"]
             for weight in group["params"]:
                 if weight.grad is not None:
                     change = update(weight.grad, self.state[weight], group["momentum"])

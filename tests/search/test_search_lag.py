@@ -12,6 +12,7 @@ import darts_noise as dn
 from darts_noise.finite import make_guardable
 from darts_noise.search.lag import twin_lag
 from darts_noise.space.spaces import Space
+from darts_noise.train.muon import Muon
 
 OPERATIONS = ("none", "skip_connect", "sep_conv_3x3")
 SPACES = [
@@ -49,7 +50,7 @@ def walk(twin, arch, optimiser, batches, clip):
 
 
 @pytest.mark.parametrize("clip", [0.0, 0.3])
-@pytest.mark.parametrize("kind", [SGD, Adam])
+@pytest.mark.parametrize("kind", [SGD, Adam, Muon])
 @pytest.mark.parametrize("space", SPACES, ids=lambda s: s.name)
 def test_it_is_what_the_next_steps_remove(space, clip, kind, device):
     twin, arch, optimiser = twin_of(space, kind=kind, device=device)

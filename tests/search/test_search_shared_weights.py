@@ -62,7 +62,7 @@ def of_path(net, cell):
     return taken
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "muon"])
 def test_a_step_leaves_the_operations_that_a_cell_does_not_have(sharing, optimiser):
     """Also where an earlier step left momentum, and with weight decay."""
     _, _, shared = sharing(optimiser=optimiser, weight_decay=0.1)
