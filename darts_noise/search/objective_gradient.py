@@ -1,6 +1,7 @@
 """The objectives of a search on a supernet: their values, and their gradient with respect to α."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch.func import functional_call
 
 from darts_noise.data.batches import Batch
 from darts_noise.data.images import Normalisation
+from darts_noise.nets.gain import used_weights
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.search.architecture import Architecture
 from darts_noise.search.gradients import still_statistics, unrounded
@@ -43,7 +45,9 @@ def objective_values(
         return unrounded(functional_call(net, parameters, (images, relaxed)))
 
     with still_statistics(net):
-        return objectives.values(ObjectiveInputs(logits, weights, batch, normalisation, shares))
+        used = partial(used_weights, net)
+        inputs = ObjectiveInputs(logits, weights, batch, normalisation, shares, used)
+        return objectives.values(inputs)
 
 
 def objective_gradients(
