@@ -488,3 +488,20 @@ def test_a_term_of_a_user_that_is_negative_is_refused(monkeypatch):
     cell = TrainedCell(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), None, images())
     with pytest.raises(dn.SettingError, match=r"objectives.negative: .* at least 0"):
         make_objectives({"negative": None}).of_cell(cell)
+
+
+def test_the_annotations_of_a_user_may_be_texts(monkeypatch):
+    """They are with ``from __future__ import annotations``."""
+    monkeypatch.setattr(objective, "_OBJECTIVES", dict(objective._OBJECTIVES))
+
+    @dn.register_objective("shares")
+    class Shares(Objective):
+        def __init__(self, shares: "tuple[float, ...]" = ()):
+            self.shares = shares
+
+        def __call__(self, inputs):
+            return sum(self.shares)
+
+    assert make_objectives({"shares": {"shares": [0.5]}})
+    with pytest.raises(dn.SettingError, match=r"objectives.shares.shares\[0\]: expected a finite"):
+        make_objectives({"shares": {"shares": ["a"]}})
