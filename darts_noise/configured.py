@@ -52,7 +52,7 @@ def naming_arguments(function: F) -> F:
     return cast(F, checked)
 
 
-def require_at_least(least: int, **values: int) -> None:
+def require_at_least(least: float, **values: float) -> None:
     """Raise a ``SettingError`` that names the first number that is too small.
 
     >>> require_at_least(1, samples=0)
@@ -60,7 +60,7 @@ def require_at_least(least: int, **values: int) -> None:
     darts_noise.errors.SettingError: samples: expected 1 or more, got 0
     """
     for key, value in values.items():
-        if value < least:
+        if not value >= least:  # written so that NaN is refused as well
             raise SettingError(key, f"expected {least} or more, got {value}")
 
 
