@@ -1,6 +1,5 @@
 """Read and check the files in the directory of a run or a study."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from darts_noise.report.robustness import FILES, Robustness, read_robustness
 from darts_noise.search.candidate import Candidate, read_candidates
 from darts_noise.search.heat import Heat, read_race
 from darts_noise.space.genotype import Genotype
+from darts_noise.space.json_file import read_json
 
 if TYPE_CHECKING:
     from darts_noise.search.strategies.controller import Controller
@@ -143,11 +143,7 @@ def _read_controller(path: Path) -> "Controller":
 
 
 def _read_card(path: Path) -> dict[str, Any]:
-    text = _read(path)
-    try:
-        card = json.loads(text)
-    except (RecursionError, ValueError) as error:
-        raise ValueError(f"{path}: not JSON: {error}") from None
+    card = read_json(path)
     if not isinstance(card, dict):
         raise ValueError(f"{path}: expected a JSON object")
     return card

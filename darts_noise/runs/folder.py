@@ -36,7 +36,7 @@ def create_run(root: str | Path, kind: str, name: str | None, dataset: str) -> P
 
     Args:
         root: folder of all runs.
-        kind: ``search`` or ``train``.
+        kind: the command, such as ``search``.
         name: name of the run, a plain file name. None: the data set and the time of day.
         dataset: name of the data set.
 
@@ -119,8 +119,10 @@ def newest_run(root: str | Path, kind: str) -> Path | None:
 def find_run(root: str | Path, kind: str, named: str) -> Path:
     """Return the folder of a run to resume.
 
-    Args: root: folder of all runs. kind: ``search`` or ``train``. named: a name or a folder. Empty:
-    the newest run.
+    Args:
+        root: folder of all runs.
+        kind: the command, such as ``search``.
+        named: a name or a folder. Empty: the newest run.
 
     Raises:
         SettingError: there is no such run.
