@@ -38,7 +38,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import nn
-from torch.nn.utils import parametrize
 
 import darts_noise as dn
 from benchmarks import commands
@@ -49,7 +48,7 @@ from benchmarks.strategies_on_table import DIGITS
 from darts_noise.attacks.pixels import OnPixels
 from darts_noise.data.images import LabelledImages, Normalisation
 from darts_noise.examine.attacks import attack_images
-from darts_noise.nets.gain import weight_of
+from darts_noise.nets.gain import used_weights
 from darts_noise.reading import evaluating, recompute_statistics, whole_set
 from darts_noise.report.measured import count_parameters
 from darts_noise.report.style import OKABE_ITO, RC, save_figure
@@ -95,17 +94,11 @@ def pruned_copy(
         normalisation: normalisation of the images.
     """
     found = copy.deepcopy(net)
-    weights = {id(weight): weight for weight in found.parameters()}
-    rescaled = {
-        id(weight_of(module)): module.weight
-        for module in found.modules()
-        if parametrize.is_parametrized(module, "weight")
-    }
+    weights = list(found.parameters())
     with torch.no_grad():
-        left = pruned([*{**weights, **rescaled}.values()], sparsity)
-        for stored, own in zip(weights.values(), left, strict=True):
-            if stored.ndim in (2, 4):
-                stored.mul_(own != 0)
+        left = pruned(weights, sparsity, used_weights(found, weights))
+        for stored, own in zip(weights, left, strict=True):
+            stored.copy_(own)
     stream = whole_set(images, normalisation, torch.device("cpu"))
     recompute_statistics(found, (stream.batch(k)[0] for k in range(stream.batches_per_epoch)))
     return found

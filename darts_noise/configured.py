@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from functools import wraps
-from types import NoneType
-from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from darts_noise.errors import SettingError, unknown
 
@@ -52,7 +52,7 @@ def naming_arguments(function: F) -> F:
     return cast(F, checked)
 
 
-def require_at_least(least: int, **values: int) -> None:
+def require_at_least(least: float, **values: float) -> None:
     """Raise a ``SettingError`` that names the first number that is too small.
 
     >>> require_at_least(1, samples=0)
@@ -60,7 +60,7 @@ def require_at_least(least: int, **values: int) -> None:
     darts_noise.errors.SettingError: samples: expected 1 or more, got 0
     """
     for key, value in values.items():
-        if value < least:
+        if not value >= least:  # written so that NaN is refused as well
             raise SettingError(key, f"expected {least} or more, got {value}")
 
 
@@ -157,7 +157,7 @@ def configured(
     if name not in registry:
         raise SettingError(key, unknown(kind, name, registry))
     cls, given = registry[name], given or {}
-    allowed = inspect.signature(cls).parameters
+    allowed = inspect.signature(cls, eval_str=True).parameters
     for setting in given:
         if setting not in allowed:
             raise SettingError(key, unknown(f"setting of {name!r}", setting, allowed))
@@ -210,17 +210,36 @@ NAMES: Mapping[Any, str] = {
     list: "a list",
     tuple: "a list",
     dict: "lines of key: value",
+    Mapping: "lines of key: value",
     NoneType: "null",
 }
 
 
 def _require_type(key: str, value: object, expected: Any) -> None:
-    """Require the expected type. A float must be finite and may be an int. A bool is no number."""
-    kinds = [expected] if get_origin(expected) in (None, list, tuple, dict) else get_args(expected)
-    kinds = [get_origin(kind) or kind for kind in kinds]
-    if Any not in kinds and not any(_is_of(value, kind) for kind in kinds):
-        names = " or ".join(dict.fromkeys(NAMES.get(kind, kind.__name__) for kind in kinds))
-        raise SettingError(key, f"expected {names}, got {value!r}")
+    """Require the expected type, also of what a list or a mapping holds.
+
+    A float must be finite and may be an int. A bool is no number.
+
+    >>> _require_type("lengths", [2, "five"], tuple[int, ...])
+    Traceback (most recent call last):
+    darts_noise.errors.SettingError: lengths[1]: expected a whole number, got 'five'
+    """
+    kinds = get_args(expected) if get_origin(expected) in (Union, UnionType) else [expected]
+    fitting = [kind for kind in kinds if kind is Any or _is_of(value, get_origin(kind) or kind)]
+    if not fitting:
+        names = [NAMES.get(get_origin(kind) or kind, str(kind)) for kind in kinds]
+        wanted = " or ".join(dict.fromkeys(names))
+        raise SettingError(key, f"expected {wanted}, got {value!r}")
+    inner = get_args(fitting[0])
+    if isinstance(value, Mapping) and inner:
+        for name, item in value.items():
+            _require_type(f"{key}.{name}", item, inner[1])
+    elif isinstance(value, list | tuple) and inner:
+        alike = get_origin(fitting[0]) is not tuple or inner[-1] is ...
+        if not alike and len(value) != len(inner):
+            raise SettingError(key, f"expected {len(inner)} values, got {value!r}")
+        for index, item in enumerate(value):
+            _require_type(f"{key}[{index}]", item, inner[0 if alike else index])
 
 
 def _is_of(value: object, kind: type) -> bool:

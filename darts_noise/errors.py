@@ -95,12 +95,18 @@ def reported(text: str) -> SettingError | None:
     of_class = re.search(r"Problem with given class_path '([^']+)': (.*?)(?: - |$)", problem)
     if of_class:
         return SettingError(key, f"{of_class[1]}: {of_class[2]}")
-    got = re.search(r"(?:Got value|Given value): (.*?)(?: - Expected .*)?$", problem)
+    got = re.search(
+        r"(?:Got|Given) value: (.*?)(?: - Expected .*| Given value type: .*)?$", problem
+    )
     groups = re.findall(r"Literal\[([^\]]*)\]", problem)
     literals = [v.strip("'\"") for group in groups for v in group.split(", ")]
-    types = re.findall(r"<class '(?:\w+\.)*(\w+)'>", problem.split("Given value type")[0])
-    wanted = list(dict.fromkeys(literals + types))
+    types = re.findall(
+        r"<class '(?:\w+\.)*(\w+)'>|a (tuple with \d+) elements",
+        problem.split("Given value type")[0],
+    )
+    wanted = list(dict.fromkeys([*literals, *map("".join, types)]))
     if not got or not wanted:
         return SettingError(key, problem)
-    wanted = ["null" if w == "NoneType" else w for w in wanted]
+    words = {"NoneType": "null", "tuple": "list"}
+    wanted = [words.get(w, w.replace("tuple with", "list of")) for w in wanted]
     return SettingError(key, f"expected {' or '.join(wanted)}, got {got[1]!r}")

@@ -42,7 +42,15 @@ from darts_noise.cli.program import COMMAND, called, fail, ready
 from darts_noise.configured import LARGEST_SEED, require_at_least, require_seed
 from darts_noise.data.settings import DataConfig
 from darts_noise.errors import SettingError, names_unknown, within
-from darts_noise.runs.folder import CONFIG, find_run, has_ended, lacking_plugins, require_free
+from darts_noise.pretrained.shipped import require_bundle_folder
+from darts_noise.runs.folder import (
+    CONFIG,
+    find_run,
+    has_ended,
+    lacking_plugins,
+    require_free,
+    require_replaceable,
+)
 from darts_noise.runs.settings import OBJECTS, RunConfig, TrainerConfig, check_trainer
 from darts_noise.search.settings import SearchConfig
 from darts_noise.space.json_file import read_json
@@ -274,9 +282,9 @@ def _of_training(given: Given, kind: str) -> tuple[str, DataConfig, dict[str, An
     for key in ("model.adversarial_steps", "model.adversarial_norm"):
         if key in given.stated and not config.adversarial_eps:
             raise SettingError("model.adversarial_eps", f"expected more than 0 with {key}, got 0")
-    cell = find_cell(config.genotype, run.runs, given.configs)
     if run.resume is None:
         require_free(run.runs, kind, run.name)
+    cell = find_cell(config.genotype, run.runs, given.configs)
     if config.init is not None:
         with about("model.init"):
             require_bundle(config.init)
@@ -322,6 +330,7 @@ def report(argv: Sequence[str]) -> None:
         "--output", type=Path, default=Path("report.html"), help="the page [report.html]"
     )
     given = parser.parse_args(argv)
+    require_replaceable(given.output, "darts_noise")  # the generator that a page states
     for run in given.runs:
         if not run.is_dir():
             fail(f"{run}: expected the directory of a run, such as runs/search/latest")
@@ -350,6 +359,7 @@ def bundle(argv: Sequence[str]) -> None:
     parser.add_argument("run", type=Path, help="folder of a training run")
     parser.add_argument("folder", type=Path, help="folder of the bundle")
     given = parser.parse_args(argv)
+    require_bundle_folder(given.folder)
     read_json(given.run / "card.json")
 
     from darts_noise.runs.train import bundle_run

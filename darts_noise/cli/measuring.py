@@ -29,7 +29,7 @@ from darts_noise.errors import SettingError, unknown
 from darts_noise.examine.settings import ExamineConfig
 from darts_noise.pretrained.shipped import CONFIG as BUNDLE
 from darts_noise.pretrained.shipped import find_bundle, is_artifact
-from darts_noise.runs.folder import CONFIG, require_replaceable
+from darts_noise.runs.folder import CONFIG, members_of, require_replaceable
 from darts_noise.runs.settings import RunConfig
 from darts_noise.space.json_file import read_json
 from darts_noise.train.settings import TrainConfig
@@ -44,8 +44,8 @@ def attack(argv: Sequence[str]) -> None:
     _add_settings(parser, AttackConfig)
     given = parser.parse_args(argv)
     config = _settings_of(given, AttackConfig)
-    require_bundle(given.run)
     file = _result_file(given, f"attack_{config.norm}.json", ATTACK)
+    require_bundle(given.run)
 
     from darts_noise.runs.robustness import attack as attacking
 
@@ -86,8 +86,8 @@ def certify(argv: Sequence[str]) -> None:
     if given.samples is not None:
         require_at_least(1, samples=given.samples)
     sizes = AttackConfig("l2", None if given.eps is None else tuple(given.eps)).sizes
-    require_bundle(given.run)
     file = _result_file(given, "certificate.json", CERTIFICATE)
+    require_bundle(given.run)
 
     from darts_noise.runs.robustness import certify as certifying
 
@@ -123,25 +123,24 @@ def evaluate_ensemble(argv: Sequence[str]) -> None:
     _add_settings(parser, AttackConfig)
     given = parser.parse_args(argv)
     config = _settings_of(given, AttackConfig)
-    networks = [run for run in given.runs if not (Path(run) / CONFIG).is_file()]  # no ensembles
-    for source in (*networks, *([given.outside] if given.outside else [])):
-        require_bundle(source)
-    _require_same_images(networks, given.outside)
     one = Path(given.runs[0]) if len(given.runs) == 1 else None
     folder: Path | None = given.output or one
     if folder is not None:
         if folder.exists() and not folder.is_dir():
             raise SettingError("output", f"expected a folder, got the file {folder}")
         require_replaceable(folder / "ensemble.json", ENSEMBLE)
+    members = [str(member) for member in members_of(given.runs)]
+    for source in (*members, *([given.outside] if given.outside else [])):
+        require_bundle(source)
+    _require_same_images(members, given.outside)
 
     from darts_noise.report.style import save_figure
-    from darts_noise.runs.ensembles import draw_features, members_of
+    from darts_noise.runs.ensembles import draw_features
     from darts_noise.runs.ensembles import evaluate_ensemble as evaluating
 
     ready()
     with naming_plugins(given.plugins, *given.runs):
         run_plugins(given.plugins)
-        members = members_of(given.runs)  # of W&B as well
         given.run = members[0]
         found = evaluating(members, _data_of(given), config, outside=given.outside)
     print(

@@ -7,10 +7,12 @@ network more contrast. Only the macro choice ``logit_scale``, a fixed factor of 
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.utils import parametrize
 
 from darts_noise.nets.macro_layers import Shift, choose_normalisation, start_orthogonal
@@ -26,7 +28,7 @@ def almost_orthogonal(weight: Tensor, groups: int = 1, least: float = 1e-24) -> 
     Input channel i is divided by √(Σ_j |KᵀK|_ij), where KᵀK is the kernel's correlation with itself
     and the sum includes all shifts (AOL: Prach & Lampert 2022, arXiv:2208.03160, theorem 3). The
     bound holds for zero padding and for every stride and dilation. The result does not depend on
-    the scale of the weights of one input channel.
+    the scale of the weights of a group of channels.
 
     Args:
         weight: kernel (C_out, C_in / groups, height, width), or the matrix (out, in) of a linear
@@ -172,6 +174,22 @@ def weight_of(layer: nn.Module) -> Tensor:
         layer = layer.parametrizations["weight"]  # type: ignore[index, assignment]
         return layer.original  # type: ignore[return-value]
     return layer.weight  # type: ignore[return-value]
+
+
+def used_weights(net: nn.Module, weights: Sequence[Tensor]) -> list[Tensor]:
+    """Return weights as the layers of a network use them: bounded ones after the rescaling.
+
+    Args:
+        net: the network.
+        weights: values for its parameters, in their order.
+    """
+    found = []
+    for (name, _), weight in zip(net.named_parameters(), weights, strict=True):
+        owner = net.get_submodule(name.rpartition(".")[0])
+        if isinstance(owner, parametrize.ParametrizationList):
+            weight = functional_call(owner, {"original": weight})
+        found.append(weight)
+    return found
 
 
 def _parametrise(layer: nn.Module, by: AlmostOrthogonal) -> None:

@@ -24,17 +24,20 @@ from darts_noise.nets.integers import require_integers
 from darts_noise.nets.network import Network, create_model
 from darts_noise.pretrained.config import BundleConfig, BundleImages, network_arguments
 from darts_noise.pretrained.model_card import model_card
-from darts_noise.pretrained.shipped import CONFIG, find_bundle, is_artifact
+from darts_noise.pretrained.shipped import (
+    CARD,
+    CONFIG,
+    GENOTYPE,
+    SEALED,
+    WEIGHTS,
+    find_bundle,
+    is_artifact,
+    require_bundle_folder,
+)
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.json_file import MAX_BYTES, read_json, shown_path
 from darts_noise.space.shown import shown
 from darts_noise.space.wandb_artifact import artifact_files
-
-GENOTYPE = "genotype.json"
-WEIGHTS = "model.safetensors"
-CARD = "README.md"
-SEALED = (GENOTYPE, WEIGHTS)
-"""The files whose checksums are in the config."""
 
 
 def save_pretrained(
@@ -68,7 +71,7 @@ def save_pretrained(
     if not isinstance(net, Network):
         raise ValueError(f"net: expected a Network of create_model, got {type(net).__name__}")
     folder = Path(folder)
-    _require_free(folder)
+    require_bundle_folder(folder)
     weights = {
         name: tensor.detach().cpu().contiguous()
         for name, tensor in net.state_dict().items()
@@ -84,19 +87,6 @@ def save_pretrained(
     write_text(folder / CARD, model_card(config, net.genotype, card or {}))
     write_text(folder / CONFIG, content + "\n")  # last, because its checksums cover the other files
     return folder
-
-
-def _require_free(folder: Path) -> None:
-    """Raise a ValueError if files of another project, such as its README.md, would be replaced."""
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{shown_path(folder)}: expected a folder, got a file")
-    names = {path.name for path in folder.glob("[!.]*")}
-    lost = sorted(names & {GENOTYPE, WEIGHTS, CONFIG, CARD})
-    if lost and not (names <= set(SEALED) or set(SEALED) <= names):
-        raise ValueError(
-            f"{shown_path(folder)}: expected a new folder or a bundle, got a folder with "
-            f"another {lost[0]}"
-        )
 
 
 @overload

@@ -12,15 +12,12 @@ from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 from darts_noise.atomic import write_text
 from darts_noise.nets.network import Network
 from darts_noise.pretrained.bundle import (
-    CARD,
-    SEALED,
-    WEIGHTS,
     load_pretrained,
     pretrained_config,
     save_pretrained,
 )
 from darts_noise.pretrained.config import BundleConfig, network_arguments
-from darts_noise.pretrained.shipped import CONFIG
+from darts_noise.pretrained.shipped import CARD, CONFIG, SEALED, WEIGHTS
 
 
 class HubNetwork(  # type: ignore[call-arg]  # of the mixin, whose types are not read

@@ -12,6 +12,11 @@ from darts_noise.space.shown import shortened
 from darts_noise.space.wandb_artifact import is_artifact_path
 
 CONFIG = "config.json"
+GENOTYPE = "genotype.json"
+WEIGHTS = "model.safetensors"
+CARD = "README.md"
+SEALED = (GENOTYPE, WEIGHTS)
+"""The files whose checksums are in the config."""
 OF_A_RUN = "bundle"
 """Name of the bundle's folder in the folder of a training run."""
 
@@ -50,3 +55,16 @@ def find_bundle(source: str | Path) -> Path:
     raise ValueError(
         f"{message}, or the folder of a bundle or of a training run, or a W&B artifact"
     )
+
+
+def require_bundle_folder(folder: Path) -> None:
+    """Raise a ValueError if files of another project, such as its README.md, would be replaced."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{shown_path(folder)}: expected a folder, got a file")
+    names = {path.name for path in folder.glob("[!.]*")}
+    lost = sorted(names & {GENOTYPE, WEIGHTS, CONFIG, CARD})
+    if lost and not (names <= set(SEALED) or set(SEALED) <= names):
+        raise ValueError(
+            f"{shown_path(folder)}: expected a new folder or a bundle, got a folder with "
+            f"another {lost[0]}"
+        )

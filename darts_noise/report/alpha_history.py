@@ -9,6 +9,7 @@ from typing import Any
 
 from darts_noise.atomic import write_text
 from darts_noise.space.genotype import Genotype
+from darts_noise.space.json_file import read_text
 
 FORMAT = "darts_noise.alpha_history/1"
 MAX_BYTES = 1 << 26
@@ -121,13 +122,11 @@ def read_history(path: Path) -> AlphaHistory:
     """Read and check the history in a file. The file cannot run code.
 
     Raises:
-        ValueError: the file is not a history. The message names it.
-        OSError: the file cannot be read.
+        ValueError: the file cannot be read, or is not a history. The message names it.
     """
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"{path}: expected at most {MAX_BYTES} bytes")
+    text = read_text(path, MAX_BYTES)
     try:
-        return from_rows(json.loads(path.read_text("utf-8")))
+        return from_rows(json.loads(text))
     except (RecursionError, ValueError) as error:
         raise ValueError(f"{path}: not the history of a search: {error}") from None
 

@@ -107,8 +107,8 @@ def make_page(
             run, anchor = read_run(path), f"run-{i}"
             parts.append(_run_part(run, anchor))
             runs[anchor] = run
-            if not (run.card or run.robustness):
-                lacking.append(f"{path} has no card.json: the run has not ended")
+            if run.lacking:
+                lacking.append(f"{path} {run.lacking}")
         except (OSError, ValueError) as error:
             failed += 1
             if failed == len(paths):  # nothing is left to show

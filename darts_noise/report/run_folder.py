@@ -1,9 +1,9 @@
 """Read and check the files in the directory of a run or a study."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from darts_noise.report.alpha_history import AlphaHistory, read_history
@@ -12,10 +12,13 @@ from darts_noise.report.robustness import FILES, Robustness, read_robustness
 from darts_noise.search.candidate import Candidate, read_candidates
 from darts_noise.search.heat import Heat, read_race
 from darts_noise.space.genotype import Genotype
+from darts_noise.space.json_file import read_json
 
 if TYPE_CHECKING:
     from darts_noise.search.strategies.controller import Controller
 
+BUNDLE = "config.json"
+"""A file that a bundle has and a run has not."""
 MAX_BYTES = 1 << 24
 
 
@@ -54,6 +57,17 @@ class RunFolder:
         return f"{self.card.get('kind') or self.path.parent.name} {self.path.name}"
 
     @property
+    def lacking(self) -> str | None:
+        """Why the run has no figures, and what to do. None: it has some."""
+        if self.card or self.robustness:
+            return None
+        if (self.path / BUNDLE).is_file():
+            folder, file = quote(str(self.path)), quote(str(self.path / "attack_linf.json"))
+            command = f"darts-noise attack {folder} --output {file}"
+            return f"is a bundle, which has no card; to show its accuracy under attack: {command}"
+        return "has no card.json: the run has not ended; if it was stopped, --resume continues it"
+
+    @property
     def num_classes(self) -> int | None:
         """C, or None without a card."""
         found = self.card.get("num_classes")
@@ -88,6 +102,9 @@ def read_run(path: Path) -> RunFolder:
     race, controller = path / "race.json", path / "controller.safetensors"
     files = (card, cell, metrics, *(path / name for name in FILES))
     if not any(file.is_file() for file in files):
+        if (path / "train").is_dir():
+            command = f"darts-noise ensemble evaluate {quote(str(path))}"
+            raise ValueError(f"{path}: the ensemble is not evaluated; first {command}")
         raise ValueError(f"{path}: expected the directory of a run, such as runs/search/latest")
     return RunFolder(
         path,
@@ -126,11 +143,7 @@ def _read_controller(path: Path) -> "Controller":
 
 
 def _read_card(path: Path) -> dict[str, Any]:
-    text = _read(path)
-    try:
-        card = json.loads(text)
-    except (RecursionError, ValueError) as error:
-        raise ValueError(f"{path}: not JSON: {error}") from None
+    card = read_json(path)
     if not isinstance(card, dict):
         raise ValueError(f"{path}: expected a JSON object")
     return card

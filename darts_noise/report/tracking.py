@@ -69,7 +69,7 @@ def start_tracking(
     Args:
         run: the run's directory. W&B writes to ``wandb/`` in it. A second call with the same
             directory continues the W&B run.
-        kind: ``search`` or ``train``, the job type in W&B.
+        kind: ``search``, ``train`` or ``control``, the job type in W&B.
         mode: see `resolve_mode`.
         project: the W&B project. None: the environment's ``WANDB_PROJECT``, or `PROJECT`. The
             entity is the environment's ``WANDB_ENTITY`` or the default of the account.

@@ -23,9 +23,11 @@ from darts_noise.pretrained.bundle import load_pretrained, pretrained_config
 from darts_noise.report.tsne import draw_tsne
 from darts_noise.runs.folder import (
     CONFIG,
+    MEMBERS,
     create_run,
     find_run,
     has_ended,
+    members_of,
     note_plugins,
     point_latest,
     read_run_config,
@@ -42,8 +44,6 @@ from darts_noise.space.published import load_genotype
 from darts_noise.train.settings import NoiseConfig, TrainConfig
 
 KIND = "ensemble"
-MEMBERS = "members"
-"""Key of the number of members in the config of an ensemble."""
 
 
 @dataclass(frozen=True)
@@ -223,33 +223,6 @@ def draw_features(
 
     title = f"Features of {len(images)} test images, {attack}, {config.norm} ≤ {size:g}"
     return draw_tsne(features(images), features(changed), labels, config.seed, title)
-
-
-def members_of(sources: Sequence[str | Path]) -> list[str | Path]:
-    """Return the networks. Each ensemble is replaced by its members.
-
-    Raises:
-        SettingError: an ensemble has members that are not trained yet, or there are fewer than 2
-            networks.
-    """
-    found: list[str | Path] = []
-    for source in sources:
-        config = read_run_config(Path(source)) if (Path(source) / CONFIG).is_file() else {}
-        if not isinstance(config.get(MEMBERS), int):
-            found.append(source)
-            continue
-        folders = [Path(source) / "train" / str(number) for number in range(config[MEMBERS])]
-        ended = [folder for folder in folders if has_ended(folder)]
-        if len(ended) < len(folders):
-            raise SettingError(
-                MEMBERS,
-                f"{shown_path(Path(source))}: {len(ended)} of {len(folders)} are trained; resume "
-                f"it with darts-noise ensemble train --resume {shown_path(Path(source))}",
-            )
-        found += ended
-    if len(found) < 2:
-        raise SettingError(MEMBERS, f"expected 2 networks or more, got {len(found)}")
-    return found
 
 
 def _on_pixels(

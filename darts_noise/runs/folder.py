@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +25,8 @@ PLUGINS = "plugins.json"
 """Path and SHA-256 of each plugin of a run. Only messages use it. It never runs a file."""
 FINAL = ("card.json", "card.md")
 """The files that a run writes last."""
+MEMBERS = "members"
+"""Key of the number of members in the config of an ensemble."""
 UNFINISHED = "noise_check"
 """Key of a card whose training has ended, but not its noise check."""
 
@@ -34,7 +36,7 @@ def create_run(root: str | Path, kind: str, name: str | None, dataset: str) -> P
 
     Args:
         root: folder of all runs.
-        kind: ``search`` or ``train``.
+        kind: the command, such as ``search``.
         name: name of the run, a plain file name. None: the data set and the time of day.
         dataset: name of the data set.
 
@@ -66,12 +68,20 @@ def require_free(root: str | Path, kind: str, name: str | None) -> None:
 
 
 def require_replaceable(file: Path, form: str) -> None:
-    """Raise a `SettingError` if a file exists that does not have a format of results."""
+    """Raise a `SettingError` if a file cannot be written, or is not a result.
+
+    Args:
+        file: the file, which may exist.
+        form: what the beginning of a result has in quotation marks.
+    """
     if file.is_dir():
         raise SettingError("output", f"expected a file, got the folder {shown_path(file)}")
+    folder = next(parent for parent in file.absolute().parents if parent.exists())
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise SettingError("output", f"cannot write to {shown_path(folder)}")
     if file.exists():
         with file.open("rb") as existing:
-            written = json.dumps(form).encode() in existing.read(100)
+            written = json.dumps(form).encode() in existing.read(200)
         if not written:
             raise SettingError("output", f"{shown_path(file)} is another file; name a new one")
 
@@ -109,8 +119,10 @@ def newest_run(root: str | Path, kind: str) -> Path | None:
 def find_run(root: str | Path, kind: str, named: str) -> Path:
     """Return the folder of a run to resume.
 
-    Args: root: folder of all runs. kind: ``search`` or ``train``. named: a name or a folder. Empty:
-    the newest run.
+    Args:
+        root: folder of all runs.
+        kind: the command, such as ``search``.
+        named: a name or a folder. Empty: the newest run.
 
     Raises:
         SettingError: there is no such run.
@@ -142,6 +154,33 @@ def has_ended(run: Path) -> bool:
         return UNFINISHED not in json.loads((run / FINAL[0]).read_text("utf-8"))
     except (ValueError, TypeError, RecursionError):
         return True
+
+
+def members_of(sources: Sequence[str | Path]) -> list[str | Path]:
+    """Return the networks. Each ensemble is replaced by its members.
+
+    Raises:
+        SettingError: an ensemble has members that are not trained yet, or there are fewer than 2
+            networks.
+    """
+    found: list[str | Path] = []
+    for source in sources:
+        config = read_run_config(Path(source)) if (Path(source) / CONFIG).is_file() else {}
+        if not isinstance(config.get(MEMBERS), int):
+            found.append(source)
+            continue
+        folders = [Path(source) / "train" / str(number) for number in range(config[MEMBERS])]
+        ended = [folder for folder in folders if has_ended(folder)]
+        if len(ended) < len(folders):
+            raise SettingError(
+                MEMBERS,
+                f"{shown_path(Path(source))}: {len(ended)} of {len(folders)} are trained; resume "
+                f"it with darts-noise ensemble train --resume {shown_path(Path(source))}",
+            )
+        found += ended
+    if len(found) < 2:
+        raise SettingError(MEMBERS, f"expected 2 networks or more, got {len(found)}")
+    return found
 
 
 def write_config(run: Path, config: dict[str, Any]) -> None:

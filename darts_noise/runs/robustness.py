@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from darts_noise.atomic import write_text
 from darts_noise.attacks.pixels import OnPixels, device_of
 from darts_noise.attacks.settings import AttackConfig
-from darts_noise.configured import changed, config_of
+from darts_noise.configured import changed, config_of, require_at_least
 from darts_noise.data.batches import BatchStream
 from darts_noise.data.images import Normalisation
 from darts_noise.data.module import ImageDataModule
@@ -190,11 +190,11 @@ def _pixels(
     data: ImageDataModule, samples: int | None, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield batches of test images, prepared as in the test but with pixels from 0 to 1."""
-    if samples is not None and samples < 1:
-        raise SettingError("samples", f"expected 1 or more, got {samples}")
     test = data.test
-    if samples is not None and samples < len(test):
-        test = test.subset(stratified_subset(test.labels, samples, seed))
+    if samples is not None:
+        require_at_least(1, samples=samples)
+        if samples < len(test):
+            test = test.subset(stratified_subset(test.labels, samples, seed))
     plain = Normalisation((0.0,) * data.in_channels, (1.0,) * data.in_channels)
     stream = BatchStream(
         test,

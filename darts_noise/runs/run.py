@@ -80,7 +80,7 @@ class Run:
         has_results: whether the folder holds results from before the first step. Default: False.
 
     Args:
-        kind: ``search`` or ``train``.
+        kind: ``search``, ``train`` or ``control``.
         data: the images, set up.
         settings: a function of the run's folder that returns all settings by key, for
             ``config.yaml`` and W&B.

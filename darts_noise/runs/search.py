@@ -19,12 +19,7 @@ from darts_noise.report.card import describe_wrong_labels
 from darts_noise.report.measured import count_parameters
 from darts_noise.report.tracking import Table, set_axis
 from darts_noise.runs.folder import require_free
-from darts_noise.runs.run import (
-    Run,
-    cell_artifact,
-    stated_settings,
-    with_epochs,
-)
+from darts_noise.runs.run import Run, cell_artifact, stated_settings, with_epochs
 from darts_noise.runs.search_outputs import (
     DRAWINGS,
     STEPS,
@@ -201,12 +196,7 @@ def race_table(heats: Sequence[Heat]) -> dict[str, Table]:
         return {}
     columns = (*heats[0].macro, "epochs", "validation_accuracy", "noise_accuracy", "objective")
     rows = [
-        [
-            *map(str, heat.macro.values()),
-            heat.epochs[0],
-            *heat.accuracies,
-            heat.shown_objective,
-        ]
+        [*map(str, heat.macro.values()), heat.epochs[0], *heat.accuracies, heat.shown_objective]
         for heat in standing(heats)
     ]
     return {"race": (columns, rows)}
@@ -262,9 +252,7 @@ def search_card(
     of the chosen cell alone.
     """
     best, steps = found[0] if found else None, steps_spent(module, found, heats)
-    data = session.data
-    config = module.config
-    family = describe_noise(config.noise_family)
+    data, config = session.data, module.config
     return {
         "kind": "search",
         "dataset": data.name,
@@ -276,7 +264,7 @@ def search_card(
         "num_cells": config.num_cells,
         "noise_weight": config.noise_weight,
         "noise_penalty": config.penalty if config.noise_weight else None,
-        "noise_family": family if config.noise_weight else None,
+        "noise_family": describe_noise(config.noise_family) if config.noise_weight else None,
         "noise_samples": config.noise_samples,
         "noise_chance": None if module.noise_set is None else module.noise_set.chance,
         "noise_fingerprint": module.noise_fingerprint,

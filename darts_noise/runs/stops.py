@@ -13,11 +13,12 @@ import os
 import signal
 import sys
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any
+from types import FrameType
+from typing import Any, Self
 
 import pytorch_lightning as pl
 import torch
@@ -55,7 +56,54 @@ def _repeating(repeat: Callable[[], None]) -> "Callable[[sys.UnraisableHookArgs]
     return hook
 
 
-class Interrupts:
+class _Signals(ABC):
+    """A context in which `_answer` handles signals.
+
+    Attributes:
+        received: the first signal.
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._asked = False
+        self._handlers: dict[signal.Signals, Any] = {}
+        self._hook = sys.unraisablehook
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # only it can set handlers
+            self._handlers = {
+                number: signal.signal(number, self._answer) for number in self._signals()
+            }
+            self._hook, sys.unraisablehook = sys.unraisablehook, _repeating(self._repeat)
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        if self._handlers:
+            sys.unraisablehook = self._hook
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def _signals(self) -> list[signal.Signals]:
+        return [signal.SIGINT, signal.SIGTERM]
+
+    @abstractmethod
+    def _answer(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal."""
+
+    def _is_first(self, number: int) -> bool:
+        """Note a signal, and return whether it is the first one."""
+        first, self._asked = not self._asked, True
+        self.received = self.received or signal.Signals(number)
+        return first
+
+    def _repeat(self) -> None:
+        self._asked = False  # the repeated signal is still the first one
+        if self._handlers and self.received is not None:
+            _thread.interrupt_main(self.received)
+
+
+class Interrupts(_Signals):
     """A context in which Ctrl-C and SIGTERM raise a `KeyboardInterrupt`, but only inside `allowed`.
 
     Outside `allowed` they wait: an exception while Optuna starts its heartbeat thread would leave
@@ -66,24 +114,8 @@ class Interrupts:
     """
 
     def __init__(self) -> None:
-        self.received: signal.Signals | None = None
-        self._allowed = self._lost = False
-        self._handlers: dict[signal.Signals, Any] = {}
-        self._hook = sys.unraisablehook
-
-    def __enter__(self) -> "Interrupts":
-        if threading.current_thread() is threading.main_thread():  # only it can set handlers
-            both = (signal.SIGINT, signal.SIGTERM)
-            self._handlers = {number: signal.signal(number, self._answer) for number in both}
-            self._hook, sys.unraisablehook = sys.unraisablehook, _repeating(self._repeat)
-        return self
-
-    def __exit__(self, *reason: object) -> None:
-        if self._handlers:
-            sys.unraisablehook = self._hook
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers = {}
+        super().__init__()
+        self._allowed = False
 
     @contextmanager
     def allowed(self) -> Iterator[None]:
@@ -97,18 +129,11 @@ class Interrupts:
             self._allowed = False
 
     def _answer(self, number: int, frame: FrameType | None) -> None:
-        again = self.received is not None and not self._lost
-        self.received, self._lost = self.received or signal.Signals(number), False
-        if self._allowed or again:
+        if not self._is_first(number) or self._allowed:
             raise KeyboardInterrupt
 
-    def _repeat(self) -> None:
-        self._lost = True  # the repeated signal is still the first one
-        if self._handlers and self.received is not None:
-            _thread.interrupt_main(self.received)
 
-
-class Stops(pl.Callback):
+class Stops(_Signals, pl.Callback):
     """A context that handles the signals, and saves a checkpoint after a stop.
 
     SIGUSR1, with which SLURM announces the end of a job (``sbatch --signal=SIGUSR1@90``), is
@@ -122,37 +147,16 @@ class Stops(pl.Callback):
     """
 
     def __init__(self, checkpoint: Path) -> None:
-        self.checkpoint = checkpoint
-        self.received: signal.Signals | None = None
-        self._training = self._asked = False
-        self._handlers: dict[signal.Signals, object] = {}
-        self._hook = sys.unraisablehook
+        super().__init__()
+        self.checkpoint, self._training = checkpoint, False
 
     @property
     def status(self) -> int:
         """The exit status after the signal, as in a shell: 130 or 143."""
         return 128 + (self.received or signal.SIGINT)
 
-    def __enter__(self) -> "Stops":
-        signals = [signal.SIGINT, signal.SIGTERM]
-        if "SLURM_JOB_ID" in os.environ:
-            signals.append(signal.SIGUSR1)
-        if threading.current_thread() is threading.main_thread():
-            self._handlers = {s: signal.signal(s, self._answer) for s in signals}
-            self._hook, sys.unraisablehook = sys.unraisablehook, _repeating(self._repeat)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._handlers:
-            sys.unraisablehook = self._hook
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-        self._handlers = {}
+    def _signals(self) -> list[signal.Signals]:
+        return [*super()._signals(), *([signal.SIGUSR1] if "SLURM_JOB_ID" in os.environ else [])]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._training = True
@@ -185,8 +189,7 @@ class Stops(pl.Callback):
             trainer.save_checkpoint(self.checkpoint)
 
     def _answer(self, number: int, frame: FrameType | None) -> None:
-        first, self._asked = not self._asked, True
-        self.received = self.received or signal.Signals(number)
+        first = self._is_first(number)
         if self._training and first:
             # Lightning's own handler has already seen a SIGTERM.
             if number != signal.SIGTERM and process_count() == 1:
@@ -195,8 +198,3 @@ class Stops(pl.Callback):
             raise KeyboardInterrupt
         elif not self._training:
             raise SystemExit(128 + number)
-
-    def _repeat(self) -> None:
-        self._asked = False  # the repeated signal is still the first one
-        if self._handlers and self.received is not None:
-            _thread.interrupt_main(self.received)

@@ -30,7 +30,13 @@ from darts_noise.noise.families import describe_noise, make_noise, require_noise
 from darts_noise.pretrained.bundle import save_pretrained, start_from
 from darts_noise.pretrained.config import BundleImages
 from darts_noise.pretrained.shipped import OF_A_RUN
-from darts_noise.report.card import describe_wrong_labels, finite, without_diverged, write_card
+from darts_noise.report.card import (
+    describe_wrong_labels,
+    finite,
+    percent,
+    without_diverged,
+    write_card,
+)
 from darts_noise.report.cells import save_cells
 from darts_noise.report.curves import draw_curves
 from darts_noise.report.measured import count_multiply_adds, count_parameters
@@ -47,13 +53,7 @@ from darts_noise.runs.folder import (
     require_free,
 )
 from darts_noise.runs.robustness import attack
-from darts_noise.runs.run import (
-    Interrupted,
-    Run,
-    cell_artifact,
-    stated_settings,
-    with_epochs,
-)
+from darts_noise.runs.run import Interrupted, Run, cell_artifact, stated_settings, with_epochs
 from darts_noise.runs.settings import RunConfig, TrainerConfig
 from darts_noise.runs.stops import interruptible
 from darts_noise.runs.trainer import figures_of, silent_trainer
@@ -904,7 +904,7 @@ def _describe_real(noise: NoiseFit) -> str:
     ...                         real_accuracy=0.954, real_samples=1000))
     '1,000 real images fitted to 95.40 %'
     """
-    accuracy = "diverged" if noise.real_accuracy is None else f"{100 * noise.real_accuracy:.2f} %"
+    accuracy = "diverged" if noise.real_accuracy is None else percent(noise.real_accuracy)
     weak = "" if noise.real_reached else " (too little: the noise accuracy proves nothing)"
     return f"{noise.real_samples:,} real images fitted to {accuracy}{weak}"
 
@@ -913,7 +913,7 @@ def _describe_controls(noise: NoiseFit) -> str | None:
     if not noise.controls:
         return None
     shown = [
-        f"{name} {'diverged' if math.isnan(accuracy) else f'{100 * accuracy:.2f} %'}"
+        f"{name} {'diverged' if math.isnan(accuracy) else percent(accuracy)}"
         for name, accuracy in noise.controls.items()
     ]
     weak = "" if noise.control_reached else " (too little: the measurement was too weak)"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from darts_noise.compat import BatchNorm
 from darts_noise.data.batches import Batch
@@ -126,6 +127,19 @@ def constant(net: nn.Module) -> Iterator[None]:
 def unrounded(logits: Tensor) -> Tensor:
     """Return the logits in float32 or float64. A loss in bf16 would have two or three digits."""
     return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def logits_at(
+    net: SuperNet, relaxed: Mapping[str, Tensor]
+) -> Callable[[Sequence[Tensor], Tensor], Tensor]:
+    """Return (weights, images) → the `unrounded` logits of a supernet with other weights."""
+    names = [name for name, _ in net.named_parameters()]
+
+    def logits(weights: Sequence[Tensor], images: Tensor) -> Tensor:
+        parameters = dict(zip(names, weights, strict=True))
+        return unrounded(functional_call(net, parameters, (images, relaxed)))
+
+    return logits
 
 
 def first_order_gradient(net: SuperNet, arch: Architecture, batch: Batch) -> AlphaGradient:

@@ -8,7 +8,6 @@ The file ``controller.safetensors`` of a search holds the weights and the space 
 """
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -223,7 +222,7 @@ def read_controller(path: Path) -> Controller:
 def _read(path: Path) -> tuple[dict[str, Tensor], Space]:
     from safetensors import safe_open
 
-    if (size := os.stat(path).st_size) > MAX_BYTES:
+    if (size := path.stat().st_size) > MAX_BYTES:
         raise ValueError(f"expected at most {MAX_BYTES:,} bytes, got {size:,}")
     with safe_open(path, "pt") as file:
         about = file.metadata() or {}

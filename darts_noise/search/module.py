@@ -432,7 +432,7 @@ class SearchModule(PlainModule[SearchConfig]):
                 done, of_noise = mixed_pass(self.net, relaxed, batch, self._noise_batch(), weighted)
         frozen: set[int] = set()
         for variant in self.variants.values():
-            frozen |= set(
+            frozen.update(
                 variant.freeze(
                     self.net, done.gradients, lambda: self._gradients_on_validation(relaxed)
                 )

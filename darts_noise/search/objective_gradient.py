@@ -1,16 +1,17 @@
 """The objectives of a search on a supernet: their values, and their gradient with respect to α."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from darts_noise.data.batches import Batch
 from darts_noise.data.images import Normalisation
+from darts_noise.nets.gain import used_weights
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.search.architecture import Architecture
-from darts_noise.search.gradients import still_statistics, unrounded
+from darts_noise.search.gradients import logits_at, still_statistics
 from darts_noise.search.hypergradients import InnerStep, batch_objective, hypergradient
 from darts_noise.search.objectives import ObjectiveInputs, Objectives
 
@@ -35,15 +36,12 @@ def objective_values(
         normalisation: the normalisation of the images.
         weights: w. None: the parameters of the supernet.
     """
-    names = [name for name, _ in net.named_parameters()]
     weights = [p.detach() for p in net.parameters()] if weights is None else weights
-
-    def logits(values: Sequence[Tensor], images: Tensor) -> Tensor:
-        parameters = dict(zip(names, values, strict=True))
-        return unrounded(functional_call(net, parameters, (images, relaxed)))
-
+    logits = logits_at(net, relaxed)
     with still_statistics(net):
-        return objectives.values(ObjectiveInputs(logits, weights, batch, normalisation, shares))
+        used = partial(used_weights, net)
+        inputs = ObjectiveInputs(logits, weights, batch, normalisation, shares, used)
+        return objectives.values(inputs)
 
 
 def objective_gradients(

@@ -5,7 +5,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.func import functional_call
 
 from darts_noise.data.batches import Batch
 from darts_noise.nets.supernet import SuperNet
@@ -15,9 +14,9 @@ from darts_noise.search.architecture import Architecture
 from darts_noise.search.gradients import (
     AlphaGradient,
     Pass,
+    logits_at,
     noise_pass,
     still_statistics,
-    unrounded,
 )
 from darts_noise.search.hypergradients import InnerStep, batch_objective, hypergradient
 
@@ -75,12 +74,6 @@ class SupernetOnNoise:
         All passes share one relaxation of α: a sampled relaxation must be the same before and after
         the step.
         """
-        relaxed = self.arch()
-        names = [name for name, _ in self.net.named_parameters()]
-
-        def logits(values: Sequence[Tensor], images: Tensor) -> Tensor:
-            parameters = dict(zip(names, values, strict=True))
-            return unrounded(functional_call(self.net, parameters, (images, relaxed)))
-
+        logits = logits_at(self.net, self.arch())
         with still_statistics(self.net) if penalty.norms == "batch" else nullcontext():
             return penalty(PenaltyInputs(logits, weights, self.noise, self.real, self.num_classes))

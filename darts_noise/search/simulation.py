@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from darts_noise.configured import require_at_least
 from darts_noise.data.seeds import Stream, drawing
 from darts_noise.errors import SettingError
 from darts_noise.search.asking import ask_and_tell
@@ -87,8 +88,7 @@ def simulate(
         SettingError: the strategy is unknown or needs shared weights, or the table does not have a
             cell that it proposes.
     """
-    if repeats < 1:
-        raise SettingError("repeats", f"expected 1 or more, got {repeats}")
+    require_at_least(1, repeats=repeats)
     kind, known = "strategy without shared weights", strategies_without(Sharing)
     make = strategy if callable(strategy) else partial(make_strategy, strategy, kind, known)
     most = min(cells, len(table.candidates))

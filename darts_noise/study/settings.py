@@ -314,10 +314,12 @@ class StudyConfig:
                 for value in [values["low"], values["high"]] if _is_range(values) else values:
                     self.proposed({key: value})
 
-    def _control(self, name: str, own: Control | Mapping[str, Any] | None) -> Control:
+    def _control(self, name: str, own: object) -> Control:
         """Return a control with all settings that differ from the study's trainings."""
         if name not in CONTROLS:
             raise SettingError("controls", unknown("control", name, CONTROLS))
+        if not isinstance(own, Control | Mapping | None):
+            raise SettingError(f"controls.{name}", f"expected settings, got {shown(own)}")
         with within("controls"), within(name):
             control = own if isinstance(own, Control) else changed(Control(), own or {})
             control = replace(control, model={**CONTROLS[name], **control.model})

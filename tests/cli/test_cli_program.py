@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, refused
@@ -123,11 +124,35 @@ VALUES = [
     "ensemble train --members=1 --model.genotype=darts_v1",
     "ensemble evaluate digits nowhere",
     "ensemble evaluate digits mnist",
+    "ensemble evaluate digits",
     "search --trainer.devices=tow",
     "search --trainer.logger=foo.Bar",
     "train --model.genotype=darts_v1 --trainer.strategy=dpp",
     "certify digits --samples=0",
 ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "attack nowhere --output=taken/x.json",
+        "certify nowhere --output=taken/x.json",
+        "ensemble evaluate nowhere --output=taken/x",
+        "ensemble evaluate nowhere nowhere --output=taken",
+        "report nowhere --output=taken",
+        "report nowhere --output=taken/x.html",
+        "bundle nowhere taken",
+        "train --model.genotype=nowhere --name=taken --runs=.",
+    ],
+)
+def test_a_wrong_target_is_told_before_anything_is_read(line, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("taken").write_text("mine")
+    Path("train/taken").mkdir(parents=True)
+    message = refused(main, line.split(), capsys)
+    assert "taken" in message
+    assert "nowhere" not in message
+    assert Path("taken").read_text() == "mine"
 
 
 def test_a_bad_value_does_not_wait_for_torch(tmp_path):

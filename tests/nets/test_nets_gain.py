@@ -66,7 +66,7 @@ def test_a_convolution_has_a_gain_of_at_most_1_for_all_weights(kernel, groups, s
         assert 0.2 < gain(randomised(layer, scale), inputs * groups, 7, 6) <= 1 + 1e-9
 
 
-def test_the_scale_of_a_channel_has_no_effect_and_a_channel_of_zeros_stays_zero():
+def test_the_scale_of_a_kernel_has_no_effect_and_a_channel_of_zeros_stays_zero():
     weight = torch.randn(5, 4, 3, 3, dtype=torch.float64)
     scales = torch.tensor([1e-4, 1.0, 4.0, 1e4], dtype=torch.float64)[None, :, None, None]
     torch.testing.assert_close(almost_orthogonal(4 * weight), almost_orthogonal(weight))

@@ -1,12 +1,15 @@
 """``darts-noise report``: a file and a line, or an error of one line."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, refused
 from run_folders import search_run
 
 import darts_noise as dn
@@ -14,6 +17,7 @@ from darts_noise.cli.program import main
 from darts_noise.reading_record import Reading
 from darts_noise.search.candidate import Candidate, write_candidates
 from darts_noise.search.heat import Heat, write_race
+from darts_noise.space.published import BUNDLES
 
 
 def test_the_page_is_written_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,6 +89,25 @@ def test_a_run_that_has_not_ended_is_named(tmp_path: Path) -> None:
         main(["report", str(ended), str(run), "--output", str(tmp_path / "r.html")])
     assert len(said) == 1
     assert f"{run} has no card.json" in (tmp_path / "r.html").read_text("utf-8")
+
+
+def test_a_bundle_without_an_attack_is_told_how_to_measure_one(tmp_path: Path) -> None:
+    bundle, page = tmp_path / "bundle", str(tmp_path / "r.html")
+    shutil.copytree(BUNDLES / "digits", bundle)
+    with pytest.warns(UserWarning, match=f"^{bundle} is a bundle, which has no card") as said:
+        main(["report", str(bundle), "--output", page])
+    [command] = re.findall("darts-noise (attack .*)", str(said[0].message))
+    main([*command.split(), "--attacks", "fgsm", "--eps", "0.1", "--samples", "5"])
+    with warnings.catch_warnings(action="error"):
+        main(["report", str(bundle), "--output", page])
+
+
+def test_an_ensemble_that_is_not_evaluated_is_told_how(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "train").mkdir()
+    argv = ["report", str(tmp_path), "--output", str(tmp_path / "r.html")]
+    assert f"first darts-noise ensemble evaluate {tmp_path}" in refused(main, argv, capsys)
 
 
 def test_a_history_of_another_cell_is_one_line(

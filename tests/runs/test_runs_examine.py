@@ -1,5 +1,6 @@
 """An examination: its folder and its page, a stop and the same call again, and bad input."""
 
+import inspect
 import json
 from dataclasses import dataclass
 from typing import ClassVar
@@ -154,6 +155,20 @@ def test_a_result_is_read_as_it_was_written_and_checked(examine, fast, tmp_path)
 def test_bad_input_is_one_line(argv, named, fast, capsys, tmp_path):
     assert named in refused(main, ["examine", *argv, f"--runs={tmp_path}"], capsys)
     assert not list(tmp_path.iterdir())
+
+
+def test_every_list_of_every_section_names_the_item_that_is_wrong():
+    lists = 0
+    for name, cls in sections._SECTIONS.items():
+        for setting, parameter in inspect.signature(cls, eval_str=True).parameters.items():
+            if isinstance(parameter.default, tuple):
+                lists += 1
+                key = f"sections.{name}.{setting}"
+                with pytest.raises(dn.SettingError, match=rf"^{key}\[0\]: expected a .*, got None"):
+                    sections.make_sections((), {name: {setting: [None]}})
+                with pytest.raises(dn.SettingError, match=f"^{key}: expected a list, got 3"):
+                    sections.make_sections((), {name: {setting: 3}})
+    assert lists > 5
 
 
 def test_images_that_do_not_suit_a_network_and_another_examination_are_one_line(

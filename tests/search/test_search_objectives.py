@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from test_search_module import PLAIN, searched
 from torch import Tensor, nn
 from torch.nn.utils import prune
+from torch.nn.utils.parametrize import is_parametrized
 from torch.optim import Adam
 
 import darts_noise as dn
@@ -21,6 +22,7 @@ from darts_noise.attacks.gradient import ascend, fgsm
 from darts_noise.attacks.pixels import Ball, OnPixels
 from darts_noise.attacks.settings import AttackConfig
 from darts_noise.data.images import Normalisation
+from darts_noise.nets.gain import used_weights, weight_of
 from darts_noise.reading import whole_set
 from darts_noise.reading_record import Reading
 from darts_noise.report.measured import count_multiply_adds, count_parameters
@@ -236,6 +238,35 @@ def test_the_same_weights_are_pruned_as_by_torch():
         assert torch.equal(layer.weight, weight)
     for (layer, _), bias in zip(layers, ours[1::2], strict=True):
         assert torch.equal(layer.bias, bias)
+
+
+def test_the_scale_of_a_bounded_layers_stored_weight_has_no_effect_on_its_pruning(module):
+    """In a supernet and in the network of a cell."""
+    macro = {"gain": ["bounded"], "reduction": ["average"], "logit_scale": [64.0]}
+    made, data = module(objectives={"prunability": {"sparsity": 0.6}}, macro=macro)
+    images, labels = data.validation_stream(shuffle=False).batch(0)
+    cell = made.discrete(made.arch.genotype(), 4)
+    relaxed, batch = made.arch(), (images.double(), labels)
+
+    def found() -> tuple[list[Tensor], float, float]:
+        weights = [p.detach() for p in made.net.parameters()]
+        masks = [w != 0 for w in pruned(weights, 0.6, used_weights(made.net, weights))]
+        [value] = objective_values(made.objectives, made.net, relaxed, {}, batch, GREY).values()
+        trained = TrainedCell(cell, None, data.validation_stream(shuffle=False))
+        [alone] = made.objectives.of_cell(trained).values()
+        return masks, float(value.detach()), alone
+
+    torch.manual_seed(0)
+    layers = [m for net in (made.net, cell) for m in net.modules() if is_parametrized(m)]
+    for layer in layers:
+        weight_of(layer).data.normal_()  # most entries start at zero
+    masks, *values = found()
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):
+            weight_of(layer).data.mul_(2.0 ** torch.randint(-6, 7, ()))
+    after, *others = found()
+    assert others == pytest.approx(values, rel=1e-4)
+    assert all(map(torch.equal, masks, after))
 
 
 # ---------------------------------------------------------------- costs
@@ -457,3 +488,20 @@ def test_a_term_of_a_user_that_is_negative_is_refused(monkeypatch):
     cell = TrainedCell(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), None, images())
     with pytest.raises(dn.SettingError, match=r"objectives.negative: .* at least 0"):
         make_objectives({"negative": None}).of_cell(cell)
+
+
+def test_the_annotations_of_a_user_may_be_texts(monkeypatch):
+    """They are with ``from __future__ import annotations``."""
+    monkeypatch.setattr(objective, "_OBJECTIVES", dict(objective._OBJECTIVES))
+
+    @dn.register_objective("shares")
+    class Shares(Objective):
+        def __init__(self, shares: "tuple[float, ...]" = ()):
+            self.shares = shares
+
+        def __call__(self, inputs):
+            return sum(self.shares)
+
+    assert make_objectives({"shares": {"shares": [0.5]}})
+    with pytest.raises(dn.SettingError, match=r"objectives.shares.shares\[0\]: expected a finite"):
+        make_objectives({"shares": {"shares": ["a"]}})

@@ -442,9 +442,9 @@ def test_names_and_settings_are_checked():
         make_variants({"gdsa": {}})
     with pytest.raises(ValueError, match="did you mean 'temperature'"):
         make_variants({"gdas": {"temprature": 1.0}})
-    with pytest.raises(ValueError, match=r"variants.pc_darts.parts: expected at least 2"):
+    with pytest.raises(ValueError, match=r"variants.pc_darts.parts: expected 2 or more"):
         make_variants({"pc_darts": {"parts": 1}})
-    with pytest.raises(ValueError, match=r"variants.reinmax.temperature: expected at least 1"):
+    with pytest.raises(ValueError, match=r"variants.reinmax.temperature: expected 1 or more"):
         make_variants({"reinmax": {"temperature": 0.5}})
     with pytest.raises(ValueError, match=r"model.hypergradient: expected first_order .* oles"):
         dn.SearchModule(variants="oles", hypergradient="exact")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from darts_noise.attacks.gradient import ascend, leap
 from darts_noise.attacks.pixels import Ball
+from darts_noise.configured import require_at_least
 from darts_noise.errors import SettingError
 from darts_noise.search.objectives.objective import (
     Objective,
@@ -32,8 +33,7 @@ class Adversarial(Objective):
     def __init__(self, eps: float = 0.1, steps: int = 1) -> None:
         if not 0 < eps <= 1:
             raise SettingError("eps", f"expected more than 0 and at most 1, got {eps}")
-        if steps < 1:
-            raise SettingError("steps", f"expected 1 or more, got {steps}")
+        require_at_least(1, steps=steps)
         self.ball, self.steps = Ball("linf", eps), steps
 
     def __call__(self, inputs: ObjectiveInputs) -> Tensor:

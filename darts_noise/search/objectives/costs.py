@@ -30,8 +30,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from darts_noise.atomic import write_text
+from darts_noise.configured import require_at_least
 from darts_noise.distributed.collectives import on_first_process
-from darts_noise.errors import SettingError
 from darts_noise.nets.cell import build_operation
 from darts_noise.nets.cost import Part, multiply_adds, parts
 from darts_noise.nets.gain import choose_layers
@@ -257,8 +257,7 @@ class Latency(Cost):
 
     def __init__(self, batch_size: int = 1) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise SettingError("batch_size", f"expected 1 or more, got {batch_size}")
+        require_at_least(1, batch_size=batch_size)
         self.batch_size = batch_size
         self.file: Path | None = None
 

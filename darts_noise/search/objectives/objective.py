@@ -19,6 +19,7 @@ An objective of weight 0 is measured and not minimised: it is the control of a s
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,6 +31,7 @@ from darts_noise.configured import Setting, configured, registering
 from darts_noise.data.batches import Batch, BatchStream
 from darts_noise.data.images import Normalisation
 from darts_noise.errors import SettingError
+from darts_noise.nets.gain import used_weights
 from darts_noise.nets.network import Network
 from darts_noise.reading import evaluating
 from darts_noise.space.genotype import Genotype
@@ -65,6 +67,8 @@ class ObjectiveInputs:
         normalisation: the normalisation of the images.
         shares: the probability of each operation and macro choice, in the form of
             `Architecture.expected`, differentiable with respect to α. Empty for a discrete network.
+        used: weights → the weights as the layers use them. They differ if the gain is bounded: the
+            scale of the parameters then has no effect.
     """
 
     logits: Callable[[Sequence[Tensor], Tensor], Tensor]
@@ -72,6 +76,7 @@ class ObjectiveInputs:
     batch: Batch
     normalisation: Normalisation
     shares: Mapping[str, Tensor]
+    used: Callable[[Sequence[Tensor]], Sequence[Tensor]] = list
 
 
 @dataclass(frozen=True)
@@ -127,10 +132,11 @@ class Objective(ABC):
             return found.float()
 
         weights = [p.detach() for p in cell.net.parameters()]
+        used = partial(used_weights, cell.net)
         total, stream = 0.0, cell.validation
         for k in range(stream.batches_per_epoch):
             batch = stream.batch(k)
-            inputs = ObjectiveInputs(logits, weights, batch, stream.normalisation, {})
+            inputs = ObjectiveInputs(logits, weights, batch, stream.normalisation, {}, used)
             total += float(self(inputs)) * len(batch[1])
         return total / len(stream.data)
 

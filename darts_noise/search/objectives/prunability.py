@@ -3,8 +3,8 @@
 The smallest weights of all convolutions and linear layers together become 0 (Han et al. 2015,
 arXiv:1506.02626), as in ``torch.nn.utils.prune.global_unstructured``. That function changes the
 modules of a network; here the weights are an argument, so nothing needs to be undone. They are
-chosen anew at each step of α. The stored weights count: with a bounded gain, they are those before
-the rescaling.
+chosen anew at each step of α. With a bounded gain, the weights are compared as the layers use them,
+after the rescaling, and the layers of the pruned network are rescaled again.
 """
 
 from collections.abc import Sequence
@@ -21,23 +21,30 @@ from darts_noise.search.objectives.objective import (
 )
 
 
-def pruned(weights: Sequence[Tensor], sparsity: float) -> list[Tensor]:
+def pruned(
+    weights: Sequence[Tensor], sparsity: float, used: Sequence[Tensor] | None = None
+) -> list[Tensor]:
     """Set the smallest entries of all kernels and matrices to 0. Biases stay as they are.
 
     Args:
         weights: the parameters of a network.
         sparsity: share of the entries that become 0, from 0 to 1.
+        used: the weights whose size counts; see `used_weights`. None: the parameters themselves.
 
     >>> pruned([torch.tensor([[3.0, -1.0], [0.5, -4.0]]), torch.tensor([0.1])], 0.5)
     [tensor([[ 3., -0.],
             [ 0., -4.]]), tensor([0.1000])]
     """
-    dense = [w.detach().abs().flatten() for w in weights if w.ndim in (2, 4)]
-    count = round(sparsity * sum(w.numel() for w in dense))
+    sizes = [w.detach().abs() for w in used or weights]
+    dense = torch.cat([size.flatten() for size in sizes if size.ndim in (2, 4)])
+    count = round(sparsity * len(dense))
     if count == 0:
         return list(weights)
-    threshold = torch.cat(dense).kthvalue(count).values
-    return [w * (w.detach().abs() > threshold) if w.ndim in (2, 4) else w for w in weights]
+    threshold = dense.kthvalue(count).values
+    return [
+        w * (size > threshold) if w.ndim in (2, 4) else w
+        for w, size in zip(weights, sizes, strict=True)
+    ]
 
 
 @register_objective("prunability")
@@ -55,4 +62,7 @@ class Prunability(Objective):
 
     def __call__(self, inputs: ObjectiveInputs) -> Tensor:
         images, labels = inputs.batch
-        return F.cross_entropy(inputs.logits(pruned(inputs.weights, self.sparsity), images), labels)
+        with torch.no_grad():
+            used = inputs.used(inputs.weights)
+        left = pruned(inputs.weights, self.sparsity, used)
+        return F.cross_entropy(inputs.logits(left, images), labels)

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from darts_noise.configured import require_at_least
 from darts_noise.errors import SettingError
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.strategies.cells import questions
@@ -233,14 +234,10 @@ class Nas(Strategy):
         hidden: int = 35,
         layers: int = 2,
     ) -> None:
-        for key, value in (("learning_rate", learning_rate), ("entropy", entropy)):
-            if value < 0:
-                raise SettingError(key, f"expected 0 or more, got {value}")
+        require_at_least(0, learning_rate=learning_rate, entropy=entropy)
         if not 0 <= baseline < 1:
             raise SettingError("baseline", f"expected 0 or more and less than 1, got {baseline}")
-        for key, count in (("batch", batch), ("hidden", hidden), ("layers", layers)):
-            if count < 1:
-                raise SettingError(key, f"expected 1 or more, got {count}")
+        require_at_least(1, batch=batch, hidden=hidden, layers=layers)
         self.learning_rate, self.entropy, self.decay = learning_rate, entropy, baseline
         self.batch, self.hidden, self.layers = batch, hidden, layers
 

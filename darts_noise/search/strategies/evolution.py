@@ -4,6 +4,7 @@ from collections import deque
 
 import torch
 
+from darts_noise.configured import require_at_least
 from darts_noise.errors import SettingError
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.strategies.cells import neighbours, random_cell
@@ -25,9 +26,7 @@ class Evolution(Strategy):
     """
 
     def __init__(self, population: int = 10, sample: int = 3) -> None:
-        for key, value in (("population", population), ("sample", sample)):
-            if value < 1:
-                raise SettingError(key, f"expected 1 or more, got {value}")
+        require_at_least(1, population=population, sample=sample)
         if sample > population:
             raise SettingError(
                 "sample", f"expected at most population ({population}), got {sample}"

@@ -8,6 +8,7 @@ algorithm 2) with one worker.
 
 import math
 
+from darts_noise.configured import require_at_least
 from darts_noise.errors import SettingError
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.strategies.cells import random_cell
@@ -32,10 +33,8 @@ class RandomSearch(Strategy):
     exact = False  # only the last rung is trained in full, and it promotes nothing
 
     def __init__(self, rungs: int = 1, reduction: int = 4) -> None:
-        if rungs < 1:
-            raise SettingError("rungs", f"expected 1 or more, got {rungs}")
-        if reduction < 2:
-            raise SettingError("reduction", f"expected 2 or more, got {reduction}")
+        require_at_least(1, rungs=rungs)
+        require_at_least(2, reduction=reduction)
         if (rungs - 1) * math.log(reduction) > math.log(LONGEST):
             raise SettingError(
                 "rungs",

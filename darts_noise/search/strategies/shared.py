@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from darts_noise.configured import require_at_least
 from darts_noise.errors import SettingError
 from darts_noise.search.candidate import Candidate, ranked
 from darts_noise.search.strategies.cells import ordered, random_cell
@@ -36,8 +37,7 @@ class Sharing(Strategy):
     def __init__(self, share: float, samples: int, whole: bool) -> None:
         if not 0 < share <= 1:
             raise SettingError("share", f"expected more than 0 and at most 1, got {share}")
-        if samples < 1:
-            raise SettingError("samples", f"expected 1 or more, got {samples}")
+        require_at_least(1, samples=samples)
         self.share, self.samples, self.whole = share, samples, whole
 
     def start(self, space: Space) -> None:
@@ -144,16 +144,9 @@ class Enas(Sharing):
         supervised_batch: int = 10,
     ) -> None:
         super().__init__(share, samples, whole=False)
-        for key, count, least in (
-            ("controller_steps", controller_steps, 1),
-            ("memory", memory, 0),
-            ("memory_from", memory_from, 1),
-            ("memory_added", memory_added, 1),
-            ("memory_replaced", memory_replaced, 0),
-            ("supervised_batch", supervised_batch, 1),
-        ):
-            if count < least:
-                raise SettingError(key, f"expected {least} or more, got {count}")
+        require_at_least(1, controller_steps=controller_steps, supervised_batch=supervised_batch)
+        require_at_least(1, memory_from=memory_from, memory_added=memory_added)
+        require_at_least(0, memory=memory, memory_replaced=memory_replaced)
         if supervised_from < memory_from:
             raise SettingError(
                 "supervised_from",

@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from darts_noise.configured import require_at_least
 from darts_noise.errors import SettingError
 from darts_noise.noise.penalties.penalty import make_penalty
 from darts_noise.search.architecture import Architecture
@@ -37,8 +38,7 @@ class DartsPt(Variant):
     def __init__(self, share: float = 0.5, batches: int = 4) -> None:
         if not 0 < share <= 1:
             raise SettingError("share", f"expected more than 0 and at most 1, got {share}")
-        if batches < 1:
-            raise SettingError("batches", f"expected at least 1, got {batches}")
+        require_at_least(1, batches=batches)
         self.share, self.batches = share, batches
 
     def check(self, config: SearchConfig) -> None:

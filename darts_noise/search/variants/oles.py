@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from darts_noise.configured import require_at_least
 from darts_noise.errors import SettingError
 from darts_noise.nets.mixed.textbook import MixedOperation
 from darts_noise.nets.supernet import SuperNet
@@ -50,8 +51,7 @@ class Oles(Variant):
     def __init__(self, threshold: float = 0.4, window: int = 20) -> None:
         if not -1 <= threshold <= 1:
             raise SettingError("threshold", f"expected -1 to 1, got {threshold}")
-        if window < 1:
-            raise SettingError("window", f"expected at least 1, got {window}")
+        require_at_least(1, window=window)
         self.threshold, self.window = threshold, window
         self.frozen: list[int] = []  # numbers of operations
         self.cosines: list[Tensor] = []  # (operations,) for each step of the window

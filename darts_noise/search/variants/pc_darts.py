@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from darts_noise.configured import require_at_least
 from darts_noise.errors import SettingError
 from darts_noise.nets.macro_layers import mix_layers
 from darts_noise.nets.mixed.textbook import MixedCell, MixedOperation
@@ -49,8 +50,7 @@ class PcDarts(Variant):
     implementation = "textbook"
 
     def __init__(self, parts: int = 4, edge_normalisation: bool = True) -> None:
-        if parts < 2:
-            raise SettingError("parts", f"expected at least 2, got {parts}")
+        require_at_least(2, parts=parts)
         self.parts = parts
         self.edge_normalisation = edge_normalisation
 

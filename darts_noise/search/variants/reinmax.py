@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from darts_noise.errors import SettingError
+from darts_noise.configured import require_at_least
 from darts_noise.search.architecture import Architecture
 from darts_noise.search.variants.variant import Variant, register_variant
 
@@ -57,8 +57,7 @@ class ReinMax(Variant):
     relaxes = True
 
     def __init__(self, temperature: float = 1.0) -> None:
-        if temperature < 1:
-            raise SettingError("temperature", f"expected at least 1, got {temperature}")
+        require_at_least(1, temperature=temperature)
         self.temperature = temperature
 
     def change_architecture(self, arch: Architecture) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from darts_noise.configured import require_at_least
 from darts_noise.errors import SettingError
 from darts_noise.search.gradients import gradients
 from darts_noise.search.variants.variant import Variant, Weights, register_variant
@@ -53,8 +54,7 @@ class SmoothAdversarial(Perturbed):
 
     def __init__(self, radius: float = 0.3, steps: int = 7) -> None:
         super().__init__(radius)
-        if steps < 1:
-            raise SettingError("steps", f"expected at least 1, got {steps}")
+        require_at_least(1, steps=steps)
         self.steps = steps
 
     def perturb(self, weights: Weights, loss: Callable[[Weights], Tensor]) -> Weights:

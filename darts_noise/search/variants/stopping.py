@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from darts_noise.errors import SettingError
+from darts_noise.configured import require_at_least
 from darts_noise.search.architecture import Architecture
 from darts_noise.search.variants.variant import Variant, register_variant
 
@@ -19,8 +19,7 @@ class DartsPlus(Variant):
     """
 
     def __init__(self, skips: int = 2) -> None:
-        if skips < 1:
-            raise SettingError("skips", f"expected at least 1, got {skips}")
+        require_at_least(1, skips=skips)
         self.skips = skips
 
     def stop(self, arch: Architecture, curvature: Callable[[], float]) -> str | None:
