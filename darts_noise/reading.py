@@ -79,6 +79,12 @@ def sees_one_image(net: nn.Module, stream: BatchStream) -> bool:
     return True
 
 
+def of_one_image(data: LabelledImages) -> Reading:
+    """Return the reading of the best network that sees one image in all images."""
+    shares = torch.bincount(data.labels).double() / len(data)
+    return Reading(float(-torch.xlogy(shares, shares).sum()), data.chance)
+
+
 @contextmanager
 def own_statistics(net: nn.Module, batches: Iterable[Tensor]) -> Iterator[None]:
     """Give batch norms the statistics of these images inside the context; restore them after it.

@@ -16,7 +16,14 @@ from darts_noise.data.module import ImageDataModule
 from darts_noise.data.seeds import Stream, derive_seed, drawing
 from darts_noise.errors import within
 from darts_noise.nets.width import nearest_width, parameter_count
-from darts_noise.reading import EVALUATION_BATCH, read, read_fit, whole_set
+from darts_noise.reading import (
+    EVALUATION_BATCH,
+    of_one_image,
+    read,
+    read_fit,
+    sees_one_image,
+    whole_set,
+)
 from darts_noise.reading_record import Reading
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.module import SearchModule
@@ -204,6 +211,9 @@ class CandidateTrainings:
     ) -> Reading:
         """Train on noise with each of `NOISE_TRAININGS`, and return the better fit.
 
+        A network that sees one image in all of them is not trained to the end: `of_one_image` is
+        what it would fit.
+
         Args:
             genotype: the cell.
             channels: channels of the network.
@@ -212,16 +222,19 @@ class CandidateTrainings:
             share: share of the epochs; see `epochs`.
         """
         epochs, _ = self.epochs(share)
+        same = whole_set(noise, self.data.normalisation, self.device)
 
         def fitted(net: nn.Module, steps: int, loss: float) -> bool:
+            if not fits and steps == stream.batches_per_epoch and sees_one_image(net, same):
+                fits.append(of_one_image(noise))
+                return True
             return loss <= FITTED or enough(loss)
 
-        fits = []
+        fits: list[Reading] = []
         for optimiser, rate in NOISE_TRAININGS:
             recipe = Recipe(optimiser, rate, epochs, gradient_clip=self.config.gradient_clip)
             stream = self.shuffled(noise)
             training = self._train(genotype, channels, stream, recipe, fitted)
-            same = whole_set(noise, self.data.normalisation, self.device)
             fits.append(read_fit(training.net, same))
             if training.stopped:
                 break

@@ -16,7 +16,7 @@ from torch import nn
 from darts_noise.data.batches import BatchStream, leaves_one
 from darts_noise.data.images import LabelledImages, Normalisation
 from darts_noise.data.seeds import Stream, derive_seed
-from darts_noise.reading import read_fit, sees_one_image, whole_set
+from darts_noise.reading import of_one_image, read_fit, sees_one_image, whole_set
 from darts_noise.train.loop import Due, Recipe, each_epoch, train_from_scratch
 from darts_noise.train.noise_record import NoiseRun
 
@@ -95,7 +95,7 @@ def measure_fit(
     def look(net: nn.Module, steps: int, loss: float) -> bool:
         nonlocal best, reached
         if best is None and sees_one_image(net, same):
-            best = task.data.chance
+            best = of_one_image(task.data).accuracy
             return True
         if task.due(steps, per_epoch) or steps == recipe.epochs * per_epoch:
             best = max(best or 0.0, read_fit(net, same).accuracy)

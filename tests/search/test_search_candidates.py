@@ -4,6 +4,7 @@ import json
 import math
 import random
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -267,6 +268,25 @@ def test_the_better_of_the_fits_counts(searched, monkeypatch):
     good, bad, *both = fits
     assert good.loss < bad.loss
     assert both == [good, good]
+
+
+def test_noise_that_looks_like_one_image_is_fitted_no_better_than_by_a_constant(
+    searched, monkeypatch
+):
+    """After one epoch, with the reading that a long training comes near."""
+    monkeypatch.setattr(candidate_trainings, "NOISE_EPOCHS", 60)
+    module, data = searched()
+    noise = replace(module.noise_set, images=torch.full_like(module.noise_set.images, 7))
+    fits, steps = [], []
+    for sees_one_image in (candidate_trainings.sees_one_image, lambda *_: False):
+        monkeypatch.setattr(candidate_trainings, "sees_one_image", sees_one_image)
+        trainings = CandidateTrainings(module, data)
+        fits.append(trainings.on_noise(cell_of("conv_3x3"), 4, noise))
+        steps.append(trainings.steps)
+    assert fits[0].accuracy == noise.chance >= fits[1].accuracy
+    assert fits[0].loss == pytest.approx(fits[1].loss, abs=0.02)
+    assert fits[0].loss <= fits[1].loss + 1e-6
+    assert steps[0] * 60 * len(candidate_trainings.NOISE_TRAININGS) == steps[1]
 
 
 def test_a_training_that_diverges_is_the_worst_on_data(searched, short, monkeypatch):
