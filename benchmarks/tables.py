@@ -31,11 +31,8 @@ SUMMARY = (
     ("CIFAR-10", "cifar10_study", ("lambda_1",)),
 )
 """The README's table: data, study, networks."""
-MUON = {
-    ("mnist_bounded_study", "lambda_1"): ("mnist_muon_study", "cell_bounded"),
-    ("digits_bounded_study", "lambda_1"): ("digits_muon_study", "cell_bounded"),
-}
-"""Networks of a study → the study that trained the same cells on noise with Muon."""
+FAMILIES = ("uniform", "random_pixels", "random_labels")
+"""The noise in the README's table."""
 
 ALIKE = {"reduction", "reductions"}
 """Macro choices that all cells of a study share, which their table leaves out."""
@@ -157,22 +154,14 @@ def heading(figure: str) -> str:
 
 def summary() -> Iterator[Row]:
     """Yield the README's table: the searched cells of each data set."""
-    columns = ["test accuracy", "noise accuracy", "the same, with Muon"]
+    figures = ["test_accuracy", *(f"converged/{family}" for family in FAMILIES)]
+    columns = ["test accuracy", *map(heading, figures[1:])]
     yield ["data", "searched with", "n", "parameters", *columns]
     for data, name, chosen in SUMMARY:
         networks = {network["network"]: network for network in networks_of(name)}
         for network in map(networks.__getitem__, chosen):
-            noise = noise_figures(network["seeds"])[0]
-            figures = [spread(network, figure) for figure in ("test_accuracy", noise)]
-            stronger = [
-                spread(other, noise)
-                for of, named in [MUON.get((name, network["network"]), (name, ""))]
-                for other in networks_of(of)
-                if other["network"] == named
-            ]
-            count = str(len(network["seeds"]))
-            last = stronger or ["100.0" if figures[1].startswith("100.0 ") else ""]
-            yield [data, network["title"], count, size(network), *figures, *last]
+            count, shown = str(len(network["seeds"])), [spread(network, f) for f in figures]
+            yield [data, network["title"], count, size(network), *shown]
 
 
 def networks(name: str) -> Iterator[Row]:
@@ -577,7 +566,6 @@ TABLES: dict[str, Callable[[], Iterable[Row]]] = {
     "digits, strong": partial(networks, "digits_bounded_study"),
     "digits, λ = 1": partial(seeds, "digits_bounded_study", "lambda_1"),
     "digits, λ = 0": partial(seeds, "digits_bounded_study", "lambda_0"),
-    "digits, Muon": partial(networks, "digits_muon_study"),
     "mnist": partial(networks, "mnist_bounded_study"),
     "mnist, Muon": partial(networks, "mnist_muon_study"),
     "mnist, by hand": partial(seeds, "mnist_by_hand_study", "cell_by_hand"),

@@ -115,6 +115,7 @@ def neighbour_correlation(x: Tensor) -> Tensor:
     Args:
         x: (B, C, H, W), whose channels have mean 0.
     """
+    x = x.to(torch.promote_types(x.dtype, torch.float32))  # float16 cannot hold the sums
     beside = (x[..., 1:] * x[..., :-1]).sum((1, 2, 3), keepdim=True)
     below = (x[..., 1:, :] * x[..., :-1, :]).sum((1, 2, 3), keepdim=True)
     squares = x.square().sum((1, 2, 3), keepdim=True)
@@ -146,7 +147,8 @@ class Contrast(nn.Module):
         if self.kind == "standardised":
             x = x * (x.square().mean((1, 2, 3), keepdim=True) + SMALLEST_VARIANCE).rsqrt()
         elif self.kind == "smooth":
-            x = x * ((neighbour_correlation(x) - ROUGH) / (SMOOTH - ROUGH)).clamp(0, 1)
+            shown = ((neighbour_correlation(x) - ROUGH) / (SMOOTH - ROUGH)).clamp(0, 1)
+            x = x * shown.to(x.dtype)
         return x
 
     def extra_repr(self) -> str:

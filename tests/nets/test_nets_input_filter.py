@@ -156,6 +156,8 @@ def test_smooth_contrast_hides_independent_pixels_and_keeps_smooth_images(family
     x = normalisation(real.images)
     torch.testing.assert_close(hide(x), keep(x))
     torch.testing.assert_close(hide(3 * x + 2), 3 * hide(x), atol=1e-4, rtol=1e-4)
+    half = (100 * x).half()
+    torch.testing.assert_close(hide(half), keep(half))
     phases = normalisation(dn.make_noise("random_phases", 30, real).images)
     assert hide(phases).flatten(1).any(1).all()  # as smooth as the images
 
