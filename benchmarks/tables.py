@@ -28,7 +28,7 @@ PLACE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end of table -->)", re.DO
 SUMMARY = (
     ("MNIST", "mnist_bounded_study", ("lambda_1", "lambda_0")),
     ("digits", "digits_bounded_study", ("lambda_1", "lambda_0")),
-    ("CIFAR-10", "cifar10_study", ("lambda_1",)),
+    ("CIFAR-10", "cifar10_smooth_study", ("lambda_1", "lambda_0")),
 )
 """The README's table: data, study, networks."""
 FAMILIES = ("uniform", "random_pixels", "random_labels")
@@ -567,6 +567,9 @@ TABLES: dict[str, Callable[[], Iterable[Row]]] = {
     "digits, λ = 1": partial(seeds, "digits_bounded_study", "lambda_1"),
     "digits, λ = 0": partial(seeds, "digits_bounded_study", "lambda_0"),
     "mnist": partial(networks, "mnist_bounded_study"),
+    "digits not permuted": partial(networks, "digits_not_permuted_study"),
+    "digits not permuted, λ = 1": partial(seeds, "digits_not_permuted_study", "lambda_1"),
+    "digits not flipped": partial(networks, "digits_not_flipped_study"),
     "mnist, Muon": partial(networks, "mnist_muon_study"),
     "mnist, by hand": partial(seeds, "mnist_by_hand_study", "cell_by_hand"),
     "mnist, λ = 1": partial(seeds, "mnist_bounded_study", "lambda_1"),
@@ -577,8 +580,9 @@ TABLES: dict[str, Callable[[], Iterable[Row]]] = {
     "mnist noise, longer": partial(seeds, "mnist_long_study", "lambda_0.5"),
     "mnist noise, wider": partial(seeds, "mnist_wide_study", "cell_wide"),
     "cifar10": partial(networks, "cifar10_study"),
-    "cifar10, λ = 1": partial(seeds, "cifar10_study", "lambda_1"),
-    "cifar10, λ = 4": partial(seeds, "cifar10_study", "lambda_4"),
+    "cifar10 smooth": partial(networks, "cifar10_smooth_study"),
+    "cifar10 smooth, λ = 1": partial(seeds, "cifar10_smooth_study", "lambda_1"),
+    "cifar10 smooth, λ = 0": partial(seeds, "cifar10_smooth_study", "lambda_0"),
     "cifar10, from mnist": partial(seeds, "cifar10_study", "cell_mnist"),
     "operations, no norm": partial(by_choice, "none", "operation"),
     "operations, bounded gain": partial(by_choice, "bounded", "operation"),
