@@ -120,6 +120,9 @@ class NoiseRuns:
     ) -> list[NoiseRun]:
         """Return the trainings of a network on a set.
 
+        The measured network is trained with Muon first, which mostly fits the most, so that a grid
+        that may stop stops sooner. SGD is enough for the controls, and cheaper for large ones.
+
         Args:
             task: the set.
             name: name of the network.
@@ -130,7 +133,8 @@ class NoiseRuns:
         done: list[NoiseRun] = []
         before = [run for run in self.file if (run.network, run.data) == (name, after)]
         fitted = {run.point: run.accuracy or 0.0 for run in before}
-        points = sorted(self.grid, key=lambda point: -fitted.get(point, 0.0))
+        points = sorted(self.grid, key=lambda p: name == MEASURED and p.optimiser != "muon")
+        points.sort(key=lambda point: -fitted.get(point, 0.0))
         settings = list(enumerate(points, 1))
         for start in range(0, len(settings), process_count()):
             for run in self._together(task, name, settings[start : start + process_count()]):

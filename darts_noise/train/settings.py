@@ -242,20 +242,18 @@ class NoiseGrid:
             raise SettingError("enough", f"expected more than 0 and at most 1, got {self.enough}")
 
     def __iter__(self) -> Iterator[GridPoint]:
-        """Yield each training, first all with seed 0, and Muon before Adam before SGD.
-
-        Muon mostly fits the most, and a grid that may stop stops sooner.
+        """Yield each training, first all with seed 0.
 
         >>> for point in NoiseGrid(sgd_rates=(0.1,), adam_rates=(), seeds=1):
         ...     print(point)
-        muon 0.02, seed 0
         sgd 0.1, seed 0
-        muon 0.02, initial weights × 4, seed 0
+        muon 0.02, seed 0
         sgd 0.1, initial weights × 4, seed 0
+        muon 0.02, initial weights × 4, seed 0
         """
         for seed in range(self.seeds):
             for scale in self.scales:
-                for optimiser, rates in reversed(self.rates.items()):
+                for optimiser, rates in self.rates.items():
                     yield from (GridPoint(optimiser, rate, scale, seed) for rate in rates)
 
     def __str__(self) -> str:

@@ -52,6 +52,16 @@ def test_with_enough_the_other_runs_are_left_out():
     assert [run.learning_rate for run in on_noise(measure(wide, grid=grid))] == [1e-5, 0.1]
 
 
+def test_muon_comes_first_for_the_network_and_last_for_a_control():
+    grid = dn.NoiseGrid(sgd_rates=(0.1,), adam_rates=(3e-3,), seeds=1, scales=(1, 2))
+    fit = measure(blind, grid=grid, epochs=1, controls={"blind": blind})
+    made = {
+        name: [r.optimiser for r in fit.runs if r.network == name] for name in ("network", "blind")
+    }
+    assert made["network"][:6] == ["muon", "muon", "sgd", "adam", "sgd", "adam"]
+    assert made["blind"] == ["sgd", "adam", "muon", "sgd", "adam", "muon"]
+
+
 def test_a_control_says_whether_the_measurement_was_strong_enough():
     strong = measure(blind, controls={"wide": wide})
     weak = measure(blind, controls={"wide": wide}, epochs=1)
