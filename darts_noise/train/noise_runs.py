@@ -28,6 +28,7 @@ from darts_noise.train.factories import (
     suited_network,
 )
 from darts_noise.train.loop import Recipe
+from darts_noise.train.module import usual_optimiser
 from darts_noise.train.noise_measurement import Measurement
 from darts_noise.train.noise_record import NoiseRun, largest_accuracy, run_key
 from darts_noise.train.noise_training import TrainingSet, measure_fit
@@ -120,8 +121,8 @@ class NoiseRuns:
     ) -> list[NoiseRun]:
         """Return the trainings of a network on a set.
 
-        The measured network is trained with Muon first, which mostly fits the most, so that a grid
-        that may stop stops sooner. SGD is enough for the controls, and cheaper for large ones.
+        The optimiser with which the network is usually trained comes first, so that a grid that may
+        stop stops sooner.
 
         Args:
             task: the set.
@@ -133,7 +134,8 @@ class NoiseRuns:
         done: list[NoiseRun] = []
         before = [run for run in self.file if (run.network, run.data) == (name, after)]
         fitted = {run.point: run.accuracy or 0.0 for run in before}
-        points = sorted(self.grid, key=lambda p: name == MEASURED and p.optimiser != "muon")
+        usual = usual_optimiser(self.networks[name])
+        points = sorted(self.grid, key=lambda point: point.optimiser != usual)
         points.sort(key=lambda point: -fitted.get(point, 0.0))
         settings = list(enumerate(points, 1))
         for start in range(0, len(settings), process_count()):
