@@ -24,19 +24,21 @@ WITH_BATCH_NORM = "with batch norm"
 def with_batch_norm(genotype: Genotype) -> Genotype | None:
     """Return the same cell with batch norm, which fits noise, as a control for the cell itself.
 
-    The macro choices of size stay, so that the control takes as long as the cell. It sees images
-    of every contrast.
+    The macro choices of size stay, so that the control takes about as long as the cell. It sees the
+    whole image, without a filter, and has both reduction cells.
 
     Args:
         genotype: the cell.
 
     Returns:
-        The control, or None if the cell is its own control.
+        The control, or None if the cell has batch norm and sees images of every contrast.
     """
-    changed = ("normalisation", "gain", "contrast")
-    if all(genotype.choice(name) == MACRO[name][0] for name in changed):
+    if all(
+        genotype.choice(name) == MACRO[name][0] for name in ("normalisation", "gain", "contrast")
+    ):
         return None
-    macro = {k: v for k, v in genotype.macro.items() if k not in (*changed, "logit_scale")}
+    size = ("width", "pooling", "reduction")
+    macro = {name: value for name, value in genotype.macro.items() if name in size}
     return replace(genotype, macro=macro, meta={})
 
 

@@ -54,7 +54,7 @@ def test_the_control_differs_from_the_cell_only_in_what_keeps_noise_out(macro):
     assert (control.choice("normalisation"), control.choice("gain")) == ("batch", "free")
     assert control.choice("logit_scale") == 1
     assert control.choice("contrast") == "none"
-    changed = {"normalisation", "gain", "logit_scale", "contrast"}
+    changed = {"normalisation", "gain", "logit_scale", "contrast", "input_filter"}
     assert {**control.macro} == {k: v for k, v in macro.items() if k not in changed}
     assert replace(control, macro=macro) == cell
     assert with_batch_norm(control) is None
