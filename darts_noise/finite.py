@@ -108,7 +108,7 @@ def make_guardable(optimiser: Optimizer) -> Optimizer:
     themselves. It keeps this form when the state of a run on another device is loaded.
 
     Args:
-        optimiser: SGD or Adam, before its first step. Its parameters are on their final device.
+        optimiser: SGD, Adam or Muon, before its first step. Its parameters are on their final device.
     """
     for group in optimiser.param_groups:
         if not any(reads_at_once(p.device) for p in group["params"]):
@@ -119,8 +119,11 @@ def make_guardable(optimiser: Optimizer) -> Optimizer:
 
 def _keep_form(optimiser: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
     """Copy ``fused`` from the optimiser's groups to the state; it decides Adam's step device."""
-    groups = zip(state["param_groups"], optimiser.param_groups, strict=False)
-    return {**state, "param_groups": [{**g, "fused": own["fused"]} for g, own in groups]}
+    groups = []
+    for group, own in zip(state["param_groups"], optimiser.param_groups, strict=False):
+        form = {"fused": own["fused"]} if "fused" in own else {}  # Muon has one form
+        groups.append({**group, **form})
+    return {**state, "param_groups": groups}
 
 
 def _finite(tensors: Sequence[Tensor]) -> Tensor:

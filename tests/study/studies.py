@@ -52,9 +52,10 @@ SEARCH = SearchSetup(
         num_cells=3,
         stem="small",
         noise_samples=40,
-        optimiser="adam",
-        learning_rate=0.003,
-        alpha_learning_rate=0.01,
+        optimiser="muon",
+        learning_rate=0.02,
+        learning_rate_min=0.0,
+        alpha_learning_rate=0.1,
     ),
     dn.TrainerConfig(max_epochs=1, accelerator="cpu"),
 )
