@@ -108,7 +108,8 @@ def make_guardable(optimiser: Optimizer) -> Optimizer:
     themselves. It keeps this form when the state of a run on another device is loaded.
 
     Args:
-        optimiser: SGD, Adam or Muon, before its first step. Its parameters are on their final device.
+        optimiser: SGD, Adam or Muon, before its first step. Its parameters are on their final
+            device.
     """
     for group in optimiser.param_groups:
         if not any(reads_at_once(p.device) for p in group["params"]):
