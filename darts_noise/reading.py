@@ -11,12 +11,14 @@ from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
+from lightning_fabric import is_wrapped
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from darts_noise.compat import BatchNorm
 from darts_noise.data.batches import BatchStream
 from darts_noise.data.images import LabelledImages, Normalisation
+from darts_noise.nets.body import Body
 from darts_noise.reading_record import Reading
 
 EVALUATION_BATCH = 64
@@ -65,14 +67,16 @@ def read_fit(net: nn.Module, stream: BatchStream) -> Reading:
 
 @torch.no_grad()
 def sees_one_image(net: nn.Module, stream: BatchStream) -> bool:
-    """Return whether all images of a stream are equal behind the network's ``input_filter``.
+    """Return whether all images of a stream are equal behind a network's ``input_filter``.
 
-    Then the network has the same logits for all of them, whatever its weights are. A network
-    without such an attribute sees the images themselves.
+    Then the network has the same logits for all of them, whatever its weights are. Modules that
+    `create_model` did not make see the images themselves.
     """
+    own = net.module if is_wrapped(net) else net
+    see = own.input_filter if isinstance(own, Body) else nn.Identity()
     first = None
     for k in range(stream.batches_per_epoch):
-        seen = getattr(net, "input_filter", nn.Identity())(stream.batch(k)[0])
+        seen = see(stream.batch(k)[0])
         first = seen[:1] if first is None else first
         if not torch.equal(seen, first.expand_as(seen)):
             return False

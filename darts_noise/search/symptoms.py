@@ -4,8 +4,8 @@ After each epoch in which α was updated:
 
 - α does not move: no relaxed weight changes in an epoch in which α was updated.
 - The twin does not learn: after `PATIENCE` epochs v fits the noise no better than a guess. The
-  penalty is then flat for every architecture, and λ has no effect. A twin of bounded gain is not
-  expected to learn.
+  penalty is then flat for every architecture, and λ has no effect. A twin of bounded gain, or one
+  that sees only smooth images, is not expected to learn.
 - Skip connections take over: the collapse of DARTS (DARTS+, arXiv:1909.06035, section 3).
 
 At the end of the search:
@@ -67,8 +67,8 @@ class Symptoms:
         self._weights = now
         if before is not None and largest_change(before, now) <= STILL:
             self._warn("α did not move in an epoch: try a larger model.alpha_learning_rate")
-        # A twin of bounded gain is not expected to learn noise.
-        if noise_loss is not None and genotype.choice("gain") == "free":
+        can_learn = genotype.choice("gain") == "free" and genotype.choice("contrast") != "smooth"
+        if noise_loss is not None and can_learn:
             self._guess = math.log(num_classes)
             self._learnt = self._learnt or noise_loss < LEARNT * self._guess
             if self._epochs == PATIENCE:

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytorch_lightning as pl
@@ -47,6 +48,9 @@ def test_a_twin_that_never_learns():
     [message] = said([GUESS] * 9)
     assert "the twin has not begun to learn" in message
     assert "model.twin_steps" in message
+    for macro in ({"gain": "bounded"}, {"contrast": "smooth"}):  # as the search wanted it
+        assert said([GUESS] * 9, replace(CONVOLUTIONS, macro=macro)) == []
+    assert len(said([GUESS] * 9, replace(CONVOLUTIONS, macro={"contrast": "centred"}))) == 1
 
 
 def said_at_the_end(losses, weights):

@@ -5,10 +5,10 @@ import copy
 import pytest
 import torch
 from torch import nn
-from torch.optim import Adam
+from torch.optim import Adam, Optimizer
 
 import darts_noise as dn
-from darts_noise.finite import FiniteCheck
+from darts_noise.finite import FiniteCheck, make_guardable
 from darts_noise.train.muon import BIASES, Muon, orthogonalised
 
 
@@ -60,9 +60,9 @@ def test_biases_step_as_with_adam(shape: tuple[int, ...]):
 def test_a_loaded_state_continues():
     weights = [nn.Parameter(torch.ones(3, 4)), nn.Parameter(torch.ones(3))]
     copies = [nn.Parameter(weight.detach().clone()) for weight in weights]
-    optimisers = Muon(weights), Muon(copies)
+    optimisers = make_guardable(Muon(weights)), make_guardable(Muon(copies))  # as a search does
 
-    def step(optimiser: Muon, parameters: list[nn.Parameter], k: int) -> None:
+    def step(optimiser: Optimizer, parameters: list[nn.Parameter], k: int) -> None:
         for weight in parameters:
             weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(k))
         optimiser.step()

@@ -290,5 +290,15 @@ def test_a_network_that_sees_one_image_stops_at_the_best_constant_answer(monkeyp
     assert whole.epochs == 4
     assert whole.accuracy <= run.accuracy
     monkeypatch.undo()
+
+    class Beside(nn.Module):  # sees the images themselves, whatever its attributes are called
+        def __init__(self, *sizes):
+            super().__init__()
+            self.input_filter, self.layer = smooth(*sizes).input_filter, nn.Linear(28 * 28, 2)
+
+        def forward(self, x):
+            return self.layer(x.flatten(1))
+
+    assert train(Beside, task, epochs=4)[0].epochs == 4
     images[7, :, :14] = 0
     assert train(smooth, task, epochs=4)[0].epochs == 4
