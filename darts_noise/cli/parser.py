@@ -290,6 +290,7 @@ class Parser:
         Raises:
             UsageError: a key or a value that the command does not accept.
         """
+        self._require_whole_keys(argv)
         with self._readable():
             found = self._parser.parse_args(list(argv), defaults=False)
         stated = dict(_flat(found, self.options))
@@ -327,6 +328,24 @@ class Parser:
         for key in self._unknown(content, ""):
             where = f"{configs[-1]}: " if configs else ""
             raise UsageError(f"{where}unknown config key {key!r}{self._hint(key)}")
+
+    def _require_whole_keys(self, argv: Sequence[str]) -> None:
+        """Raise a `UsageError` for an option inside the value of another: ``--model.macro.gain``.
+
+        jsonargparse reads the value of such an option as text, or shows its own classes in errors.
+        """
+        names = {name: o for o in self.options.values() for name in (o.key, o.short) if name}
+        for argument, following in zip(argv, [*argv[1:], "VALUE"], strict=True):
+            given, equals, value = argument.removeprefix("--").partition("=")
+            owner = next((name for name in names if given.startswith(f"{name}.")), None)
+            if owner is None or given == argument or given in names:
+                continue
+            if not _accepts_mapping(names[owner].type):
+                raise UsageError(f"unknown option '--{given}': did you mean '--{owner}'?")
+            content = value if equals else following
+            for inner in reversed(given.removeprefix(f"{owner}.").split(".")):
+                content = f"{{{inner}: {content}}}"
+            raise UsageError(f"unknown option '--{given}': expected --{owner} '{content}'")
 
     def _unknown(self, content: Mapping[str, Any], place: str) -> Iterator[str]:
         for name, value in content.items():
@@ -373,6 +392,16 @@ class Parser:
             close = [tails[tail] for tail in near]
         hint = f": did you mean '{prefix}{close[0]}'?" if close else ""
         return f"{hint} (--help lists the options)"
+
+
+def _accepts_mapping(kind: Any) -> bool:
+    """Return whether a mapping is a value of a type.
+
+    >>> _accepts_mapping(str | dict[str, int] | None), _accepts_mapping(int)
+    (True, False)
+    """
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else [kind]
+    return any((get_origin(kind) or kind) in (dict, Mapping) for kind in kinds)
 
 
 def _without_any(kind: Any) -> Any:

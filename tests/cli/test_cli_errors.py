@@ -45,6 +45,13 @@ FOUND_IN_THE_PARSER = [
     (search, ["--model.objectives={adversarial: 1}"], ["model.objectives: ", "{NAME: {}}"]),
     (search, ["--model.objectives=[latency]"], ["model.objectives: ", "{NAME: {}}"]),
     (search, ["--strategi=random"], ["'--strategy'"]),
+    (
+        search,
+        ["--strategy.evolution.population", "20"],
+        ["--strategy '{evolution: {population: 20}}'"],
+    ),
+    (search, ["--model.macro.gain=[bounded]"], ["--model.macro '{gain: [bounded]}'"]),
+    (search, ["--seed.first=1"], ["unknown option '--seed.first'", "'--seed'"]),
     (search, ["--strategy_step=9"], ["'--strategy_steps'"]),
     (search, ["--model.strateg=random"], ["'--model.strategy'"]),
     (search, ["--plugins=nowhere.py"], ["plugins: ", "'nowhere.py'"]),
