@@ -335,7 +335,7 @@ class Parser:
         jsonargparse reads the value of such an option as text, or shows its own classes in errors.
         """
         names = {name: o for o in self.options.values() for name in (o.key, o.short) if name}
-        for argument, following in zip(argv, [*argv[1:], "VALUE"], strict=True):
+        for argument, following in zip(argv, [*argv[1:], "VALUE"], strict=False):
             given, equals, value = argument.removeprefix("--").partition("=")
             owner = next((name for name in names if given.startswith(f"{name}.")), None)
             if owner is None or given == argument or given in names:
