@@ -39,7 +39,7 @@ from darts_noise.report.robustness import Robustness, draw_robustness
 from darts_noise.report.run_folder import RunFolder, StudyFolder, read_run, read_study
 from darts_noise.report.style import OKABE_ITO, RC, lay_out
 from darts_noise.search.candidate import Candidate
-from darts_noise.search.heat import Heat, standing
+from darts_noise.search.heat import Heat, differences, standing
 from darts_noise.space.genotype import Cell, Genotype
 from darts_noise.space.macro import as_text
 
@@ -262,6 +262,7 @@ def _alpha(history: AlphaHistory, genotype: Genotype | None, anchor: str) -> dic
 def _race(heats: Sequence[Heat], anchor: str) -> dict[str, Any]:
     """Return the plot and the table of a race."""
     order, rows = standing(heats), []
+    winner = differences([heat.macro for heat in order])[0]
     for place, heat in enumerate(order, start=1):
         shown = ("not measured" if share is None else percent(share) for share in heat.accuracies)
         values = map(as_text, heat.macro.values())
@@ -273,7 +274,7 @@ def _race(heats: Sequence[Heat], anchor: str) -> dict[str, Any]:
             f"{anchor}-race-plot",
             f"Objective of {len(order)} combinations after each rung of the race; the table has "
             "the last objective of each",
-            f"The winner is blue: {order[0].name}. A cross is a lower bound: the combination "
+            f"The winner is blue: {winner}. A cross is a lower bound: the combination "
             "could no longer be kept.",
         ),
         "race_table": Table(

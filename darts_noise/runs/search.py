@@ -35,7 +35,7 @@ from darts_noise.search.asking import budget
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.candidate_trainings import CandidateTrainings
 from darts_noise.search.final_cell import choose
-from darts_noise.search.heat import Heat, Macro, read_race, standing, write_race
+from darts_noise.search.heat import Heat, Macro, differences, read_race, standing, write_race
 from darts_noise.search.module import SearchModule
 from darts_noise.search.race import combinations, narrowed, race, reference_cells, require_suited
 from darts_noise.search.settings import SearchConfig
@@ -170,7 +170,7 @@ def search_module(
 def _race(config: SearchConfig, module: SearchModule, session: Run) -> list[Heat]:
     """Race the macro choices, write the figures, and return them."""
     console, file = session.console, session.path / RACE
-    cells = reference_cells(module)
+    cells, raced = reference_cells(module), combinations(config)
 
     def read() -> list[Heat]:
         with suppress(ValueError):  # from a stopped run; a damaged file costs only time
@@ -182,11 +182,13 @@ def _race(config: SearchConfig, module: SearchModule, session: Run) -> list[Heat
         if session.is_first:
             write_race(file, cells, heats)
             session.has_results = True
-        console.print(f"race  {heats[-1]}")
+        console.print(f"network {raced.index(dict(heats[-1].macro)) + 1}  {heats[-1]}")
 
-    console.print(f"racing {len(combinations(config))} combinations of macro choices")
+    console.print(f"race of {len(raced)} networks with different macro choices")
+    for number, choices in enumerate(differences(raced), start=1):
+        console.print(f"network {number}: {choices}")
     heats = race(config, module, session.data, told, on_first_process(read))
-    console.print(f"the race is won by {standing(heats)[0].name}")
+    console.print(f"network {raced.index(dict(standing(heats)[0].macro)) + 1} wins the race")
     return heats
 
 

@@ -1,7 +1,7 @@
 """The trainings of one combination of macro choices in a race, and the file ``race.json``."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,11 +45,6 @@ class Heat:
         return len(self.validation) == self.cells
 
     @property
-    def name(self) -> str:
-        """The values of the combination."""
-        return ", ".join(map(as_text, self.macro.values()))
-
-    @property
     def accuracies(self) -> tuple[float | None, float | None]:
         """Mean accuracy on the images that train α and on the noise; None if not measured."""
         validation, noise = (
@@ -67,8 +62,7 @@ class Heat:
 
     def __str__(self) -> str:
         kind, readings = ("val", self.validation) if self.validation else ("noise", self.noise)
-        measured = f"{self.epochs[0]} epochs  {kind} {readings[-1]}"
-        return f"{self.name}  {measured}  F {self.shown_objective}"
+        return f"{self.epochs[0]} epochs  {kind} {readings[-1]}  F {self.shown_objective}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the heat as a JSON object. The number of cells is left out."""
@@ -107,6 +101,22 @@ class Heat:
             data["steps"],
             cells,
         )
+
+
+def differences(combinations: Sequence[Macro]) -> list[str]:
+    """Return the choices of each combination, without those that are the same in all of them.
+
+    >>> differences([{"gain": "bounded", "pooling": "none"}, {"gain": "free", "pooling": "none"}])
+    ['gain bounded', 'gain free']
+    """
+    differ = [
+        name
+        for name, value in combinations[0].items()
+        if any(macro[name] != value for macro in combinations)
+    ]
+    return [
+        ", ".join(f"{name} {as_text(macro[name])}" for name in differ) for macro in combinations
+    ]
 
 
 def standing(heats: Iterable[Heat]) -> list[Heat]:

@@ -6,6 +6,7 @@ after the stem, the full width. To add a choice, add an entry to `MACRO` and imp
 folder.
 """
 
+import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -80,6 +81,15 @@ def check_macro(name: object, value: object) -> tuple[str, Value]:
     for allowed in MACRO[name]:
         if type(value) in (str, float, int) and value == allowed:
             return name, allowed
-    raise ValueError(
-        f"macro[{name!r}]: expected one of {', '.join(map(repr, MACRO[name]))}, got {shown(value)}"
-    )
+    raise ValueError(f"macro[{name!r}]: {no_value(name, value, 'one')}")
+
+
+def no_value(name: str, value: object, wanted: str = "some") -> str:
+    """Return the description of a value that a choice does not have, with the nearest valid one.
+
+    >>> no_value("gain", "bound")
+    "expected some of 'free', 'bounded', got 'bound': did you mean 'bounded'?"
+    """
+    nearest = difflib.get_close_matches(str(value), map(str, MACRO[name]), n=1)
+    hint = f": did you mean {nearest[0]!r}?" if nearest and isinstance(value, str) else ""
+    return f"expected {wanted} of {', '.join(map(repr, MACRO[name]))}, got {shown(value)}{hint}"

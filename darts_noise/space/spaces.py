@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from darts_noise.errors import SettingError, unknown
 from darts_noise.space.genotype import MAX_EDGES_PER_NODE, MAX_NODES
-from darts_noise.space.macro import MACRO, Value, check_macro
+from darts_noise.space.macro import MACRO, Value, check_macro, no_value
 from darts_noise.space.operations import kind_of
 from darts_noise.space.shown import shortened, shown
 
@@ -140,7 +140,8 @@ class Space:
         if len(values) > 1:
             raise SettingError(
                 f"macro.{name}",
-                f"expected one candidate, which all operations share, got {shown(list(values))}",
+                "expected one candidate, because a supernet cannot mix this choice, got "
+                f"{shown(list(values))}; for a race of several, give macro a list of mappings",
             )
         return values[0]
 
@@ -164,11 +165,7 @@ class Space:
                 raise SettingError("macro", unknown("macro choice", shortened(name), MACRO))
             wrong = [value for value in values if value not in MACRO[name]]
             if wrong or not values:
-                raise SettingError(
-                    f"macro.{name}",
-                    f"expected some of {', '.join(map(repr, MACRO[name]))}, got "
-                    f"{shown(wrong[0] if wrong else values)}",
-                )
+                raise SettingError(f"macro.{name}", no_value(name, wrong[0] if wrong else values))
         rows = {**dict(self.macro), **{name: tuple(values) for name, values in macro.items()}}
         return replace(self, macro=tuple(rows.items()))
 

@@ -99,7 +99,7 @@ def test_the_strongest_candidate_is_chosen():
 
 def test_named_candidates_replace_those_of_a_space_and_others_stay():
     space = get_space("bounded")
-    with pytest.raises(dn.SettingError, match=r"macro\.gain: expected some of 'free', 'bounded', "):
+    with pytest.raises(dn.SettingError, match=r"macro\.gain: expected some of .*'free'\?$"):
         space.with_macro({"gain": ["fre"]})
     own = {"reductions": ("first",), "logit_scale": (1.0, 64.0), "gain": ("free", "bounded")}
     changed = dict(space.with_macro(own).macro)
