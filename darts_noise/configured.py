@@ -7,10 +7,21 @@ penalties are made here, so that both give the same errors for a wrong name, set
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from functools import wraps
+from os import PathLike
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    SupportsFloat,
+    SupportsIndex,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from darts_noise.errors import SettingError, unknown
 
@@ -28,7 +39,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def naming_arguments(function: F) -> F:
-    """Decorate a function or a class so that a misspelt argument is answered with the nearest one.
+    """Decorate a function or a class so that wrong arguments are answered in one line.
+
+    A misspelt argument is answered with the nearest one. A dataclass also requires the types of its
+    fields.
+
+    Raises:
+        SettingError: in the decorated function: an argument does not exist, or its value has
+            another type.
 
     >>> @naming_arguments
     ... def double(number=1):
@@ -38,18 +56,42 @@ def naming_arguments(function: F) -> F:
     darts_noise.errors.SettingError: numbr: unknown argument 'numbr': did you mean 'number'? ...
     """
     if isinstance(function, type):
-        function.__init__ = naming_arguments(function.__init__)  # type: ignore[misc]
+        function.__init__ = _checked(function.__init__, function)  # type: ignore[misc]
         return function
+    return cast(F, _checked(function))
+
+
+def _checked(function: Callable[..., T], cls: type | None = None) -> Callable[..., T]:
     valid = [name for name in inspect.signature(function).parameters if name != "self"]
 
     @wraps(function)
-    def checked(*args: Any, **given: Any) -> Any:
+    def checked(*args: Any, **given: Any) -> T:
         for key in given:
             if key not in valid:
                 raise SettingError(key, unknown("argument", key, valid))
+        if cls is not None and is_dataclass(cls):
+            # A positional value beyond the last field is refused by the class itself.
+            _require_types(cls, {**dict(zip(valid, args[1:], strict=False)), **given})
         return function(*args, **given)
 
-    return cast(F, checked)
+    return checked
+
+
+def _require_types(cls: type, given: Mapping[str, Any]) -> None:
+    """Require the types of fields. The class itself checks mappings, infinity and NaN.
+
+    >>> class Sizes:
+    ...     rates: tuple[float, ...]
+    >>> _require_types(Sizes, {"rates": [0.1, "two"]})
+    Traceback (most recent call last):
+    darts_noise.errors.SettingError: rates[1]: expected a finite number, got 'two'
+    """
+    hints = get_type_hints(cls)
+    for key, value in given.items():
+        kinds = {get_origin(kind) or kind for kind in _alternatives(hints[key])}
+        own = isinstance(value, Mapping | str | list | tuple) and {dict, Mapping} & kinds
+        if not own and not isinstance(value, Mapping):
+            _require_type(key, value, hints[key], finite=False)
 
 
 def require_at_least(least: float, **values: float) -> None:
@@ -215,35 +257,50 @@ NAMES: Mapping[Any, str] = {
 }
 
 
-def _require_type(key: str, value: object, expected: Any) -> None:
+def _require_type(key: str, value: object, expected: Any, finite: bool = True) -> None:
     """Require the expected type, also of what a list or a mapping holds.
 
-    A float must be finite and may be an int. A bool is no number.
+    An int is also a float. A bool is no number. Infinity and NaN are no floats if `finite`.
 
     >>> _require_type("lengths", [2, "five"], tuple[int, ...])
     Traceback (most recent call last):
     darts_noise.errors.SettingError: lengths[1]: expected a whole number, got 'five'
     """
-    kinds = get_args(expected) if get_origin(expected) in (Union, UnionType) else [expected]
-    fitting = [kind for kind in kinds if kind is Any or _is_of(value, get_origin(kind) or kind)]
+    kinds = _alternatives(expected)
+    fitting = [k for k in kinds if k is Any or _is_of(value, get_origin(k) or k, finite)]
     if not fitting:
-        names = [NAMES.get(get_origin(kind) or kind, str(kind)) for kind in kinds]
+        names = [NAMES.get(get_origin(kind) or kind, f"a {kind.__name__}") for kind in kinds]
         wanted = " or ".join(dict.fromkeys(names))
         raise SettingError(key, f"expected {wanted}, got {value!r}")
     inner = get_args(fitting[0])
     if isinstance(value, Mapping) and inner:
         for name, item in value.items():
-            _require_type(f"{key}.{name}", item, inner[1])
+            _require_type(f"{key}.{name}", item, inner[1], finite)
     elif isinstance(value, list | tuple) and inner:
         alike = get_origin(fitting[0]) is not tuple or inner[-1] is ...
         if not alike and len(value) != len(inner):
             raise SettingError(key, f"expected {len(inner)} values, got {value!r}")
         for index, item in enumerate(value):
-            _require_type(f"{key}[{index}]", item, inner[0 if alike else index])
+            _require_type(f"{key}[{index}]", item, inner[0 if alike else index], finite)
 
 
-def _is_of(value: object, kind: type) -> bool:
-    if kind is float:
-        return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
-    kinds = (list, tuple) if kind is tuple else kind
-    return isinstance(value, kinds) and (kind is bool or not isinstance(value, bool))
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    """Return the members of a union, or the type itself."""
+    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+
+
+ACCEPTED: Mapping[Any, tuple[type, ...]] = {
+    float: (SupportsFloat,),
+    int: (SupportsIndex,),
+    str: (str, PathLike),
+    list: (list, tuple),
+    tuple: (list, tuple),
+}
+"""The types that a field of a type also accepts, such as the numbers of NumPy and PyTorch."""
+
+
+def _is_of(value: object, kind: type, finite: bool) -> bool:
+    if finite and kind is float and isinstance(value, SupportsFloat) and not math.isfinite(value):
+        return False
+    accepted = isinstance(value, ACCEPTED.get(kind, (kind,)))
+    return accepted and (kind is bool or not isinstance(value, bool))

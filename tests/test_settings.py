@@ -5,7 +5,9 @@ import pickle
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError, fields
+from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 from conftest import ROOT
@@ -59,6 +61,41 @@ def test_the_defaults_are_accepted_and_stay_as_they_are(config):
     made = config()
     with pytest.raises(FrozenInstanceError):
         setattr(made, fields(config)[0].name, 1)
+
+
+@pytest.mark.parametrize(
+    ("config", "field"),
+    [
+        (config, field.name)
+        for config in [*CONFIGS, dn.AttackConfig, dn.ExamineConfig]
+        for field in fields(config)
+        if field.type is not Any
+    ],
+)
+def test_a_value_of_another_type_is_refused_with_its_key(config, field):
+    with pytest.raises(SettingError, match=rf"^{field}: expected .*, got \{{1\}}$"):
+        config(**{field: {1}})
+
+
+@pytest.mark.parametrize(
+    ("call", "key"),
+    [
+        (lambda: dn.NoiseGrid(sgd_rates=[0.1, "fast"]), r"sgd_rates\[1\]: .* got 'fast'"),
+        (lambda: dn.NoiseGrid([[0.1]]), r"sgd_rates\[0\]: .* got \[0.1\]"),
+        (lambda: dn.AttackConfig(eps=["two"]), r"eps\[0\]: .* got 'two'"),
+        (lambda: dn.ImageDataModule("digits", batch_size=2.5), r"data.batch_size: .* got 2.5"),
+        (lambda: dn.TrainConfig(channels=True), "channels: expected a whole number, got True"),
+    ],
+)
+def test_an_item_or_a_number_of_another_type_is_refused_with_its_key(call, key):
+    with pytest.raises(SettingError, match=f"^{key}"):
+        call()
+
+
+def test_numbers_of_numpy_and_paths_are_accepted(tmp_path):
+    config = dn.TrainConfig(channels=np.int64(8), drop_path=np.float32(0.5))
+    assert (config.channels, config.drop_path) == (8, 0.5)
+    assert dn.RunConfig(runs=tmp_path).runs == tmp_path
 
 
 @pytest.mark.parametrize("config", [c for c in CONFIGS if c is not dn.TrainerConfig])
