@@ -302,7 +302,7 @@ def _of_training(given: Given, kind: str) -> tuple[str, DataConfig, dict[str, An
 @contextmanager
 def _training(given: Given, cell: str) -> Iterator[None]:
     """Refuse a root that nothing reads. Inside the context, errors name plugins and sources."""
-    from darts_noise.runs.train import measured_families
+    from darts_noise.runs.noise_check import measured_families
     from darts_noise.space.published import load_genotype
 
     noise = given.settings(NoiseConfig, "noise_")

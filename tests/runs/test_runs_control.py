@@ -8,7 +8,7 @@ from conftest import SMALL_TRAIN, train, undrawn
 from pytorch_lightning.callbacks import EarlyStopping
 
 import darts_noise as dn
-from darts_noise.runs import train as training
+from darts_noise.runs import noise_check
 from darts_noise.train.control_networks import with_batch_norm
 from darts_noise.train.module import TrainModule
 
@@ -145,14 +145,14 @@ def test_an_ended_control_is_not_trained_again(whole, tmp_path, cell, monkeypatc
     def stops(*args, **settings):
         raise KeyboardInterrupt
 
-    real, calls = training.noise_fit, []
+    real, calls = noise_check.noise_fit, []
 
     def second(*args, **settings):
         calls.append(args)
         return real(*args, **settings) if len(calls) == 1 else stops()
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "noise_fit", second)
+        patch.setattr(noise_check, "noise_fit", second)
         with pytest.raises(SystemExit):
             run_of(tmp_path, "broken", cell)
     control = tmp_path / "train" / "broken" / "control" / "batch_norm" / "card.json"
@@ -164,7 +164,7 @@ def test_an_ended_control_is_not_trained_again(whole, tmp_path, cell, monkeypatc
 
 
 def test_a_control_that_fails_is_left_out_with_one_line(tmp_path, cell, capsys, monkeypatch):
-    real, calls = training.noise_fit, []
+    real, calls = noise_check.noise_fit, []
 
     def first_fails(*args, **settings):
         calls.append(args)
@@ -172,7 +172,7 @@ def test_a_control_that_fails_is_left_out_with_one_line(tmp_path, cell, capsys, 
             raise RuntimeError("out of\nmemory")
         return real(*args, **settings)
 
-    monkeypatch.setattr(training, "noise_fit", first_fails)
+    monkeypatch.setattr(noise_check, "noise_fit", first_fails)
     _, card = run_of(tmp_path, "a", cell)
     assert "control: left out, because it failed: " in capsys.readouterr().out
     assert "control" not in card

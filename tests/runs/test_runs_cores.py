@@ -67,7 +67,7 @@ class Process:
 @pytest.fixture
 def beside(monkeypatch):
     """Makes each noise check beside its training, with the process above."""
-    monkeypatch.setattr("darts_noise.runs.train.WORTHWHILE", 1)
+    monkeypatch.setattr("darts_noise.runs.noise_check.WORTHWHILE", 1)
     monkeypatch.setattr("darts_noise.runs.train.spare_processes", lambda: 1)
     monkeypatch.setattr(cores.subprocess, "Popen", Process)
 
@@ -134,10 +134,10 @@ def test_a_stopped_run_keeps_the_noise_check_beside_it(tmp_path, after, on_noise
 @pytest.mark.usefixtures("no_drawings")
 @pytest.mark.parametrize("option", ["--trainer.max_steps=6", "--trainer.deterministic=true"])
 def test_no_process_is_started_for_what_it_would_not_give_alike(tmp_path, monkeypatch, option):
-    monkeypatch.setattr("darts_noise.runs.train.WORTHWHILE", 1)
+    monkeypatch.setattr("darts_noise.runs.noise_check.WORTHWHILE", 1)
     monkeypatch.setattr("darts_noise.runs.train.spare_processes", lambda: 1)
-    monkeypatch.setattr("darts_noise.runs.train.Ahead", None)  # calling it fails
-    monkeypatch.setattr("darts_noise.runs.train.noise_fit", lambda *args, **settings: stop())
+    monkeypatch.setattr("darts_noise.runs.noise_check.Ahead", None)  # calling it fails
+    monkeypatch.setattr("darts_noise.runs.noise_check.noise_fit", lambda *args, **settings: stop())
 
     def stop():
         raise KeyboardInterrupt

@@ -11,9 +11,9 @@ from PIL import Image
 
 import darts_noise as dn
 from darts_noise.noise.families import fingerprint
-from darts_noise.runs import train as training
+from darts_noise.runs import noise_check
 from darts_noise.runs.folder import has_ended
-from darts_noise.runs.train import noise_rows
+from darts_noise.runs.noise_check import noise_rows
 from darts_noise.train import noise_runs
 from darts_noise.train.control_networks import alexnet
 from darts_noise.train.module import TrainModule
@@ -74,13 +74,13 @@ def test_each_named_family_has_its_row_and_the_default_is_that_of_the_search(tmp
 
 def test_the_noise_is_normalised_as_the_images(tmp_path, monkeypatch):
     """Without that, the channels of a grey image would differ."""
-    real, seen = training.noise_fit, []
+    real, seen = noise_check.noise_fit, []
 
     def noted(*args, normalisation, **settings):
         seen.append(normalisation)
         return real(*args, normalisation=normalisation, **settings)
 
-    monkeypatch.setattr(training, "noise_fit", noted)
+    monkeypatch.setattr(noise_check, "noise_fit", noted)
     run, _ = run_of(tmp_path, "a", "--noise_samples=20")
     config = json.loads((run / "bundle" / "config.json").read_text())["images"]
     assert [list(seen[0].mean), list(seen[0].std)] == [config["mean"], config["std"]]
@@ -242,7 +242,7 @@ def test_a_check_that_fails_leaves_the_clean_result_and_a_run_that_goes_on(
         raise RuntimeError("out of\nmemory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "noise_fit", fails)
+        patch.setattr(noise_check, "noise_fit", fails)
         line = refused(train, [*CELL, f"--runs={tmp_path}", "--name=a"], capsys)
     assert "noise check: out of memory; " in line
     assert "--resume a" in line

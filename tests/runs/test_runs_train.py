@@ -26,7 +26,7 @@ import darts_noise as dn
 from darts_noise.cli.program import main
 from darts_noise.data import decoding
 from darts_noise.pretrained.bundle import CARD, CONFIG, WEIGHTS
-from darts_noise.runs import train as training
+from darts_noise.runs import noise_check
 from darts_noise.train.module import TrainModule
 
 OWN = ["--wandb=off", "--name=t", "--noise_check=false"]
@@ -121,14 +121,14 @@ def test_wandb_gets_the_curve_of_the_noise_and_the_bundle(small_runs, tmp_path, 
 def test_the_curve_of_the_noise_arrives_while_it_is_made(small_runs, tmp_path, monkeypatch):
     """Each epoch is logged before the next one ends; a run that goes on logs the earlier too."""
     logged, ends = [], []
-    monkeypatch.setattr(training, "_log_noise", lambda _, *row: logged.append(row))
-    epoch_end = training.NoiseCurve.on_train_epoch_start
+    monkeypatch.setattr(noise_check, "_log_noise", lambda _, *row: logged.append(row))
+    epoch_end = noise_check.NoiseCurve.on_train_epoch_start
 
     def begun(self, trainer, module):
         epoch_end(self, trainer, module)
         ends.append((trainer.current_epoch, len(logged)))
 
-    monkeypatch.setattr(training.NoiseCurve, "on_train_epoch_start", begun)
+    monkeypatch.setattr(noise_check.NoiseCurve, "on_train_epoch_start", begun)
     own = [f"--model.genotype={small_runs.search}", f"--runs={tmp_path}", "--wandb=off"]
     train([*SMALL_TRAIN, *own, "--name=t", "--noise_controls=[]"])
     assert ends == [(0, 0), (1, 1)]
