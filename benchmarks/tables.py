@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import combinations, product
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, quantiles, stdev
 from typing import Any
 
 from scipy import stats
@@ -20,10 +20,12 @@ from scipy import stats
 from darts_noise.atomic import write_text
 from darts_noise.examine.record import from_json
 from darts_noise.examine.sections import list_sections, make_sections
+from darts_noise.search.table import CellTable
 from darts_noise.space.macro import MACRO, as_text
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
+DIGITS = ROOT / "darts_noise" / "tables" / "digits.csv"
 PLACE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 SUMMARY = (
     ("MNIST", "mnist_bounded_study", ("lambda_1", "lambda_0")),
@@ -496,6 +498,45 @@ def correlations(of: str, *others: str) -> Iterator[Row]:
         ]
 
 
+def small_space() -> Iterator[Row]:
+    """Yield the figures of the networks in ``darts_noise/tables/digits.csv``, for each norm."""
+    rows = CellTable.from_csv(DIGITS).rows
+    yield ["norm", "networks", "test accuracy", "uniform noise", "fit 99% of it", "random labels"]
+    for norm in ("batch", "none"):
+        of = [row.figures for row in rows if row.genotype.choice("normalisation") == norm]
+        spans = {
+            name: [percent(cut) for cut in quantiles((row[name] for row in of), n=4)]
+            for name in ("test", "uniform", "random_labels")
+        }
+        shown = {name: f"{half} ({low} to {high})" for name, (low, half, high) in spans.items()}
+        fitted = sum(row["uniform"] >= 0.99 for row in of)
+        counts = str(len(of)), shown["test"], shown["uniform"], str(fitted)
+        yield [norm, *counts, shown["random_labels"]]
+
+
+def regrets() -> Iterator[Row]:
+    """Yield the regret of each strategy on the table at parts of the budget."""
+    found = load("strategies_on_digits")["strategies"]
+    parts = next(iter(found.values()))["regret"]
+    heads = (f"regret at {float(part):.0%}" for part in parts)
+    yield ["strategy", *heads, "found the best", "test accuracy", "uniform noise"]
+    for name, of in found.items():
+        numbers = (f"{m:.3f} ({low:.3f} to {high:.3f})" for m, low, high in of["regret"].values())
+        figures = percent(of["test"][0]), percent(of["uniform"][0])
+        yield [f"`{name}`", *numbers, f"{of['found_best']:.0%}", *figures]
+
+
+def predictors() -> Iterator[Row]:
+    """Yield Spearman's ρ of each cheap figure with what it should predict, for each norm."""
+    groups = load("cheap_predictors")["groups"]
+    titles = {"test": "test accuracy", "uniform": "uniform noise"}
+    names = {"all": "all", "batch": "batch norm", "none": "no norm"}
+    yield ["figure", *(f"{t}, {names[g]}" for t in titles.values() for g in groups)]
+    for figure in groups["all"]["test"]:
+        found = (groups[g][target][figure]["rho"] for target in titles for g in groups)
+        yield [figure, *("" if rho is None else f"{rho:.2f}" for rho in found)]
+
+
 def search_step() -> Iterator[Row]:
     yield ["device", "supernet", "time of a step (s)", "peak memory (MiB)"]
     for device, found in load_all("search_step_*"):
@@ -618,6 +659,9 @@ TABLES: dict[str, Callable[[], Iterable[Row]]] = {
     "correlations": partial(correlations, "rho"),
     "correlations, partial": partial(correlations, "partial"),
     "correlations, with test": partial(correlations, "rho", "test", "parameters"),
+    "small space": small_space,
+    "small space, regret": regrets,
+    "small space, predictors": predictors,
     "search step": search_step,
     "hypergradient": hypergradient,
     "penalties": penalties,
