@@ -7,6 +7,11 @@ classifier reads them with the rows w of its weight. So the class i of an image 
 
 with the logits z (Tsuzuku et al. 2018, arXiv:1802.04034). As ‖w_i − w_j‖₂ is at most √2, this
 radius is at least margin / (√2 · logit_scale · gain).
+
+With ``contrast: smooth``, the network shows an image, hides it, or does something between. Between
+both it amplifies. Close to an image that is shown, it does not, and close to one that is hidden the
+logits are constant. So there is a second radius without that gain, as far as this holds. The larger
+one counts.
 """
 
 import math
@@ -23,6 +28,7 @@ from darts_noise.data.images import Normalisation
 from darts_noise.errors import SettingError
 from darts_noise.nets.cell import Cell
 from darts_noise.nets.gain import ScaledLinear
+from darts_noise.nets.input_filter import Contrast
 from darts_noise.nets.macro_layers import Parts
 from darts_noise.nets.network import Network
 from darts_noise.space.operations import get_operation
@@ -39,7 +45,7 @@ class Certificate:
             l2 distance. Pixels are on the scale from 0 to 1.
         correct: (N,), bool: whether that class is the label.
         gain: the largest possible change of the pooled features, divided by the l2 distance of the
-            change of the image that causes it.
+            change of the image that causes it. Close to an image it may be less.
         logit_scale: the fixed factor of the logits.
     """
 
@@ -113,15 +119,26 @@ def certified_radii(net: Network, normalisation: Normalisation, pixels: Tensor) 
     logits = OnPixels(net, normalisation)(pixels).double()
     classifier = net.classifier
     assert isinstance(classifier, ScaledLinear)
-    scale = classifier.scale * feature_gain(net, normalisation, pixels)
     top = logits.argmax(1, keepdim=True)
     margins = logits.gather(1, top) - logits
     rows = classifier.weight.double()
     distances = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
-    radii = margins / (scale * distances[top[:, 0]])
-    radii.scatter_(1, top, math.inf)  # the class itself
-    least: Tensor = radii.amin(1).nan_to_num(0.0, posinf=math.inf)
-    return least
+    changes = margins / (classifier.scale * distances[top[:, 0]])
+    changes.scatter_(1, top, math.inf)  # the class itself
+    least = changes.amin(1).nan_to_num(0.0, posinf=math.inf)  # of the pooled features
+    gain = feature_gain(net, normalisation, pixels)
+    radii: Tensor = least / gain
+    seen, before = normalisation(255 * pixels).double(), 1 / min(normalisation.std)
+    for step in net.input_filter.children():
+        if isinstance(step, Contrast):
+            if step.kind == "smooth":
+                steady = step.steady_radius(seen) / before
+                hidden = step(seen).flatten(1).count_nonzero(1) == 0
+                near = torch.where(hidden, steady, torch.minimum(steady, least * step.gain / gain))
+                radii = torch.maximum(radii, near)
+            break
+        seen, before = step(seen), before * getattr(step, "gain", 1.0)
+    return radii
 
 
 def feature_gain(net: Network, normalisation: Normalisation, pixels: Tensor) -> float:

@@ -151,6 +151,25 @@ class Contrast(nn.Module):
             x = x * shown.to(x.dtype)
         return x
 
+    def steady_radius(self, x: Tensor) -> Tensor:
+        """Return how far each image can move while the factor of ``smooth`` stays 1, or stays 0.
+
+        The correlation of an image of direction u is ρ = uᵀ A u, where A has norm 1 at most. So
+        arcsin ρ changes by at most twice the angle by which the direction turns, and a change of
+        norm r turns it by at most arcsin (r / ‖x‖).
+
+        Args:
+            x: (B, C, H, W).
+
+        Returns:
+            (B,): the l2 distance. 0 where the factor is between 0 and 1.
+        """
+        x = x - x.mean((2, 3), keepdim=True)
+        angle = neighbour_correlation(x).flatten().clamp(-1, 1).asin()
+        turn = torch.maximum(angle - math.asin(SMOOTH), math.asin(ROUGH) - angle).clamp_min(0) / 2
+        radii: Tensor = torch.linalg.vector_norm(x, dim=(1, 2, 3)) * turn.sin()
+        return radii
+
     def extra_repr(self) -> str:
         return self.kind
 

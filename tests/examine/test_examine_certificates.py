@@ -16,6 +16,7 @@ from darts_noise.examine.certificates import (
     require_bounded,
 )
 from darts_noise.nets.gain import weight_of
+from darts_noise.nets.input_filter import Contrast, neighbour_correlation
 from darts_noise.nets.macro_layers import Parts, Shift, average
 from darts_noise.reading import evaluating
 from darts_noise.space.operations import registry
@@ -137,6 +138,66 @@ def test_a_radius_is_at_least_the_margin_over_the_largest_gain_of_a_difference()
     with torch.no_grad():
         net.classifier.bias[:2] = net.classifier.bias.max() + 1  # a tie
     assert not certified_radii(net, RGB, pixels).any()
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 5, 9)])
+def test_the_factor_of_smooth_contrast_is_steady_within_its_radius_and_no_further(shape):
+    torch.manual_seed(0)
+    step = Contrast("smooth")
+    rough = torch.randn(40, *shape, dtype=torch.float64)
+    smooth = rough.cumsum(-1).cumsum(-2)  # neighbours are alike
+    for images, factor in ((smooth, 1.0), (rough, 0.0)):
+        radii = step.steady_radius(images)
+        centred = images - images.mean((2, 3), keepdim=True)
+        kept = (step(images) == factor * centred).flatten(1).all(1)
+        assert (radii[~kept] == 0).all()
+        images, centred, radii = images[kept], centred[kept], radii[kept]
+        assert len(images) > 20
+        # The direction in which the correlation changes fastest, found by its gradient.
+        moving = centred.clone().requires_grad_()
+        step_to = torch.autograd.grad(neighbour_correlation(moving).sum(), moving)[0]
+        step_to = (1 - 2 * factor) * step_to / step_to.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+        for direction in (step_to, torch.randn_like(images)):
+            unit = direction / direction.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+            near = centred + 0.999 * radii.view(-1, 1, 1, 1) * unit
+            near_centred = near - near.mean((2, 3), keepdim=True)
+            torch.testing.assert_close(step(near), factor * near_centred)
+
+
+def test_the_steady_radius_is_more_than_half_of_the_largest_possible():
+    """An image that is a slow wave and moves towards a chessboard, the opposite in correlation."""
+    step = Contrast("smooth")
+    y, x = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
+    wave, checks = (x * math.pi / 8).cos(), (-1.0) ** (x + y)
+    a, b = (part.double()[None, None] / part.norm() for part in (wave, checks))
+    image = a + 0.2 * b
+    radius = float(step.steady_radius(image))
+    path = [image + r * (b - 0.2 * a) / 1.04**0.5 for r in torch.linspace(0, 1.2, 400).tolist()]
+    changed = [bool((step(p) - (p - p.mean())).abs().max() > 1e-12) for p in path]
+    first = 1.2 * changed.index(True) / 399
+    assert radius <= first < 2 * radius
+
+
+@pytest.mark.parametrize("colour", ["all", "tinted"])
+def test_no_change_below_the_radius_changes_the_class_of_a_network_of_smooth_contrast(colour):
+    """With one gain for all images, these radii would be 21 times as small."""
+    torch.manual_seed(0)
+    net = network(contrast="smooth", colour=colour, channels=4)
+    smooth = torch.rand(30, 3, 2, 2).repeat_interleave(6, 2).repeat_interleave(6, 3)
+    pixels = torch.cat([0.2 + 0.6 * smooth, torch.rand(10, 3, 12, 12)])
+    on_pixels, radii = OnPixels(net, RGB), certified_radii(net, RGB, pixels).float()
+    top = on_pixels(pixels).argmax(1)
+    least = on_pixels(pixels).topk(2).values.diff(dim=1).abs()[:, 0] / math.sqrt(2)
+    assert (radii > 5 * least / feature_gain(net, RGB, pixels)).float().mean() > 0.5
+    radii = radii.clamp_max(5.0).view(-1, 1, 1, 1)
+    for _ in range(20):
+        start = (torch.randn_like(pixels) * 0.01).requires_grad_()
+        logits = on_pixels(pixels + start)
+        others = logits.scatter(1, top[:, None], -math.inf).amax(1)
+        worse = torch.autograd.grad((others - logits.gather(1, top[:, None])[:, 0]).sum(), start)[0]
+        for step in (worse, torch.randn_like(pixels)):
+            step = step / step.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
+            assert (on_pixels(pixels + 0.999 * radii * step).argmax(1) == top).all()
 
 
 def test_what_cannot_be_certified_is_refused_with_the_reason(monkeypatch):
