@@ -75,7 +75,7 @@ COMMON: Mapping[str, tuple[Value, ...]] = {
     "pooling": ("average_2", "average_4"),
     "width": (0.25,),
     "contrast": ("centred", "standardised", "smooth"),
-    "filters": ("haar", "gabor"),
+    "filters": ("haar", "gabor", "whitened"),
     "reductions": ("first", "second"),
     "positions": (2.0,),
     "features": (16.0,),
@@ -88,7 +88,12 @@ CHANGED: Mapping[str, Mapping[str, tuple[Value, ...]]] = {
         "logit_scale": (64.0, 1024.0),
         **COMMON,
     },
-    "bounded": {"logit_scale": (64.0, 1024.0, 4096.0), "reduction": ("strided",), **COMMON},
+    "bounded": {
+        "logit_scale": (64.0, 1024.0, 4096.0),
+        "logit_scaling": ("learnt",),
+        "reduction": ("strided",),
+        **COMMON,
+    },
     "batch": {},
 }
 """The values of each macro choice that are measured alone, in the network of `REFERENCE`."""

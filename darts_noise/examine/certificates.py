@@ -46,7 +46,7 @@ class Certificate:
         correct: (N,), bool: whether that class is the label.
         gain: the largest possible change of the pooled features, divided by the l2 distance of the
             change of the image that causes it. Close to an image it may be less.
-        logit_scale: the fixed factor of the logits.
+        logit_scale: the factor of the logits.
     """
 
     radii: Tensor

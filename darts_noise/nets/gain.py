@@ -3,7 +3,8 @@
 A network fits noise by amplifying small differences between images. In a network with bounded gain,
 every layer has a Lipschitz constant of at most 1 in the Euclidean norm, whatever its weights are.
 Therefore the optimiser, its learning rate and the scale of the initial weights cannot give the
-network more contrast. Only the macro choice ``logit_scale``, a fixed factor of the logits, can.
+network more contrast. Only the macro choice ``logit_scale``, a factor of the logits, can. It is
+fixed, unless ``logit_scaling`` is ``learnt``.
 """
 
 import math
@@ -83,20 +84,36 @@ class MaxMin(nn.Module):
 
 
 class ScaledLinear(nn.Linear):
-    """A linear layer with a fixed factor before the bias: x (B, in) → scale · W x + b (B, out).
+    """A linear layer with a factor before the bias: x (B, in) → scale · W x + b (B, out).
 
     The bias is not scaled, so that the learning rate of the logits' offsets does not depend on it.
+
+    Args:
+        in_features, out_features: as for `torch.nn.Linear`.
+        scale: the factor.
+        learnt: whether the logarithm of the factor is learnt, from its value at the start.
     """
 
-    def __init__(self, in_features: int, out_features: int, scale: float = 1.0) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, scale: float = 1.0, learnt: bool = False
+    ) -> None:
         super().__init__(in_features, out_features)
-        self.scale = scale
+        self.start = scale
+        self.log_factor = nn.Parameter(torch.zeros(())) if learnt else None
+
+    @property
+    def scale(self) -> float:
+        """The factor as it is now."""
+        return self.start * (1.0 if self.log_factor is None else math.exp(self.log_factor))
 
     def forward(self, x: Tensor, scale: Tensor | float = 1.0) -> Tensor:
         """Return the logits, with a further factor, for example from α."""
-        if isinstance(scale, float) and self.scale * scale == 1:
+        scale = self.start * scale
+        if self.log_factor is not None:
+            scale = scale * self.log_factor.exp()
+        if isinstance(scale, float) and scale == 1:
             return super().forward(x)
-        return F.linear(x, self.weight) * (self.scale * scale) + self.bias
+        return F.linear(x, self.weight) * scale + self.bias
 
 
 class Scaled(nn.Module):

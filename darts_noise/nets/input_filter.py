@@ -241,7 +241,29 @@ def gabor() -> Tensor:
     return almost_orthogonal(waves[:, None])[:, 0]
 
 
-BANKS: Mapping[str, Callable[[], Tensor]] = MappingProxyType({"haar": haar, "gabor": gabor})
+NEIGHBOURS_ALIKE = 0.95
+"""The correlation of neighbouring pixels that ``whitened`` assumes; about that of photographs."""
+
+
+def whitened() -> Tensor:
+    """Return the principal components of 3×3 patches, divided by their deviations, (9, 3, 3).
+
+    So all outputs for an image have the same variance, and fine detail weighs as much as coarse.
+    Jordan (2024, arXiv:2404.00498) takes the patches from the training images. Here pixels that are
+    a columns and b rows apart have the correlation ρ^(a + b), so the filters do not depend on data.
+    Their common gain is at most 1.
+    """
+    places = torch.arange(3.0, dtype=torch.float64)
+    covariance = NEIGHBOURS_ALIKE ** (places - places[:, None]).abs()  # of three pixels in a row
+    variances, vectors = torch.linalg.eigh(covariance)
+    rows = (vectors * vectors[0].sign() / variances.sqrt()).T  # their signs are not unique
+    patches = torch.einsum("ai,bj->abij", rows, rows).flatten(0, 1)
+    return almost_orthogonal(patches[:, None])[:, 0].float()
+
+
+BANKS: Mapping[str, Callable[[], Tensor]] = MappingProxyType(
+    {"haar": haar, "gabor": gabor, "whitened": whitened}
+)
 """The fixed filters of ``filters``, each (K, height, width)."""
 
 

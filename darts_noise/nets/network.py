@@ -145,7 +145,8 @@ class Network(Body):
         if not self.num_classes:
             return nn.Identity()
         scale = float(self.genotype.choice("logit_scale"))
-        layer = ScaledLinear(num_features, self.num_classes, scale)
+        learnt = self.genotype.choice("logit_scaling") == "learnt"
+        layer = ScaledLinear(num_features, self.num_classes, scale, learnt)
         choose_layers(layer, self.genotype)
         return layer
 

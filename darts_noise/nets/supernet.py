@@ -118,7 +118,9 @@ class SuperNet(nn.Module):
         if implementation == "shared":  # unused; each costs a launch
             for norm in (m for m in self.modules() if isinstance(m, BatchNorm)):
                 norm.num_batches_tracked = None
-        self.classifier = ScaledLinear(classifier_inputs(self.space, last), num_classes)
+        learnt = self.space.fixed("logit_scaling") == "learnt"
+        inputs = classifier_inputs(self.space, last)
+        self.classifier = ScaledLinear(inputs, num_classes, learnt=learnt)
         if bounded:
             before = (self.input_filter, self.stem, self.poolings)
             for part in (*before, self.projection, self.classifier):

@@ -27,6 +27,7 @@ from darts_noise.examine.certificates import (
     require_bounded,
 )
 from darts_noise.examine.ensembles import EnsembleResult
+from darts_noise.nets.gain import ScaledLinear
 from darts_noise.nets.network import Network
 from darts_noise.pretrained.bundle import load_pretrained, pretrained_config
 from darts_noise.reading import evaluating
@@ -70,7 +71,8 @@ def certify(
             gain = feature_gain(bounded, normalisation, pixels)
             radii.append(certified_radii(bounded, normalisation, pixels).cpu())
             correct.append(OnPixels(bounded, normalisation)(pixels).argmax(1).cpu() == labels)
-    scale = float(bounded.genotype.choice("logit_scale"))
+    assert isinstance(bounded.classifier, ScaledLinear)
+    scale = bounded.classifier.scale
     return Certificate(torch.cat(radii), torch.cat(correct), gain, scale)
 
 

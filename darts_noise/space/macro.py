@@ -25,9 +25,10 @@ MACRO: Mapping[str, tuple[Value, ...]] = MappingProxyType(
         "reductions": ("both", "first", "second", "none"),
         "gain": ("free", "bounded"),
         "logit_scale": (1.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0),
+        "logit_scaling": ("fixed", "learnt"),
         "colour": ("all", "luma", "chroma", "tinted"),
         "contrast": ("none", "centred", "standardised", "smooth"),
-        "filters": ("none", "haar", "gabor"),
+        "filters": ("none", "haar", "gabor", "whitened"),
         "positions": (1.0, 2.0, 4.0),
         "features": ("all", 16.0, 32.0, 64.0),
         "initialisation": ("usual", "orthogonal"),
@@ -41,21 +42,22 @@ normalises over the channels and pixels of one image; ``none`` is a learnable bi
 average over squares of 2 × 2 or 4 × 4 pixels, right after the stem. ``width``: a factor of the
 channels. ``reduction``: how the operations and the preprocessing of a cell halve a map: by their
 stride, or by an average over squares of 2 × 2 pixels before them. ``reductions``: which of the two
-reduction cells there are; with ``none``, all cells are normal. ``gain``: with ``bounded``, no
-layer amplifies differences: there is no norm, MaxMin replaces ReLU and an average replaces the sum
-of operations; see `darts_noise.nets.gain`. ``logit_scale``: a fixed factor of the logits. With a
-bounded gain, it is the contrast that the network may use. ``colour``: the part of each pixel that
-the network sees: ``luma``, the mean of the three channels; ``chroma``, the difference to it; or
-``tinted``, both, but luma only as far as the pixel has chroma. ``contrast``: with ``centred``, each
-channel of an image loses its mean; with ``standardised``, the image is also divided by its standard
-deviation; with ``smooth``, it is also shown only as far as neighbouring pixels are alike.
+reduction cells there are; with ``none``, all cells are normal. ``gain``: with ``bounded``, no layer
+amplifies differences: there is no norm, MaxMin replaces ReLU and an average replaces the sum of
+operations; see `darts_noise.nets.gain`. ``logit_scale``: a factor of the logits. With a bounded
+gain, it is the contrast that the network may use. ``logit_scaling``: whether this factor stays, or
+is where a learnt factor starts. A learnt factor bounds nothing. ``colour``: the part of each pixel
+that the network sees: ``luma``, the mean of the three channels; ``chroma``, the difference to it;
+or ``tinted``, both, but luma only as far as the pixel has chroma. ``contrast``: with ``centred``,
+each channel of an image loses its mean; with ``standardised``, the image is also divided by its
+standard deviation; with ``smooth``, it is also shown only as far as neighbouring pixels are alike.
 ``filters``: fixed filters in front of the stem. ``positions``: the side of the grid of parts over
 which the last map is averaged. ``features``: a linear map reduces the channels of the last map to
-this number before the classifier. ``initialisation``: with ``orthogonal``, the
-convolutions start with a gain of 1, as they always do with a bounded gain.
+this number before the classifier. ``initialisation``: with ``orthogonal``, the convolutions start
+with a gain of 1, as they always do with a bounded gain.
 """
 
-FIXED = ("reduction", "reductions", "gain", "initialisation")
+FIXED = ("reduction", "reductions", "gain", "logit_scaling", "initialisation")
 """The choices that a supernet cannot mix, because all its operations share them."""
 
 

@@ -200,6 +200,27 @@ def test_no_change_below_the_radius_changes_the_class_of_a_network_of_smooth_con
             assert (on_pixels(pixels + 0.999 * radii * step).argmax(1) == top).all()
 
 
+def test_a_learnt_factor_starts_at_the_scale_and_does_not_change_a_radius():
+    """With more contrast the margins grow, and so does what a change of the image can do."""
+    torch.manual_seed(0)
+    net, pixels = network(logit_scale=16.0, logit_scaling="learnt"), torch.rand(20, 3, 8, 8)
+    fixed = network(logit_scale=16.0)
+    fixed.load_state_dict(net.state_dict(), strict=False)
+    with torch.no_grad():
+        net.classifier.log_factor.zero_()
+        for layer in (net.classifier, fixed.classifier):
+            layer.bias.zero_()
+    torch.testing.assert_close(net(pixels), fixed(pixels))
+    before, radii = net(pixels), certified_radii(net, RGB, pixels)
+    torch.testing.assert_close(radii, certified_radii(fixed, RGB, pixels))
+    with torch.no_grad():
+        net.classifier.log_factor.fill_(math.log(3))
+    torch.testing.assert_close(net(pixels), 3 * before)
+    torch.testing.assert_close(certified_radii(net, RGB, pixels), radii)
+    net(pixels).logsumexp(1).sum().backward()
+    assert net.classifier.log_factor.grad != 0
+
+
 def test_what_cannot_be_certified_is_refused_with_the_reason(monkeypatch):
     monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
 

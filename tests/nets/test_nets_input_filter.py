@@ -185,12 +185,22 @@ def test_a_filter_bank_has_a_gain_of_at_most_1(kind):
     if kind == "haar":  # orthonormal, except that the border lacks windows
         inner = matrix(bank, 2, 9, 8).reshape(-1, 2, 9, 8)[..., 1:, 1:].flatten(1)
         torch.testing.assert_close(inner.T @ inner, torch.eye(len(inner.T)).double())
-    else:  # sees no mean, and edges of one direction with one pair of filters
+    elif kind == "gabor":  # sees no mean, and edges of one direction with one pair of filters
         assert bank(torch.ones(1, 2, 9, 9).double())[..., 2:-2, 2:-2].abs().max() < 1e-7
         stripes = torch.tensor([1.0, 1.0, -1.0, -1.0]).double().repeat(4).expand(1, 2, 16, 16)
         power = bank(stripes)[..., 4:-4, 4:-4].square().mean((0, 2, 3)).view(2, 2, 4).sum((0, 1))
         assert power.argmax() == 0
         assert power[0] > 3 * power[1]
+
+
+def test_whitened_outputs_are_uncorrelated_and_of_equal_variance():
+    """For images whose covariance is that which the filters assume. Detail is amplified most."""
+    places = torch.cartesian_prod(torch.arange(3), torch.arange(3)).double()
+    covariance = 0.95 ** (places[:, None] - places).abs().sum(-1)
+    bank = BANKS["whitened"]().double().flatten(1)
+    found = bank @ covariance @ bank.T
+    torch.testing.assert_close(found / found[0, 0], torch.eye(9).double(), atol=1e-4, rtol=0)
+    assert (bank.sum(1).abs().argmax(), bank.norm(dim=1).argmax()) == (8, 0)  # mean and detail
 
 
 @pytest.mark.parametrize("choice", ["colour", "contrast", "filters"])

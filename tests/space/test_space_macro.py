@@ -42,6 +42,7 @@ def test_silence_is_dartss_own():
         "reductions": "both",
         "gain": "free",
         "logit_scale": 1.0,
+        "logit_scaling": "fixed",
         "colour": "all",
         "contrast": "none",
         "filters": "none",
