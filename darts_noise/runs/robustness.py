@@ -58,7 +58,7 @@ def certify(
             exist. The message is one line.
 
     >>> certificate = certify("digits", samples=100)
-    >>> 0.5 < certificate.accuracy(0.01) <= certificate.accuracy()
+    >>> 0.5 < certificate.accuracy(0.005) <= certificate.accuracy()
     True
     """
     bounded = require_bounded(net if isinstance(net, nn.Module) else load_pretrained(net))

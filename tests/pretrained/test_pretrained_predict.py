@@ -34,7 +34,9 @@ def test_the_classes_are_those_of_the_images(files):
     assert right > 60
     net, images = dn.load_pretrained("digits"), dn.pretrained_config("digits").images
     alone = net(images.normalisation(dn.load_dataset("digits").test.images[:1])).softmax(-1)[0]
-    torch.testing.assert_close(torch.tensor(list(found[0].probabilities.values())), alone)
+    batched = torch.tensor(list(found[0].probabilities.values()))
+    # The logit scale of 4096 makes rounding visible, which depends on the size of a batch.
+    torch.testing.assert_close(batched, alone, atol=2e-3, rtol=0)
     assert found[0].probability == max(found[0].probabilities.values())
 
 
