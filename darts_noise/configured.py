@@ -11,17 +11,7 @@ from dataclasses import fields, is_dataclass, replace
 from functools import wraps
 from os import PathLike
 from types import NoneType, UnionType
-from typing import (
-    Any,
-    SupportsFloat,
-    SupportsIndex,
-    TypeVar,
-    Union,
-    cast,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from darts_noise.errors import SettingError, unknown
 
@@ -70,11 +60,25 @@ def _checked(function: Callable[..., T], cls: type | None = None) -> Callable[..
             if key not in valid:
                 raise SettingError(key, unknown("argument", key, valid))
         if cls is not None and is_dataclass(cls):
+            args = (args[0], *map(_plain, args[1:]))
+            given = {key: _plain(value) for key, value in given.items()}
             # A positional value beyond the last field is refused by the class itself.
             _require_types(cls, {**dict(zip(valid, args[1:], strict=False)), **given})
         return function(*args, **given)
 
     return checked
+
+
+def _plain(value: Any) -> Any:
+    """Return numbers and arrays of NumPy and PyTorch as those of Python, also within a list.
+
+    >>> import numpy as np
+    >>> _plain([np.int64(3), np.array([0.5])]), _plain("cifar")
+    ([3, [0.5]], 'cifar')
+    """
+    if type(value) in (list, tuple):
+        return type(value)(map(_plain, value))
+    return value.tolist() if hasattr(value, "tolist") and hasattr(value, "ndim") else value
 
 
 def _require_types(cls: type, given: Mapping[str, Any]) -> None:
@@ -92,6 +96,18 @@ def _require_types(cls: type, given: Mapping[str, Any]) -> None:
         own = isinstance(value, Mapping | str | list | tuple) and {dict, Mapping} & kinds
         if not own and not isinstance(value, Mapping):
             _require_type(key, value, hints[key], finite=False)
+
+
+def require_kinds(**values: tuple[object, type]) -> None:
+    """Raise a ``SettingError`` that names the first argument of another class. None is allowed.
+
+    >>> require_kinds(data=("digits", dict))
+    Traceback (most recent call last):
+    darts_noise.errors.SettingError: data: expected a dn.dict, got 'digits'
+    """
+    for key, (value, kind) in values.items():
+        if value is not None and not isinstance(value, kind):
+            raise SettingError(key, f"expected a dn.{kind.__name__}, got {value!r}")
 
 
 def require_at_least(least: float, **values: float) -> None:
@@ -290,17 +306,16 @@ def _alternatives(kind: Any) -> tuple[Any, ...]:
 
 
 ACCEPTED: Mapping[Any, tuple[type, ...]] = {
-    float: (SupportsFloat,),
-    int: (SupportsIndex,),
+    float: (int, float),
     str: (str, PathLike),
     list: (list, tuple),
     tuple: (list, tuple),
 }
-"""The types that a field of a type also accepts, such as the numbers of NumPy and PyTorch."""
+"""The types that a field of a type accepts, where that is not the type alone."""
 
 
 def _is_of(value: object, kind: type, finite: bool) -> bool:
-    if finite and kind is float and isinstance(value, SupportsFloat) and not math.isfinite(value):
+    if finite and kind is float and isinstance(value, float) and not math.isfinite(value):
         return False
     accepted = isinstance(value, ACCEPTED.get(kind, (kind,)))
     return accepted and (kind is bool or not isinstance(value, bool))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import pytorch_lightning as pl
+import torch
 from conftest import ROOT
 from jsonargparse import ArgumentParser
 
@@ -26,6 +27,7 @@ CONFIGS = [
     dn.TrainerConfig,
     dn.StudyConfig,
 ]
+DIGITS = dn.ImageDataModule("digits")
 HEAVY = ("torch", "numpy", "pytorch_lightning", "torchvision", "sklearn", "matplotlib")
 
 
@@ -85,6 +87,12 @@ def test_a_value_of_another_type_is_refused_with_its_key(config, field):
         (lambda: dn.AttackConfig(eps=["two"]), r"eps\[0\]: .* got 'two'"),
         (lambda: dn.ImageDataModule("digits", batch_size=2.5), r"data.batch_size: .* got 2.5"),
         (lambda: dn.TrainConfig(channels=True), "channels: expected a whole number, got True"),
+        (lambda: dn.SearchConfig(macro={3: 4}), "macro: unknown macro choice '3'"),
+        (lambda: dn.search("digits"), "data: expected a dn.ImageDataModule, got 'digits'"),
+        (lambda: dn.search(DIGITS, {}), "config: expected a dn.SearchConfig, got {}"),
+        (lambda: dn.train("darts_v2", DIGITS, dn.NoiseConfig()), "config: .* a dn.TrainConfig"),
+        (lambda: dn.train("darts_v2", DIGITS, trainer={}), "trainer: .* a dn.TrainerConfig"),
+        (lambda: dn.study("digits"), "config: expected a dn.StudyConfig, got 'digits'"),
     ],
 )
 def test_an_item_or_a_number_of_another_type_is_refused_with_its_key(call, key):
@@ -92,9 +100,12 @@ def test_an_item_or_a_number_of_another_type_is_refused_with_its_key(call, key):
         call()
 
 
-def test_numbers_of_numpy_and_paths_are_accepted(tmp_path):
+def test_numbers_of_numpy_become_those_of_python_and_paths_are_accepted(tmp_path):
     config = dn.TrainConfig(channels=np.int64(8), drop_path=np.float32(0.5))
     assert (config.channels, config.drop_path) == (8, 0.5)
+    assert (type(config.channels), type(config.drop_path)) == (int, float)
+    config = dn.AttackConfig(eps=np.array([0.1, 0.5]), steps=torch.tensor(3))
+    assert (list(config.eps), config.steps) == ([0.1, 0.5], 3)
     assert dn.RunConfig(runs=tmp_path).runs == tmp_path
 
 

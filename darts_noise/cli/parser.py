@@ -441,6 +441,11 @@ class Arguments(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
+        if match := re.match(r"unrecognized arguments: (--?\w\S*)", message):
+            given = match[1].split("=")[0]
+            close = difflib.get_close_matches(given, self._option_string_actions, 1, 0.6)
+            hint = f": did you mean '{close[0]}'?" if close else ""
+            message = f"unknown option '{given}'{hint} (--help lists the options)"
         fail(message)
 
 

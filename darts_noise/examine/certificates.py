@@ -128,15 +128,13 @@ def certified_radii(net: Network, normalisation: Normalisation, pixels: Tensor) 
     least = changes.amin(1).nan_to_num(0.0, posinf=math.inf)  # of the pooled features
     gain = feature_gain(net, normalisation, pixels)
     radii: Tensor = least / gain
-    seen, before = normalisation(255 * pixels).double(), 1 / min(normalisation.std)
+    seen, before = normalisation(255 * pixels), 1 / min(normalisation.std)
     for step in net.input_filter.children():
-        if isinstance(step, Contrast):
-            if step.kind == "smooth":
-                steady = step.steady_radius(seen) / before
-                hidden = step(seen).flatten(1).count_nonzero(1) == 0
-                near = torch.where(hidden, steady, torch.minimum(steady, least * step.gain / gain))
-                radii = torch.maximum(radii, near)
-            break
+        if isinstance(step, Contrast) and step.kind == "smooth":
+            steady = step.steady_radius(seen.double()) / before
+            hidden = step(seen).flatten(1).count_nonzero(1) == 0
+            near = torch.where(hidden, steady, torch.minimum(steady, least * step.gain / gain))
+            radii = torch.maximum(radii, near)
         seen, before = step(seen), before * getattr(step, "gain", 1.0)
     return radii
 

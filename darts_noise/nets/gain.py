@@ -104,7 +104,9 @@ class ScaledLinear(nn.Linear):
     @property
     def scale(self) -> float:
         """The factor as it is now."""
-        return self.start * (1.0 if self.log_factor is None else math.exp(self.log_factor))
+        if self.log_factor is None:
+            return self.start
+        return self.start * float(self.log_factor.detach().exp())
 
     def forward(self, x: Tensor, scale: Tensor | float = 1.0) -> Tensor:
         """Return the logits, with a further factor, for example from α."""

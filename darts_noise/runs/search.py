@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 from rich.console import Console
 from torch import Tensor
 
+from darts_noise.configured import require_kinds
 from darts_noise.data.module import ImageDataModule
 from darts_noise.distributed.collectives import on_first_process
 from darts_noise.noise.families import describe_noise
@@ -94,6 +95,12 @@ def search(
     >>> import darts_noise as dn
     >>> found = dn.search(dn.ImageDataModule("digits"), dn.SearchConfig())  # doctest: +SKIP
     """
+    require_kinds(
+        data=(data, ImageDataModule),
+        config=(config, SearchConfig),
+        trainer=(trainer, TrainerConfig),
+        run=(run, RunConfig),
+    )
     config, run = config or SearchConfig(), run or RunConfig()
     trainer = with_epochs(trainer or TrainerConfig(), EPOCHS)
     check_trainer(config, trainer)

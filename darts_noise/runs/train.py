@@ -16,6 +16,7 @@ from rich.console import Console
 from darts_noise.atomic import write_text
 from darts_noise.attacks.settings import AttackConfig
 from darts_noise.checkpoints.checkpoint_io import LAST
+from darts_noise.configured import require_kinds
 from darts_noise.data.module import ImageDataModule
 from darts_noise.distributed.collectives import on_first_process
 from darts_noise.errors import SettingError, counted, within
@@ -129,6 +130,13 @@ def train(
     >>> import darts_noise as dn
     >>> dn.train("darts_v2", dn.ImageDataModule("digits"), dn.TrainConfig())  # doctest: +SKIP
     """
+    require_kinds(
+        data=(data, ImageDataModule),
+        config=(config, TrainConfig),
+        noise=(noise, NoiseConfig),
+        trainer=(trainer, TrainerConfig),
+        run=(run, RunConfig),
+    )
     trainer = with_epochs(trainer or TrainerConfig(), EPOCHS)
     more = (config or TrainConfig(), noise or NoiseConfig(), trainer, run or RunConfig(), console)
     return _train("train", genotype, data, *more)

@@ -11,6 +11,7 @@ from typing import Any
 
 from darts_noise.configured import Setting, naming_arguments, require_seed
 from darts_noise.errors import SettingError, unknown
+from darts_noise.space.macro import require_candidates
 
 OPTIMISERS = ("sgd", "adam", "muon")
 """The optimisers for w and v."""
@@ -182,6 +183,9 @@ class SearchConfig:
                 "expected choices with their candidates, as in {gain: [free, bounded]}, or a list "
                 f"of such mappings, got {self.macro!r}",
             )
+        for choices in self.macros:
+            for name, values in choices.items():
+                require_candidates(name, values)
         if len(mappings) > 1 and not self.race:
             raise SettingError(
                 "macro",
@@ -231,6 +235,7 @@ def _mappings(macro: Any) -> list[Any]:
 
 
 LEAST = {
+    "channels": 1,
     "noise_weight": 0,
     "noise_samples": 1,
     "twin_steps": 1,

@@ -7,7 +7,7 @@ folder.
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from darts_noise.errors import SettingError, unknown
@@ -84,6 +84,15 @@ def check_macro(name: object, value: object) -> tuple[str, Value]:
         if type(value) in (str, float, int) and value == allowed:
             return name, allowed
     raise ValueError(f"macro[{name!r}]: {no_value(name, value, 'one')}")
+
+
+def require_candidates(name: object, values: Sequence[Value]) -> None:
+    """Raise a `SettingError` for a choice that does not exist, or that has no such candidate."""
+    if not isinstance(name, str) or name not in MACRO:
+        raise SettingError("macro", unknown("macro choice", shortened(str(name)), MACRO))
+    wrong = [value for value in values if value not in MACRO[name]]
+    if wrong or not values:
+        raise SettingError(f"macro.{name}", no_value(name, wrong[0] if wrong else values))
 
 
 def no_value(name: str, value: object, wanted: str = "some") -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from darts_noise.errors import SettingError, unknown
 from darts_noise.space.genotype import MAX_EDGES_PER_NODE, MAX_NODES
-from darts_noise.space.macro import MACRO, Value, check_macro, no_value
+from darts_noise.space.macro import MACRO, Value, check_macro, require_candidates
 from darts_noise.space.operations import kind_of
 from darts_noise.space.shown import shortened, shown
 
@@ -161,11 +161,7 @@ class Space:
         (('colour', ('all', 'chroma')),)
         """
         for name, values in macro.items():
-            if name not in MACRO:
-                raise SettingError("macro", unknown("macro choice", shortened(name), MACRO))
-            wrong = [value for value in values if value not in MACRO[name]]
-            if wrong or not values:
-                raise SettingError(f"macro.{name}", no_value(name, wrong[0] if wrong else values))
+            require_candidates(name, values)
         rows = {**dict(self.macro), **{name: tuple(values) for name, values in macro.items()}}
         return replace(self, macro=tuple(rows.items()))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from darts_noise.configured import require_kinds
 from darts_noise.data.module import ImageDataModule
 from darts_noise.errors import SettingError, within
 from darts_noise.noise.datasets import root_of_others
@@ -62,6 +63,7 @@ def study(
     >>> import darts_noise as dn
     >>> found = dn.study(dn.StudyConfig(noise_weights=[0, 1], seeds=2))  # doctest: +SKIP
     """
+    require_kinds(config=(config, StudyConfig))
     begun = Study(config, runs, command, console)
     try:
         with quiet_lightning(), begun.interrupts:

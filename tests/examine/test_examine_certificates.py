@@ -73,12 +73,14 @@ def measured_gain(net, pixels):
         ((12, 9), {"stem": "imagenet", "features": 16, "pooling": "average_2"}),
         ((6, 5), {"colour": "tinted", "input_filter": "blur_3x3"}),
         ((5, 5), {"contrast": "standardised", "positions": 4}),
+        ((7, 7), {"input_filter": "blur_5x5", "filters": "whitened", "logit_scaling": "learnt"}),
     ],
 )
 def test_no_image_and_no_weights_exceed_the_gain(size, settings):
     torch.manual_seed(0)
     net = network(channels=2, **settings)
     bound = feature_gain(net, RGB, torch.rand(1, 3, *size))
+    assert certified_radii(net, RGB, torch.rand(2, 3, *size)).shape == (2,)
     grey = torch.full((1, 3, *size), 0.5) + 1e-3 * torch.randn(1, 3, *size)
     for pixels in (torch.rand(1, 3, *size), grey):
         assert 0 < measured_gain(net, pixels) <= bound * (1 + 1e-4)
