@@ -105,6 +105,7 @@ FIGURES = (
     CardFigure("robust_attack", "That attack"),
     CardFigure("robust_warnings", "Doubts about that attack"),
     CardFigure("parameters", "Parameters", first=True),
+    CardFigure("supernet_parameters", "Parameters of the supernet", first=True),
     CardFigure("multiply_adds", "Multiply-adds", first=True),
     CardFigure("epochs", "Epochs", first=True),
     CardFigure("train_samples", "N", first=True),

@@ -313,7 +313,7 @@ def _method_figures(module: SearchModule, session: Run, best: Candidate | None) 
         "penalty": figures.get("noise/penalty"),
         "objective": objective(figures, config.noise_weight, best, module.objectives.total(terms)),
         "objective_values": {name: round(value, 6) for name, value in terms.items()} or None,
-        "parameters": count_parameters(module.net),
+        "supernet_parameters": count_parameters(module.net),
         "epochs": session.trainer.current_epoch,
     }
 
