@@ -446,7 +446,7 @@ def test_a_training_starts_from_the_weights_of_another(small_runs, tmp_path, no_
     ("argv", "message"),
     [
         (["--model.init=digist"], "model.init: unknown trained network 'digist': did you mean"),
-        (["--model.init=digits", "--model.channels=7"], "expected channels 8 as in 'digits'"),
+        (["--model.init=digits", "--model.channels=7"], "expected channels 12 as in 'digits'"),
         (["--model.init=digits", "--model.genotype=gdas"], "expected the cell of 'digits'"),
         (["--init=digits"], "did you mean '--model.init'"),
     ],
