@@ -55,6 +55,7 @@ NOISE_EPOCHS = "noise_epochs"
 def measured_families(noise: NoiseConfig, genotype: Genotype) -> list[NoiseFamily]:
     """Return the noise families to measure. Default: the family of the cell's search.
 
+    >>> from darts_noise.space.published import load_genotype
     >>> measured_families(NoiseConfig(), load_genotype("darts_v2"))
     ['uniform']
     """
