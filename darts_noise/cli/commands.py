@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from shlex import join, quote
@@ -430,7 +431,8 @@ def study(argv: Sequence[str]) -> None:
         raise UsageError(f"expected one config, as in {called()} digits")
     file = find_config((front.config or ["digits"])[0], "study")
     parser = Parser(STUDY, called())
-    given = parser.parse(rest, default=lambda stated: _study_content(file, stated))
+    content = partial(_study_content, file)
+    given = parser.parse(rest, default=content, source=file)
     values: dict[str, Any] = {**given.values, **{f"{name}.config": None for name in SETUPS}}
     values["name"] = values["name"] or file.stem
     values["cells"] = {k: _found_cells(v, file.parent) for k, v in values["cells"].items()}

@@ -258,6 +258,7 @@ class Parser:
         argv: Sequence[str],
         configs: Sequence[Path] = (),
         default: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda stated: {},
+        source: Path | None = None,
     ) -> Given:
         """Return the settings of the options and the configs. An option wins over every config.
 
@@ -266,6 +267,7 @@ class Parser:
             configs: the config files. A later one wins key by key.
             default: returns the content of the config to use if `configs` is empty, given the keys
                 that the options state.
+            source: the file of that content, for error messages.
 
         Raises:
             UsageError: a key or a value that the command does not accept.
@@ -278,7 +280,7 @@ class Parser:
                 raise SettingError(key, "expected on the command line, not in a config file")
         if not configs:
             content = dict(default(stated))
-        self._require_known(content, configs)
+        self._require_known(content, configs or [file for file in (source,) if file])
         with self._readable():
             base = self._parser.parse_object(content)
             values = self._parser.parse_args(list(argv), namespace=base)
@@ -383,7 +385,7 @@ class Parser:
         name = key.removeprefix("model.")
         if key not in self.options and name in self.command.elsewhere:
             return f": it is a key of {self.command.elsewhere[name]}"
-        groups = {k.partition(".")[0] for k in self.options if "." in k}
+        groups = {k.partition(".")[0] for k in self.options if "." in k and "." not in key}
         short = [o.short for o in self.options.values() if o.short] if prefix else []
         close = difflib.get_close_matches(key, [*groups, *self.options, *short], 1, 0.6)
         if not close:  # a bare name, such as "channels" for "model.channels"

@@ -56,15 +56,21 @@ def strategy(**strategies):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"serch": 1}, "unknown config key 'serch': did you mean 'search'?"),
+        ({"serch": 1}, "small.yaml: unknown config key 'serch': did you mean 'search'?"),
         (
             {"front": ["test_acuracy", "parameters"]},
             "front: unknown figure 'test_acuracy': did you",
         ),
         ({"front": ["parameters", "parameters"]}, "front: expected two figures"),
         ({"front": ["parameters"]}, "front: expected null or list of 2, got"),
-        (own("search", "model", chanels=3), "unknown config key 'search.model.chanels': did you"),
-        ({"converged": {"sample": 3}}, "unknown config key 'converged.sample': did you mean"),
+        (
+            own("search", "model", chanels=3),
+            "small.yaml: unknown config key 'search.model.chanels': did you",
+        ),
+        (
+            {"converged": {"sample": 3}},
+            "small.yaml: unknown config key 'converged.sample': did you mean",
+        ),
         ({"search": 3}, "small.yaml: search: expected lines of key: value below it, got 3"),
         ({"search": {"model": [3]}}, "small.yaml: search.model: expected lines of key: value"),
         ({"search": {"config": "no.yaml"}}, "search.config: expected a YAML file or one of"),
