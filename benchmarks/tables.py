@@ -17,6 +17,7 @@ from typing import Any
 
 from scipy import stats
 
+from benchmarks.strategies_on_table import DIGITS
 from darts_noise.atomic import write_text
 from darts_noise.examine.record import from_json
 from darts_noise.examine.sections import list_sections, make_sections
@@ -25,7 +26,6 @@ from darts_noise.space.macro import MACRO, as_text
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
-DIGITS = ROOT / "darts_noise" / "tables" / "digits.csv"
 PLACE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 SUMMARY = (
     ("MNIST", "mnist_bounded_study", ("lambda_1", "lambda_0")),

@@ -92,7 +92,7 @@ def _require_types(cls: type, given: Mapping[str, Any]) -> None:
     """
     hints = get_type_hints(cls)
     for key, value in given.items():
-        kinds = {get_origin(kind) or kind for kind in _alternatives(hints[key])}
+        kinds = {get_origin(kind) or kind for kind in alternatives(hints[key])}
         own = isinstance(value, Mapping | str | list | tuple) and {dict, Mapping} & kinds
         if not own and not isinstance(value, Mapping):
             _require_type(key, value, hints[key], finite=False)
@@ -282,7 +282,7 @@ def _require_type(key: str, value: object, expected: Any, finite: bool = True) -
     Traceback (most recent call last):
     darts_noise.errors.SettingError: lengths[1]: expected a whole number, got 'five'
     """
-    kinds = _alternatives(expected)
+    kinds = alternatives(expected)
     fitting = [k for k in kinds if k is Any or _is_of(value, get_origin(k) or k, finite)]
     if not fitting:
         names = [NAMES.get(get_origin(kind) or kind, f"a {kind.__name__}") for kind in kinds]
@@ -300,7 +300,7 @@ def _require_type(key: str, value: object, expected: Any, finite: bool = True) -
             _require_type(f"{key}[{index}]", item, inner[0 if alike else index], finite)
 
 
-def _alternatives(kind: Any) -> tuple[Any, ...]:
+def alternatives(kind: Any) -> tuple[Any, ...]:
     """Return the members of a union, or the type itself."""
     return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
 

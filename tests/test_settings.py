@@ -92,6 +92,7 @@ def test_a_value_of_another_type_is_refused_with_its_key(config, field):
         (lambda: dn.search(DIGITS, {}), "config: expected a dn.SearchConfig, got {}"),
         (lambda: dn.train("darts_v2", DIGITS, dn.NoiseConfig()), "config: .* a dn.TrainConfig"),
         (lambda: dn.train("darts_v2", DIGITS, trainer={}), "trainer: .* a dn.TrainerConfig"),
+        (lambda: dn.train_ensemble("darts_v2", "digits"), "data: expected a dn.ImageDataModule"),
         (lambda: dn.study("digits"), "config: expected a dn.StudyConfig, got 'digits'"),
     ],
 )

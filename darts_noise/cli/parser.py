@@ -24,6 +24,7 @@ from jsonargparse.typing import register_type
 
 from darts_noise.cli.configs import merge_configs, read_config
 from darts_noise.cli.program import called, fail
+from darts_noise.configured import alternatives
 from darts_noise.errors import SettingError, reported, within
 
 WIDTH, MARGIN = 100, 31
@@ -280,7 +281,7 @@ class Parser:
                 raise SettingError(key, "expected on the command line, not in a config file")
         if not configs:
             content = dict(default(stated))
-        self._require_known(content, configs or [file for file in (source,) if file])
+        self._require_known(content, configs[-1] if configs else source)
         with self._readable():
             base = self._parser.parse_object(content)
             values = self._parser.parse_args(list(argv), namespace=base)
@@ -322,13 +323,13 @@ class Parser:
             lines += ["", f"{name}:", *options]
         return "\n".join([*lines, "", *self.command.more]) + "\n"
 
-    def _require_known(self, content: Mapping[str, Any], configs: Sequence[Path]) -> None:
+    def _require_known(self, content: Mapping[str, Any], source: Path | None) -> None:
         """Raise a `UsageError` for the first unknown key of a config.
 
         jsonargparse overlooks an unknown group that is empty.
         """
         for key in self._unknown(content, ""):
-            where = f"{configs[-1]}: " if configs else ""
+            where = f"{source}: " if source else ""
             raise UsageError(f"{where}unknown config key {key!r}{self._hint(key)}")
 
     def _require_whole_keys(self, argv: Sequence[str]) -> None:
@@ -402,8 +403,7 @@ def _accepts_mapping(kind: Any) -> bool:
     >>> _accepts_mapping(str | dict[str, int] | None), _accepts_mapping(int)
     (True, False)
     """
-    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else [kind]
-    return any((get_origin(kind) or kind) in (dict, Mapping) for kind in kinds)
+    return any((get_origin(one) or one) in (dict, Mapping) for one in alternatives(kind))
 
 
 def _without_any(kind: Any) -> Any:

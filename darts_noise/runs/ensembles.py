@@ -14,7 +14,7 @@ from torch import Tensor
 
 from darts_noise.attacks.pixels import OnPixels
 from darts_noise.attacks.settings import AttackConfig
-from darts_noise.configured import config_of, require_at_least
+from darts_noise.configured import config_of, require_at_least, require_kinds
 from darts_noise.data.module import ImageDataModule
 from darts_noise.errors import SettingError
 from darts_noise.examine.ensembles import EnsembleResult, evaluate_members, examples
@@ -92,6 +92,13 @@ def train_ensemble(
         ValueError: as for `train`.
         Interrupted: a signal stopped it. It can be resumed.
     """
+    require_kinds(
+        data=(data, ImageDataModule),
+        config=(config, TrainConfig),
+        noise=(noise, NoiseConfig),
+        trainer=(trainer, TrainerConfig),
+        run=(run, RunConfig),
+    )
     require_at_least(2, members=members)
     config, run = config or TrainConfig(), run or RunConfig()
     trainer = with_epochs(trainer or TrainerConfig(), EPOCHS)

@@ -143,7 +143,7 @@ def test_a_radius_is_at_least_the_margin_over_the_largest_gain_of_a_difference()
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (1, 5, 9)])
-def test_the_factor_of_smooth_contrast_is_steady_within_its_radius_and_no_further(shape):
+def test_the_factor_of_smooth_contrast_is_steady_within_its_radius(shape):
     torch.manual_seed(0)
     step = Contrast("smooth")
     rough = torch.randn(40, *shape, dtype=torch.float64)
@@ -158,8 +158,7 @@ def test_the_factor_of_smooth_contrast_is_steady_within_its_radius_and_no_furthe
         # The direction in which the correlation changes fastest, found by its gradient.
         moving = centred.clone().requires_grad_()
         step_to = torch.autograd.grad(neighbour_correlation(moving).sum(), moving)[0]
-        step_to = (1 - 2 * factor) * step_to / step_to.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
-        for direction in (step_to, torch.randn_like(images)):
+        for direction in ((1 - 2 * factor) * step_to, torch.randn_like(images)):
             unit = direction / direction.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
             near = centred + 0.999 * radii.view(-1, 1, 1, 1) * unit
             near_centred = near - near.mean((2, 3), keepdim=True)
