@@ -105,6 +105,7 @@ def test_numbers_of_numpy_become_those_of_python_and_paths_are_accepted(tmp_path
     config = dn.TrainConfig(channels=np.int64(8), drop_path=np.float32(0.5))
     assert (config.channels, config.drop_path) == (8, 0.5)
     assert (type(config.channels), type(config.drop_path)) == (int, float)
+    assert dn.NoiseGrid(np.array([0.1, 0.5])).sgd_rates == (0.1, 0.5)
     config = dn.AttackConfig(eps=np.array([0.1, 0.5]), steps=torch.tensor(3))
     assert (list(config.eps), config.steps) == ([0.1, 0.5], 3)
     assert dn.RunConfig(runs=tmp_path).runs == tmp_path

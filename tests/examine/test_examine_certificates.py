@@ -179,6 +179,22 @@ def test_the_steady_radius_is_more_than_half_of_the_largest_possible():
     assert radius <= first < 2 * radius
 
 
+def test_without_the_gain_of_contrast_a_radius_ends_where_its_factor_changes():
+    """The bias gives a class a margin that no change of a wholly shown image could reach."""
+    torch.manual_seed(0)
+    net = network(contrast="smooth")
+    with torch.no_grad():
+        net.classifier.bias[0] += 1e3
+    smooth = torch.rand(30, 3, 2, 2).repeat_interleave(6, 2).repeat_interleave(6, 3)
+    pixels = smooth + 0.3 * torch.randn(30, 3, 12, 12)
+    step = net.input_filter[0]
+    steady = step.steady_radius(RGB(255 * pixels).double()) * min(RGB.std)
+    assert (steady > 0).any()
+    step.gain = 1e9  # so that only the radius without this gain is left
+    found = certified_radii(net, RGB, pixels)
+    torch.testing.assert_close(found[steady > 0], steady[steady > 0], rtol=1e-4, atol=0)
+
+
 @pytest.mark.parametrize("colour", ["all", "tinted"])
 def test_no_change_below_the_radius_changes_the_class_of_a_network_of_smooth_contrast(colour):
     """With one gain for all images, these radii would be 21 times as small."""
