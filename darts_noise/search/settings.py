@@ -11,6 +11,7 @@ from typing import Any
 
 from darts_noise.configured import Setting, naming_arguments, require_seed
 from darts_noise.errors import SettingError, unknown
+from darts_noise.space.genotype import MAX_NODES
 from darts_noise.space.macro import require_candidates
 
 OPTIMISERS = ("sgd", "adam", "muon")
@@ -143,6 +144,8 @@ class SearchConfig:
         require_seed(self.seed)
         if self.race < 0 or self.race == 1:
             raise SettingError("race", f"expected 0 (no race), or 2 or more, got {self.race}")
+        if self.nodes is not None and not 1 <= self.nodes <= MAX_NODES:
+            raise SettingError("nodes", f"expected 1 to {MAX_NODES}, or null, got {self.nodes}")
         self._check_macro()
         for key in ("strategy_steps", "candidate_parameters"):
             value = getattr(self, key)
