@@ -63,9 +63,10 @@ def draw_cells(
     Raises:
         ValueError: `strength` names another kind, has another shape or leaves [0, 1].
     """
+    unused = " (not used)" if genotype.choice("reductions") == "none" else ""
     kinds = {
         "normal": ("Normal cell", genotype.normal, genotype.normal_concat),
-        "reduce": ("Reduction cell", genotype.reduce, genotype.reduce_concat),
+        "reduce": (f"Reduction cell{unused}", genotype.reduce, genotype.reduce_concat),
     }
     for kind, rows in (strength or {}).items():
         if kind not in kinds:

@@ -149,6 +149,14 @@ def test_legend_names_the_kinds_that_are_there() -> None:
     assert shown == ["convolution", "none", "concat"]
 
 
+def test_a_reduction_cell_that_no_network_has_is_marked() -> None:
+    normal, concat = [[("skip_connect", 0), ("skip_connect", 1)]], [2]
+    for reductions, marked in (("none", True), ("second", False)):
+        genotype = Genotype(normal, concat, normal, concat, macro={"reductions": reductions})
+        texts = [text.get_text() for text in draw_cells(genotype).texts]
+        assert ("Reduction cell (not used)" in texts) is marked
+
+
 def test_files_are_the_same_each_time_and_svg_keeps_text(tmp_path: Path) -> None:
     first = save_cells(TWO, tmp_path / "a" / "cells-0.5")
     again = save_cells(TWO, tmp_path / "b" / "cells-0.5")
