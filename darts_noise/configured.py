@@ -245,13 +245,13 @@ def name_and_settings(
     Raises:
         SettingError: the setting is neither.
     """
-    if isinstance(setting, str):
+    if isinstance(setting, str) and setting[:1] not in ("{", "["):
         return setting, None
     if not isinstance(setting, Mapping) or len(setting) != 1:
         raise SettingError(
             key,
-            f"expected the name of a {kind}, or one with its settings as in {example}, got "
-            f"{setting!r}",
+            f"expected the name of a {kind}, or one with its settings as in {example}, with a "
+            f"space after each colon, got {setting!r}",
         )
     [(name, given)] = setting.items()
     if not isinstance(given, Mapping | None):

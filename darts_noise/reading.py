@@ -11,7 +11,6 @@ from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
-from lightning_fabric import is_wrapped
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -72,6 +71,8 @@ def sees_one_image(net: nn.Module, stream: BatchStream) -> bool:
     Then the network has the same logits for all of them, whatever its weights are. Modules that
     `create_model` did not make see the images themselves.
     """
+    from lightning_fabric import is_wrapped
+
     own = net.module if is_wrapped(net) else net
     see = own.input_filter if isinstance(own, Body) else nn.Identity()
     first = None

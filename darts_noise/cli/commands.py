@@ -5,7 +5,7 @@ import csv
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -193,12 +193,17 @@ def search(argv: Sequence[str]) -> None:
     if run.resume is None:
         require_free(run.runs, "search", run.name)
 
+    from darts_noise.search.parts import make_parts
+
+    with naming_plugins(run.plugins, *given.configs), within("model"):
+        make_parts(config)  # an error in it need not wait for Lightning
+    _require_root_read(given, lambda: _reads_root(data.name, lambda: [config.noise_family]))
+
     from darts_noise.data.module import ImageDataModule
     from darts_noise.report.card import row, verdict
     from darts_noise.runs import search as searching
 
     ready()
-    _require_root_read(given, lambda: _reads_root(data.name, lambda: [config.noise_family]))
     with naming_plugins(run.plugins, *given.configs):
         found = searching.search(ImageDataModule(data), config, trainer=trainer, run=run)
     if not found.card:  # another process has it
@@ -274,7 +279,7 @@ def _train_ensemble(argv: Sequence[str]) -> None:
 
 
 def _of_training(given: Given, kind: str) -> tuple[str, DataConfig, dict[str, Any]]:
-    """Return the cell of a training, its data and its other settings, all checked without torch."""
+    """Return the cell of a training, its data and its other settings, all checked."""
     config = given.settings(TrainConfig, "model.")
     noise = given.settings(NoiseConfig, "noise_")
     data = given.settings(DataConfig, "data.")
@@ -293,17 +298,30 @@ def _of_training(given: Given, kind: str) -> tuple[str, DataConfig, dict[str, An
     from darts_noise.space.published import load_genotype
     from darts_noise.space.wandb_artifact import is_artifact_path
 
-    plugins = naming_plugins(run.plugins, *given.configs, cell)
-    if not is_artifact_path(cell):  # which would be downloaded twice
-        with plugins, about("model.genotype"):
-            load_genotype(cell)
+    with naming_plugins(run.plugins, *given.configs, cell):
+        meta: Mapping[str, Any] = {}
+        if not is_artifact_path(cell):  # which would be downloaded twice
+            with about("model.genotype"):
+                meta = load_genotype(cell).meta
+        _check_parts(config, noise.families(meta))
     return cell, data, {"config": config, "noise": noise, "trainer": trainer, "run": run}
+
+
+def _check_parts(config: TrainConfig, families: Iterable[NoiseFamily]) -> None:
+    """Raise a `SettingError` for invalid settings of what a training names, before Lightning."""
+    from darts_noise.noise.families import require_noise
+    from darts_noise.train.noisy_labels import make_selection
+
+    with within("model"):
+        make_selection(config.noisy_labels)
+    with within("noise_"):
+        for family in families:
+            require_noise(family)
 
 
 @contextmanager
 def _training(given: Given, cell: str) -> Iterator[None]:
     """Refuse a root that nothing reads. Inside the context, errors name plugins and sources."""
-    from darts_noise.runs.noise_check import measured_families
     from darts_noise.space.published import load_genotype
 
     noise = given.settings(NoiseConfig, "noise_")
@@ -311,7 +329,7 @@ def _training(given: Given, cell: str) -> Iterator[None]:
         _require_root_read(
             given,
             lambda: _reads_root(
-                given.values["data.name"], lambda: measured_families(noise, load_genotype(cell))
+                given.values["data.name"], lambda: noise.families(load_genotype(cell).meta)
             ),
         )
         yield

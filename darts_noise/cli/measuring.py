@@ -19,7 +19,7 @@ from darts_noise.cli.defaults import (
     shipped,
     shipped_for,
 )
-from darts_noise.cli.names import ACCELERATORS, DATASETS, may_be_extended
+from darts_noise.cli.names import ACCELERATORS, DATASETS, SECTIONS, may_be_extended
 from darts_noise.cli.parser import Arguments, field_names, options_of
 from darts_noise.cli.plugins import naming_plugins, require_plugin, run_plugin, run_plugins
 from darts_noise.cli.program import ready
@@ -333,8 +333,12 @@ def _to_examine(given: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
 
 
 def _require_examined(given: argparse.Namespace, config: ExamineConfig) -> None:
-    """Raise the first error of the data and of a plugin, before torch is imported."""
+    """Raise the first error of the data, the sections and a plugin, before torch is imported."""
     _require_data(given.on, DATASETS)
+    for key, named in (("only", config.only), ("sections", config.sections)):
+        for name in named:
+            if name not in SECTIONS:
+                raise SettingError(key, unknown("section", name, SECTIONS))
     if ".py:" in given.network:
         require_plugin(Path(given.network.rpartition(":")[0]))
 

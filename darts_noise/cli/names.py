@@ -35,6 +35,10 @@ NOISE = (
 )
 DATASETS = ("cifar10", "cifar100", "digits", "fashion_mnist", "image_folder", "mnist", "svhn")
 NOISY_LABELS = ("co_teaching", "none", "small_loss")
+SECTIONS = (
+    *("capacity", "critical_period", "frequency", "influence", "input_gradients"),
+    *("label_complexity", "time_to_fit", "two_phases", "wrong_labels"),
+)
 ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "hpu", "mps", "tpu")
 TRAINER_STRATEGIES = (
     *("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true"),

@@ -11,9 +11,6 @@ References:
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as tvf
-
-_ADJUST = (tvf.adjust_brightness, tvf.adjust_contrast, tvf.adjust_saturation, tvf.adjust_hue)
 
 
 def jitter_parameters(n: int, strength: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -56,10 +53,13 @@ def color_jitter(images: Tensor, strength: float, generator: torch.Generator) ->
         raise ValueError(
             f"images: expected 3 channels to change the colours of, got {images.shape[1]}"
         )
+    from torchvision.transforms.v2 import functional as tvf
+
+    adjust = tvf.adjust_brightness, tvf.adjust_contrast, tvf.adjust_saturation, tvf.adjust_hue
     factors, orders = jitter_parameters(len(images), strength, generator)
     jittered = []
     for image, row, order in zip(images, factors.tolist(), orders.tolist(), strict=True):
         for adjustment in order:
-            image = _ADJUST[adjustment](image, row[adjustment])
+            image = adjust[adjustment](image, row[adjustment])
         jittered.append(image)
     return torch.stack(jittered)

@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as tvf
 
 _AREA = (0.08, 1.0)
 _ASPECT = (3 / 4, 4 / 3)
@@ -101,6 +100,8 @@ def crop_and_scale(images: Tensor, crops: Sequence[Crop]) -> Tensor:
     Returns:
         (B, C, H, W), the same dtype and device.
     """
+    from torchvision.transforms.v2 import functional as tvf
+
     size = list(images.shape[-2:])
     boxes = [crop(*size) for crop in crops]
     if len(set(boxes)) == 1:

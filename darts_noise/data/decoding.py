@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
-from torchvision.transforms.v2 import functional as tvf
 
 from darts_noise.data.crops import Crop, central_crops
 
@@ -141,6 +140,8 @@ def pixels_of(
     whole = (0, 0, converted.height, converted.width)
     box = crop(converted.height, converted.width)
     if box != whole or box[2:] != shape:
+        from torchvision.transforms.v2 import functional as tvf
+
         converted = tvf.resized_crop(converted, *box, size=list(shape), antialias=True)
     return np.asarray(converted).reshape(*shape, -1).transpose(2, 0, 1)
 

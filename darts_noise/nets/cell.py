@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import stochastic_depth
 
 from darts_noise.configured import naming_arguments
 from darts_noise.nets.gain import choose_layers
@@ -45,6 +44,16 @@ def build_operation(
     if stride == 1 or reduction == "strided":
         return get_operation(name).build(channels, stride, affine)
     return nn.Sequential(average(stride), get_operation(name).build(channels, 1, affine))
+
+
+def dropped(x: Tensor, rate: float) -> Tensor:
+    """Replace samples by zeros with a probability, and divide the others by 1 less it: (B, ...).
+
+    The function of torchvision, ``stochastic_depth``, draws by ``bernoulli_``. Its rate is a
+    constant for torch.compile, which would compile anew when the rate rises, in every epoch.
+    """
+    kept = torch.rand([len(x)] + [1] * (x.ndim - 1), device=x.device) >= rate
+    return x * (kept / (1 - rate)).to(x.dtype)
 
 
 @naming_arguments
@@ -137,8 +146,8 @@ class Cell(nn.Module):
             assert isinstance(operations, nn.ModuleList)
             for (_, predecessor), operation in zip(node, operations, strict=True):
                 term = operation(states[predecessor])
-                if drop_path > 0 and not isinstance(operation, nn.Identity):
-                    term = stochastic_depth(term, drop_path, "row", self.training)
+                if self.training and drop_path > 0 and not isinstance(operation, nn.Identity):
+                    term = dropped(term, drop_path)
                 terms.append(term)
             state = sum(terms[1:], start=terms[0])
             states.append(state / len(terms) if self.bounded else state)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as tvf
 
 from darts_noise.data.conversion import recolour
 from darts_noise.data.crops import central_box
@@ -177,5 +176,7 @@ def _like(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
     box = central_box((H, W), 1.0, height, width)
     if box == (0, 0, H, W) == (0, 0, height, width):
         return images
+    from torchvision.transforms.v2 import functional as tvf
+
     resized: Tensor = tvf.resized_crop(images, *box, size=[H, W], antialias=True)
     return resized.contiguous()

@@ -68,13 +68,13 @@ def read_mixture(family: Mixture, known: Mapping[str, Callable[..., Any]]) -> li
         ValueError: a family or setting is unknown, a weight is not a finite number of 0 or more, or
             no weight is above 0. The message is one line with the setting and the allowed values.
     """
-    if isinstance(family, str):
+    if isinstance(family, str) and family[:1] not in ("{", "["):
         family = {family: None}
     if not isinstance(family, Mapping):
         raise SettingError(
             KEY,
-            f"expected a name, or names with a weight each as in "
-            f"{{uniform: 2, random_pixels: 1}}, got {family!r}",
+            f"expected a name, or names with a weight each as in {{uniform: 2, random_pixels: 1}}, "
+            f"with a space after each colon, got {family!r}",
         )
     parts = [_read_part(str(entry), value, known) for entry, value in family.items()]
     if not any(part.weight for part in parts):

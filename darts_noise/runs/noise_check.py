@@ -22,7 +22,6 @@ from darts_noise.report.metrics_table import MetricsTable
 from darts_noise.runs.cores import WORTHWHILE, Ahead
 from darts_noise.runs.run import Run
 from darts_noise.runs.settings import TrainerConfig
-from darts_noise.space.genotype import Genotype
 from darts_noise.train.control_networks import CONTROL_NETWORKS
 from darts_noise.train.factories import NetworkLike, loaded, suited_network
 from darts_noise.train.module import TrainModule
@@ -50,18 +49,6 @@ FROM_CLEAN_RUN = (
 NOISE_RUNS = "noise_runs.json"
 NOISE_EPOCHS = "noise_epochs"
 """Folder of the last epoch of an unfinished quick check."""
-
-
-def measured_families(noise: NoiseConfig, genotype: Genotype) -> list[NoiseFamily]:
-    """Return the noise families to measure. Default: the family of the cell's search.
-
-    >>> from darts_noise.space.published import load_genotype
-    >>> measured_families(NoiseConfig(), load_genotype("darts_v2"))
-    ['uniform']
-    """
-    if isinstance(noise.family, list):
-        return noise.family
-    return [noise.family or genotype.meta.get("noise_family") or "uniform"]
 
 
 class NoiseCheck:

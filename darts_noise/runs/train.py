@@ -49,7 +49,6 @@ from darts_noise.runs.folder import (
 from darts_noise.runs.noise_check import (
     NOISE_FIGURE,
     NoiseCheck,
-    measured_families,
     noise_rows,
     objective,
 )
@@ -160,7 +159,7 @@ def _train(
         genotype = genotype if isinstance(genotype, Genotype) else load_genotype(genotype)
     except ValueError as error:
         raise SettingError("model.genotype", error) from None
-    families = measured_families(noise, genotype)
+    families = noise.families(genotype.meta)
     noise = replace(noise, family=families[0] if len(families) == 1 else families)
     if has_genotype(str(cell)):  # a text, which is no name for the card
         cell = genotype

@@ -53,7 +53,6 @@ from darts_noise.reading import laid_out, recompute_statistics, whole_set
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.published import load_genotype
 from darts_noise.train.adversarial import Adversary
-from darts_noise.train.compilation import compile_forward
 from darts_noise.train.mixing import BatchMixing
 from darts_noise.train.muon import Muon
 from darts_noise.train.noisy_labels import BatchLosses, make_selection
@@ -90,6 +89,26 @@ def one_cycle(progress: float) -> float:
     if progress < RISE:
         return 0.04 + 0.96 * (1 - math.cos(math.pi * progress / RISE)) / 2
     return (1 + math.cos(math.pi * min(1.0, (progress - RISE) / (1 - RISE)))) / 2
+
+
+def compile_forward(
+    net: Network, backend: str | Callable[..., object] = "inductor"
+) -> Callable[[Tensor], Tensor | WithAuxiliary]:
+    """Return a compiled function that computes ``net(x)`` with the network's own weights.
+
+    The compiler runs at the first call, and its errors are not caught. The function uses later
+    values of the weights and of ``net.drop_path``.
+
+    Args:
+        net: the network; not changed.
+        backend: the backend of torch.compile.
+    """
+    # The bound method, not the module: a compiled module would be a second child of its owner and
+    # appear in the owner's state_dict.
+    compiled: Callable[[Tensor], Tensor | WithAuxiliary] = torch.compile(
+        net.forward, backend=backend
+    )
+    return compiled
 
 
 class TrainModule(PlainModule[TrainConfig]):

@@ -365,3 +365,16 @@ class NoiseConfig:
                 raise SettingError(key, problem)
         if self.runs is not None and self.protocol == "quick":
             raise SettingError("runs", "expected none with the protocol quick")
+
+    def families(self, meta: Mapping[str, Any]) -> list[NoiseFamily]:
+        """Return the noise families to measure. Default: the family of the cell's search.
+
+        Args:
+            meta: the ``meta`` of the cell's genotype.
+
+        >>> NoiseConfig().families({})
+        ['uniform']
+        """
+        if isinstance(self.family, list):
+            return self.family
+        return [self.family or meta.get("noise_family") or "uniform"]

@@ -128,6 +128,7 @@ FOUND_LATER = [
     (search, ["-cdigits", "--strategy=random"], ["model.race: ", "expected 0"]),
     (search, ["--strategy={enas: {share: 2}}"], ["model.strategy.enas.share: ", "at most 1"]),
     (search, ["--strategy={random: 3}"], ["model.strategy"]),
+    (search, ["--strategy={random:{rungs: 3}}"], ["model.strategy: ", "space after each colon"]),
     (search, ["--strategy={darts: {rungs: 3}}"], ["model.strategy: ", "'rungs'"]),
     (search, ["--strategy={random: null, nas: null}"], ["model.strategy: ", "the name of a"]),
     (search, ["--strategy={evolution: {sample: 30}}"], ["sample: ", "population (10)", "30"]),
@@ -224,12 +225,13 @@ def registered():
         names.NOISE: dn.list_noise(),
         names.NOISY_LABELS: dn.list_noisy_labels(),
     }
-    return [found[valid] for _, valid in names.BUILT_IN.values()]
+    return [*(found[valid] for _, valid in names.BUILT_IN.values()), sorted(dn.list_sections())]
 
 
 def test_the_names_that_are_known_early_are_those_of_the_registries():
     """In a fork, because other tests register further names."""
-    for (_, valid), names_of in zip(names.BUILT_IN.values(), in_a_fork(registered), strict=True):
+    of_settings = [valid for _, valid in names.BUILT_IN.values()]
+    for valid, names_of in zip([*of_settings, names.SECTIONS], in_a_fork(registered), strict=True):
         assert list(valid) == names_of
 
 

@@ -129,7 +129,20 @@ VALUES = [
     "search --trainer.logger=foo.Bar",
     "train --model.genotype=darts_v1 --trainer.strategy=dpp",
     "certify digits --samples=0",
+    "search --model.nodes=0",
+    "examine digits --only=capcity",
+    "examine digits --set=capcity.most=3",
 ]
+NESTED = [
+    ["search", "--strategy={random: {rungs: 0}}"],
+    ["search", "--model.penalty={gram: {samples: 2.5}}"],
+    ["search", "--model.variants={gdas: {temperatur: 1}}"],
+    ["search", "--model.objectives={adversarial: {eps: 8}}"],
+    ["search", "--model.noise_family={uniform: -1}"],
+    ["train", "--model.genotype=darts_v1", "--noisy_labels={small_loss: {forget_rate: 1}}"],
+    ["train", "--model.genotype=darts_v1", "--noise_family={uniform: -1}"],
+]
+"""Settings that classes check, which need torch: one second instead of four."""
 
 
 @pytest.mark.parametrize(
@@ -156,24 +169,32 @@ def test_a_wrong_target_is_told_before_anything_is_read(line, tmp_path, monkeypa
 
 
 def test_a_bad_value_does_not_wait_for_torch(tmp_path):
-    """In one process, as each would import the parser anew."""
     plugin = tmp_path / "own.py"
     plugin.write_text("import darts_noise as dn\ndn.register_space('own', ['conv_3x3'], 1)\n")
     own = f"search --plugins={plugin} --model.space=own --trainer.accumulate_grad_batches=2"
-    values = [*VALUES, own]
+    done = refused_alone([line.split() for line in [*VALUES, own]], HEAVY)
+    assert "accumulate_grad_batches" in done.stderr.splitlines()[-1]  # the space is known
+
+
+def test_a_bad_value_of_a_nested_setting_does_not_wait_for_torchvision_and_lightning():
+    refused_alone(NESTED, ("torchvision", "torchmetrics", "pytorch_lightning", "scipy"))
+
+
+def refused_alone(commands, heavy):
+    """Run commands that are refused in one process, as each would import the parser anew."""
     code = f"""
 import sys
 from contextlib import suppress
 from darts_noise.cli.program import main
-for line in {values}:
+for command in {commands}:
     with suppress(SystemExit):
-        main(line.split())
-    print([name for name in {HEAVY} if name in sys.modules])
+        main(command)
+    print([name for name in {heavy} if name in sys.modules])
 """
     done = alone(code=code)
-    assert done.stdout.splitlines() == ["[]"] * len(values), done.stderr
-    assert done.stderr.count(": error: ") == done.stderr.count("\n") == len(values)
-    assert "accumulate_grad_batches" in done.stderr.splitlines()[-1]  # the space is known
+    assert done.stdout.splitlines() == ["[]"] * len(commands), done.stderr
+    assert done.stderr.count(": error: ") == done.stderr.count("\n") == len(commands)
+    return done
 
 
 @pytest.mark.parametrize("name", ["report", "bundle", "study"])

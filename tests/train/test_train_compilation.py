@@ -10,9 +10,10 @@ from torch import nn
 from torchvision.ops import stochastic_depth
 
 import darts_noise as dn
+from darts_noise.nets.cell import dropped
 from darts_noise.space.operations import get_operation
 from darts_noise.train import module as training
-from darts_noise.train.compilation import compile_forward, stochastic_depth_by_rows
+from darts_noise.train.module import compile_forward
 
 
 class Counting:
@@ -104,19 +105,18 @@ def test_the_auxiliary_head_is_compiled_along(backend):
     assert backend.calls == 1
 
 
-@pytest.mark.parametrize("p", [0.1, 0.6])
-def test_what_the_compiler_sees_of_drop_path_is_torchvisions(p):
-    """Zeros or the input over 1 - p, for a sample as a whole, in shares p and 1 - p."""
+@pytest.mark.parametrize("rate", [0.1, 0.6])
+def test_drop_path_is_torchvisions_stochastic_depth(rate):
+    """Zeros or the input over 1 - rate, for a sample as a whole, in shares rate and 1 - rate."""
     x = torch.ones(4000, 2, 3)
-    for drop in (stochastic_depth, stochastic_depth_by_rows):
-        out = drop(x, p, "row", True)
+    for drop in (partial(stochastic_depth, mode="row"), dropped):
+        out = drop(x, rate)
         row = out[:, 0, 0]
         assert torch.equal(out, row[:, None, None].expand_as(out))
-        torch.testing.assert_close(row.unique(), torch.tensor([0.0, 1 / (1 - p)]))
+        torch.testing.assert_close(row.unique(), torch.tensor([0.0, 1 / (1 - rate)]))
         share = (row == 0).float().mean().item()
-        assert share == pytest.approx(p, abs=4 * (p * (1 - p) / 4000) ** 0.5)
-        assert drop(x, p, "row", False) is x
-    assert stochastic_depth_by_rows(x.bfloat16(), p, "row").dtype == torch.bfloat16
+        assert share == pytest.approx(rate, abs=4 * (rate * (1 - rate) / 4000) ** 0.5)
+    assert dropped(x.bfloat16(), rate).dtype == torch.bfloat16
 
 
 def test_what_the_compiler_raises_reaches_the_user(digits, monkeypatch):
