@@ -14,6 +14,7 @@ from torch import Tensor
 from darts_noise.configured import require_kinds
 from darts_noise.data.module import ImageDataModule
 from darts_noise.distributed.collectives import on_first_process
+from darts_noise.errors import counted
 from darts_noise.noise.families import describe_noise
 from darts_noise.report.alpha_history import edge_name
 from darts_noise.report.card import describe_wrong_labels
@@ -35,7 +36,7 @@ from darts_noise.search.architecture import Architecture
 from darts_noise.search.asking import budget
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.candidate_trainings import CandidateTrainings
-from darts_noise.search.final_cell import choose
+from darts_noise.search.final_cell import choose, of_race
 from darts_noise.search.heat import Heat, Macro, differences, read_race, standing, write_race
 from darts_noise.search.module import SearchModule
 from darts_noise.search.race import combinations, narrowed, race, reference_cells, require_suited
@@ -126,14 +127,17 @@ def search(
             if module.strategy is not None:
                 found = measure_proposals(module, session)
             else:
+                raced: list[Candidate] = []
                 heats = _race(config, module, session) if config.race else []
                 if heats:
+                    cells = reference_cells(module)
                     module = search_module(config, data, standing(heats)[0].macro)
+                    raced = of_race(module, data, cells, heats)
                     module.objectives.keep(session.path)
                 set_axis(session.wandb, STEPS, figure_names(module))
                 session.fit(module)
                 if session.is_first and config.candidates > 1:
-                    found = _choose(module, session)
+                    found = _choose(module, session, raced)
                 tables = {**weights_tables(module.arch), **race_table(heats)}
             card: dict[str, Any] = {}
             if session.is_first:
@@ -211,16 +215,18 @@ def race_table(heats: Sequence[Heat]) -> dict[str, Table]:
     return {"race": (columns, rows)}
 
 
-def _choose(module: SearchModule, session: Run) -> list[Candidate]:
+def _choose(module: SearchModule, session: Run, raced: Sequence[Candidate]) -> list[Candidate]:
     """Measure the cells that α proposes, write the figures, and return them, the best first."""
-    console, count, known = session.console, module.config.candidates, read_known(session.path)
-    console.print(f"measuring up to {count} cells that α proposes")
+    console, known = session.console, read_known(session.path)
+    count = module.config.candidates + len(raced)
+    beside = f", beside {counted(len(raced), 'cell')} of the race" if raced else ""
+    console.print(f"measuring up to {module.config.candidates} cells that α proposes{beside}")
 
     def told(found: Sequence[Candidate]) -> None:
         write_measured(session.path, found, known)
         console.print(f"candidate {len(found)}/{count}  {found[-1]}")
 
-    found = choose(module, session.data, told, known)
+    found = choose(module, session.data, told, known, raced)
     write_measured(session.path, found, ())
     outputs = SearchOutputs(session.path, session.data.train.chance)
     outputs.write(module)

@@ -25,6 +25,7 @@ from darts_noise.search.architecture import Architecture
 from darts_noise.search.asking import ask_and_tell
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.candidate_trainings import CandidateTrainings
+from darts_noise.search.heat import Heat, standing
 from darts_noise.search.module import SearchModule
 from darts_noise.search.strategies.cells import ordered
 from darts_noise.search.strategies.strategy import Proposal, Strategy
@@ -37,15 +38,16 @@ def choose(
     data: ImageDataModule,
     told: Callable[[Sequence[Candidate]], None] = lambda found: None,
     known: Iterable[Candidate] = (),
+    raced: Sequence[Candidate] = (),
 ) -> list[Candidate]:
     """Measure cells that α of a finished search proposes, and set `module.chosen` to the best cell.
 
     The first candidate is the genotype of α. A third of the candidates, this one included, are
-    samples from α. Each later candidate changes one operation or macro choice of the best cell so
-    far. Macro choices are drawn uniformly, because the mixture says little about them: in the
-    supernet of `bounded`, the twin fits hardly any noise with any logit scale. The same α gives the
-    same candidates and the same measurements. The state of torch's generator does not change. With
-    several processes, only one process calls this function.
+    samples from α. The cells of a race compete too. Each later candidate changes one operation or
+    macro choice of the best cell so far. Macro choices are drawn uniformly, because the mixture
+    says little about them: in the supernet of `bounded`, the twin fits hardly any noise with any
+    logit scale. The same α gives the same candidates and the same measurements. The state of
+    torch's generator does not change. With several processes, only one process calls this function.
 
     Args:
         module: the search.
@@ -53,32 +55,72 @@ def choose(
         told: is called after each measurement with all candidates so far, in the order of
             measurement.
         known: candidates that an interrupted run of this search has measured.
+        raced: cells that the race of this search has measured; see `of_race`.
 
     Returns:
-        The candidates, the best first; see `ask_and_tell`. There are fewer than ``candidates`` if
-        100 proposals in a row were already measured.
+        The candidates, the best first; see `ask_and_tell`. Those of the race included, there are
+        at most ``candidates`` more than these. There are fewer if 100 proposals in a row were
+        already measured.
     """
-    count, trainings = module.config.candidates, CandidateTrainings(module, data, known)
-    strategy = FromAlpha(module.arch, count, module.config.seed)
-    found = ask_and_tell(strategy, trainings, told, seed=module.config.seed, cells=count)
+    count = module.config.candidates
+    trainings = CandidateTrainings(module, data, [*known, *raced])
+    cells = [candidate.genotype for candidate in raced]
+    strategy = FromAlpha(module.arch, count, module.config.seed, cells)
+    found = ask_and_tell(
+        strategy, trainings, told, seed=module.config.seed, cells=count + len(cells)
+    )
     meta = {**module.genotype().meta, "candidates": len(found)}
     module.chosen = replace(found[0].genotype, meta=meta)
     return found
 
 
+def of_race(
+    module: SearchModule,
+    data: ImageDataModule,
+    cells: Iterable[Genotype],
+    heats: Iterable[Heat],
+) -> list[Candidate]:
+    """Return the reference cells of a race with the best combination as measured candidates.
+
+    A race trains as candidates are trained, so these cells cost nothing more. With further
+    objectives, whose values a race does not keep, none are returned.
+
+    Args:
+        module: the search with the best combination.
+        data: the data of the search.
+        cells: the reference cells.
+        heats: the result of `race`.
+    """
+    trainings, winner = CandidateTrainings(module, data), standing(heats)[0]
+    if module.objectives.terms or not winner.is_complete or winner.epochs != trainings.epochs():
+        return []
+    found = []
+    fits = winner.noise or (None,) * winner.cells
+    for cell, validation, noise in zip(cells, winner.validation, fits, strict=True):
+        penalty = 0.0 if noise is None else trainings.weighted_penalty(noise.loss)
+        # As it was raced: another order of its operations would get other initial weights.
+        genotype = replace(cell, macro=winner.macro, meta={})
+        found.append(Candidate(genotype, validation, noise, validation.loss + penalty))
+    return found
+
+
 class FromAlpha(Strategy):
-    """The cells that α proposes; see `choose`.
+    """The cells that α proposes, and those of a race; see `choose`.
 
     Args:
         arch: α.
-        count: number of candidates.
+        count: number of candidates that α proposes.
         seed: seed of the search.
+        raced: cells that the race has measured.
     """
 
     exact = False
 
-    def __init__(self, arch: Architecture, count: int, seed: int) -> None:
-        self.arch, self.sampled = arch, math.ceil(count / 3)
+    def __init__(
+        self, arch: Architecture, count: int, seed: int, raced: Iterable[Genotype] = ()
+    ) -> None:
+        self.arch, self.raced = arch, list(raced)
+        self.sampled = math.ceil(count / 3) + len(self.raced)
         self.random = generator(seed, Stream.CANDIDATES)
         self.found: set[Genotype] = set()
         self.best: Candidate | None = None
@@ -86,6 +128,8 @@ class FromAlpha(Strategy):
     def ask(self) -> Proposal:
         if self.best is None:
             return Proposal(ordered(self.arch.genotype()))
+        if self.raced:
+            return Proposal(self.raced.pop(0))
         genotype = ordered(self.arch.draw(self.random))
         genotype = replace(genotype, macro=self._macro())
         if len(self.found) >= self.sampled:

@@ -69,7 +69,8 @@ class SearchConfig:
         race_cells: reference cells in which each combination is trained. One halves the time, but
             a single random cell may have no convolution at all.
         candidates: discrete cells that are trained at the end; the search returns the cell with the
-            smallest F = L_val + λ·P + Σ weight·T over the objectives T. 1: take the strongest
+            smallest F = L_val + λ·P + Σ weight·T over the objectives T. Without objectives, the
+            cells of the race with its best combination compete too. 1: take the strongest
             operations of α and train nothing. P is ``penalty`` if that is a function of the noise
             loss, otherwise the penalty ``twin``.
         candidate_epochs: epochs for which each candidate is trained on the data.

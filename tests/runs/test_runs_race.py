@@ -12,9 +12,12 @@ import torch
 from conftest import undrawn
 
 import darts_noise as dn
+from darts_noise.runs.search import search_module
 from darts_noise.search import candidate_trainings
 from darts_noise.search import race as race_module
+from darts_noise.search.candidate import read_candidates
 from darts_noise.search.candidate_trainings import CandidateTrainings
+from darts_noise.search.final_cell import of_race
 from darts_noise.search.heat import read_race, standing
 
 DATA = {"name": "digits", "train_samples": 80, "batch_size": 20}
@@ -74,12 +77,34 @@ def test_alpha_is_searched_with_the_winner_and_nothing_else_changes(
 
     decided = {name: [value] for name, value in winner.items()}
     plain = search_in(tmp_path, replace(CONFIG, race=0, macro=decided), name="plain")
-    assert plain.genotype == whole.genotype
     assert all(torch.equal(whole.alpha[name], alpha) for name, alpha in plain.alpha.items())
-    for name in ("metrics.csv", "candidates.json", "genotype.json"):
-        assert (plain.path / name).read_bytes() == (whole.path / name).read_bytes()
-    assert (plain.card["race"], plain.card["gradient_steps"]) == (None, sum(steps[1:]))
+    assert (plain.path / "metrics.csv").read_bytes() == (whole.path / "metrics.csv").read_bytes()
+    assert (plain.card["race"], plain.card["candidates_steps"]) == (
+        None,
+        plain.card["gradient_steps"] - steps[1],
+    )
     assert not (plain.path / "race.json").exists()
+
+
+def test_the_cells_of_the_race_compete_as_if_they_were_measured_again(
+    whole: dn.SearchResult,
+) -> None:
+    cells, heats = read_race(whole.path / "race.json")
+    found = read_candidates(whole.path / "candidates.json")
+    assert len(found) == CONFIG.candidates + len(cells)
+    assert whole.genotype == found[0].genotype
+    winner, data = standing(heats)[0].macro, dn.ImageDataModule(**DATA)
+    module = search_module(CONFIG, data, winner)
+    trainings = CandidateTrainings(module, data)
+    for cell in cells:
+        genotype = replace(cell, macro=winner, meta={})
+        [raced] = [candidate for candidate in found if candidate.genotype == genotype]
+        again = trainings.measured(genotype)
+        assert again.steps > 0
+        assert raced == replace(again, steps=0)
+
+    module = search_module(replace(CONFIG, objectives="multiply_adds"), data, winner)
+    assert of_race(module, data, cells, heats) == []  # a race keeps no value of an objective
 
 
 @pytest.mark.parametrize(
