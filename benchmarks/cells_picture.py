@@ -7,9 +7,9 @@ The command writes ``docs/images/digits_cells.svg`` and ``.png``.
 
 from pathlib import Path
 
-from darts_noise.pretrained.shipped import SHIPPED
 from darts_noise.report.cells import save_cells
 from darts_noise.space.genotype import Genotype
+from darts_noise.space.published import BUNDLES
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 
@@ -17,7 +17,7 @@ IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 def main() -> None:
     IMAGES.mkdir(parents=True, exist_ok=True)
     for path in save_cells(
-        Genotype.from_json(SHIPPED / "digits" / "genotype.json"), IMAGES / "digits_cells"
+        Genotype.from_json(BUNDLES / "digits" / "genotype.json"), IMAGES / "digits_cells"
     ):
         print(path)
 

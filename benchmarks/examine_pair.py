@@ -103,8 +103,8 @@ def write_page(name: str, section: dn.Section[Any], folder: Path) -> None:
     both = f"<!-- table: both, {name} -->\n<!-- end of table -->\n\n" if name in BOTH else ""
     write_text(
         path,
-        f"# {section.title}\n\n{section.question} [Two networks](index.md) give their answers: one "
-        "of bounded gain, and one with batch norm.\n\n<!-- conclusion -->\n"
+        f"# {section.title}\n\n{section.question}\n\nThis page compares [two networks](index.md): "
+        "one of bounded gain, and one with batch norm.\n\n<!-- conclusion -->\n"
         f"{written[1] if written else ''}<!-- end of conclusion -->\n\n{''.join(pictures)}"
         f"<!-- table: answers, {name} -->\n<!-- end of table -->\n\n{both}"
         "[What is measured, and its source](../../examine.md)\n",
