@@ -126,7 +126,9 @@ def examine_pair(data: str, root: str, runs: Path, only: Sequence[str]) -> None:
     }
     file = commands.RESULTS / f"examine_{data}.json"
     if only and file.is_file():
-        result["sections"] = json.loads(file.read_text("utf-8"))["sections"]
+        stored = json.loads(file.read_text("utf-8"))
+        if stored["cells"] == result["cells"]:  # otherwise its sections are of other networks
+            result["sections"] = stored["sections"]
     for name, section in make_sections(only, preset.get("sections", {})).items():
         found = {
             network: dn.examine(
