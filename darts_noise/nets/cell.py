@@ -47,12 +47,12 @@ def build_operation(
 
 
 def dropped(x: Tensor, rate: float) -> Tensor:
-    """Replace samples by zeros with a probability, and divide the others by 1 less it: (B, ...).
+    """Replace samples by zeros with a probability, and divide the others by 1 less it (B, C, H, W).
 
     The function of torchvision, ``stochastic_depth``, draws by ``bernoulli_``. Its rate is a
     constant for torch.compile, which would compile anew when the rate rises, in every epoch.
     """
-    kept = torch.rand([len(x)] + [1] * (x.ndim - 1), device=x.device) >= rate
+    kept = torch.rand_like(x[:, :1, :1, :1], dtype=torch.float32) >= rate
     return x * (kept / (1 - rate)).to(x.dtype)
 
 

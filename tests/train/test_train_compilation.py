@@ -108,11 +108,11 @@ def test_the_auxiliary_head_is_compiled_along(backend):
 @pytest.mark.parametrize("rate", [0.1, 0.6])
 def test_drop_path_is_torchvisions_stochastic_depth(rate):
     """Zeros or the input over 1 - rate, for a sample as a whole, in shares rate and 1 - rate."""
-    x = torch.ones(4000, 2, 3)
+    x = torch.ones(4000, 2, 3, 2)
     for drop in (partial(stochastic_depth, mode="row"), dropped):
         out = drop(x, rate)
-        row = out[:, 0, 0]
-        assert torch.equal(out, row[:, None, None].expand_as(out))
+        row = out[:, 0, 0, 0]
+        assert torch.equal(out, row[:, None, None, None].expand_as(out))
         torch.testing.assert_close(row.unique(), torch.tensor([0.0, 1 / (1 - rate)]))
         share = (row == 0).float().mean().item()
         assert share == pytest.approx(rate, abs=4 * (rate * (1 - rate) / 4000) ** 0.5)
