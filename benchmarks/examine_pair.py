@@ -35,6 +35,8 @@ BOUNDED, BATCH_NORM = "bounded gain", "batch norm"
 PICTURES = {"frequency": (0, 1), "influence": (2,), "two_phases": (0, 2)}
 """Section → its figures on the picture, by number. Other sections: the first one."""
 SIDES = ("width", "height")
+HIDDEN = 200
+"""How many times as long an axis must be to hide a curve of another."""
 PRESETS: dict[str, dict[str, Any]] = {"digits": {}, "mnist": {}}
 """Data → settings of the examination."""
 
@@ -55,12 +57,16 @@ def pair(data: str) -> dict[str, dn.Genotype]:
 
 
 def alike(figures: Sequence[Figure]) -> None:
-    """Give the axes of like figures the same limits, if they have lines."""
+    """Give the axes of like figures the same limits, if they have lines.
+
+    Limits of which one would hide the curves of another stay as they are.
+    """
     for axes in zip(*(figure.axes for figure in figures), strict=True):
         lined = axes if all(each.lines for each in axes) else ()
         for side in ("xlim", "ylim"):
             limits = [getattr(each, f"get_{side}")() for each in lined]
-            for each in lined:
+            spans = [high - low for low, high in limits]
+            for each in lined if max(spans, default=0) < HIDDEN * min(spans, default=1) else ():
                 low, high = min(low for low, _ in limits), max(high for _, high in limits)
                 getattr(each, f"set_{side}")(low, high)
 

@@ -22,6 +22,14 @@ def test_the_pair_is_a_cell_of_bounded_gain_and_one_with_batch_norm(data):
     assert (bounded.normal == batch_norm.normal) == (data == "digits")
 
 
+def test_the_results_are_those_of_the_present_pair():
+    for data in benchmark.PRESETS:
+        file = commands.RESULTS / f"examine_{data}.json"
+        cells = json.loads(file.read_text("utf-8"))["cells"] if file.is_file() else {}
+        for name, cell in benchmark.pair(data).items():
+            assert not cells or cells[name] == cell.to_dict()
+
+
 def test_the_limits_of_a_row_of_figures_are_alike():
     """And they hold all points."""
     small = draw_lines({"a": [(1, 0.2), (2, 0.3)]}, "x", "y")
@@ -31,6 +39,10 @@ def test_the_limits_of_a_row_of_figures_are_alike():
     assert one.get_xlim() == two.get_xlim()
     assert one.get_ylim() == two.get_ylim()
     assert one.get_ylim()[0] <= -5 < 7 <= one.get_ylim()[1]
+    huge = draw_lines({"a": [(0, -5e3), (4, 7e3)]}, "x", "y")
+    before = two.get_ylim()
+    benchmark.alike([large, huge])
+    assert (two.get_ylim(), two.get_xlim()) == (before, huge.axes[0].get_xlim())
 
 
 def test_a_picture_places_the_figures_side_by_side_and_is_valid():
