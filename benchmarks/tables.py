@@ -28,7 +28,8 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
 PLACE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 SUMMARY = (
-    ("MNIST", "mnist_bounded_study", ("lambda_1", "lambda_0")),
+    ("MNIST", "mnist_bounded_study", ("lambda_1",)),
+    ("MNIST", "mnist_parts_study", ("lambda_0",)),
     ("digits", "digits_bounded_study", ("lambda_1", "lambda_0")),
     ("CIFAR-10", "cifar10_smooth_study", ("lambda_1", "lambda_0")),
 )
@@ -321,16 +322,18 @@ def wrong_labels_gain(data: str, figure: str) -> Iterator[Row]:
             yield [network, trained, *map(interval, pairs)]
 
 
-def interval(values: list[float]) -> str:
+def interval(values: list[float], digits: int = 1) -> str:
     """Return the mean with its 95 % interval, by Student's t. Of two values it would say nothing.
 
     >>> interval([1.0, 2.0, 3.0]), interval([1.0, 2.0]), interval([])
     ('+2.0 (-0.5 to +4.5)', '+1.5 (n = 2)', '')
     """
     if len(values) < 3:
-        return f"{mean(values):+.1f} (n = {len(values)})" if values else ""
+        return f"{mean(values):+.{digits}f} (n = {len(values)})" if values else ""
     half = float(stats.t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
-    return f"{mean(values):+.1f} ({mean(values) - half:+.1f} to {mean(values) + half:+.1f})"
+    ends = mean(values), mean(values) - half, mean(values) + half
+    shown, low, high = (f"{end:+.{digits}f}" for end in ends)
+    return f"{shown} ({low} to {high})"
 
 
 def by_share(
@@ -526,6 +529,39 @@ def regrets() -> Iterator[Row]:
         yield [f"`{name}`", *numbers, f"{of['found_best']:.0%}", *figures]
 
 
+def strategies(name: str) -> Iterator[Row]:
+    """Yield the figures of each search strategy in a study, and of networks without a search.
+
+    The fourth column compares the F of each seed with that of random search, with the 95 % interval
+    of the mean by t.
+    """
+    found, hypervolumes = networks_of(name), load(f"{name}/results").get("hypervolume", {})
+    noise = noise_figures(seed for network in found for seed in network["seeds"])
+    columns = ["F", "F − F of `random`", "test", *map(heading, noise), "hypervolume"]
+    yield ["search", "n", *columns, "gradient steps"]
+    objectives = {
+        network.get("strategy"): {s["seed"]: s["objective"] for s in network["seeds"]}
+        for network in found
+        if "strategy" in network
+    }
+    for network in found:
+        strategy, seeds = network.get("strategy"), network["seeds"]
+        shown, accuracies = [""] * 2, [spread(network, f) for f in ("test_accuracy", *noise)]
+        volume, steps = "", ""
+        if strategy is not None:
+            own, random = objectives[strategy], objectives["random"]
+            shown[0] = f"{mean(own.values()):.3f}"
+            if strategy != "random":
+                shown[1] = interval([own[seed] - random[seed] for seed in own if seed in random], 3)
+            area = hypervolumes.get(strategy, {"mean": None, "interval": None})
+            if area["interval"]:
+                low, high = area["interval"]
+                volume = f"{area['mean']:.3f} ({low:.3f} to {high:.3f})"
+            steps = f"{mean(seed['gradient_steps'] for seed in seeds):,.0f}"
+        title = network["title"] if strategy is None else f"`{strategy}`"
+        yield [title, str(len(seeds)), *shown, *accuracies, volume, steps]
+
+
 def predictors() -> Iterator[Row]:
     """Yield Spearman's ρ of each cheap figure with what it should predict, for each norm."""
     groups = load("cheap_predictors")["groups"]
@@ -614,7 +650,7 @@ TABLES: dict[str, Callable[[], Iterable[Row]]] = {
     "mnist, Muon": partial(networks, "mnist_muon_study"),
     "mnist, by hand": partial(seeds, "mnist_by_hand_study", "cell_by_hand"),
     "mnist, λ = 1": partial(seeds, "mnist_bounded_study", "lambda_1"),
-    "mnist, λ = 0": partial(seeds, "mnist_bounded_study", "lambda_0"),
+    "mnist, parts": partial(networks, "mnist_parts_study"),
     "mnist noise": partial(networks, "mnist_study"),
     "mnist noise, searched": partial(seeds, "mnist_study", "lambda_0.5"),
     "mnist noise, random": partial(seeds, "mnist_study", "random"),
@@ -662,6 +698,7 @@ TABLES: dict[str, Callable[[], Iterable[Row]]] = {
     "small space": small_space,
     "small space, regret": regrets,
     "small space, predictors": predictors,
+    "strategies": partial(strategies, "strategies_digits_study"),
     "search step": search_step,
     "hypergradient": hypergradient,
     "penalties": penalties,
