@@ -17,7 +17,7 @@ import torch
 
 import darts_noise as dn
 from benchmarks.commands import store, surroundings
-from darts_noise.runs.run import quiet_lightning
+from darts_noise.train.progress import quiet_lightning
 
 PLAIN = "none"
 STEPS = 5

@@ -36,7 +36,7 @@ from torch.multiprocessing import start_processes
 import darts_noise as dn
 from benchmarks.commands import store, surroundings
 from darts_noise.nets.synchronised import SynchronisedNorms
-from darts_noise.runs.run import quiet_lightning
+from darts_noise.train.progress import quiet_lightning
 
 ASSUMED = {
     "step_s": 0.2,  # on one GPU with batch size 64

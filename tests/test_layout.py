@@ -1,6 +1,7 @@
 """Imports of the package run one way: a folder imports only from those before it."""
 
 import ast
+import importlib
 from pathlib import Path
 
 from conftest import ROOT
@@ -52,3 +53,10 @@ def test_a_file_imports_only_what_lies_below() -> None:
         assert own in HEIGHT, f"expected {own} in LAYERS, which says what it may import"
         wrong = {p for p in imported(path) - {own} if HEIGHT[p] >= HEIGHT[own]}
         assert not wrong, f"{path} imports from {', '.join(sorted(wrong))}, which is not below it"
+
+
+def test_every_benchmark_can_be_imported():
+    for path in sorted((ROOT / "benchmarks").rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        if parts[-1] not in ("__init__", "__main__"):
+            importlib.import_module(".".join(parts))

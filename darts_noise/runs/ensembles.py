@@ -14,7 +14,7 @@ from torch import Tensor
 
 from darts_noise.attacks.pixels import OnPixels
 from darts_noise.attacks.settings import AttackConfig
-from darts_noise.configured import config_of, require_at_least, require_kinds
+from darts_noise.configured import config_of, require_at_least
 from darts_noise.data.module import ImageDataModule
 from darts_noise.errors import SettingError
 from darts_noise.examine.ensembles import EnsembleResult, evaluate_members, examples
@@ -37,7 +37,7 @@ from darts_noise.runs.folder import (
 from darts_noise.runs.robustness import images_of, test_images
 from darts_noise.runs.run import Interrupted, with_epochs
 from darts_noise.runs.settings import RunConfig, TrainerConfig
-from darts_noise.runs.train import EPOCHS, all_settings, train
+from darts_noise.runs.train import EPOCHS, all_settings, require_classes, train
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.json_file import shown_path
 from darts_noise.space.published import load_genotype
@@ -92,13 +92,7 @@ def train_ensemble(
         ValueError: as for `train`.
         Interrupted: a signal stopped it. It can be resumed.
     """
-    require_kinds(
-        data=(data, ImageDataModule),
-        config=(config, TrainConfig),
-        noise=(noise, NoiseConfig),
-        trainer=(trainer, TrainerConfig),
-        run=(run, RunConfig),
-    )
+    require_classes(data, config, noise, trainer, run)
     require_at_least(2, members=members)
     config, run = config or TrainConfig(), run or RunConfig()
     trainer = with_epochs(trainer or TrainerConfig(), EPOCHS)

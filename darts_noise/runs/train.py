@@ -129,6 +129,16 @@ def train(
     >>> import darts_noise as dn
     >>> dn.train("darts_v2", dn.ImageDataModule("digits"), dn.TrainConfig())  # doctest: +SKIP
     """
+    require_classes(data, config, noise, trainer, run)
+    trainer = with_epochs(trainer or TrainerConfig(), EPOCHS)
+    more = (config or TrainConfig(), noise or NoiseConfig(), trainer, run or RunConfig(), console)
+    return _train("train", genotype, data, *more)
+
+
+def require_classes(
+    data: object, config: object, noise: object, trainer: object, run: object
+) -> None:
+    """Raise a `SettingError` for the first argument of a training that has the wrong class."""
     require_kinds(
         data=(data, ImageDataModule),
         config=(config, TrainConfig),
@@ -136,9 +146,6 @@ def train(
         trainer=(trainer, TrainerConfig),
         run=(run, RunConfig),
     )
-    trainer = with_epochs(trainer or TrainerConfig(), EPOCHS)
-    more = (config or TrainConfig(), noise or NoiseConfig(), trainer, run or RunConfig(), console)
-    return _train("train", genotype, data, *more)
 
 
 def _train(

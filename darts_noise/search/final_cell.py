@@ -58,9 +58,8 @@ def choose(
         raced: cells that the race of this search has measured; see `of_race`.
 
     Returns:
-        The candidates, the best first; see `ask_and_tell`. Those of the race included, there are
-        at most ``candidates`` more than these. There are fewer if 100 proposals in a row were
-        already measured.
+        The candidates, the best first; see `ask_and_tell`: those of the race, and ``candidates``
+        more. There are fewer if 100 proposals in a row were already measured.
     """
     count = module.config.candidates
     trainings = CandidateTrainings(module, data, [*known, *raced])
@@ -83,7 +82,8 @@ def of_race(
     """Return the reference cells of a race with the best combination as measured candidates.
 
     A race trains as candidates are trained, so these cells cost nothing more. With further
-    objectives, whose values a race does not keep, none are returned.
+    objectives, whose values a race does not keep, or if a training of the best combination
+    diverged, there are none.
 
     Args:
         module: the search with the best combination.
@@ -92,7 +92,7 @@ def of_race(
         heats: the result of `race`.
     """
     trainings, winner = CandidateTrainings(module, data), standing(heats)[0]
-    if module.objectives.terms or not winner.is_complete or winner.epochs != trainings.epochs():
+    if module.objectives.terms or not math.isfinite(winner.objective):  # a training diverged
         return []
     found = []
     fits = winner.noise or (None,) * winner.cells
@@ -105,7 +105,7 @@ def of_race(
 
 
 class FromAlpha(Strategy):
-    """The cells that α proposes, and those of a race; see `choose`.
+    """Proposes the cell of α, the cells of a race, and further cells from α; see `choose`.
 
     Args:
         arch: α.

@@ -1,6 +1,7 @@
 """``search.py --model.race``: the race before the search, its file, and the resume."""
 
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +13,7 @@ import torch
 from conftest import undrawn
 
 import darts_noise as dn
+from darts_noise.reading_record import Reading
 from darts_noise.runs.search import search_module
 from darts_noise.search import candidate_trainings
 from darts_noise.search import race as race_module
@@ -103,6 +105,9 @@ def test_the_cells_of_the_race_compete_as_if_they_were_measured_again(
         assert again.steps > 0
         assert raced == replace(again, steps=0)
 
+    fits = (Reading(math.inf, 0.1),) * len(cells)
+    diverged = [replace(heat, noise=fits, objective=math.inf) for heat in heats]
+    assert of_race(module, data, cells, diverged) == []  # an infinite loss is no low noise fit
     module = search_module(replace(CONFIG, objectives="multiply_adds"), data, winner)
     assert of_race(module, data, cells, heats) == []  # a race keeps no value of an objective
 
