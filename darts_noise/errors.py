@@ -49,6 +49,15 @@ def within(group: str) -> Iterator[None]:
         raise error.within(group) from error.__cause__
 
 
+@contextmanager
+def about(key: str) -> Iterator[None]:
+    """Turn every ``ValueError`` that is raised inside the context into one about this setting."""
+    try:
+        yield
+    except ValueError as error:
+        raise SettingError(key, getattr(error, "problem", error)) from None
+
+
 def counted(count: int, noun: str) -> str:
     """Return a number with its noun for a message.
 

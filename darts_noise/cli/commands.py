@@ -18,7 +18,6 @@ import yaml
 
 from darts_noise.cli.configs import find_config, merge_configs, read_config
 from darts_noise.cli.defaults import (
-    about,
     default_search,
     find_cell,
     handed_on,
@@ -42,7 +41,7 @@ from darts_noise.cli.plugins import naming_plugins, plugins_option, run_plugins
 from darts_noise.cli.program import COMMAND, called, fail, ready
 from darts_noise.configured import LARGEST_SEED, require_at_least, require_seed
 from darts_noise.data.settings import DataConfig
-from darts_noise.errors import SettingError, names_unknown, within
+from darts_noise.errors import SettingError, about, names_unknown, within
 from darts_noise.pretrained.shipped import require_bundle_folder
 from darts_noise.runs.folder import (
     CONFIG,
@@ -467,6 +466,10 @@ def study(argv: Sequence[str]) -> None:
                 require_built_in(own)
     if find_spec("optuna") is None:  # the extra ``study`` is not installed
         fail(NEEDS_OPTUNA)  # before the import of torch, which takes seconds
+
+    from darts_noise.study.units import check_names
+
+    check_names(config)  # an error in it need not wait for Lightning
     try:
         from darts_noise.study import run as studying
     except ImportError as error:  # another version of Optuna

@@ -10,7 +10,7 @@ from darts_noise.cli.configs import CONFIGS, list_configs, read_config
 from darts_noise.cli.parser import Given, UsageError
 from darts_noise.cli.program import called
 from darts_noise.data.settings import DataConfig
-from darts_noise.errors import SettingError
+from darts_noise.errors import SettingError, about
 from darts_noise.runs.folder import CONFIG, newest_run, read_run_config
 from darts_noise.space.json_file import read_json
 from darts_noise.space.shown import shown
@@ -241,15 +241,6 @@ def require_bundle(source: str) -> None:
 
     if not is_artifact(source):
         find_bundle(source)
-
-
-@contextmanager
-def about(key: str) -> Iterator[None]:
-    """Inside the context, an error becomes an error about a setting."""
-    try:
-        yield
-    except ValueError as error:
-        raise SettingError(key, error) from None
 
 
 def runs_option(runs: str) -> str:

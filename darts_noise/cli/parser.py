@@ -340,6 +340,9 @@ class Parser:
         names = {name: o for o in self.options.values() for name in (o.key, o.short) if name}
         for argument, following in zip(argv, [*argv[1:], "VALUE"], strict=False):
             given, equals, value = argument.removeprefix("--").partition("=")
+            if given != argument and not equals and " " in given:
+                problem = "expected its value as a word of its own, outside the quotation marks"
+                raise UsageError(f"unknown option {argument!r}: {problem}")
             owner = next((name for name in names if given.startswith(f"{name}.")), None)
             if owner is None or given == argument or given in names:
                 continue

@@ -2,8 +2,7 @@
 
 import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +11,9 @@ from rich.console import Console
 
 from darts_noise.configured import require_kinds
 from darts_noise.data.module import ImageDataModule
-from darts_noise.errors import SettingError, within
+from darts_noise.errors import SettingError, about, within
 from darts_noise.noise.datasets import root_of_others
-from darts_noise.noise.families import describe_noise, make_noise
+from darts_noise.noise.families import make_noise
 from darts_noise.runs.folder import write_config
 from darts_noise.runs.run import Interrupted, plain
 from darts_noise.runs.search import search_module
@@ -23,13 +22,12 @@ from darts_noise.runs.train import Trained
 from darts_noise.runs.trainer import silent_trainer
 from darts_noise.search.strategies.shared import Sharing
 from darts_noise.space.macro import FIXED
-from darts_noise.space.published import load_genotype
 from darts_noise.space.shown import readable_duration
 from darts_noise.study.kept import as_begun, fixed_settings, require_same, written, written_settings
 from darts_noise.study.queue import UNREACHABLE, Queue, Record, accuracy_of
 from darts_noise.study.results import StudyResult, proposals_of, write_results
 from darts_noise.study.settings import DECIDED, StudyConfig
-from darts_noise.study.units import PROPOSAL, Unit, searched, units_of
+from darts_noise.study.units import PROPOSAL, Unit, check_names, searched, units_of
 from darts_noise.study.work import SeedRuns
 from darts_noise.train.progress import quiet_lightning
 
@@ -87,28 +85,12 @@ def tabulate(
     return Study(config, runs, command).write()
 
 
-def check_names(config: StudyConfig) -> None:
-    """Raise a `SettingError` for the first noise family or cell that does not exist."""
-    names: list[str] = []
-    for family in config.families:
-        with _named("unseen_families" if names else "noise_family"):
-            name = describe_noise(family)
-            if name in names:
-                raise ValueError(f"expected distinct ones, other than {names[0]}, got {name}")
-            names.append(name)
-    for name, cells in config.cells.items():
-        with _named(f"cells.{name}"):
-            for source in [cells] if isinstance(cells, str) else cells:
-                load_genotype(source)
-
-
 def check_data(config: StudyConfig) -> None:
     """Raise an error before the first unit if data, noise or a Trainer cannot be used."""
-    setup, weight = config.search, max(config.noise_weights, default=1.0)
-    model = replace(setup.model, noise_weight=weight, noise_family=config.noise_family)
+    model = config.most_penalised
     with within("search"):
-        silent_trainer(setup.trainer)
-        data = ImageDataModule(setup.data)
+        silent_trainer(config.search.trainer)
+        data = ImageDataModule(config.search.data)
         search_module(model, data)
         data.train_stream()
     for name, settings in config.strategies.items():
@@ -126,17 +108,8 @@ def check_data(config: StudyConfig) -> None:
         data.train_stream()
     root = root_of_others(data.name, data.config.root)
     for family in config.unseen_families:
-        with _named("unseen_families"):
+        with about("unseen_families"):
             make_noise(family, config.converged.samples, data.train, 0, root)
-
-
-@contextmanager
-def _named(key: str) -> Iterator[None]:
-    """Turn a ``ValueError`` inside the context into a `SettingError` of this key."""
-    try:
-        yield
-    except ValueError as error:
-        raise SettingError(key, getattr(error, "problem", error)) from None
 
 
 class Study:

@@ -367,6 +367,12 @@ class StudyConfig:
         """All measured families, the family of the searches first."""
         return (self.noise_family, *self.unseen_families)
 
+    @property
+    def most_penalised(self) -> SearchConfig:
+        """The settings of its searches with the largest λ."""
+        weight = max(self.noise_weights, default=1.0)
+        return replace(self.search.model, noise_weight=weight, noise_family=self.noise_family)
+
     def proposed(self, proposal: Mapping[str, Any]) -> "StudyConfig":
         """Return the study of one proposal. It holds out validation images to judge the proposal.
 

@@ -8,7 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from darts_noise.errors import about, within
 from darts_noise.noise.families import describe_noise
+from darts_noise.search.parts import make_parts
+from darts_noise.space.published import load_genotype
 from darts_noise.study.settings import (
     BY_HAND,
     POSITIVE_CONTROL,
@@ -17,6 +20,7 @@ from darts_noise.study.settings import (
     Control,
     StudyConfig,
 )
+from darts_noise.train.noisy_labels import make_selection
 from darts_noise.train.settings import NoiseFamily
 
 Part = Literal["cell", "test", "validation", "converged", "quick"]
@@ -166,6 +170,32 @@ class Unit:
             what = f"{self.part} fit of {describe_noise(self.family)}"
         number = "number" if self.network.control == PROPOSAL else "seed"
         return f"{self.network.title}, {number} {self.seed}: {what}"
+
+
+def check_names(config: StudyConfig) -> None:
+    """Raise a `SettingError` for the first noise family, part of a search or cell that is invalid.
+
+    It needs no data, so that a mistake is answered without a wait.
+    """
+    names: list[str] = []
+    for family in config.families:
+        with about("unseen_families" if names else "noise_family"):
+            name = describe_noise(family)
+            if name in names:
+                raise ValueError(f"expected distinct ones, other than {names[0]}, got {name}")
+            names.append(name)
+    search = config.most_penalised
+    with within("search"), within("model"):
+        make_parts(search)
+    with within("train"), within("model"):
+        make_selection(config.train.model.noisy_labels)
+    for name, settings in config.strategies.items():
+        with within("strategies"), within(name):
+            make_parts(replace(search, **settings))
+    for name, cells in config.cells.items():
+        with about(f"cells.{name}"):
+            for source in [cells] if isinstance(cells, str) else cells:
+                load_genotype(source)
 
 
 def units_of(config: StudyConfig) -> list[Unit]:

@@ -141,6 +141,9 @@ NESTED = [
     ["search", "--model.noise_family={uniform: -1}"],
     ["train", "--model.genotype=darts_v1", "--noisy_labels={small_loss: {forget_rate: 1}}"],
     ["train", "--model.genotype=darts_v1", "--noise_family={uniform: -1}"],
+    ["study", "digits", "--unseen_families=[{uniform: -1}]"],
+    ["study", "digits", "--search.model.penalty={gram: {samples: 2.5}}"],
+    ["study", "digits", "--train.model.noisy_labels={small_loss: {forget_rate: 1}}"],
 ]
 """Settings that classes check, which need torch: one second instead of four."""
 

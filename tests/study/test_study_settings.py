@@ -17,6 +17,7 @@ from darts_noise.data.datasets import list_datasets
 from darts_noise.study import run
 from darts_noise.study.cells import all_skip_cell
 from darts_noise.study.settings import Sample
+from darts_noise.study.units import check_names
 
 CONFIGS = sorted((ROOT / "configs" / "study").glob("*.yaml"))
 
@@ -276,7 +277,7 @@ def test_help_and_print_config_run_nothing(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_shipped_config_is_accepted(path, read):
     config = read(path)
-    run.check_names(config)
+    check_names(config)
     assert config.name == path.stem
     assert path.read_text().startswith("# ")
     if config.front is not None:  # of several weights, beside the control of weight 0
