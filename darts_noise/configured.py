@@ -92,9 +92,8 @@ def _require_types(cls: type, given: Mapping[str, Any]) -> None:
     """
     hints = get_type_hints(cls)
     for key, value in given.items():
-        kinds = {get_origin(kind) or kind for kind in alternatives(hints[key])}
-        own = isinstance(value, Mapping | str | list | tuple) and {dict, Mapping} & kinds
-        if not own and not isinstance(value, Mapping):
+        is_form = accepts_mapping(hints[key]) and isinstance(value, str | list | tuple)
+        if not is_form and not isinstance(value, Mapping):
             _require_type(key, value, hints[key], finite=False)
 
 
@@ -303,6 +302,15 @@ def _require_type(key: str, value: object, expected: Any, finite: bool = True) -
 def alternatives(kind: Any) -> tuple[Any, ...]:
     """Return the members of a union, or the type itself."""
     return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+
+
+def accepts_mapping(kind: Any) -> bool:
+    """Return whether a mapping is a value of a type.
+
+    >>> accepts_mapping(str | dict[str, int] | None), accepts_mapping(int)
+    (True, False)
+    """
+    return any((get_origin(one) or one) in (dict, Mapping) for one in alternatives(kind))
 
 
 ACCEPTED: Mapping[Any, tuple[type, ...]] = {

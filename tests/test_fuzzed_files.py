@@ -39,7 +39,7 @@ def read_genotype(path):
     dn.load_genotype(path)
 
 
-PARSER = Parser(SEARCH, "search.py")
+PARSER = Parser(SEARCH)
 
 
 def read_configs(path):

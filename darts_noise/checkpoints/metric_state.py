@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from torch import Tensor, nn
+from lightning_fabric.utilities.apply_func import move_data_to_device
+from torch import nn
 from torchmetrics import Metric
 
 
@@ -21,11 +22,5 @@ def set_metric_state(module: nn.Module, state: dict[str, dict[str, Any]]) -> Non
         metric = module.get_submodule(name)
         assert isinstance(metric, Metric)
         for key, value in held["values"].items():
-            setattr(metric, key, _to(value, metric))
+            setattr(metric, key, move_data_to_device(value, metric.device))
         metric._update_count = held["updates"]
-
-
-def _to(value: Tensor | list[Tensor], metric: Metric) -> Tensor | list[Tensor]:
-    if isinstance(value, Tensor):
-        return value.to(metric.device)
-    return [part.to(metric.device) for part in value]

@@ -37,7 +37,7 @@ from darts_noise.cli.parser import (
     field_names,
     split,
 )
-from darts_noise.cli.plugins import naming_plugins, plugins_option, run_plugins
+from darts_noise.cli.plugins import naming_plugins, plugins_option, run_plugins, with_plugins
 from darts_noise.cli.program import COMMAND, called, fail, ready
 from darts_noise.configured import LARGEST_SEED, require_at_least, require_seed
 from darts_noise.data.settings import DataConfig
@@ -54,6 +54,8 @@ from darts_noise.runs.folder import (
 from darts_noise.runs.settings import OBJECTS, RunConfig, TrainerConfig, check_trainer
 from darts_noise.search.settings import SearchConfig
 from darts_noise.space.json_file import read_json
+from darts_noise.space.published import list_genotypes, load_genotype
+from darts_noise.space.wandb_artifact import is_artifact_path
 from darts_noise.study.settings import DECIDED, GROUPS, NEEDS_OPTUNA, StudyConfig
 from darts_noise.train.settings import NoiseConfig, NoiseFamily, TrainConfig
 
@@ -230,7 +232,7 @@ def train(argv: Sequence[str]) -> None:
     from darts_noise.runs.train import train as training
 
     ready()
-    with _training(given, cell):
+    with _training(given, cell, settings["noise"]):
         result = training(cell, ImageDataModule(data), **settings)
     if not result.card:  # another process has it
         return
@@ -268,7 +270,7 @@ def _train_ensemble(argv: Sequence[str]) -> None:
 
     ready()
     members = given.values["members"]
-    with _training(given, cell):
+    with _training(given, cell, settings["noise"]):
         trained = train_ensemble(cell, ImageDataModule(data), members=members, **settings)
     plugins = plugins_option(settings["run"].plugins)
     for member in trained.members:
@@ -294,9 +296,6 @@ def _of_training(given: Given, kind: str) -> tuple[str, DataConfig, dict[str, An
         with about("model.init"):
             require_bundle(config.init)
 
-    from darts_noise.space.published import load_genotype
-    from darts_noise.space.wandb_artifact import is_artifact_path
-
     with naming_plugins(run.plugins, *given.configs, cell):
         meta: Mapping[str, Any] = {}
         if not is_artifact_path(cell):  # which would be downloaded twice
@@ -319,11 +318,8 @@ def _check_parts(config: TrainConfig, families: Iterable[NoiseFamily]) -> None:
 
 
 @contextmanager
-def _training(given: Given, cell: str) -> Iterator[None]:
+def _training(given: Given, cell: str, noise: NoiseConfig) -> Iterator[None]:
     """Refuse a root that nothing reads. Inside the context, errors name plugins and sources."""
-    from darts_noise.space.published import load_genotype
-
-    noise = given.settings(NoiseConfig, "noise_")
     with naming_plugins(given.values["plugins"], *given.configs, cell), naming_source(given):
         _require_root_read(
             given,
@@ -336,7 +332,7 @@ def _training(given: Given, cell: str) -> Iterator[None]:
 
 def report(argv: Sequence[str]) -> None:
     """Run ``darts-noise report``: write runs as one HTML page."""
-    parser = Arguments("report", "Write runs as one HTML page that needs no network.")
+    parser = Arguments("Write runs as one HTML page that needs no network.")
     parser.add_argument(
         "runs",
         nargs="+",
@@ -362,8 +358,7 @@ def report(argv: Sequence[str]) -> None:
         lacking = lacking_plugins(run, given.plugins) if names_unknown(error) else None
         return "; ".join(filter(None, (str(error), lacking)))
 
-    with naming_plugins(given.plugins, *given.runs):
-        run_plugins(given.plugins)
+    with with_plugins(given.plugins, *given.runs):
         page = make_page(given.runs, explain)
     write_text(given.output, page)
     print(f"report: {given.output}")
@@ -371,9 +366,7 @@ def report(argv: Sequence[str]) -> None:
 
 def bundle(argv: Sequence[str]) -> None:
     """Run ``darts-noise bundle``: write the network of a training run as a folder."""
-    parser = Arguments(
-        "bundle", "Write the network of a training run as a bundle for dn.load_pretrained."
-    )
+    parser = Arguments("Write the network of a training run as a bundle for dn.load_pretrained.")
     parser.add_argument("run", type=Path, help="folder of a training run")
     parser.add_argument("folder", type=Path, help="folder of the bundle")
     given = parser.parse_args(argv)
@@ -383,14 +376,13 @@ def bundle(argv: Sequence[str]) -> None:
     from darts_noise.runs.train import bundle_run
 
     ready()
-    with naming_plugins(given.plugins, given.run):
-        run_plugins(given.plugins)
+    with with_plugins(given.plugins, given.run):
         print(bundle_run(given.run, given.folder))
 
 
 def predict(argv: Sequence[str]) -> None:
     """``darts-noise predict``: the class of image files."""
-    parser = Arguments("predict", "Print the class of each image and its probability.")
+    parser = Arguments("Print the class of each image and its probability.")
     parser.add_argument(
         "run", help="folder of a training run or of a bundle, or the name of a shipped network"
     )
@@ -416,7 +408,8 @@ def predict(argv: Sequence[str]) -> None:
     from darts_noise.pretrained.predict import predict as predicting
 
     ready()
-    found = predicting(given.run, given.images)
+    with with_plugins(given.plugins, given.run):
+        found = predicting(given.run, given.images)
     if given.json:
         rows = [
             {
@@ -447,7 +440,7 @@ def study(argv: Sequence[str]) -> None:
     if len(front.config) != 1 and not front.help:
         raise UsageError(f"expected one config, as in {called()} digits")
     file = find_config((front.config or ["digits"])[0], "study")
-    parser = Parser(STUDY, called())
+    parser = Parser(STUDY)
     content = partial(_study_content, file)
     given = parser.parse(rest, default=content, source=file)
     values: dict[str, Any] = {**given.values, **{f"{name}.config": None for name in SETUPS}}
@@ -504,7 +497,7 @@ def _study_content(file: Path, stated: Mapping[str, Any]) -> Mapping[str, Any]:
         with within(setup):
             path = path if path.is_file() else find_config(named, setup)
         try:
-            Parser(command, called()).parse([], [path])
+            Parser(command).parse([], [path])
         except UsageError as error:
             raise UsageError(f"{setup}: {error}") from None
         setups[setup] = {k: v for k, v in read_config(path).items() if k in GROUPS}
@@ -513,8 +506,6 @@ def _study_content(file: Path, stated: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _found_cells(cells: str | list[str], folder: Path) -> str | list[str]:
     """Return the cells of a study, with absolute paths instead of paths that exist."""
-    from darts_noise.space.published import list_genotypes
-
     if not isinstance(cells, str):
         return [str(_found_cells(cell, folder)) for cell in cells]
     for path in (folder / cells, Path(cells)):
@@ -543,7 +534,7 @@ def _read(
     """
     front, rest = split(argv)
     run_plugins(front.plugins)
-    parser = Parser(command, called())
+    parser = Parser(command)
     if front.resume is not None:
         run, options = _resumed(parser, front, rest)
         given = parser.parse(options, [run / CONFIG])

@@ -15,7 +15,8 @@ from typing import Any
 import yaml
 from jsonargparse import get_loader
 
-from darts_noise.errors import SettingError
+from darts_noise.errors import SettingError, about
+from darts_noise.space.json_file import read_text
 from darts_noise.space.shown import printable, shortened, shown
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -25,7 +26,6 @@ MERGED = ("model", "data", "trainer", "noise_grid", "model.variants")
 OF_A_STUDY = ("search", "train", "converged", "sample")
 """The same for a study, where ``search`` and ``train`` contain such groups."""
 
-MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
 MAX_ALIASES = 20
 """Limits of a config. Deeper nesting overflows the C stack of the YAML reader and ends the process
@@ -76,10 +76,11 @@ def read_config(path: Path) -> dict[str, Any]:
 
     Raises:
         SettingError: the file cannot be read, is not a YAML mapping of plain values, or has a key
-            twice. The error's key is the name of the file.
+            twice. The message names the file.
     """
     name = str(path)
-    text = _text(path)
+    with about("config"):
+        text = read_text(path)
     try:
         _require_small(text, name)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -139,22 +140,6 @@ def _merge(into: dict[str, Any], config: Mapping[str, Any], group: str) -> None:
             _merge(into[name], value, f"{key}.")
         else:
             into.setdefault(name, {})
-
-
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)  # a device states no size
-    except OSError as error:
-        raise SettingError("config", f"{path}: {error.strerror}") from None
-    except ValueError:  # a null byte
-        raise SettingError("config", f"no such file: {shown(str(path))}") from None
-    if len(content) > MAX_BYTES:
-        raise SettingError(str(path), f"expected a config of at most {MAX_BYTES} bytes")
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        raise SettingError(str(path), "expected UTF-8 text") from None
 
 
 def _require_small(text: str, name: str) -> None:

@@ -11,8 +11,11 @@ from darts_noise.cli.parser import Given, UsageError
 from darts_noise.cli.program import called
 from darts_noise.data.settings import DataConfig
 from darts_noise.errors import SettingError, about
+from darts_noise.pretrained.shipped import SIZES, find_bundle, is_artifact, list_pretrained
 from darts_noise.runs.folder import CONFIG, newest_run, read_run_config
+from darts_noise.space.genotype_text import has_genotype
 from darts_noise.space.json_file import read_json
+from darts_noise.space.published import list_genotypes
 from darts_noise.space.shown import shown
 
 OF_A_TRAINING = (
@@ -106,8 +109,6 @@ def of_a_trained_network(stated: Mapping[str, Any]) -> Mapping[str, Any]:
 
     If the options state no data, they are those on which the network was trained.
     """
-    from darts_noise.pretrained.shipped import find_bundle
-
     source = stated["model.init"]
     with about("model.init"):
         folder = find_bundle(source)
@@ -119,7 +120,7 @@ def of_a_trained_network(stated: Mapping[str, Any]) -> Mapping[str, Any]:
         trained = pretrained_config(folder)
     data = trained_on(source, stated.get("data.name"))
     config = shipped_for(data["name"])
-    form = {key: trained.model[key] for key in ("channels", "num_cells", "stem", "stem_stride")}
+    form = {key: trained.model[key] for key in SIZES}
     model = {**config["model"], **form, "parameters": None, "genotype": str(folder.resolve())}
     return {**config, "model": model, "data": {**config["data"], **data}}
 
@@ -142,9 +143,6 @@ def _cell_file(named: str | None, runs: str) -> Path | None:
     if named is None:
         newest = newest_run(runs, "search")
         return None if newest is None else newest / "genotype.json"
-    from darts_noise.space.genotype_text import has_genotype
-    from darts_noise.space.published import list_genotypes
-
     if named.lower() in list_genotypes() or has_genotype(named):
         return None
     path = Path(find_search(named, runs) or named)
@@ -159,16 +157,12 @@ def find_cell(named: str | None, runs: str, configs: Sequence[Path]) -> str:
         UsageError: no cell is named, and there is no search.
     """
     if named is not None:
-        from darts_noise.space.genotype_text import has_genotype
-
         if has_genotype(named):
             return named
-        return (
-            _beside_config(named, configs)
-            or find_search(named, runs)
-            or _of_shipped(named)
-            or named
-        )
+        found = _beside_config(named, configs) or find_search(named, runs)
+        if found is None and named in list_pretrained():  # a bundle holds its cell
+            found = str(find_bundle(named))
+        return found or named
     newest = newest_run(runs, "search")
     if newest is None:
         raise UsageError(
@@ -178,17 +172,8 @@ def find_cell(named: str | None, runs: str, configs: Sequence[Path]) -> str:
     return str(newest)
 
 
-def _of_shipped(named: str) -> str | None:
-    """Return the folder of the shipped network with this name, which holds its cell."""
-    from darts_noise.pretrained.shipped import find_bundle, list_pretrained
-
-    return str(find_bundle(named)) if named in list_pretrained() else None
-
-
 def find_search(named: str, runs: str) -> str | None:
     """Return the folder of the search with this name, or None if a cell or a path has the name."""
-    from darts_noise.space.published import list_genotypes
-
     if named.lower() in list_genotypes() or Path(named).exists() or Path(named).name != named:
         return None
     run = Path(runs) / "search" / named
@@ -237,8 +222,6 @@ def naming_source(given: Given) -> Iterator[None]:
 
 def require_bundle(source: str) -> None:
     """Refuse a network that does not exist before the import of torch, which takes seconds."""
-    from darts_noise.pretrained.shipped import find_bundle, is_artifact
-
     if not is_artifact(source):
         find_bundle(source)
 

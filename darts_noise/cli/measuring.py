@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import NoneType, UnionType
+from types import NoneType
 from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
@@ -21,14 +21,14 @@ from darts_noise.cli.defaults import (
 )
 from darts_noise.cli.names import ACCELERATORS, DATASETS, SECTIONS, may_be_extended
 from darts_noise.cli.parser import Arguments, field_names, options_of
-from darts_noise.cli.plugins import naming_plugins, require_plugin, run_plugin, run_plugins
+from darts_noise.cli.plugins import naming_plugins, require_plugin, run_plugin, with_plugins
 from darts_noise.cli.program import ready
-from darts_noise.configured import changed, require_at_least, require_seed
+from darts_noise.configured import alternatives, changed, require_at_least, require_seed
 from darts_noise.data.settings import DataConfig
 from darts_noise.errors import SettingError, unknown
 from darts_noise.examine.settings import ExamineConfig
 from darts_noise.pretrained.shipped import CONFIG as BUNDLE
-from darts_noise.pretrained.shipped import find_bundle, is_artifact
+from darts_noise.pretrained.shipped import SIZES, find_bundle, is_artifact
 from darts_noise.runs.folder import CONFIG, members_of, require_replaceable
 from darts_noise.runs.settings import RunConfig
 from darts_noise.space.json_file import read_json
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 def attack(argv: Sequence[str]) -> None:
     """Run ``darts-noise attack``: measure the accuracy of a trained network under attack."""
-    parser = Arguments("attack", "Measure the accuracy of a trained network under attack.")
+    parser = Arguments("Measure the accuracy of a trained network under attack.")
     _add_examined(parser, "attack_NORM.json")
     _add_settings(parser, AttackConfig)
     given = parser.parse_args(argv)
@@ -50,9 +50,8 @@ def attack(argv: Sequence[str]) -> None:
     from darts_noise.runs.robustness import attack as attacking
 
     ready()
-    with naming_plugins(given.plugins, given.run):
-        run_plugins(given.plugins)
-        found = attacking(given.run, _data_of(given), config)
+    with with_plugins(given.plugins, given.run):
+        found = attacking(given.run, _data_of(given.run, given.root), config)
     columns = {name: found.accuracy(name) for name in found.smallest}
     if found.radii is not None:
         columns = {"certified": found.certified(), **columns}
@@ -68,8 +67,7 @@ def attack(argv: Sequence[str]) -> None:
 def certify(argv: Sequence[str]) -> None:
     """Run ``darts-noise certify``: how far images can change without changing their class."""
     parser = Arguments(
-        "certify",
-        "Print how far the test images can change before a network of bounded gain may err.",
+        "Print how far the test images can change before a network of bounded gain may err."
     )
     _add_examined(parser, "certificate.json")
     parser.add_argument(
@@ -92,9 +90,10 @@ def certify(argv: Sequence[str]) -> None:
     from darts_noise.runs.robustness import certify as certifying
 
     ready()
-    with naming_plugins(given.plugins, given.run):
-        run_plugins(given.plugins)
-        found = certifying(given.run, _data_of(given), samples=given.samples, seed=given.seed)
+    with with_plugins(given.plugins, given.run):
+        found = certifying(
+            given.run, _data_of(given.run, given.root), samples=given.samples, seed=given.seed
+        )
     print(f"certificate: {given.run} | l2 | {len(found.radii):,} test images")
     eps = (0.0, *sizes)
     _print_accuracies(eps, {"certified": [found.accuracy(size) for size in eps]})
@@ -105,8 +104,7 @@ def certify(argv: Sequence[str]) -> None:
 def evaluate_ensemble(argv: Sequence[str]) -> None:
     """Run ``darts-noise ensemble evaluate``: measure networks that decide together."""
     parser = Arguments(
-        "ensemble",
-        "Measure accuracy, calibration and accuracy under attack of networks that decide together.",
+        "Measure accuracy, calibration and accuracy under attack of networks that decide together."
     )
     parser.add_argument(
         "runs",
@@ -139,10 +137,8 @@ def evaluate_ensemble(argv: Sequence[str]) -> None:
     from darts_noise.runs.ensembles import evaluate_ensemble as evaluating
 
     ready()
-    with naming_plugins(given.plugins, *given.runs):
-        run_plugins(given.plugins)
-        given.run = members[0]
-        found = evaluating(members, _data_of(given), config, outside=given.outside)
+    with with_plugins(given.plugins, *given.runs):
+        found = evaluating(members, _data_of(members[0], given.root), config, outside=given.outside)
     print(
         f"ensemble: {found.members} networks | {config.norm} | {found.images:,} test images | "
         f"seed {config.seed}"
@@ -159,13 +155,13 @@ def evaluate_ensemble(argv: Sequence[str]) -> None:
         print("not written; --output names a folder")
     else:
         _write_result(found, folder / "ensemble.json")
-        figure = draw_features(members[0], _data_of(given), config)
+        figure = draw_features(members[0], _data_of(members[0], given.root), config)
         print(f"features: {save_figure(figure, folder / 'ensemble_features')[0]}")
 
 
 def examine(argv: Sequence[str]) -> None:
     """Run ``darts-noise examine``: measure what a network memorises, and how."""
-    parser = Arguments("examine", "Measure what a network memorises, and how, on one page.")
+    parser = Arguments("Measure what a network memorises, and how, on one page.")
     parser.add_argument(
         "network",
         help="folder of a run or of a bundle, genotype (name, file or text), name of a shipped "
@@ -207,10 +203,10 @@ def examine(argv: Sequence[str]) -> None:
     from darts_noise.runs.examine import examine as examining
 
     ready()
-    with naming_plugins(given.plugins, given.network):
-        run_plugins(given.plugins)
+    with with_plugins(given.plugins, given.network):
         network, content = _to_examine(given)
-        model = {key: value for key, value in content["model"].items() if key in SIZES}
+        sizes = (*SIZES, "parameters")
+        model = {key: value for key, value in content["model"].items() if key in sizes}
         found = examining(
             network,
             ImageDataModule(changed(DataConfig(), content["data"])),
@@ -221,10 +217,6 @@ def examine(argv: Sequence[str]) -> None:
             accelerator=given.accelerator,
         )
     print(f"page: {found.page}")
-
-
-SIZES = ("channels", "parameters", "num_cells", "stem", "stem_stride")
-"""Settings of the size and the stem of a network of cells."""
 
 
 def _add_examined(parser: argparse.ArgumentParser, file: str) -> None:
@@ -251,14 +243,14 @@ def _result_file(given: argparse.Namespace, name: str, form: str) -> Path | None
     return file
 
 
-def _data_of(given: argparse.Namespace) -> Any:
-    """Return the data of a network in another folder, or None if the user names no folder."""
-    if given.root is None:
+def _data_of(network: str, root: str | None) -> Any:
+    """Return the data of a network in another folder, or None without such a folder."""
+    if root is None:
         return None
     from darts_noise.data.module import ImageDataModule
     from darts_noise.runs.robustness import trained_on
 
-    return ImageDataModule(changed(DataConfig(), {**trained_on(given.run), "root": given.root}))
+    return ImageDataModule(changed(DataConfig(), {**trained_on(network), "root": root}))
 
 
 def _write_result(result: Any, file: Path | None) -> None:
@@ -374,28 +366,18 @@ def _add_settings(
     for option in options_of(cls, ""):
         if option.key in leave:
             continue
-        value, is_list = option.default, get_origin(_without_none(option.type)) is tuple
+        kind = next(one for one in alternatives(option.type) if one is not NoneType)
+        value, is_list = option.default, get_origin(kind) is tuple
         shown_default = " ".join(value) if isinstance(value, tuple) else value
-        kind = get_args(_without_none(option.type))[0] if is_list else _without_none(option.type)
         parser.add_argument(
             f"--{option.key}",
-            type=kind,
+            type=get_args(kind)[0] if is_list else kind,
             default=value,
             metavar=(metavars or {}).get(option.key, option.key.upper()),
             help=option.text.rstrip(".").removesuffix(" null: all").replace("null", "default")
             + (f" [{shown_default}]" if value not in (None, ()) else ""),
             nargs="+" if is_list else None,
         )
-
-
-def _without_none(kind: Any) -> Any:
-    """Return the type of an optional value.
-
-    >>> _without_none(int | None), _without_none(str)
-    (<class 'int'>, <class 'str'>)
-    """
-    kinds = [one for one in get_args(kind) if one is not NoneType]
-    return kinds[0] if get_origin(kind) is UnionType else kind
 
 
 def _settings_of(given: argparse.Namespace, cls: type[T], **more: Any) -> T:

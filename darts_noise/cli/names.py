@@ -184,8 +184,8 @@ def _datasets(value: Any) -> Iterator[str]:
     elif isinstance(value, Mapping):
         for family, settings in value.items():
             yield from _datasets(family)
-            if family == "dataset" and isinstance(settings, Mapping):
-                yield from (str(name) for key, name in settings.items() if key == "name")
+            if family == "dataset" and isinstance(settings, Mapping) and "name" in settings:
+                yield str(settings["name"])
 
 
 def _names(value: Any) -> Iterator[str]:

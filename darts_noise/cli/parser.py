@@ -24,7 +24,7 @@ from jsonargparse.typing import register_type
 
 from darts_noise.cli.configs import merge_configs, read_config
 from darts_noise.cli.program import called, fail
-from darts_noise.configured import alternatives
+from darts_noise.configured import accepts_mapping
 from darts_noise.errors import SettingError, reported, within
 
 WIDTH, MARGIN = 100, 31
@@ -160,16 +160,11 @@ class Given:
 
     def nested(self) -> dict[str, Any]:
         """Return the values as a nested config, without the values that no file may state."""
-        config: dict[str, Any] = {}
+        config = Namespace()  # type: ignore[no-untyped-call]
         for key, value in self.values.items():
-            if key in COMMAND_LINE_ONLY:
-                continue
-            *groups, name = key.split(".")
-            into = config
-            for group in groups:
-                into = into.setdefault(group, {})
-            into[name] = list(value) if isinstance(value, tuple) else value
-        return config
+            if key not in COMMAND_LINE_ONLY:
+                config[key] = list(value) if isinstance(value, tuple) else value
+        return config.as_dict()
 
 
 def options_of(cls: type[Any], group: str) -> Iterator[Option]:
@@ -239,13 +234,12 @@ class Parser:
 
     Args:
         command: which one.
-        program: the command as the user called it.
     """
 
-    def __init__(self, command: Command, program: str) -> None:
-        self.command, self.program = command, program
+    def __init__(self, command: Command) -> None:
+        self.command = command
         self.options = {option.key: option for option in command.all_options()}
-        self._parser = ArgumentParser(prog=program, exit_on_error=False, allow_abbrev=False)
+        self._parser = ArgumentParser(exit_on_error=False, allow_abbrev=False)
         for option in self.options.values():
             self._parser.add_argument(
                 *[f"--{name}" for name in (option.key, option.short) if name],
@@ -317,7 +311,7 @@ class Parser:
             entry = f"\n{'':{MARGIN}}".join(wrapped)
             name = option.key.rpartition(".")[0] or "run"
             groups.setdefault(name, []).append(f"  --{option.key:<{MARGIN - 5}} {entry}")
-        lines = [f"usage: {self.program} [--config FILE] [--KEY VALUE ...]", ""]
+        lines = [f"usage: {called()} [--config FILE] [--KEY VALUE ...]", ""]
         lines.append(self.command.description)
         for name, options in groups.items():
             lines += ["", f"{name}:", *options]
@@ -346,7 +340,7 @@ class Parser:
             owner = next((name for name in names if given.startswith(f"{name}.")), None)
             if owner is None or given == argument or given in names:
                 continue
-            if not _accepts_mapping(names[owner].type):
+            if not accepts_mapping(names[owner].type):
                 raise UsageError(f"unknown option '--{given}': did you mean '--{owner}'?")
             content = value if equals else following
             for inner in reversed(given.removeprefix(f"{owner}.").split(".")):
@@ -400,15 +394,6 @@ class Parser:
         return f"{hint} (--help lists the options)"
 
 
-def _accepts_mapping(kind: Any) -> bool:
-    """Return whether a mapping is a value of a type.
-
-    >>> _accepts_mapping(str | dict[str, int] | None), _accepts_mapping(int)
-    (True, False)
-    """
-    return any((get_origin(one) or one) in (dict, Mapping) for one in alternatives(kind))
-
-
 def _without_any(kind: Any) -> Any:
     """Return a type with `Plain` in place of ``Any``.
 
@@ -435,7 +420,7 @@ def _flat(values: Namespace, options: Mapping[str, Option]) -> Iterator[tuple[st
 class Arguments(argparse.ArgumentParser):
     """A parser of a few arguments that reports errors in one line."""
 
-    def __init__(self, command: str, description: str) -> None:
+    def __init__(self, description: str) -> None:
         super().__init__(called(), description=description, allow_abbrev=False)
         self.add_argument(
             "--plugins",

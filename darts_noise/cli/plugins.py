@@ -41,6 +41,14 @@ def naming_plugins(given: Sequence[str], *runs: str | Path) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def with_plugins(given: Sequence[str], *runs: str | Path) -> Iterator[None]:
+    """Run the plugins of this command, then do what `naming_plugins` does."""
+    with naming_plugins(given, *runs):
+        run_plugins(given)
+        yield
+
+
 def run_plugins(files: Sequence[str]) -> None:
     """Run each of these files; see `run_plugin`."""
     for file in files:

@@ -17,6 +17,8 @@ WEIGHTS = "model.safetensors"
 CARD = "README.md"
 SEALED = (GENOTYPE, WEIGHTS)
 """The files whose checksums are in the config."""
+SIZES = ("channels", "num_cells", "stem", "stem_stride")
+"""Settings of the size and the stem of a network, which its config states."""
 OF_A_RUN = "bundle"
 """Name of the bundle's folder in the folder of a training run."""
 

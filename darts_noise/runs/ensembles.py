@@ -16,7 +16,7 @@ from darts_noise.attacks.pixels import OnPixels
 from darts_noise.attacks.settings import AttackConfig
 from darts_noise.configured import config_of, require_at_least
 from darts_noise.data.module import ImageDataModule
-from darts_noise.errors import SettingError
+from darts_noise.errors import SettingError, about
 from darts_noise.examine.ensembles import EnsembleResult, evaluate_members, examples
 from darts_noise.nets.network import Network
 from darts_noise.pretrained.bundle import load_pretrained, pretrained_config
@@ -105,10 +105,8 @@ def train_ensemble(
     trainer = replace(trainer, devices=1)
     noise = noise or NoiseConfig(check=False)
     of_members = [_of_member(config, data, number) for number in range(members)]
-    try:
-        cell = genotype if isinstance(genotype, Genotype) else load_genotype(genotype)
-    except ValueError as error:
-        raise SettingError("model.genotype", error) from None
+    with about("model.genotype"):
+        cell = load_genotype(genotype)
     if run.resume is not None:
         path = find_run(run.runs, KIND, run.resume)
         settings = read_run_config(path)

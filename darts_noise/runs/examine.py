@@ -29,12 +29,13 @@ from darts_noise.examine.sections import make_sections
 from darts_noise.examine.settings import ExamineConfig
 from darts_noise.noise.families import fingerprint
 from darts_noise.pretrained.bundle import pretrained_config
-from darts_noise.pretrained.shipped import find_bundle, list_pretrained
+from darts_noise.pretrained.shipped import SIZES, find_bundle, list_pretrained
 from darts_noise.report.page import Finding, Table, make_findings_page
 from darts_noise.runs.folder import (
     CONFIG,
     RunLock,
     create_run,
+    newest_first,
     point_latest,
     read_run_config,
     write_config,
@@ -67,8 +68,6 @@ MOST_BYTES = 64 << 20
 """Largest size of the file of a section."""
 HASHES = ("identity", "train", "test")
 """What identifies an examination but says nothing to a reader."""
-SIZES = ("channels", "num_cells", "stem", "stem_stride")
-"""Settings of a trained network that its bundle states."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,7 @@ def examine(
         "test": fingerprint(subject.test),
         **{key: value for key, value in fields_of(config).items() if key != "only"},
     }
-    folder = _folder(runs, name, plain(about), sections)
+    folder = _folder(runs, name, plain(about))
     interrupts, lock = Interrupts(), RunLock(folder, "name")
     lock.take()
     try:
@@ -205,12 +204,7 @@ def _some(data: LabelledImages, config: ExamineConfig) -> LabelledImages:
     return replace(data, images=data.images[torch.arange(len(data))])
 
 
-def _folder(
-    runs: str | Path,
-    name: str | None,
-    about: Mapping[str, Any],
-    sections: Mapping[str, Section[Any]],
-) -> Path:
+def _folder(runs: str | Path, name: str | None, about: Mapping[str, Any]) -> Path:
     """Return the folder of the examination: a new one, or one of the same network and settings."""
     folder = Path(runs) / KIND
     if name is not None and (folder / name / CONFIG).is_file():
@@ -224,10 +218,9 @@ def _folder(
                 )
         return folder / name
     if name is None:
-        earlier = [c for c in folder.glob(f"[!.]*/{CONFIG}") if not c.parent.is_symlink()]
-        for found in sorted(earlier, key=lambda c: -c.stat().st_mtime):
-            if read_run_config(found.parent) == about:
-                return found.parent
+        for run in newest_first(folder):
+            if read_run_config(run) == about:
+                return run
     made = create_run(runs, KIND, name, str(about["data"]))
     write_config(made, dict(about))
     point_latest(made)

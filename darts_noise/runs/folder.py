@@ -116,6 +116,12 @@ def newest_run(root: str | Path, kind: str) -> Path | None:
     return max(cells, key=lambda cell: cell.stat().st_mtime).parent if cells else None
 
 
+def newest_first(folder: Path) -> list[Path]:
+    """Return the runs in a folder by the age of their configs, without the link ``latest``."""
+    configs = [c for c in folder.glob(f"[!.]*/{CONFIG}") if not c.parent.is_symlink()]
+    return [c.parent for c in sorted(configs, key=lambda c: -c.stat().st_mtime)]
+
+
 def find_run(root: str | Path, kind: str, named: str) -> Path:
     """Return the folder of a run to resume.
 
@@ -129,12 +135,9 @@ def find_run(root: str | Path, kind: str, named: str) -> Path:
     """
     folder = Path(root) / kind
     if not named:
-        configs = list(folder.glob(f"[!.]*/{CONFIG}"))
-        # `latest` is a second name of one of them.
-        runs = [config for config in configs if not config.parent.is_symlink()]
-        if not runs:
-            raise SettingError("resume", f"no run in {folder}")
-        return max(runs, key=lambda config: config.stat().st_mtime).parent
+        for run in newest_first(folder):
+            return run
+        raise SettingError("resume", f"no run in {folder}")
     for run in (folder / named, Path(named)):
         if (run / CONFIG).is_file():
             run = run.parent / run.resolve().name if run.is_symlink() else run

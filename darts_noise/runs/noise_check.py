@@ -257,19 +257,18 @@ def _shortened(trainer: TrainerConfig) -> dict[str, Any]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def noise_rows(noise: NoiseFit | None, grid: NoiseGrid, diverged: bool) -> dict[str, Any]:
-    """Return the noise rows of a card.
+def noise_rows(noise: NoiseFit | None, grid: NoiseGrid | None = None) -> dict[str, Any]:
+    """Return the noise rows of a card. After a divergence, the accuracies are None.
 
     Args:
         noise: the record. None: not measured.
         grid: its trainings. The protocol ``quick`` has none.
-        diverged: whether the measurement diverged. Its accuracies then mean nothing.
     """
     if noise is None:
         return dict.fromkeys(("noise_accuracy", "noise_protocol", "noise", "positive_control"))
     record = noise.to_dict()
-    if diverged:
-        record |= {"accuracy": None, "accuracy_largest": None}
+    if math.isnan(noise.accuracy):  # the accuracies before the divergence mean nothing
+        record["accuracy_largest"] = None
     rows = {
         # With selectivity a run ends when half of the noise is fitted.
         "noise_accuracy": None if noise.protocol == "selectivity" else record["accuracy"],

@@ -159,14 +159,13 @@ class Run:
                 config=stated,
             )
             self.console.print(f"{kind}: {self.path}\n{message}")
+            for logger in self.trainer.loggers:  # those that the user has named
+                logger.log_hyperparams(stated)
         lacking = lacking_plugins(self.path, config.plugins)
         for line in (notice, lacking):
             if line is not None:
                 self.console.print(line)
         ours = [self.table] if self.wandb is None else [self.table, self.wandb]
-        if self.is_first:
-            for logger in self.trainer.loggers:  # those that the user has named
-                logger.log_hyperparams(stated)
         self.trainer.loggers = [*self.trainer.loggers, *ours]
 
     def progress(self, title: str, figures: Mapping[str, str] = FIGURES) -> list[RunProgress]:
@@ -382,7 +381,7 @@ def plain(value: Any) -> Any:
 
 
 def with_epochs(trainer: TrainerConfig, default: int) -> TrainerConfig:
-    """Return the Trainer's arguments, with `epochs` if they state no length."""
+    """Return the Trainer's arguments, with `default` epochs if they state none."""
     return trainer if trainer.max_epochs is not None else replace(trainer, max_epochs=default)
 
 

@@ -16,10 +16,10 @@ from rich.console import Console
 from darts_noise.atomic import write_text
 from darts_noise.attacks.settings import AttackConfig
 from darts_noise.checkpoints.checkpoint_io import LAST
-from darts_noise.configured import require_kinds
+from darts_noise.configured import fields_of, require_kinds
 from darts_noise.data.module import ImageDataModule
 from darts_noise.distributed.collectives import on_first_process
-from darts_noise.errors import SettingError, counted, within
+from darts_noise.errors import SettingError, about, counted, within
 from darts_noise.finite import NotFiniteError
 from darts_noise.nets.network import Network
 from darts_noise.noise.families import require_noise
@@ -67,7 +67,7 @@ from darts_noise.train.module import TrainModule
 from darts_noise.train.noise_record import NoiseFit
 from darts_noise.train.noisy_labels import shown_method
 from darts_noise.train.progress import quiet_lightning
-from darts_noise.train.settings import NoiseConfig, NoiseGrid, TrainConfig
+from darts_noise.train.settings import NoiseConfig, TrainConfig
 
 EPOCHS = 600
 """Default number of passes over the training images, as in DARTS (arXiv:1806.09055)."""
@@ -162,10 +162,8 @@ def _train(
     if run.resume is None:
         require_free(run.runs, kind, run.name)
     cell = genotype
-    try:
-        genotype = genotype if isinstance(genotype, Genotype) else load_genotype(genotype)
-    except ValueError as error:
-        raise SettingError("model.genotype", error) from None
+    with about("model.genotype"):
+        genotype = load_genotype(genotype)
     families = noise.families(genotype.meta)
     noise = replace(noise, family=families[0] if len(families) == 1 else families)
     if has_genotype(str(cell)):  # a text, which is no name for the card
@@ -275,10 +273,8 @@ def _module(network: Genotype | Factory, data: ImageDataModule, config: TrainCon
         module.leave_out_head(network, data.image_shape)
         module.build(network, *sizes)
         if config.init is not None:
-            try:
+            with about("model.init"):
                 start_from(module.net, config.init)
-            except ValueError as error:
-                raise SettingError("model.init", error) from None
         return module
     return module.use(network(*sizes), *sizes, partial(network, *sizes))
 
@@ -317,7 +313,7 @@ def _run(
     best = session.test_best(module) if noisy else {}
     card: dict[str, Any] = {}
     if session.is_first:
-        card = train_card(module, session, origin, test, noise_rows(None, NoiseGrid(), False))
+        card = train_card(module, session, origin, test)
         if noisy:
             card |= noisy_label_rows(module, session, best)
         if module.adversary is not None:
@@ -341,10 +337,10 @@ def _run(
     if not session.is_first:
         return TrainResult(module.net, noise, {}, run, other_noise=others)
     unfit = noise is not None and math.isnan(noise.accuracy)
-    grid = checks[0].config.grid if checks else NoiseGrid()
-    card |= noise_rows(noise, grid, unfit)
+    grid = checks[0].config.grid if checks else None
+    card |= noise_rows(noise, grid)
     if others:
-        card["other_noise"] = [noise_rows(o, grid, math.isnan(o.accuracy)) for o in others]
+        card["other_noise"] = [noise_rows(other, grid) for other in others]
     if beside:
         card["control"] = beside
     card |= session.origin(module.config.seed)
@@ -452,14 +448,12 @@ def all_settings(
     genotype.to_json(path / "genotype.json")
     published = isinstance(cell, str) and cell.lower() in list_genotypes()
     named = str(cell) if published else str((path / "genotype.json").resolve())
-    keys = ("check", "family", "protocol", "samples", "epochs", "controls", "runs")
-    more: dict[str, Any] = {f"noise_{key}": getattr(noise, key) for key in keys}
-    more["noise_grid"] = vars(noise.grid)
     init = config.init
     if init is not None and Path(init).exists():
         init = str(Path(init).resolve())
     config = replace(config, genotype=named, init=init)
-    return stated_settings(config.seed, run, trainer, config, data.config, **more)
+    of_noise = {f"noise_{key}": value for key, value in fields_of(noise).items()}
+    return stated_settings(config.seed, run, trainer, config, data.config, **of_noise)
 
 
 def _origin(run: Path, cell: Genotype | str | Path) -> str:
@@ -483,20 +477,15 @@ def cell_name(cell: str) -> str:
 
 
 def train_card(
-    module: TrainModule,
-    session: Run,
-    cell: str,
-    test: dict[str, float],
-    noise: dict[str, Any],
+    module: TrainModule, session: Run, cell: str, test: dict[str, float]
 ) -> dict[str, Any]:
-    """Return the card of a training: the row that a paper would print.
+    """Return the card of a training before its noise check: the row that a paper would print.
 
     Args:
         module: the trained module.
         session: the run.
         cell: the name of the cell, or where it was found.
         test: the test figures. Empty without a test.
-        noise: the rows of the noise check.
     """
     data, genotype, config = session.data, module.net.genotype, module.config
     weight = genotype.meta.get("noise_weight")
@@ -515,7 +504,7 @@ def train_card(
         "test_accuracy": test.get("test/accuracy"),
         "test_chance": data.test.chance,
         "test_loss": test.get("test/loss"),
-        **noise,
+        **noise_rows(None),
         "parameters": count_parameters(module.net),
         "multiply_adds": count_multiply_adds(module.net, data.image_shape),
         "epochs": session.trainer.current_epoch,

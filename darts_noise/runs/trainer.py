@@ -12,7 +12,6 @@ import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from jsonargparse import ArgumentError, ArgumentParser, set_loader
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import loggers
 
+from darts_noise.configured import fields_of
 from darts_noise.errors import SettingError, reported
 from darts_noise.nets.synchronised import SynchronisedNorms
 from darts_noise.runs.settings import OBJECTS, TrainerConfig
@@ -55,7 +55,7 @@ def make_trainer(
         SettingError: arguments that the Trainer does not accept, such as missing devices, or a
             class of a package that is not trusted.
     """
-    stated = {f.name: getattr(config, f.name) for f in fields(config)}
+    stated = fields_of(config)
     _require_trusted(stated, PACKAGES.union(trusted))
     stated["logger"] = _in_folder(stated["logger"], folder or Path())
     made = _instantiated(stated) | replaced

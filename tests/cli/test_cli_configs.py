@@ -38,7 +38,7 @@ def read(command: Command, *argv: str) -> Given:
     """What the arguments say; without a config in the place of one that is not named."""
     front, rest = split(argv)
     configs = [find_config(named, command.name) for named in front.config]
-    return Parser(command, "program").parse(rest, configs)
+    return Parser(command).parse(rest, configs)
 
 
 def search_config(*argv: str) -> dn.SearchConfig:

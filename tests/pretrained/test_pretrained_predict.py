@@ -69,6 +69,13 @@ def test_what_is_wrong_is_one_line(argv, message, capsys):
     assert message in refused(lambda argv: main(["predict", *argv]), argv, capsys)
 
 
+def test_a_plugin_of_the_command_runs_first(files, tmp_path, capsys):
+    file = tmp_path / "mine.py"
+    file.write_text("raise ValueError('it ran')")
+    argv = ["predict", "digits", str(files[0][0]), "--plugins", str(file)]
+    assert "it ran" in refused(main, argv, capsys)
+
+
 def test_a_search_and_another_folder_are_told_from_a_trained_network(small_runs, tmp_path, capsys):
     argv = [str(small_runs.search), "a.png"]
     error = refused(lambda argv: main(["predict", *argv]), argv, capsys)

@@ -192,7 +192,7 @@ def test_selectivity_has_a_row_of_its_own(tmp_path, capsys):
 )
 def test_a_weak_control_is_flagged(accuracies, shown):
     fit = dn.NoiseFit("converged", "uniform", 0.2, 0.2, 0.1, 9, 9, 0, "", 1.0, controls=accuracies)
-    assert noise_rows(fit, GRID, diverged=False)["positive_control"] == shown
+    assert noise_rows(fit, GRID)["positive_control"] == shown
 
 
 def test_where_every_training_diverged_the_card_says_so(tmp_path):
@@ -296,7 +296,7 @@ def test_a_grid_says_that_it_does_not_follow_the_limit_of_the_training(tmp_path,
 
 def test_a_card_from_before_there_were_real_images_beside_noise_is_shown():
     fit = dn.NoiseFit("converged", "uniform", 0.2, 0.2, 0.1, 9, 9, 0, "", 1.0)
-    assert "noise_real" not in noise_rows(fit, GRID, diverged=False)
+    assert "noise_real" not in noise_rows(fit, GRID)
 
 
 @pytest.mark.parametrize(
