@@ -254,7 +254,8 @@ def test_what_is_no_name_is_a_path(tmp_path):
     ["mnst", "variants/no", "imagenet", "no.yaml", "a/b/c", "../search/mnist", "seed: 1", "a\0b"],
 )
 def test_another_name_is_refused_with_those_there_are(named):
-    with pytest.raises(SettingError, match=r"cifar10, digits, digits_labels, mnist, .*penalties/gram") as error:
+    there = r"cifar10, digits, digits_labels, mnist, .*penalties/gram"
+    with pytest.raises(SettingError, match=there) as error:
         find_config(named, "search")
     assert error.value.key == "config"
 
