@@ -30,9 +30,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from darts_noise.configured import require_at_least
 from darts_noise.data.batches import BatchStream
 from darts_noise.data.images import LabelledImages
-from darts_noise.data.seeds import drawing
 from darts_noise.errors import SettingError, unknown
 from darts_noise.examine.section import Pieces, Section, Subject, register_section
 from darts_noise.reading import evaluating
@@ -261,8 +261,7 @@ def trace(
     training = subject.trained(data, look, recipe=recipe, seed=subject.config.seed)
     if training.diverged:
         raise ValueError(f"a training with learning rate {recipe.learning_rate:g} diverged")
-    with drawing(subject.config.seed):
-        net = subject.make().to(subject.fabric.device)
+    net = subject.untrained()
     net.load_state_dict(final := weights(training.net))
     return Trace(net, final, kept)
 
@@ -356,10 +355,7 @@ class InfluenceSection(Section[Influence]):
         if not damping > 0:
             raise SettingError("damping", f"expected more than 0, got {damping}")
         self.method, self.damping = method, damping
-        given = {"checkpoints": checkpoints, "decisions": decisions, "examples": examples}
-        for key, value in given.items():
-            if value < 1:
-                raise SettingError(key, f"expected 1 or more, got {value}")
+        require_at_least(1, checkpoints=checkpoints, decisions=decisions, examples=examples)
         if epochs <= checkpoints:
             raise SettingError(
                 "epochs", f"expected more than checkpoints ({checkpoints}), got {epochs}"
@@ -426,10 +422,8 @@ class InfluenceSection(Section[Influence]):
         )
 
     def figures(self, result: Influence) -> Mapping[str, Figure]:
-        total = sum(result.own) or 1.0
-        parts = np.cumsum(result.own) / total
-        counts = np.arange(1, len(parts) + 1) / len(parts)
-        line = [(100 * float(x), float(y)) for x, y in zip(counts, parts, strict=True)]
+        parts = np.cumsum([0.0, *result.own]) / (sum(result.own) or 1.0)
+        counts = np.linspace(0.0, 100.0, len(parts))
         rows = [
             (
                 f"test image: {one.test.label}\nnetwork: {one.decided}",
@@ -448,7 +442,7 @@ class InfluenceSection(Section[Influence]):
             ),
             "Share of all self-influence in the images that have most of it. A straight line "
             "means that no image is memorised more than another.": draw_lines(
-                {"self-influence": [(0.0, 0.0), *line]},
+                {"self-influence": list(zip(counts, parts, strict=True))},
                 "training images (%), by self-influence",
                 "share of self-influence",
                 accuracy=True,

@@ -25,14 +25,13 @@ from torch import Tensor, nn
 
 from darts_noise.configured import require_at_least
 from darts_noise.data.images import LabelledImages
-from darts_noise.data.seeds import Stream, drawing, generator
+from darts_noise.data.seeds import Stream, generator
 from darts_noise.data.wrong_labels import with_random_labels
 from darts_noise.errors import SettingError
 from darts_noise.examine.section import Pieces, Section, Subject, register_section
 from darts_noise.reading import evaluating, recompute_statistics
 from darts_noise.report.card import percent
 from darts_noise.report.lines import draw_lines
-from darts_noise.report.metrics import Series
 from darts_noise.report.page import Table
 
 TWO_LAYER, TANGENT = "two-layer ReLU network", "tangent kernel"
@@ -314,12 +313,11 @@ class LabelComplexitySection(Section[LabelComplexity]):
     def measure(self, subject: Subject, pieces: Pieces) -> LabelComplexity:
         data = self._of_two_classes(subject.train, subject.config.seed)
         device, seed = subject.fabric.device, subject.config.seed
-        images = subject.normalisation(data.images[torch.arange(len(data))]).to(device)
+        images = subject.inputs(data)
         points = unit_inputs(images)
         random = generator(seed, Stream.LABEL_COMPLEXITY)
         two_layer = TwoLayer(points.shape[1], self.width, random).to(device)
-        with drawing(seed, device=device):
-            net = subject.make().to(device)
+        net = subject.untrained()
         recompute_statistics(net, [images])
         contrast = Contrast(net)  # of the outputs for the classes 1 and 0: any two would do
         kernel = tangent_kernel(contrast, images.double())
@@ -385,15 +383,14 @@ class LabelComplexitySection(Section[LabelComplexity]):
         )
 
     def figures(self, result: LabelComplexity) -> Mapping[str, Figure]:
-        by_share: dict[str, Series] = {}
-        drawn: dict[str, Figure] = {}
+        by_share, drawn = {}, {}
         for kernel in (TWO_LAYER, TANGENT):
             fits = result.of(kernel)
             by_share[kernel] = [(100 * fit.random_share, fit.complexity) for fit in fits]
-            lines: dict[str, Series] = {}
+            lines = {}
             for labels, fit in (("true", fits[0]), ("random", fits[-1])):
-                for how, losses in (("predicted", fit.predicted), ("measured", fit.measured)):
-                    lines[f"{labels}, {how}"] = [(float(k), y) for k, y in enumerate(losses)]
+                lines[f"{labels}, predicted"] = list(enumerate(fit.predicted))
+                lines[f"{labels}, measured"] = list(enumerate(fit.measured))
             name = "network" if kernel == TANGENT else kernel
             drawn[f"Loss of the {name} on true and random labels."] = draw_lines(
                 lines, "step", "loss", log_up=True

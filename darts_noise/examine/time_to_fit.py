@@ -164,7 +164,7 @@ class TimeToFitSection(Section[TimeToFit]):
 
     def figures(self, result: TimeToFit) -> Mapping[str, Figure]:
         curves = {
-            fit.name: [(float(epoch), value) for epoch, value in enumerate(fit.accuracies, 1)]
+            fit.name: list(enumerate(fit.accuracies, 1))
             for fit in result.fits
             if fit.random_share in (None, 0.0, 1.0)
         }
