@@ -13,7 +13,9 @@ Reference:
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from matplotlib.figure import Figure
@@ -107,22 +109,15 @@ def correlation_by_layer(
     points = inputs.clone().requires_grad_()
     outputs: dict[str, Tensor] = {}
 
-    def keep(layer: str, output: object) -> None:
+    def keep(layer: str, module: nn.Module, given: object, output: object) -> None:
         if isinstance(output, Tensor) and output.requires_grad and len(output) == len(points):
             outputs[layer] = output
 
-    hooks = [
-        net.get_submodule(layer).register_forward_hook(
-            lambda module, given, output, layer=layer: keep(layer, output)
-        )
-        for layer in layers
-    ]
-    try:
-        with evaluating(net):
-            net(points)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with evaluating(net), ExitStack() as hooks:
+        for layer in layers:
+            hook = partial(keep, layer)
+            hooks.enter_context(net.get_submodule(layer).register_forward_hook(hook))
+        net(points)
     found = {}
     for layer in layers:
         if layer in outputs:

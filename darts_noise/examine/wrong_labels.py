@@ -27,13 +27,14 @@ from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
+from darts_noise.attacks.gradient import margins
 from darts_noise.configured import require_at_least
 from darts_noise.data.images import LabelledImages
 from darts_noise.data.seeds import Stream, generator
 from darts_noise.data.settings import WRONG_LABELS
 from darts_noise.data.wrong_labels import with_wrong_labels
 from darts_noise.errors import SettingError, unknown
-from darts_noise.examine.influence import CHUNK, GRADIENT_STEPS, margins, self_influence, trace
+from darts_noise.examine.influence import CHUNK, GRADIENT_STEPS, self_influence, trace
 from darts_noise.examine.section import Pieces, Section, Subject, register_section
 from darts_noise.report.card import percent
 from darts_noise.report.lines import draw_lines
