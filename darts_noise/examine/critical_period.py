@@ -294,7 +294,7 @@ class CriticalPeriodSection(Section[CriticalPeriod]):
                 name: pieces(
                     f"{name} in all epochs",
                     float,
-                    lambda each=each: accuracy(each, range(self.epochs), self.epochs),  # type: ignore[misc]
+                    partial(accuracy, each, range(self.epochs), self.epochs),
                 )
                 for name, each in made.items()
             },
