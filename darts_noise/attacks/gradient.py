@@ -42,6 +42,12 @@ def own_and_others(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return logits.gather(1, index)[:, 0], logits.scatter(1, index, -math.inf)
 
 
+def margins(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the logit of the label minus the largest other logit, (B,)."""
+    own, others = own_and_others(logits, labels)
+    return own - others.amax(1)
+
+
 def _gradient(net: Logits, images: Tensor, labels: Tensor) -> Tensor:
     images = images.detach().requires_grad_()
     with torch.enable_grad():

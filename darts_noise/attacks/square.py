@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from darts_noise.attacks.gradient import own_and_others
+from darts_noise.attacks.gradient import margins
 from darts_noise.attacks.pixels import Ball, norms
 from darts_noise.attacks.settings import AttackConfig
 
@@ -37,13 +37,9 @@ def square(
         (_stripes, _recolour, 1) if ball.norm == "linf" else (_tiles, _move_mass, 3)
     )
 
-    def margins(images: Tensor, labels: Tensor) -> Tensor:
-        with torch.no_grad():
-            own, others = own_and_others(net(images), labels)
-        return own - others.amax(1)
-
     found = ball.project(images + start(images, ball.eps, random), images)
-    best = margins(found, labels)
+    with torch.no_grad():
+        best = margins(net(found), labels)
     for query in range(1, config.queries):
         left = (best > 0).nonzero()[:, 0]
         if not len(left):
@@ -54,7 +50,8 @@ def square(
         originals = images[left]
         tried = originals + change(found[left] - originals, window, ball.eps, random)
         tried = ball.project(tried, originals)
-        margin = margins(tried, labels[left])
+        with torch.no_grad():
+            margin = margins(net(tried), labels[left])
         better = margin < best[left]
         found[left[better]], best[left[better]] = tried[better], margin[better]
     return found

@@ -84,6 +84,7 @@ class AttackResult:
         return tuple(float((right & certain).double().mean()) for certain in kept)
 
 
+@parametrize.cached()  # otherwise, every call would rescale every weight
 def attack_images(
     net: nn.Module,
     images: Tensor,
@@ -100,13 +101,6 @@ def attack_images(
         config: the attacks.
         radii: (N,), the certified l2 radius of each image. None: not certified.
     """
-    with parametrize.cached():  # otherwise, every call would rescale every weight
-        return _attacked(net, images, labels, config, radii)
-
-
-def _attacked(
-    net: nn.Module, images: Tensor, labels: Tensor, config: AttackConfig, radii: Tensor | None
-) -> AttackResult:
     smallest = {name: _smallest(net, images, labels, config, name) for name in config.attacks}
     if radii is not None and config.norm == "linf":
         radii = radii / math.sqrt(images[0].numel())  # of a change of eps in every pixel

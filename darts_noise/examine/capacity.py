@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from statistics import fmean
 
 from matplotlib.figure import Figure
 
@@ -220,7 +221,7 @@ class CapacitySection(Section[Capacity]):
         )
 
     def figures(self, result: Capacity) -> Mapping[str, Figure]:
-        points = [(float(t.images), sum(t.accuracies) / len(t.accuracies)) for t in result.trials]
+        points = [(t.images, fmean(t.accuracies)) for t in result.trials]
         ends = (points[0][0], points[-1][0])
         lines = {
             "largest accuracy": points,

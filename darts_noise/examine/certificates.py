@@ -16,6 +16,7 @@ one counts.
 
 import math
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -201,11 +202,9 @@ def _mean_gains(net: nn.Module, pixels: Tensor) -> dict[nn.Module, float]:
         pixels = [min(w, side % w or w) for w, side in zip(windows, sides, strict=True)]
         found[module] = max(found.get(module, 0.0), 1 / math.sqrt(math.prod(pixels)))
 
-    kinds = (nn.AvgPool2d, nn.AdaptiveAvgPool2d, Parts)
-    hooks = [m.register_forward_hook(note) for m in net.modules() if isinstance(m, kinds)]
-    try:
+    with ExitStack() as hooks:
+        for module in net.modules():
+            if isinstance(module, nn.AvgPool2d | nn.AdaptiveAvgPool2d | Parts):
+                hooks.enter_context(module.register_forward_hook(note))
         net(pixels[:1])
-    finally:
-        for hook in hooks:
-            hook.remove()
     return found

@@ -30,10 +30,8 @@ from darts_noise.noise.families import make_noise, require_noise
 from darts_noise.reading import read, whole_set
 from darts_noise.report.card import percent
 from darts_noise.report.lines import draw_lines
-from darts_noise.report.metrics import Series
 from darts_noise.report.page import Table
-from darts_noise.train.loop import Recipe, each_epoch, train_from_scratch
-from darts_noise.train.noise_training import TrainingSet
+from darts_noise.train.loop import Recipe, train_from_scratch
 
 DEFICITS = ("blur", "vertical_flip", "label_permutation", "uniform")
 """The deficits of [1] as noise families. `uniform` takes away what is seen altogether."""
@@ -248,7 +246,6 @@ class CriticalPeriodSection(Section[CriticalPeriod]):
 
     def measure(self, subject: Subject, pieces: Pieces) -> CriticalPeriod:
         config, data = subject.config, subject.train
-        images = TrainingSet("train", data, subject.normalisation, config.batch_size, 1, each_epoch)
 
         def accuracy(
             deficit: LabelledImages,
@@ -259,7 +256,7 @@ class CriticalPeriodSection(Section[CriticalPeriod]):
             reached = [
                 accuracy_after_deficit(
                     make,
-                    images.stream(subject.fabric.device, seed),
+                    subject.stream(data, seed),
                     deficit,
                     epochs,
                     subject.test,
@@ -297,7 +294,7 @@ class CriticalPeriodSection(Section[CriticalPeriod]):
                 name: pieces(
                     f"{name} in all epochs",
                     float,
-                    lambda each=each: accuracy(each, range(self.epochs), self.epochs),  # type: ignore[misc]
+                    partial(accuracy, each, range(self.epochs), self.epochs),
                 )
                 for name, each in made.items()
             },
@@ -322,12 +319,12 @@ class CriticalPeriodSection(Section[CriticalPeriod]):
         )
 
     def figures(self, result: CriticalPeriod) -> Mapping[str, Figure]:
-        early: dict[str, Series] = {name: [(0.0, 100 * result.baseline)] for name in result.floors}
-        late: dict[str, Series] = {name: [] for name in result.floors}
+        early = {name: [(0, 100 * result.baseline)] for name in result.floors}
+        late = {name: list[tuple[int, float]]() for name in result.floors}
         for run in result.early:
-            early[run.deficit] = [*early[run.deficit], (float(run.stop), 100 * run.accuracy)]
+            early[run.deficit].append((run.stop, 100 * run.accuracy))
         for run in result.late:
-            late[run.deficit] = [*late[run.deficit], (float(run.start), 100 * run.accuracy)]
+            late[run.deficit].append((run.start, 100 * run.accuracy))
         then = f"then {result.epochs} clean epochs"
         up = "test accuracy (%)"
         drawn = {
@@ -339,8 +336,8 @@ class CriticalPeriodSection(Section[CriticalPeriod]):
             ),
         }
         if result.by_depth:
-            lines: dict[str, Series] = {
-                name: [(float(one.cells), 100 * one.accuracies[name]) for one in result.by_depth]
+            lines = {
+                name: [(one.cells, 100 * one.accuracies[name]) for one in result.by_depth]
                 for name in result.by_depth[0].accuracies
             }
             drawn[f"{self._by_depth(result)}."] = draw_lines(lines, "cells", up, points=True)

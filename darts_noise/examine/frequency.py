@@ -226,8 +226,9 @@ class FrequencySection(Section[Frequency]):
         seed, device, data = subject.config.seed, subject.fabric.device, subject.train
         order = torch.randperm(len(data), generator=generator(seed, Stream.FOURIER))
         data = data.subset(order[: self.samples])
-        inputs = subject.normalisation(data.images[torch.arange(len(data))])
-        images, widths = inputs.to(device), octaves(inputs, self.bands - 1)
+        images = subject.inputs(data)
+        inputs = images.cpu()
+        widths = octaves(inputs, self.bands - 1)
         target = F.one_hot(data.labels, data.num_classes).double()
         mean = target.mean(0)  # an untrained network knows it almost, and it is no frequency
         steps: list[int] = []
@@ -278,10 +279,10 @@ class FrequencySection(Section[Frequency]):
     def figures(self, result: Frequency) -> Mapping[str, Figure]:
         epochs = [step / result.per_epoch for step in result.steps]
         lines = {
-            name: [
-                (epoch, found[band]) for epoch, found in zip(epochs, result.residuals, strict=True)
-            ]
-            for band, name in enumerate(self._names(result))
+            name: list(zip(epochs, residuals, strict=True))
+            for name, residuals in zip(
+                self._names(result), zip(*result.residuals, strict=True), strict=True
+            )
         }
         origin = (len(result.errors) // 2, len(result.errors[0]) // 2)
         return {

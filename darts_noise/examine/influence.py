@@ -19,6 +19,7 @@ import io
 import math
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import matplotlib
@@ -30,9 +31,10 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from darts_noise.attacks.gradient import margins
+from darts_noise.configured import require_at_least
 from darts_noise.data.batches import BatchStream
 from darts_noise.data.images import LabelledImages
-from darts_noise.data.seeds import drawing
 from darts_noise.errors import SettingError, unknown
 from darts_noise.examine.section import Pieces, Section, Subject, register_section
 from darts_noise.reading import evaluating
@@ -72,16 +74,19 @@ def sample_gradients(net: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     try:
         found = vmap(grad(loss), in_dims=(None, 0, 0))(weights, images, labels)
     except RuntimeError:  # such as control flow that depends on the image
-        return torch.stack([_gradient(net, i, k) for i, k in zip(images, labels, strict=True)])
+        with torch.enable_grad():
+            losses = (
+                F.cross_entropy(net(image[None]).float(), label[None])
+                for image, label in zip(images, labels, strict=True)
+            )
+            return torch.stack([weight_gradient(loss, net) for loss in losses])
     return torch.cat([gradient.flatten(1) for gradient in found.values()], dim=1)
 
 
-def _gradient(net: nn.Module, image: Tensor, label: Tensor) -> Tensor:
-    """Return the gradient of one image, (P,)."""
-    weights = [p for p in net.parameters() if p.requires_grad]
-    with torch.enable_grad():
-        loss = F.cross_entropy(net(image[None]).float(), label[None])
-        gradients = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
+def weight_gradient(value: Tensor, net: nn.Module) -> Tensor:
+    """Return the gradient of a number with respect to all weights of a network, (P,)."""
+    weights = [weight for weight in net.parameters() if weight.requires_grad]
+    gradients = torch.autograd.grad(value, weights, allow_unused=True, materialize_grads=True)
     return torch.cat([gradient.flatten() for gradient in gradients])
 
 
@@ -176,20 +181,18 @@ def last_layer_inputs(net: nn.Module, stream: BatchStream) -> tuple[Tensor, Tens
     def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         last.append((inputs[0], output))
 
-    hooks = [m.register_forward_hook(hook) for m in net.modules() if isinstance(m, nn.Linear)]
     features, probabilities = [], []
-    try:
-        with evaluating(net):
-            for k in range(stream.batches_per_epoch):
-                logits = net(stream.batch(k)[0])
-                if not last or last[-1][1].data_ptr() != logits.data_ptr():
-                    raise ValueError("expected a network whose last layer is linear")
-                features.append(F.pad(last[-1][0].float().cpu(), (0, 1), value=1.0))
-                probabilities.append(logits.float().softmax(1).cpu())
-                last.clear()
-    finally:
-        for each in hooks:
-            each.remove()
+    with evaluating(net), ExitStack() as hooks:
+        for layer in net.modules():
+            if isinstance(layer, nn.Linear):
+                hooks.enter_context(layer.register_forward_hook(hook))
+        for k in range(stream.batches_per_epoch):
+            logits = net(stream.batch(k)[0])
+            if not last or last[-1][1].data_ptr() != logits.data_ptr():
+                raise ValueError("expected a network whose last layer is linear")
+            features.append(F.pad(last[-1][0].float().cpu(), (0, 1), value=1.0))
+            probabilities.append(logits.float().softmax(1).cpu())
+            last.clear()
     return torch.cat(features), torch.cat(probabilities)
 
 
@@ -261,8 +264,7 @@ def trace(
     training = subject.trained(data, look, recipe=recipe, seed=subject.config.seed)
     if training.diverged:
         raise ValueError(f"a training with learning rate {recipe.learning_rate:g} diverged")
-    with drawing(subject.config.seed):
-        net = subject.make().to(subject.fabric.device)
+    net = subject.untrained()
     net.load_state_dict(final := weights(training.net))
     return Trace(net, final, kept)
 
@@ -356,10 +358,7 @@ class InfluenceSection(Section[Influence]):
         if not damping > 0:
             raise SettingError("damping", f"expected more than 0, got {damping}")
         self.method, self.damping = method, damping
-        given = {"checkpoints": checkpoints, "decisions": decisions, "examples": examples}
-        for key, value in given.items():
-            if value < 1:
-                raise SettingError(key, f"expected 1 or more, got {value}")
+        require_at_least(1, checkpoints=checkpoints, decisions=decisions, examples=examples)
         if epochs <= checkpoints:
             raise SettingError(
                 "epochs", f"expected more than checkpoints ({checkpoints}), got {epochs}"
@@ -426,10 +425,8 @@ class InfluenceSection(Section[Influence]):
         )
 
     def figures(self, result: Influence) -> Mapping[str, Figure]:
-        total = sum(result.own) or 1.0
-        parts = np.cumsum(result.own) / total
-        counts = np.arange(1, len(parts) + 1) / len(parts)
-        line = [(100 * float(x), float(y)) for x, y in zip(counts, parts, strict=True)]
+        parts = np.cumsum([0.0, *result.own]) / (sum(result.own) or 1.0)
+        counts = np.linspace(0.0, 100.0, len(parts))
         rows = [
             (
                 f"test image: {one.test.label}\nnetwork: {one.decided}",
@@ -448,7 +445,7 @@ class InfluenceSection(Section[Influence]):
             ),
             "Share of all self-influence in the images that have most of it. A straight line "
             "means that no image is memorised more than another.": draw_lines(
-                {"self-influence": [(0.0, 0.0), *line]},
+                {"self-influence": list(zip(counts, parts, strict=True))},
                 "training images (%), by self-influence",
                 "share of self-influence",
                 accuracy=True,
@@ -474,13 +471,6 @@ class InfluenceSection(Section[Influence]):
                 [("The largest", _listed(result.largest))],
             ),
         ]
-
-
-def margins(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the logit of the label minus the largest other logit, (N,)."""
-    own = logits.gather(1, labels[:, None])[:, 0]
-    others = logits.scatter(1, labels[:, None], -math.inf).amax(1)
-    return own - others
 
 
 def _heads(kind: str, result: Influence) -> list[str]:

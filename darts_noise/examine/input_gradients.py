@@ -13,18 +13,19 @@ Reference:
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from darts_noise.configured import require_at_least
-from darts_noise.data.seeds import Stream, drawing, generator
+from darts_noise.data.seeds import Stream, generator
 from darts_noise.examine.section import Pieces, Section, Subject, register_section
 from darts_noise.reading import evaluating, recompute_statistics
 from darts_noise.report.lines import draw_lines
-from darts_noise.report.metrics import Series
 from darts_noise.report.page import Table
 
 
@@ -108,22 +109,15 @@ def correlation_by_layer(
     points = inputs.clone().requires_grad_()
     outputs: dict[str, Tensor] = {}
 
-    def keep(layer: str, output: object) -> None:
+    def keep(layer: str, module: nn.Module, given: object, output: object) -> None:
         if isinstance(output, Tensor) and output.requires_grad and len(output) == len(points):
             outputs[layer] = output
 
-    hooks = [
-        net.get_submodule(layer).register_forward_hook(
-            lambda module, given, output, layer=layer: keep(layer, output)
-        )
-        for layer in layers
-    ]
-    try:
-        with evaluating(net):
-            net(points)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with evaluating(net), ExitStack() as hooks:
+        for layer in layers:
+            hook = partial(keep, layer)
+            hooks.enter_context(net.get_submodule(layer).register_forward_hook(hook))
+        net(points)
     found = {}
     for layer in layers:
         if layer in outputs:
@@ -254,24 +248,20 @@ class InputGradientsSection(Section[InputGradients]):
 
     def steps(self, subject: Subject) -> float:
         # A backward pass for each direction of each layer, which is half as deep on average.
-        with drawing(subject.config.seed):
-            passes = self.draws * len(layers_of(subject.make())) / 3
+        passes = self.draws * len(layers_of(subject.untrained())) / 3
         return self.lines * passes * self.points / subject.config.batch_size
 
     def measure(self, subject: Subject, pieces: Pieces) -> InputGradients:
         return pieces("lines between images", InputGradients, lambda: self._measure(subject))
 
     def _measure(self, subject: Subject) -> InputGradients:
-        seed, device, data = subject.config.seed, subject.fabric.device, subject.train
-        random = generator(seed, Stream.INPUT_GRADIENT)
-        images = subject.normalisation(data.images[torch.arange(len(data))]).to(device)
-        with drawing(seed, device=device):
-            net = subject.make().to(device)
+        random = generator(subject.config.seed, Stream.INPUT_GRADIENT)
+        images, net = subject.inputs(subject.train), subject.untrained()
         recompute_statistics(net, [images])
         found: dict[str, list[Tensor]] = {}
         angles = []
         for _ in range(self.lines):
-            start, stop = torch.randperm(len(data), generator=random)[:2].tolist()
+            start, stop = torch.randperm(len(images), generator=random)[:2].tolist()
             points = segment(images[start], images[stop], self.points)
             for layer, correlation in correlation_by_layer(
                 net, layers_of(net), points, random, self.draws
@@ -298,24 +288,18 @@ class InputGradientsSection(Section[InputGradients]):
         )
 
     def figures(self, result: InputGradients) -> Mapping[str, Figure]:
-        depths = range(1, len(result.layers) + 1)
-        by_depth: dict[str, Series] = {
-            "this network": [(float(d), y) for d, y in zip(depths, result.neighbours, strict=True)]
-        }
+        by_depth = {"this network": list(enumerate(result.neighbours, 1))}
         for name, beta in (("plain", None), ("skips, β = 1", 1.0), ("skips, β = 0.3", 0.3)):
-            expected = (expected_correlation(result.angle, depth, beta) for depth in depths)
             by_depth[f"wide, {name}"] = [
-                (float(d), y) for d, y in zip(depths, expected, strict=True)
+                (depth, expected_correlation(result.angle, depth, beta))
+                for depth in range(1, len(result.layers) + 1)
             ]
         drawn = draw_lines(by_depth, "layer", "correlation", points=True)
         count = len(result.lags[0])
         shown = {0: "first layer", len(result.layers) // 2: "middle layer", -1: "last layer"}
-        along: dict[str, Series] = {
-            name: [(float(lag), y) for lag, y in enumerate(result.lags[layer])]
-            for layer, name in shown.items()
-        }
-        along["brown noise"] = [(float(lag), _brown(lag, count)) for lag in range(count)]
-        along["white noise"] = [(float(lag), float(lag == 0)) for lag in range(count)]
+        along = {name: list(enumerate(result.lags[layer])) for layer, name in shown.items()}
+        along["brown noise"] = [(lag, _brown(lag, count)) for lag in range(count)]
+        along["white noise"] = [(lag, float(lag == 0)) for lag in range(count)]
         return {
             "Correlation of the input gradients of neighbouring points by depth. The wide networks "
             "have one rectifier in each layer.": drawn,

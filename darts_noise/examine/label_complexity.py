@@ -25,14 +25,14 @@ from torch import Tensor, nn
 
 from darts_noise.configured import require_at_least
 from darts_noise.data.images import LabelledImages
-from darts_noise.data.seeds import Stream, drawing, generator
+from darts_noise.data.seeds import Stream, generator
 from darts_noise.data.wrong_labels import with_random_labels
 from darts_noise.errors import SettingError
+from darts_noise.examine.influence import weight_gradient
 from darts_noise.examine.section import Pieces, Section, Subject, register_section
 from darts_noise.reading import evaluating, recompute_statistics
 from darts_noise.report.card import percent
 from darts_noise.report.lines import draw_lines
-from darts_noise.report.metrics import Series
 from darts_noise.report.page import Table
 
 TWO_LAYER, TANGENT = "two-layer ReLU network", "tangent kernel"
@@ -123,29 +123,22 @@ def tangent_kernel(function: nn.Module, inputs: Tensor) -> Tensor:
         function: inputs (N, ...) → values (N,). It is read in eval mode and keeps its modes.
         inputs: (N, ...), of the dtype of the weights.
     """
-    weights = [weight for weight in function.parameters() if weight.requires_grad]
-    size = sum(weight.numel() for weight in weights)
-    parts = torch.split(inputs, max(1, _GRADIENTS // (2 * size)))  # two are in memory at once
+    size = sum(weight.numel() for weight in function.parameters() if weight.requires_grad)
+    part = max(1, _GRADIENTS // (2 * size))  # images whose gradients take half of the memory
 
-    def gradients(part: Tensor) -> Tensor:
-        rows = []
-        for x in part:
-            found = torch.autograd.grad(
-                function(x[None])[0], weights, allow_unused=True, materialize_grads=True
-            )
-            rows.append(torch.cat([gradient.flatten() for gradient in found]))
-        return torch.stack(rows)
+    def gradients(images: Tensor) -> Tensor:
+        return torch.stack([weight_gradient(function(x[None])[0], function) for x in images])
 
+    kernel = inputs.new_empty(len(inputs), len(inputs))
     with evaluating(function):
-        blocks: list[list[Tensor]] = []
-        for i, rows in enumerate(parts):
-            left = gradients(rows)
-            right = [left if j == i else gradients(parts[j]) for j in range(i + 1)]
-            blocks.append([left @ other.T for other in right])
-    count = range(len(parts))
-    return torch.cat(
-        [torch.cat([blocks[i][j] if j <= i else blocks[j][i].T for j in count], 1) for i in count]
-    )
+        for i in range(0, len(inputs), part):
+            left = gradients(inputs[i : i + part])
+            for j in range(0, i + 1, part):
+                right = left if j == i else gradients(inputs[j : j + part])
+                block = left @ right.T
+                kernel[i : i + part, j : j + part] = block
+                kernel[j : j + part, i : i + part] = block.T
+    return kernel
 
 
 def label_complexity(kernel: Tensor, labels: Tensor) -> float:
@@ -314,12 +307,11 @@ class LabelComplexitySection(Section[LabelComplexity]):
     def measure(self, subject: Subject, pieces: Pieces) -> LabelComplexity:
         data = self._of_two_classes(subject.train, subject.config.seed)
         device, seed = subject.fabric.device, subject.config.seed
-        images = subject.normalisation(data.images[torch.arange(len(data))]).to(device)
+        images = subject.inputs(data)
         points = unit_inputs(images)
         random = generator(seed, Stream.LABEL_COMPLEXITY)
         two_layer = TwoLayer(points.shape[1], self.width, random).to(device)
-        with drawing(seed, device=device):
-            net = subject.make().to(device)
+        net = subject.untrained()
         recompute_statistics(net, [images])
         contrast = Contrast(net)  # of the outputs for the classes 1 and 0: any two would do
         kernel = tangent_kernel(contrast, images.double())
@@ -385,15 +377,14 @@ class LabelComplexitySection(Section[LabelComplexity]):
         )
 
     def figures(self, result: LabelComplexity) -> Mapping[str, Figure]:
-        by_share: dict[str, Series] = {}
-        drawn: dict[str, Figure] = {}
+        by_share, drawn = {}, {}
         for kernel in (TWO_LAYER, TANGENT):
             fits = result.of(kernel)
             by_share[kernel] = [(100 * fit.random_share, fit.complexity) for fit in fits]
-            lines: dict[str, Series] = {}
+            lines = {}
             for labels, fit in (("true", fits[0]), ("random", fits[-1])):
-                for how, losses in (("predicted", fit.predicted), ("measured", fit.measured)):
-                    lines[f"{labels}, {how}"] = [(float(k), y) for k, y in enumerate(losses)]
+                lines[f"{labels}, predicted"] = list(enumerate(fit.predicted))
+                lines[f"{labels}, measured"] = list(enumerate(fit.measured))
             name = "network" if kernel == TANGENT else kernel
             drawn[f"Loss of the {name} on true and random labels."] = draw_lines(
                 lines, "step", "loss", log_up=True

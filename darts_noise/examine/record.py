@@ -13,8 +13,9 @@ Curve(name='loss', points=((1, 2.0),))
 Curve(name='loss', points=())
 """
 
+import json
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -23,13 +24,7 @@ from darts_noise.space.shown import shown
 
 def as_json(value: Any) -> Any:
     """Return a value as JSON: dataclasses become objects, and tuples become lists."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: as_json(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, Mapping):
-        return {key: as_json(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [as_json(one) for one in value]
-    return value
+    return json.loads(json.dumps(value, default=asdict))
 
 
 def from_json(kind: Any, value: Any, place: str = "result") -> Any:

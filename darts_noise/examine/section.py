@@ -26,6 +26,7 @@ from darts_noise.atomic import write_text
 from darts_noise.configured import configured, registering
 from darts_noise.data.batches import BatchStream
 from darts_noise.data.images import LabelledImages, Normalisation
+from darts_noise.data.seeds import drawing
 from darts_noise.errors import SettingError, unknown
 from darts_noise.examine.record import as_json, from_json
 from darts_noise.examine.settings import ExamineConfig
@@ -118,10 +119,14 @@ class Subject:
         seed: int = 0,
     ) -> Training:
         """Train a new network on images; see `train_from_scratch` for `look` and `due`."""
-        stream = self._set(data, 1.0, due).stream(self.fabric.device, seed)
+        stream = self.stream(data, seed)
         return train_from_scratch(
             self.make, stream, recipe or self.recipe, self.fabric, seed=seed, look=look, due=due
         )
+
+    def stream(self, data: LabelledImages, seed: int) -> BatchStream:
+        """Return the batches of a training on images."""
+        return self._set(data, 1.0, each_epoch).stream(self.fabric.device, seed)
 
     def in_order(self, data: LabelledImages, batch_size: int = EVALUATION_BATCH) -> BatchStream:
         """Return the batches of images in their order, on the device."""
@@ -133,6 +138,17 @@ class Subject:
             drop_last=False,
             device=self.fabric.device,
         )
+
+    def untrained(self) -> nn.Module:
+        """Return a new network with the initial weights of the seed of the settings."""
+        device = self.fabric.device
+        with drawing(self.config.seed, device=device):
+            return self.make().to(device)
+
+    def inputs(self, data: LabelledImages) -> Tensor:
+        """Return all images in their order, normalised and on the device: (N, C, H, W)."""
+        images = self.normalisation(data.images[torch.arange(len(data))])
+        return images.to(self.fabric.device)
 
     def settle(self, net: nn.Module, data: LabelledImages) -> None:
         """Give the batch norms the statistics of images, before the network is read on them."""

@@ -151,7 +151,7 @@ class TimeToFitSection(Section[TimeToFit]):
                 f"The network does not fit the true labels within {result.epochs} epochs "
                 f"({_largest(true)}), so the time to fit the other sets says nothing."
             )
-        start = f"The network fits the true labels after {_epochs(result, true)}"
+        start = f"The network fits the true labels after {result.epochs_of(true):.1f} epochs"
         if random.steps is None:
             return (
                 f"{start} and does not fit random labels within {result.epochs} epochs: "
@@ -159,12 +159,13 @@ class TimeToFitSection(Section[TimeToFit]):
             )
         ratio = random.steps / true.steps
         return (
-            f"{start} and random labels after {_epochs(result, random)}: {ratio:.1f} times as long."
+            f"{start} and random labels after {result.epochs_of(random):.1f} epochs: "
+            f"{ratio:.1f} times as long."
         )
 
     def figures(self, result: TimeToFit) -> Mapping[str, Figure]:
         curves = {
-            fit.name: [(float(epoch), value) for epoch, value in enumerate(fit.accuracies, 1)]
+            fit.name: list(enumerate(fit.accuracies, 1))
             for fit in result.fits
             if fit.random_share in (None, 0.0, 1.0)
         }
@@ -197,7 +198,7 @@ class TimeToFitSection(Section[TimeToFit]):
             steps = f"> {result.per_epoch * result.epochs:,}"
             epochs = f"> {result.epochs}"
             if fit.steps is not None:
-                steps, epochs = f"{fit.steps:,}", f"{fit.steps / result.per_epoch:.1f}"
+                steps, epochs = f"{fit.steps:,}", f"{result.epochs_of(fit):.1f}"
             elif fit.diverged:
                 steps = epochs = "diverged"
             rows.append((fit.name, steps, epochs, _largest(fit)))
@@ -209,11 +210,6 @@ class TimeToFitSection(Section[TimeToFit]):
                 numbers=True,
             )
         ]
-
-
-def _epochs(result: TimeToFit, fit: Fitted) -> str:
-    epochs = result.epochs_of(fit)
-    return f"{epochs:.1f} epochs"
 
 
 def _largest(fit: Fitted) -> str:

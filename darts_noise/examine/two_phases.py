@@ -30,7 +30,6 @@ from darts_noise.report.card import percent
 from darts_noise.report.lines import draw_lines
 from darts_noise.report.page import Table
 from darts_noise.train.loop import Due, Recipe, each_tenth, train_from_scratch
-from darts_noise.train.noise_training import TrainingSet
 
 DRAWN_LAYERS = 5
 """Layers in a figure: those with the largest traces."""
@@ -207,17 +206,16 @@ class TwoPhasesSection(Section[TwoPhases]):
         return training + readings * reading
 
     def measure(self, subject: Subject, pieces: Pieces) -> TwoPhases:
-        config, data = subject.config, subject.train
-        images = TrainingSet("train", data, subject.normalisation, config.batch_size, 1, each_tenth)
+        seed = subject.config.seed
         return pieces(
             "training",
             TwoPhases,
             lambda: two_phases(
                 subject.make,
-                images.stream(subject.fabric.device, config.seed),
+                subject.stream(subject.train, seed),
                 subject.recipe,
                 subject.fabric,
-                seed=config.seed,
+                seed=seed,
                 samples=self.samples,
                 draws=self.draws,
             ),

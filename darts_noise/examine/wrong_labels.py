@@ -27,12 +27,14 @@ from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
+from darts_noise.attacks.gradient import margins
+from darts_noise.configured import require_at_least
 from darts_noise.data.images import LabelledImages
 from darts_noise.data.seeds import Stream, generator
 from darts_noise.data.settings import WRONG_LABELS
 from darts_noise.data.wrong_labels import with_wrong_labels
 from darts_noise.errors import SettingError, unknown
-from darts_noise.examine.influence import CHUNK, GRADIENT_STEPS, margins, self_influence, trace
+from darts_noise.examine.influence import CHUNK, GRADIENT_STEPS, self_influence, trace
 from darts_noise.examine.section import Pieces, Section, Subject, register_section
 from darts_noise.report.card import percent
 from darts_noise.report.lines import draw_lines
@@ -231,8 +233,7 @@ class WrongLabelsSection(Section[WrongLabels]):
             raise SettingError("shares, kinds", "expected one or more of each")
         if epochs <= CHECKPOINTS:
             raise SettingError("epochs", f"expected more than {CHECKPOINTS}, got {epochs}")
-        if folds < 2:
-            raise SettingError("folds", f"expected 2 or more, got {folds}")
+        require_at_least(2, folds=folds)
         self.shares, self.kinds = tuple(sorted({*shares})), tuple(dict.fromkeys(kinds))
         self.epochs, self.folds = epochs, folds
 

@@ -9,6 +9,7 @@ sizes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 from darts_noise.report.layered_drawing import Link, Place, arrange
@@ -16,6 +17,7 @@ from darts_noise.report.style import text_width
 
 Cell = Sequence[Sequence[tuple[str, int]]]  # node → its (operation, predecessor) pairs
 Point = tuple[float, float]
+Kind = Literal["input", "node", "output"]
 
 COLUMN_WIDTH = 3.4  # inches: one column of a two-column paper; deeper cells are wider
 NODE_TEXT, LABEL_TEXT = 8.0, 7.0  # points
@@ -29,7 +31,7 @@ class PlacedNode:
 
     index: int
     text: str
-    kind: Literal["input", "node", "output"]
+    kind: Kind
     x: float  # centre
     y: float
     width: float
@@ -93,7 +95,7 @@ def layout(cell: Cell, concat: Sequence[int], width: float = COLUMN_WIDTH) -> Ce
     links: list[list[Link]] = [[] for _ in ranks[1:]]
     for e in edges:
         weight = 1 if e.operation is None else 2  # an operation's crossing costs more
-        for step, (a, b) in enumerate(zip(e.chain, e.chain[1:], strict=False)):
+        for step, (a, b) in enumerate(pairwise(e.chain)):
             links[2 * column[e.source] + step].append((a, b, weight))
     arrange(ranks, links, places)
     low = min(p.y - p.height / 2 for p in places) - MARGIN
@@ -109,8 +111,7 @@ def layout(cell: Cell, concat: Sequence[int], width: float = COLUMN_WIDTH) -> Ce
     nodes = []
     for i, text in enumerate(texts):
         place, x = places[i], centre[2 * column[i]]
-        kind: Literal["input", "node", "output"] = "output" if i == output else "node"
-        kind = "input" if i < 2 else kind
+        kind: Kind = "input" if i < 2 else "output" if i == output else "node"
         nodes.append(PlacedNode(i, text, kind, x, place.y, place.width, place.height))
     return CellLayout(
         tuple(nodes),
@@ -155,7 +156,8 @@ def _chain(edges: Sequence[_Edge], column: Sequence[int], places: list[Place]) -
     load = [0] * len(ranks)
     label_rank: dict[int, int] = {}
     # Short edges have only one rank for their label, so they come first.
-    for i in sorted(range(len(edges)), key=lambda i: _span(edges[i], column)):
+    spans = [column[edge.target] - column[edge.source] for edge in edges]
+    for i in sorted(range(len(edges)), key=spans.__getitem__):
         edge = edges[i]
         if edge.operation is not None:
             odd = range(2 * column[edge.source] + 1, 2 * column[edge.target], 2)
@@ -174,10 +176,6 @@ def _chain(edges: Sequence[_Edge], column: Sequence[int], places: list[Place]) -
             ranks[rank].append(len(places) - 1)
         edge.chain.append(edge.target)
     return ranks
-
-
-def _span(edge: _Edge, column: Sequence[int]) -> int:
-    return column[edge.target] - column[edge.source]
 
 
 def _centres(

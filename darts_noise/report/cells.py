@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -156,14 +157,9 @@ def _lines(choices: Sequence[str], width: float) -> list[str]:
 
 def _legend_width(names: Sequence[str], columns: int) -> float:
     """Return the width of a legend in inches. matplotlib fills its columns from the left."""
-    long, extra = divmod(len(names), columns)
-    total, start = -LEGEND_GAP, 0
-    for column in range(columns):
-        stop = start + long + (column < extra)
-        widest = max(text_width(name, LABEL_TEXT) for name in names[start:stop])
-        total += widest + LEGEND_LINE + 0.6 * LABEL_TEXT / 72 + LEGEND_GAP
-        start = stop
-    return total + 0.15
+    widths = np.array_split([text_width(name, LABEL_TEXT) for name in names], columns)
+    besides = LEGEND_LINE + 0.6 * LABEL_TEXT / 72 + LEGEND_GAP
+    return float(sum(column.max() + besides for column in widths)) - LEGEND_GAP + 0.15
 
 
 def _dash(dashes: tuple[float, ...]) -> Literal["solid"] | tuple[float, tuple[float, ...]]:

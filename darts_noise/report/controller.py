@@ -7,12 +7,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from darts_noise.report.curves import looks_of
 from darts_noise.report.heatmap import COLOUR_MAP
-from darts_noise.report.style import OKABE_ITO, RC
+from darts_noise.report.style import RC
 
 MAP_SIZE, PANEL_SIZE = (3.2, 2.6), (3.3, 2.1)  # inches
 Array = NDArray[np.float64]
-LOOKS = ((OKABE_ITO["blue"], "-"), (OKABE_ITO["vermillion"], "--"))
 
 
 def draw_states(states: Mapping[str, Array]) -> Figure:
@@ -53,8 +53,8 @@ def draw_accuracies(accuracies: Mapping[str, Sequence[float]]) -> Figure:
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=PANEL_SIZE, layout="constrained")
         axes = figure.subplots()
-        for (name, values), (colour, dashes) in zip(accuracies.items(), LOOKS, strict=True):
-            axes.ecdf(values, label=name, color=colour, linestyle=dashes, linewidth=1.2)
+        for name, (colour, style) in looks_of(accuracies).items():
+            axes.ecdf(accuracies[name], label=name, color=colour, linestyle=style, linewidth=1.2)
         axes.set_xlabel("validation accuracy")
         axes.set_ylabel("share of the draws")
         axes.legend(loc="upper left")

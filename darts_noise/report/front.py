@@ -5,35 +5,27 @@ figure = draw_front(points, ("test_accuracy", "multiply_adds"))
 save_figure(figure, "front")
 """
 
-import math
-import statistics
 from collections.abc import Mapping, Sequence
 
 import matplotlib
 from matplotlib.figure import Figure
 
+from darts_noise.report.noise_plane import NetworkPoint, Pair
 from darts_noise.report.style import OKABE_ITO, RC
 
 GROWING = ("test_accuracy",)
 """Figures of which more is better. Of all others, less is better."""
 SIZE = (5.2, 3.6)  # inches
 
-Pair = tuple[float, float]
-
 
 def mean_points(points: Mapping[str, Sequence[Pair]]) -> dict[str, Pair]:
     """Return the mean over the seeds with both figures. Networks without such a seed are left out.
 
-    >>> mean_points({"a": [(0.5, 2.0), (1.0, 4.0)], "b": [(math.nan, 1.0)]})
+    >>> mean_points({"a": [(0.5, 2.0), (1.0, 4.0)], "b": [(float("nan"), 1.0)]})
     {'a': (0.75, 3.0)}
     """
-    found = {}
-    for name, seeds in points.items():
-        whole = [seed for seed in seeds if all(map(math.isfinite, seed))]
-        if whole:
-            first, second = zip(*whole, strict=True)
-            found[name] = statistics.fmean(first), statistics.fmean(second)
-    return found
+    found = (NetworkPoint(name, seeds) for name, seeds in points.items())
+    return {point.name: point.mean for point in found if point.measured}
 
 
 def pareto(means: Mapping[str, Pair], figures: tuple[str, str]) -> list[str]:

@@ -1,14 +1,13 @@
 """A figure of a few lines with named axes, such as the curves of an examination."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from darts_noise.report.curves import looks_of
-from darts_noise.report.metrics import Series
 from darts_noise.report.style import RC
 
 SIZE = (5.6, 2.6)  # inches
@@ -17,7 +16,7 @@ MOST_TICKS = 8
 
 
 def draw_lines(
-    lines: Mapping[str, Series],
+    lines: Mapping[str, Sequence[tuple[float, float]]],
     across: str,
     up: str,
     *,
