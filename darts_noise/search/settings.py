@@ -13,9 +13,8 @@ from darts_noise.configured import Setting, naming_arguments, require_seed
 from darts_noise.errors import SettingError, unknown
 from darts_noise.space.genotype import MAX_NODES
 from darts_noise.space.macro import require_candidates
+from darts_noise.train.settings import OPTIMISERS
 
-OPTIMISERS = ("sgd", "adam", "muon")
-"""The optimisers for w and v."""
 Choices = dict[str, list[str | float] | str | float]
 """Macro choices by name, each with its candidates, or with one value."""
 

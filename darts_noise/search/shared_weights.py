@@ -28,7 +28,7 @@ from darts_noise.nets.supernet import SuperNet
 from darts_noise.reading import EVALUATION_BATCH, laid_out, own_statistics, read_fit
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.candidate_trainings import CandidateTrainings
-from darts_noise.search.construction import WEIGHT_OPTIMISERS, make_supernet, make_twin
+from darts_noise.search.construction import make_supernet, make_twin, weight_optimiser
 from darts_noise.search.gradients import unrounded
 from darts_noise.search.module import ADVICE, LOSSES
 from darts_noise.space.genotype import Genotype
@@ -145,7 +145,7 @@ class SharedWeights:
     def _trained(
         self, split: str, net: SuperNet, kind: str, rate: float, stream: BatchStream
     ) -> Trained:
-        optimiser = WEIGHT_OPTIMISERS[kind](net.parameters(), rate, self.config)
+        optimiser = weight_optimiser(kind, net, rate, self.config)
         return Trained(split, net, make_guardable(optimiser), rate, stream)
 
     @property

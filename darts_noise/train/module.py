@@ -31,7 +31,7 @@ from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LambdaLR
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torchmetrics import MeanMetric
@@ -53,8 +53,8 @@ from darts_noise.reading import laid_out, recompute_statistics, whole_set
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.published import load_genotype
 from darts_noise.train.adversarial import Adversary
+from darts_noise.train.loop import make_optimiser
 from darts_noise.train.mixing import BatchMixing
-from darts_noise.train.muon import Muon
 from darts_noise.train.noisy_labels import BatchLosses, make_selection
 from darts_noise.train.settings import TrainConfig
 
@@ -457,20 +457,17 @@ class TrainModule(PlainModule[TrainConfig]):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         c = self.config
-        weights = self.parameters()
         kind = c.optimiser or usual_optimiser(getattr(self.net, "genotype", None))
+        rates = {"muon": c.muon_learning_rate, "adam": c.adam_learning_rate, "sgd": c.learning_rate}
+        decay = c.weight_decay if kind == "sgd" else 0.0
+        rule = make_optimiser(kind, self.parameters(), rates[kind], c.momentum, decay)
+        make_guardable(rule)
         if kind != "sgd":
-            cycled: Optimizer
-            if kind == "adam":
-                cycled = make_guardable(Adam(weights, c.adam_learning_rate))
-            else:
-                cycled = Muon(weights, c.muon_learning_rate)
-            cycle = LambdaLR(cycled, lambda step: self._cycle(step))
-            return {"optimizer": cycled, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
-        sgd = make_guardable(SGD(weights, c.learning_rate, c.momentum, weight_decay=c.weight_decay))
-        if (decay := c.learning_rate_decay) is not None:
-            return [sgd], [ExponentialLR(sgd, decay)]
-        return [sgd], [CosineAnnealingLR(sgd, max(self.trainer.max_epochs or 1, 1))]
+            cycle = LambdaLR(rule, lambda step: self._cycle(step))
+            return {"optimizer": rule, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
+        if c.learning_rate_decay is not None:
+            return [rule], [ExponentialLR(rule, c.learning_rate_decay)]
+        return [rule], [CosineAnnealingLR(rule, max(self.trainer.max_epochs or 1, 1))]
 
     def _cycle(self, step: int) -> float:
         """Return the factor of the learning rate at a step of one cycle.
