@@ -167,14 +167,13 @@ class SharedWeights:
         Raises:
             NotFiniteError: a loss or a gradient is NaN or infinite.
         """
-        self._step(self.w, genotype, progress)
-        for _ in range(self.config.twin_steps if self.v is not None else 0):
-            assert self.v is not None
-            self._step(self.v, genotype, progress)
-        if self.w.step % self.epoch == 0:
+        w, *v = [self.w] if self.v is None else [self.w, self.v]
+        for trained in [w, *v * self.config.twin_steps]:
+            self._step(trained, genotype, progress)
+        if w.step % self.epoch == 0:
             self.finite.read()
             line = f"shared weights  step {self.steps:,}/{self.budget:,}"
-            for trained in [self.w] if self.v is None else [self.w, self.v]:
+            for trained in [w, *v]:
                 line += f"  {trained.split} loss {trained.mean_loss():.3f}"
             self.said(line)
 

@@ -119,7 +119,7 @@ def make_selection(setting: str | Mapping[str, Any]) -> SampleSelection | None:
     """
     example = "{co_teaching: {forget_rate: 0.4}}"
     name, given = name_and_settings("method", "noisy_labels", example, setting)
-    registry: dict[str, Callable[..., SampleSelection | None]] = {**_METHODS, ALL: _all}
+    registry: dict[str, Callable[..., SampleSelection | None]] = {**_METHODS, ALL: lambda: None}
     return configured("method", "noisy_labels", registry, name, given)
 
 
@@ -135,10 +135,6 @@ def shown_method(setting: str | Mapping[str, Any]) -> str:
     return (
         f"{name} ({', '.join(f'{key} {value}' for key, value in given.items())})" if given else name
     )
-
-
-def _all() -> None:
-    """Return the method ``none``, which has no settings: None."""
 
 
 @register_noisy_labels("small_loss")
