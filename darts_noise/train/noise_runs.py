@@ -5,13 +5,13 @@ process runs them in the same order and gets the same results.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from rich.console import Console
-from torch import nn
 
 from darts_noise.distributed.collectives import (
     from_every_process,
@@ -153,28 +153,25 @@ class NoiseRuns:
         return [self.file.runs[key] for key in keys]
 
     def _train(self, task: TrainingSet, name: str, point: GridPoint) -> NoiseRun:
+        m = self.measurement
         recipe = Recipe(
             point.optimiser,
             point.learning_rate,
-            self.measurement.epochs,
+            m.epochs,
             point.initial_scale,
             self.grid.weight_decay,
             self.grid.gradient_clip,
         )
         return measure_fit(
-            lambda: self._make(name),
+            partial(make_network, self.networks[name], m.num_classes, m.in_channels, m.recipe),
             task,
             recipe,
             self.fabric,
             network=name,
             seed=point.seed,
-            base_seed=self.measurement.seed,
+            base_seed=m.seed,
             watch=self.progress.epoch,
         )
-
-    def _make(self, name: str) -> nn.Module:
-        m = self.measurement
-        return make_network(self.networks[name], m.num_classes, m.in_channels, m.recipe)
 
     def _identity(self, name: str) -> str:
         m, network = self.measurement, self.networks[name]

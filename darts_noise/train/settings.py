@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from darts_noise.attacks.settings import EPS, require_size
 from darts_noise.configured import Setting, naming_arguments, require_fields, require_seed
-from darts_noise.errors import SettingError, unknown
+from darts_noise.errors import SettingError, counted, unknown
 
 NoiseFamily = dict[str, Any] | str
 """A noise family's name, or several families with a weight each: one noise set."""
@@ -247,10 +247,9 @@ class NoiseGrid:
         optimisers = [
             f"{names[k]} {', '.join(f'{r:g}' for r in v)}" for k, v in self.rates.items() if v
         ]
-        seeds = f"{self.seeds} seed{'s' if self.seeds > 1 else ''} each"
-        clip = (
-            f"gradients clipped at {self.gradient_clip:g}" if self.gradient_clip else "no clipping"
-        )
+        seeds = f"{counted(self.seeds, 'seed')} each"
+        clipped = f"gradients clipped at {self.gradient_clip:g}"
+        clip = clipped if self.gradient_clip else "no clipping"
         scales = f"initial weights × {', '.join(f'{scale:g}' for scale in self.scales)}"
         decay = f"weight decay {self.weight_decay:g}"
         return "; ".join([*optimisers, scales, seeds, decay, clip])
