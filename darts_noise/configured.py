@@ -109,16 +109,25 @@ def require_kinds(**values: tuple[object, type]) -> None:
             raise SettingError(key, f"expected a dn.{kind.__name__}, got {value!r}")
 
 
-def require_at_least(least: float, **values: float) -> None:
-    """Raise a ``SettingError`` that names the first number that is too small.
+def require_at_least(least: float, **values: float | None) -> None:
+    """Raise a ``SettingError`` that names the first number that is too small, or not finite.
+
+    None is allowed.
 
     >>> require_at_least(1, samples=0)
     Traceback (most recent call last):
     darts_noise.errors.SettingError: samples: expected 1 or more, got 0
     """
     for key, value in values.items():
-        if not value >= least:  # written so that NaN is refused as well
+        # Written so that NaN is refused as well.
+        if value is not None and not least <= value < math.inf:
             raise SettingError(key, f"expected {least} or more, got {value}")
+
+
+def require_fields(config: object, **least: float) -> None:
+    """Do the same as `require_at_least` for fields of a config, each with its smallest value."""
+    for key, lowest in least.items():
+        require_at_least(lowest, **{key: getattr(config, key)})
 
 
 def require_seed(seed: int) -> None:

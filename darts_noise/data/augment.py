@@ -23,7 +23,6 @@ from torch import Tensor
 
 from darts_noise.data.colour import color_jitter
 from darts_noise.data.crops import Crop, random_crops
-from darts_noise.errors import SettingError
 
 
 def random_crop(
@@ -117,9 +116,7 @@ class Augmentation:
             `crops.random_box`. It excludes the padded crop.
         color_jitter: strength of the colour changes, 0 to 1. 0: no change.
 
-    Raises:
-        ValueError: a number of pixels is negative, a strength is outside 0 to 1, or both crops are
-            on.
+    `DataConfig` checks the values.
     """
 
     crop_padding: int = 0
@@ -127,19 +124,6 @@ class Augmentation:
     cutout: int = 0
     random_resized_crop: bool = False
     color_jitter: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, pixels in (("crop_padding", self.crop_padding), ("cutout", self.cutout)):
-            if pixels < 0:
-                raise SettingError(name, f"expected 0 or more pixels, got {pixels}")
-        if not 0 <= self.color_jitter <= 1:
-            raise SettingError("color_jitter", f"expected 0 to 1, got {self.color_jitter}")
-        if self.random_resized_crop and self.crop_padding:
-            raise SettingError(
-                "crop_padding",
-                "expected 0 with random_resized_crop, which takes its place, "
-                f"got {self.crop_padding}",
-            )
 
     def crops(self, n: int, generator: torch.Generator) -> list[Crop] | None:
         """Draw the crops of `n` images for `crop_and_scale` or a decoder. None: whole images."""

@@ -23,7 +23,7 @@ from darts_noise.configured import naming_arguments
 from darts_noise.data import memory
 from darts_noise.data.conversion import convert
 from darts_noise.data.file_images import FileImages
-from darts_noise.data.images import ImageDataset, LabelledImages
+from darts_noise.data.images import ImageDataset
 from darts_noise.errors import SettingError, unknown
 
 Loader = Callable[..., ImageDataset]
@@ -99,10 +99,10 @@ def load_dataset(
             f"expected null for {name!r}, which has test images, got {test_fraction}",
         )
     dataset = _LOADERS[name](Path(root), image_size, grey, **split)
-    train, test = (convert(half, image_size, grey) for half in (dataset.train, dataset.test))
-    if not _stays_on_disk(dataset, in_memory):
-        train, test = _decoded(train), _decoded(test)
-    return replace(dataset, train=train, test=test)
+    halves = [convert(half, image_size, grey) for half in (dataset.train, dataset.test)]
+    if not _stays_on_disk(dataset, in_memory):  # files are decoded, tensors stay as they are
+        halves = [replace(half, images=half.images.contiguous()) for half in halves]
+    return replace(dataset, train=halves[0], test=halves[1])
 
 
 def _stays_on_disk(dataset: ImageDataset, in_memory: bool | None) -> bool:
@@ -133,12 +133,6 @@ def _stays_on_disk(dataset: ImageDataset, in_memory: bool | None) -> bool:
         stacklevel=3,
     )
     return True
-
-
-def _decoded(data: LabelledImages) -> LabelledImages:
-    if not isinstance(data.images, FileImages):
-        return data
-    return replace(data, images=data.images.contiguous())
 
 
 # These modules register the data sets of the package when they are imported.

@@ -41,14 +41,17 @@ class Header:
     grey: bool
 
 
-def read_headers(files: Sequence[str | Path]) -> list[Header]:
-    """Read the header of each file.
+def read_header(file: str | Path) -> Header:
+    """Read the header of a file.
 
     Raises:
-        ValueError: a file is not an image, or its pixels have neither 8 nor 16 bits per channel.
+        ValueError: the file is not an image, or its pixels have neither 8 nor 16 bits per channel.
             The message names the file.
     """
-    return [_read_header(file) for file in files]
+    with _opened(file) as image:
+        turned = image.getexif().get(ExifTags.Base.Orientation) in _TURNED
+        width, height = reversed(image.size) if turned else image.size
+        return Header(height, width, image.mode in _GREY)
 
 
 class Decoding:
@@ -111,13 +114,6 @@ class Decoding:
 def _pool(process: int) -> ThreadPoolExecutor:
     """Return the threads of this process. A forked process has none of its parent's threads."""
     return ThreadPoolExecutor(_THREADS, thread_name_prefix="decoding")
-
-
-def _read_header(file: str | Path) -> Header:
-    with _opened(file) as image:
-        turned = image.getexif().get(ExifTags.Base.Orientation) in _TURNED
-        width, height = reversed(image.size) if turned else image.size
-        return Header(height, width, image.mode in _GREY)
 
 
 def _decode(file: str | Path, shape: tuple[int, int], grey: bool, crop: Crop) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from darts_noise.data.datasets import register_dataset
-from darts_noise.data.decoding import Header, read_headers
+from darts_noise.data.decoding import Header, read_header
 from darts_noise.data.file_images import FileImages
 from darts_noise.data.images import ImageDataset, LabelledImages
 from darts_noise.data.splits import stratified_split
@@ -59,7 +59,7 @@ def image_folder(
     """
     halves = _test_folder(root) if test_fraction is None else _split(root, test_fraction)
     files = [file for half in halves for images in half.values() for file in images]
-    headers = read_headers(files) if image_size is None or grey is None else []
+    headers = [read_header(file) for file in files] if None in (image_size, grey) else []
     shape = _shape(root, files, headers, image_size)
     if grey is None:
         grey = all(header.grey for header in headers)

@@ -219,11 +219,8 @@ class ImageDataModule(pl.LightningDataModule):
     def _augmentation(self) -> Augmentation:
         c = self.config
         side = min(self.image_shape[1:])
-        for key, pixels in (
-            ("crop_padding", c.crop_padding),
-            ("cutout", c.cutout),
-        ):
-            if pixels > side:
+        for key in ("crop_padding", "cutout"):
+            if (pixels := getattr(c, key)) > side:
                 raise SettingError(
                     key, f"expected at most the {side} pixels of an image, got {pixels}"
                 )
@@ -252,35 +249,24 @@ class ImageDataModule(pl.LightningDataModule):
         return self._stream(
             data,
             EVALUATION_FACTOR * self.config.batch_size,
-            shuffle=False,
             crop_pct=self.config.crop_pct,
+            shuffle=False,
+            drop_last=False,
         )
 
-    def _stream(
-        self,
-        data: LabelledImages,
-        batch_size: int,
-        *,
-        seed: int = 0,
-        augmentation: Augmentation | None = None,
-        crop_pct: float = 1.0,
-        shuffle: bool = True,
-    ) -> BatchStream:
+    def _stream(self, data: LabelledImages, batch_size: int, **order: Any) -> BatchStream:
         """Make a stream for the trainer's device and rank; without a trainer, one for the CPU."""
-        trainer = self.trainer
-        return BatchStream(
-            data,
-            batch_size,
-            self.normalisation,
-            seed=seed,
-            augmentation=augmentation,
-            crop_pct=crop_pct,
-            shuffle=shuffle,
-            drop_last=shuffle,
-            device=trainer.strategy.root_device if trainer else "cpu",
-            rank=trainer.global_rank if trainer else 0,
-            world_size=trainer.world_size if trainer else 1,
-        )
+        place = place_of(self.trainer) if self.trainer else {}
+        return BatchStream(data, batch_size, self.normalisation, **order, **place)
+
+
+def place_of(trainer: pl.Trainer) -> dict[str, Any]:
+    """Return the arguments of a `BatchStream` for this process of a Trainer."""
+    return {
+        "device": trainer.strategy.root_device,
+        "rank": trainer.global_rank,
+        "world_size": trainer.world_size,
+    }
 
 
 def _class_counts(data: LabelledImages) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from darts_noise.configured import naming_arguments
+from darts_noise.configured import naming_arguments, require_fields
 from darts_noise.errors import SettingError, unknown
 
 WRONG_LABELS = ("symmetric", "pairwise")
@@ -77,12 +77,8 @@ class DataConfig:
     wrong_labels_kind: str = "symmetric"
 
     def __post_init__(self) -> None:
-        least = {"image_size": 1, "batch_size": 1, "train_samples": 1}
-        least |= dict.fromkeys(("crop_padding", "cutout", "seed", "split_seed"), 0)
-        for key, lowest in least.items():
-            value = getattr(self, key)
-            if value is not None and value < lowest:
-                raise SettingError(key, f"expected {lowest} or more, got {value}")
+        require_fields(self, image_size=1, batch_size=1, train_samples=1)
+        require_fields(self, crop_padding=0, cutout=0, seed=0, split_seed=0)
         for key in ("validation_fraction", "wrong_labels"):
             share = getattr(self, key)
             if not 0 <= share < 1:

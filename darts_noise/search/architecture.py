@@ -203,8 +203,9 @@ def discretise(
     """
     for kind, of_kind in weights.items():
         if not torch.isfinite(of_kind).all():
+            where = f"the {kind} cell" if kind in ("normal", "reduce") else kind
             raise ValueError(
-                f"α of {_described(kind)} is not finite: the search has diverged; "
+                f"α of {where} is not finite: the search has diverged; "
                 "lower model.learning_rate or model.alpha_learning_rate"
             )
     concat = tuple(range(2, space.nodes + 2))
@@ -216,10 +217,6 @@ def discretise(
         meta={"space": space.name, **(meta or {})},
         macro={name: values[int(weights[name][0].argmax())] for name, values in space.macro},
     )
-
-
-def _described(kind: str) -> str:
-    return f"the {kind} cell" if kind in ("normal", "reduce") else kind
 
 
 def _cell(space: Space, kind: str, weights: Tensor) -> Cell:

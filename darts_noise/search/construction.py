@@ -1,9 +1,8 @@
 """Construct the supernet, the twin and the optimisers of a search from its settings."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from torch import Tensor
-from torch.optim import SGD, Adam, Optimizer
+from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
 from darts_noise.data.seeds import Stream, drawing
@@ -12,30 +11,13 @@ from darts_noise.search.architecture import Architecture
 from darts_noise.search.settings import SearchConfig
 from darts_noise.search.variants.variant import Variant
 from darts_noise.space.spaces import Space
-from darts_noise.train.muon import Muon
+from darts_noise.train.loop import make_optimiser
 
 
-def _sgd(weights: Iterable[Tensor], rate: float, config: SearchConfig) -> Optimizer:
-    momentum, decay = config.momentum, config.weight_decay
-    return SGD(weights, rate, momentum=momentum, weight_decay=decay)
-
-
-def _adam(weights: Iterable[Tensor], rate: float, config: SearchConfig) -> Optimizer:
-    """Return Adam without weight decay, as in the measurement of noise fit."""
-    return Adam(weights, rate)
-
-
-def _muon(weights: Iterable[Tensor], rate: float, config: SearchConfig) -> Optimizer:
-    """Return Muon without weight decay, as in the measurement of noise fit."""
-    return Muon(weights, rate)
-
-
-WEIGHT_OPTIMISERS: Mapping[str, Callable[..., Optimizer]] = {
-    "sgd": _sgd,
-    "adam": _adam,
-    "muon": _muon,
-}
-"""The optimisers for w and v by name: (weights, rate, config) → optimiser."""
+def weight_optimiser(kind: str, net: SuperNet, rate: float, config: SearchConfig) -> Optimizer:
+    """Return an optimiser of w or v. Adam and Muon have no weight decay, as on noise."""
+    decay = config.weight_decay if kind == "sgd" else 0.0
+    return make_optimiser(kind, net.parameters(), rate, config.momentum, decay)
 
 
 def make_supernet(
@@ -131,7 +113,7 @@ def make_optimisers(
     rates = (config.learning_rate, config.rate_of_twin)
     kinds = (config.optimiser, config.optimiser_of_twin)
     weights = [
-        WEIGHT_OPTIMISERS[kind](net.parameters(), rate, config)
+        weight_optimiser(kind, net, rate, config)
         for net, rate, kind in zip(nets, rates, kinds, strict=False)
     ]
     lengths = (epochs, life_of_twin(config, 0, epochs))

@@ -7,10 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from darts_noise.data.batches import Batch
-from darts_noise.distributed.collectives import average_over_processes
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.search.architecture import Architecture
-from darts_noise.search.gradients import constant
+from darts_noise.search.gradients import constant, vector_product
 
 
 def dominant_eigenvalue(loss: Tensor, parameters: Sequence[Tensor], iterations: int = 20) -> float:
@@ -37,16 +36,7 @@ def dominant_eigenvalue(loss: Tensor, parameters: Sequence[Tensor], iterations: 
         if norm == 0:
             return 0.0
         vector = [v / norm for v in vector]
-        product = average_over_processes(
-            torch.autograd.grad(
-                gradients,
-                parameters,
-                grad_outputs=vector,
-                retain_graph=True,
-                allow_unused=True,
-                materialize_grads=True,
-            )
-        )
+        product = vector_product(gradients, parameters, vector)
         last = value
         value = float(sum((v * p).sum() for v, p in zip(vector, product, strict=True)))
         vector = [p.detach() for p in product]

@@ -8,6 +8,7 @@ parameters. The functions average the gradients over processes themselves; see
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -63,6 +64,22 @@ def gradients(
     return average_over_processes(
         torch.autograd.grad(
             loss, parameters, create_graph=create_graph, allow_unused=True, materialize_grads=True
+        )
+    )
+
+
+def vector_product(
+    of: Sequence[Tensor], wanted: Sequence[Tensor], vector: Sequence[Tensor]
+) -> list[Tensor]:
+    """Return (∂of/∂wanted)ᵀ · vector, averaged over all processes, and keep the graph."""
+    return average_over_processes(
+        torch.autograd.grad(
+            of,
+            wanted,
+            grad_outputs=[v.detach() for v in vector],
+            retain_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
         )
     )
 
@@ -129,17 +146,23 @@ def unrounded(logits: Tensor) -> Tensor:
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
+def with_weights(net: nn.Module) -> Callable[..., Tensor]:
+    """Return (weights, *arguments) → the output of the network with other weights."""
+    names = [name for name, _ in net.named_parameters()]
+
+    def call(weights: Sequence[Tensor], *arguments: Any) -> Tensor:
+        found: Tensor = functional_call(net, dict(zip(names, weights, strict=True)), arguments)
+        return found
+
+    return call
+
+
 def logits_at(
     net: SuperNet, relaxed: Mapping[str, Tensor]
 ) -> Callable[[Sequence[Tensor], Tensor], Tensor]:
     """Return (weights, images) → the `unrounded` logits of a supernet with other weights."""
-    names = [name for name, _ in net.named_parameters()]
-
-    def logits(weights: Sequence[Tensor], images: Tensor) -> Tensor:
-        parameters = dict(zip(names, weights, strict=True))
-        return unrounded(functional_call(net, parameters, (images, relaxed)))
-
-    return logits
+    call = with_weights(net)
+    return lambda weights, images: unrounded(call(weights, images, relaxed))
 
 
 def first_order_gradient(net: SuperNet, arch: Architecture, batch: Batch) -> AlphaGradient:

@@ -23,19 +23,25 @@ To add a method, write a function of a `Problem` and add it to `METHODS`.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.optim import SGD, Optimizer
 
 from darts_noise.data.batches import Batch
-from darts_noise.distributed.collectives import average_over_processes
 from darts_noise.errors import SettingError, unknown
 from darts_noise.nets.supernet import SuperNet
-from darts_noise.search.gradients import AlphaGradient, gradients, still_statistics, unrounded
+from darts_noise.search.gradients import (
+    AlphaGradient,
+    gradients,
+    still_statistics,
+    unrounded,
+    vector_product,
+    with_weights,
+)
 
 Objective = Callable[[Sequence[Tensor]], Tensor]
 """A scalar loss as a function of the lower-level weights. The function captures α."""
@@ -162,12 +168,11 @@ def objective(net: nn.Module, loss: Callable[[Callable[..., Tensor]], Tensor]) -
     >>> f([torch.tensor([[3.0]])])
     tensor(6.)
     """
-    names = [name for name, _ in net.named_parameters()]
+    call = with_weights(net)
 
     def at(weights: Sequence[Tensor]) -> Tensor:
-        parameters = dict(zip(names, weights, strict=True))
         with still_statistics(net):
-            return loss(lambda *args: functional_call(net, parameters, args))
+            return loss(partial(call, weights))
 
     return at
 
@@ -191,8 +196,9 @@ def first_order(p: Problem) -> AlphaGradient:
 
 
 def finite_difference(p: Problem) -> AlphaGradient:
+    slopes = gradients(p.inner(p.weights), p.weights)
     with torch.no_grad():
-        stepped = p.step.apply(p.weights, _gradients_at(p.inner, p.weights))
+        stepped = p.step.apply(p.weights, slopes)
     stepped = [w.requires_grad_() for w in stepped]
     loss = p.outer(stepped)
     both = gradients(loss, [*p.architecture, *stepped])
@@ -212,7 +218,8 @@ def finite_difference(p: Problem) -> AlphaGradient:
 
 
 def exact(p: Problem) -> AlphaGradient:
-    loss = p.outer(p.step.apply(p.weights, _gradients_at(p.inner, p.weights, create_graph=True)))
+    slopes = gradients(p.inner(p.weights), p.weights, create_graph=True)
+    loss = p.outer(p.step.apply(p.weights, slopes))
     return AlphaGradient(loss.detach(), gradients(loss, p.architecture))
 
 
@@ -221,18 +228,14 @@ def neumann(p: Problem) -> AlphaGradient:
     both = gradients(loss, [*p.architecture, *p.weights])
     direct, vector = both[: len(p.architecture)], both[len(p.architecture) :]
     # The weights converge to the minimum of the loss with weight decay, so the Hessian includes it.
-    inner_gradients = [
-        g + p.step.weight_decay * w
-        for g, w in zip(
-            _gradients_at(p.inner, p.weights, create_graph=True), p.weights, strict=True
-        )
-    ]
+    slopes = gradients(p.inner(p.weights), p.weights, create_graph=True)
+    slopes = [g + p.step.weight_decay * w for g, w in zip(slopes, p.weights, strict=True)]
     total, term = list(vector), list(vector)
     for _ in range(p.terms):
-        product = _vector_product(inner_gradients, p.weights, term)
+        product = vector_product(slopes, p.weights, term)
         term = [t - p.step.learning_rate * h for t, h in zip(term, product, strict=True)]
         total = [s + t for s, t in zip(total, term, strict=True)]
-    mixed = _vector_product(inner_gradients, p.architecture, total)
+    mixed = vector_product(slopes, p.architecture, total)
     found = [d - p.step.learning_rate * m for d, m in zip(direct, mixed, strict=True)]
     return AlphaGradient(loss.detach(), found)
 
@@ -246,29 +249,6 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "neumann": neumann,
     }
 )
-
-
-def _gradients_at(
-    objective: Objective, weights: list[Tensor], create_graph: bool = False
-) -> list[Tensor]:
-    with torch.enable_grad():
-        return gradients(objective(weights), weights, create_graph=create_graph)
-
-
-def _vector_product(
-    of: Sequence[Tensor], wanted: Sequence[Tensor], vector: Sequence[Tensor]
-) -> list[Tensor]:
-    """Return (∂ of / ∂ wanted)ᵀ · vector, and keep the graph for the next product."""
-    return average_over_processes(
-        torch.autograd.grad(
-            of,
-            wanted,
-            grad_outputs=[v.detach() for v in vector],
-            retain_graph=True,
-            allow_unused=True,
-            materialize_grads=True,
-        )
-    )
 
 
 def _same_random_numbers(devices: list[int]) -> Callable[[Objective], Objective]:

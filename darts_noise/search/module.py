@@ -30,7 +30,7 @@ from torchmetrics import MeanMetric
 from darts_noise.configured import config_of
 from darts_noise.data.batches import Batch, BatchStream
 from darts_noise.data.images import LabelledImages
-from darts_noise.data.module import ImageDataModule
+from darts_noise.data.module import ImageDataModule, place_of
 from darts_noise.data.seeds import Stream, derive_seed, drawing
 from darts_noise.distributed.agreement import Agreement
 from darts_noise.distributed.collectives import average_over_processes
@@ -217,9 +217,7 @@ class SearchModule(PlainModule[SearchConfig]):
                 batch_size - batch_size % self.trainer.world_size,
                 data.normalisation,
                 seed=derive_seed(self.config.seed, Stream.NOISE),
-                device=self.trainer.strategy.root_device,
-                rank=self.trainer.global_rank,
-                world_size=self.trainer.world_size,
+                **place_of(self.trainer),
             )
         self.validation_stream = data.validation_stream(shuffle=True)
 

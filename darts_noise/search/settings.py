@@ -9,13 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from darts_noise.configured import Setting, naming_arguments, require_seed
+from darts_noise.configured import Setting, naming_arguments, require_fields, require_seed
 from darts_noise.errors import SettingError, unknown
 from darts_noise.space.genotype import MAX_NODES
 from darts_noise.space.macro import require_candidates
+from darts_noise.train.settings import OPTIMISERS
 
-OPTIMISERS = ("sgd", "adam", "muon")
-"""The optimisers for w and v."""
 Choices = dict[str, list[str | float] | str | float]
 """Macro choices by name, each with its candidates, or with one value."""
 
@@ -138,10 +137,7 @@ class SearchConfig:
                     expected = "expected a name, or a mapping from names to settings"
                     raise SettingError(key, f"{expected}, as in {{NAME: {{}}}}, got {value!r}")
                 object.__setattr__(self, key, {value: None})
-        for key, least in LEAST.items():
-            value = getattr(self, key)
-            if not least <= value < math.inf:  # written so that NaN is refused as well
-                raise SettingError(key, f"expected {least} or more, got {value}")
+        require_fields(self, **LEAST)
         require_seed(self.seed)
         if self.race < 0 or self.race == 1:
             raise SettingError("race", f"expected 0 (no race), or 2 or more, got {self.race}")

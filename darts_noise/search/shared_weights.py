@@ -28,7 +28,7 @@ from darts_noise.nets.supernet import SuperNet
 from darts_noise.reading import EVALUATION_BATCH, laid_out, own_statistics, read_fit
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.candidate_trainings import CandidateTrainings
-from darts_noise.search.construction import WEIGHT_OPTIMISERS, make_supernet, make_twin
+from darts_noise.search.construction import make_supernet, make_twin, weight_optimiser
 from darts_noise.search.gradients import unrounded
 from darts_noise.search.module import ADVICE, LOSSES
 from darts_noise.space.genotype import Genotype
@@ -145,7 +145,7 @@ class SharedWeights:
     def _trained(
         self, split: str, net: SuperNet, kind: str, rate: float, stream: BatchStream
     ) -> Trained:
-        optimiser = WEIGHT_OPTIMISERS[kind](net.parameters(), rate, self.config)
+        optimiser = weight_optimiser(kind, net, rate, self.config)
         return Trained(split, net, make_guardable(optimiser), rate, stream)
 
     @property
@@ -167,14 +167,13 @@ class SharedWeights:
         Raises:
             NotFiniteError: a loss or a gradient is NaN or infinite.
         """
-        self._step(self.w, genotype, progress)
-        for _ in range(self.config.twin_steps if self.v is not None else 0):
-            assert self.v is not None
-            self._step(self.v, genotype, progress)
-        if self.w.step % self.epoch == 0:
+        w, *v = [self.w] if self.v is None else [self.w, self.v]
+        for trained in [w, *v * self.config.twin_steps]:
+            self._step(trained, genotype, progress)
+        if w.step % self.epoch == 0:
             self.finite.read()
             line = f"shared weights  step {self.steps:,}/{self.budget:,}"
-            for trained in [self.w] if self.v is None else [self.w, self.v]:
+            for trained in [w, *v]:
                 line += f"  {trained.split} loss {trained.mean_loss():.3f}"
             self.said(line)
 

@@ -23,6 +23,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from darts_noise.configured import require_at_least
 from darts_noise.errors import SettingError, unknown
 from darts_noise.reading_record import Reading
 from darts_noise.search.candidate import Candidate
@@ -85,8 +86,7 @@ class CellTable:
         noise_weight: float = 1.0,
         chance: float = 0.1,
     ) -> None:
-        if not 0 <= noise_weight < math.inf:
-            raise SettingError("noise_weight", f"expected 0 or more, got {noise_weight}")
+        require_at_least(0, noise_weight=noise_weight)
         if not 0 <= chance < 1:
             raise SettingError("chance", f"expected 0 or more and less than 1, got {chance}")
         self.rows = list(rows)

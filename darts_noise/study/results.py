@@ -454,17 +454,14 @@ def mean_of_seeds(
 def _draw(folder: Path, config: StudyConfig, networks: list[Record], records: list[Record]) -> None:
     """Draw the networks that have a test accuracy, and connect the searches in the order of λ."""
     family = describe_noise(config.noise_family)
-    axes = ("test_accuracy", f"converged/{family}")
     tested = [summary for summary in networks if "test_accuracy" in summary]
     if not tested:
         return
+    seeds = points_of(config, ("test_accuracy", "noise_accuracy"), tested)
     points = [
         NetworkPoint(
             summary["title"],
-            [
-                (_or_else(s.get(axes[0]), math.nan), _or_else(s.get(axes[1]), math.nan))
-                for s in summary["seeds"]
-            ],
+            seeds[summary["title"]],
             curve=None if summary["noise_weight"] is None else summary.get("strategy", "search"),
         )
         for summary in sorted(tested, key=lambda s: (s["noise_weight"] is None, s["noise_weight"]))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from darts_noise.configured import changed, naming_arguments
+from darts_noise.configured import changed, naming_arguments, require_fields
 from darts_noise.data.settings import DataConfig
 from darts_noise.errors import SettingError, unknown, within
 from darts_noise.runs.settings import PLAIN, TrainerConfig, check_trainer, is_plain
@@ -58,13 +58,6 @@ DECIDED = (
 def _require(holds: bool, key: str, problem: str) -> None:
     if not holds:
         raise SettingError(key, problem)
-
-
-def _require_least(config: Any, **least: int) -> None:
-    """Raise a `SettingError` for the first number below its minimum."""
-    for key, lowest in least.items():
-        value = getattr(config, key)
-        _require(value is None or value >= lowest, key, f"expected {lowest} or more, got {value}")
 
 
 def _require_plain(key: str, name: str) -> None:
@@ -130,7 +123,7 @@ class Control:
     stem_stride: int = 1
 
     def __post_init__(self) -> None:
-        _require_least(self, seeds=1, stem_stride=1)
+        require_fields(self, seeds=1, stem_stride=1)
 
 
 @dataclass(frozen=True)
@@ -162,7 +155,7 @@ class Converged:
     muon_rates: tuple[float, ...] = MUON_RATES
 
     def __post_init__(self) -> None:
-        _require_least(self, samples=2, epochs=1, batch_size=2)
+        require_fields(self, samples=2, epochs=1, batch_size=2)
         self.grid()
 
     def grid(self, **replaced: float) -> NoiseGrid:
@@ -182,7 +175,7 @@ class Quick:
     samples: int | None = None
 
     def __post_init__(self) -> None:
-        _require_least(self, samples=2)
+        require_fields(self, samples=2)
 
 
 @dataclass(frozen=True)
@@ -204,7 +197,7 @@ class Sample:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _require_least(self, trials=0, seed=0)
+        require_fields(self, trials=0, seed=0)
         share, key = self.validation_fraction, "validation_fraction"
         _require(0 < share < 1, key, f"expected more than 0 and less than 1, got {share}")
         some = bool(self.settings) or not self.trials
@@ -281,7 +274,7 @@ class StudyConfig:
     heartbeat: int = 60
 
     def __post_init__(self) -> None:
-        _require_least(self, seeds=1, threads=1, heartbeat=1, parameters=1)
+        require_fields(self, seeds=1, threads=1, heartbeat=1, parameters=1)
         if self.name is not None:
             _require_plain("name", self.name)
         weights = self.noise_weights

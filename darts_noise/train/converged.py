@@ -8,7 +8,6 @@ from pathlib import Path
 from rich.console import Console
 
 from darts_noise.errors import SettingError
-from darts_noise.noise.families import fingerprint
 from darts_noise.train.control_networks import resnet18
 from darts_noise.train.factories import NetworkLike
 from darts_noise.train.loop import each_epoch
@@ -46,20 +45,14 @@ def converged_fit(
         ValueError: a name that a control cannot have, or a file of another measurement.
     """
     m = measurement
-    controls = _named(CONTROLS if controls is None else controls)
+    controls = CONTROLS if controls is None else controls
+    if MEASURED in controls:
+        raise SettingError("controls", f"expected a name other than {MEASURED!r}, got {MEASURED!r}")
     noise = TrainingSet("noise", m.noise, m.normalisation, m.batch_size, 1.0, each_epoch)
     real = replace(noise, name="real", data=m.real, target=CONTROL_ACCURACY)
     for_controls = replace(noise, target=CONTROL_ACCURACY)
-    runs = NoiseRuns(
-        "converged",
-        m,
-        grid or NoiseGrid(),
-        controls,
-        about={"real images": fingerprint(m.real)},
-        path=path,
-        progress=progress,
-    )
-    with runs:
+    runs = NoiseRuns("converged", m, grid, controls, path, progress)
+    with runs.progress:
         on_noise = runs.on(noise)
         on_real = runs.on(real, enough=REAL_ACCURACY, after=noise.name)
         of_controls = {
@@ -77,9 +70,3 @@ def converged_fit(
         real_accuracy=None if math.isnan(largest_real) else largest_real,
         real_samples=len(m.real),
     )
-
-
-def _named(controls: Mapping[str, NetworkLike]) -> Mapping[str, NetworkLike]:
-    if MEASURED in controls:
-        raise SettingError("controls", f"expected a name other than {MEASURED!r}, got {MEASURED!r}")
-    return controls

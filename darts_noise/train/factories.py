@@ -52,6 +52,21 @@ def loaded(network: NetworkLike) -> Genotype | Factory:
     return network
 
 
+def arguments_of_model(
+    genotype: Genotype, num_classes: int, in_channels: int, recipe: TrainConfig
+) -> dict[str, Any]:
+    """Return the arguments of `create_model` for a network of this cell without auxiliary head.
+
+    Raises:
+        ValueError: a size that does not exist, or no width has the number of ``parameters``.
+    """
+    fixed = {key: getattr(recipe, key) for key in ("num_cells", "stem", "stem_stride")}
+    fixed |= {"num_classes": num_classes, "in_channels": in_channels}
+    if recipe.parameters is None:
+        return {"channels": recipe.channels, **fixed}
+    return {"channels": channels_for(genotype, recipe.parameters, **fixed), **fixed}
+
+
 def make_network(
     network: Genotype | Factory, num_classes: int, in_channels: int, recipe: TrainConfig
 ) -> nn.Module:
@@ -61,17 +76,8 @@ def make_network(
         ValueError: a size that does not exist, or a factory that does not return a new module.
     """
     if isinstance(network, Genotype):
-        fixed: dict[str, Any] = {
-            "num_classes": num_classes,
-            "in_channels": in_channels,
-            "num_cells": recipe.num_cells,
-            "stem": recipe.stem,
-            "stem_stride": recipe.stem_stride,
-        }
-        channels = recipe.channels
-        if recipe.parameters is not None:
-            channels = channels_for(network, recipe.parameters, **fixed)
-        cells: nn.Module = create_model(network, channels=channels, **fixed)
+        arguments = arguments_of_model(network, num_classes, in_channels, recipe)
+        cells: nn.Module = create_model(network, **arguments)
         return cells
     net = network(num_classes, in_channels)
     if not isinstance(net, nn.Module):

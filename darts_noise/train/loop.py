@@ -4,7 +4,7 @@ Candidates and the protocols ``converged`` and ``selectivity`` use this loop: th
 trainings and evaluate the network between two steps.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -119,7 +119,12 @@ def train_from_scratch(
         raw = make()
         scale_weights(raw, recipe.initial_scale)
         raw.to(memory_format=torch.channels_last)
-        rule = _optimiser(recipe, raw)
+        rule = make_optimiser(
+            recipe.optimiser,
+            raw.parameters(),
+            recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+        )
         net, optimiser = fabric.setup(raw, rule)
         net.train()
         schedule = CosineAnnealingLR(rule, last, recipe.final_rate)
@@ -162,10 +167,16 @@ def scale_weights(net: nn.Module, scale: float) -> None:
                 weight_of(module).mul_(scale)
 
 
-def _optimiser(recipe: Recipe, net: nn.Module) -> Optimizer:
-    rate, decay = recipe.learning_rate, recipe.weight_decay
-    if recipe.optimiser == "sgd":
-        return SGD(net.parameters(), rate, momentum=MOMENTUM, weight_decay=decay)
-    if recipe.optimiser == "muon":
-        return Muon(net.parameters(), rate, weight_decay=decay)
-    return Adam(net.parameters(), rate, weight_decay=decay)
+def make_optimiser(
+    kind: str,
+    weights: Iterable[Tensor],
+    rate: float,
+    momentum: float = MOMENTUM,
+    weight_decay: float = 0.0,
+) -> Optimizer:
+    """Return the optimiser ``sgd``, ``muon`` or ``adam``. Only SGD uses the momentum."""
+    if kind == "sgd":
+        return SGD(weights, rate, momentum, weight_decay=weight_decay)
+    if kind == "muon":
+        return Muon(weights, rate, weight_decay=weight_decay)
+    return Adam(weights, rate, weight_decay=weight_decay)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from darts_noise.data.batches import Batch
-from darts_noise.data.seeds import Stream, generator
+from darts_noise.data.seeds import Stream, drawing
 
 
 class BatchMixing:
@@ -49,9 +49,7 @@ class BatchMixing:
         Returns:
             Mixed images (B, C, H, W), and labels float32 (B, num_classes) whose rows sum to 1.
         """
-        with torch.random.fork_rng(devices=[]):
-            # torch.manual_seed would also seed the generators of the GPUs.
-            torch.set_rng_state(generator(self.seed, Stream.AUGMENTATION, *number).get_state())
+        with drawing(self.seed, Stream.AUGMENTATION, *number):
             way = self.ways[int(torch.randint(len(self.ways), ()))]
             mixed: Batch = way(images, labels)
         return mixed

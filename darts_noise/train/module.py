@@ -31,7 +31,7 @@ from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LambdaLR
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torchmetrics import MeanMetric
@@ -48,13 +48,13 @@ from darts_noise.finite import FiniteCheck, Term, make_guardable
 from darts_noise.loading import PlainModule
 from darts_noise.metrics import SplitMetrics, log_validation
 from darts_noise.nets.network import Network, WithAuxiliary, auxiliary_fits, create_model
-from darts_noise.nets.width import channels_for
 from darts_noise.reading import laid_out, recompute_statistics, whole_set
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.published import load_genotype
 from darts_noise.train.adversarial import Adversary
+from darts_noise.train.factories import arguments_of_model
+from darts_noise.train.loop import make_optimiser
 from darts_noise.train.mixing import BatchMixing
-from darts_noise.train.muon import Muon
 from darts_noise.train.noisy_labels import BatchLosses, make_selection
 from darts_noise.train.settings import TrainConfig
 
@@ -157,19 +157,10 @@ class TrainModule(PlainModule[TrainConfig]):
         Raises:
             ValueError: a stem or a size that does not exist.
         """
-        c = self.config
-        fixed: dict[str, Any] = {
-            "num_classes": num_classes,
-            "in_channels": in_channels,
-            "num_cells": c.num_cells,
-            "stem": c.stem,
-            "stem_stride": c.stem_stride,
-        }
-        if c.parameters is not None:
-            c = replace(c, channels=channels_for(genotype, c.parameters, **fixed))
-            self.configure(c)
-        auxiliary = c.auxiliary_weight > 0
-        make = partial(create_model, genotype, channels=c.channels, auxiliary=auxiliary, **fixed)
+        arguments = arguments_of_model(genotype, num_classes, in_channels, self.config)
+        self.configure(replace(self.config, channels=arguments["channels"]))
+        arguments["auxiliary"] = self.config.auxiliary_weight > 0
+        make = partial(create_model, genotype, **arguments)
         return self.use(make(), num_classes, in_channels, make)
 
     def leave_out_head(self, genotype: Genotype, shape: tuple[int, int, int]) -> None:
@@ -224,9 +215,8 @@ class TrainModule(PlainModule[TrainConfig]):
         """
         if hasattr(self, "net"):
             return
-        data = getattr(self.trainer, "datamodule", None)
-        genotype = self.config.genotype
-        if genotype is None or not isinstance(data, ImageDataModule):
+        data, genotype = self._data, self.config.genotype
+        if genotype is None or data is None:
             raise ValueError(
                 "the training needs TrainModule(genotype=...) and "
                 "trainer.fit(module, datamodule=ImageDataModule(...)), or a call of "
@@ -267,15 +257,14 @@ class TrainModule(PlainModule[TrainConfig]):
         """
         images, labels, *true_labels = batch
         targets = labels  # (B,); after mixing (B, num_classes)
+        number = (self.current_epoch, batch_idx, self.global_rank)
         if self.mixing is not None:
-            number = (self.current_epoch, batch_idx, self.global_rank)
             images, targets = self.mixing(images, labels, *number)
             labels = targets.argmax(-1)  # the accuracy uses the label with the larger share
         if self.adversary is not None:
-            number = (self.current_epoch, batch_idx, self.global_rank)
             images = self.adversary(self.net, images, labels, self._normalisation(), *number)
         smoothing = self.config.label_smoothing
-        outs = self._outputs(self._laid_out(images), batch_idx)
+        outs = self._outputs(self._laid_out(images), *number)
         chosen = self._chosen(outs, labels)
         if true_labels and self.selection is not None:
             self.label_precision.update((labels == true_labels[0])[chosen[0]].float())
@@ -296,22 +285,26 @@ class TrainModule(PlainModule[TrainConfig]):
         self._require_finite([("the training loss", [loss.detach() for loss in losses])])
         return sum(losses[1:], losses[0])
 
+    @property
+    def _data(self) -> ImageDataModule | None:
+        """The data of the Trainer, or None if they are of another class."""
+        data = getattr(self.trainer, "datamodule", None)
+        return data if isinstance(data, ImageDataModule) else None
+
     def _normalisation(self) -> Normalisation:
         """Return the normalisation of the images, inside of which an attack changes pixels."""
-        data = getattr(self.trainer, "datamodule", None)
-        if not isinstance(data, ImageDataModule):
+        if self._data is None:
             raise SettingError(
                 "model.adversarial_eps",
                 "expected 0 without an ImageDataModule, whose normalisation the attack needs",
             )
-        return data.normalisation
+        return self._data.normalisation
 
-    def _outputs(self, images: Tensor, batch_idx: int) -> list[Tensor | WithAuxiliary]:
-        """Return the output of each network."""
+    def _outputs(self, images: Tensor, *number: int) -> list[Tensor | WithAuxiliary]:
+        """Return the output of each network for the batch with these numbers."""
         first, *others = self.compiled or self.networks
         outs = [first(images)]
         for peer in others:
-            number = (self.current_epoch, batch_idx, self.global_rank)
             with drawing(self.config.seed, Stream.PEER, *number, device=self.device):
                 outs.append(peer(images))
         return outs
@@ -329,8 +322,7 @@ class TrainModule(PlainModule[TrainConfig]):
             )
             for out in outs
         ]
-        data = getattr(self.trainer, "datamodule", None)
-        planted = data.config.wrong_labels if isinstance(data, ImageDataModule) else 0.0
+        planted = 0.0 if self._data is None else self._data.config.wrong_labels
         with within("model"):
             return self.selection(
                 BatchLosses(torch.stack(losses), labels, self.current_epoch, planted)
@@ -415,8 +407,8 @@ class TrainModule(PlainModule[TrainConfig]):
         are replaced by statistics of training images. The training continues from them. None: keep
         the running averages.
         """
-        data = getattr(self.trainer, "datamodule", None)
-        if self.global_step > FEW_STEPS or not isinstance(data, ImageDataModule):
+        data = self._data
+        if self.global_step > FEW_STEPS or data is None:
             return None
         return whole_set(data.train, data.normalisation, self.device)
 
@@ -457,20 +449,17 @@ class TrainModule(PlainModule[TrainConfig]):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         c = self.config
-        weights = self.parameters()
         kind = c.optimiser or usual_optimiser(getattr(self.net, "genotype", None))
+        rates = {"muon": c.muon_learning_rate, "adam": c.adam_learning_rate, "sgd": c.learning_rate}
+        decay = c.weight_decay if kind == "sgd" else 0.0
+        rule = make_optimiser(kind, self.parameters(), rates[kind], c.momentum, decay)
+        make_guardable(rule)
         if kind != "sgd":
-            cycled: Optimizer
-            if kind == "adam":
-                cycled = make_guardable(Adam(weights, c.adam_learning_rate))
-            else:
-                cycled = Muon(weights, c.muon_learning_rate)
-            cycle = LambdaLR(cycled, lambda step: self._cycle(step))
-            return {"optimizer": cycled, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
-        sgd = make_guardable(SGD(weights, c.learning_rate, c.momentum, weight_decay=c.weight_decay))
-        if (decay := c.learning_rate_decay) is not None:
-            return [sgd], [ExponentialLR(sgd, decay)]
-        return [sgd], [CosineAnnealingLR(sgd, max(self.trainer.max_epochs or 1, 1))]
+            cycle = LambdaLR(rule, lambda step: self._cycle(step))
+            return {"optimizer": rule, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
+        if c.learning_rate_decay is not None:
+            return [rule], [ExponentialLR(rule, c.learning_rate_decay)]
+        return [rule], [CosineAnnealingLR(rule, max(self.trainer.max_epochs or 1, 1))]
 
     def _cycle(self, step: int) -> float:
         """Return the factor of the learning rate at a step of one cycle.

@@ -14,7 +14,7 @@ from typing import Any
 import pytorch_lightning as pl
 from rich.console import Console
 
-from darts_noise.configured import config_of, naming_arguments
+from darts_noise.configured import config_of, naming_arguments, require_at_least
 from darts_noise.data.images import LabelledImages, Normalisation, channel_statistics
 from darts_noise.errors import SettingError, unknown, within
 from darts_noise.noise.datasets import largest_noise
@@ -45,8 +45,7 @@ def default_samples(
 
 def require_samples(protocol: str, samples: int, images: LabelledImages) -> None:
     """Raise a `SettingError` if a protocol cannot use this number of samples with these images."""
-    if samples < 1:
-        raise SettingError("samples", f"expected 1 or more, got {samples}")
+    require_at_least(1, samples=samples)
     if protocol == "selectivity" and samples > len(images):
         raise SettingError(
             "samples",

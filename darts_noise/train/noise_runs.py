@@ -5,14 +5,13 @@ process runs them in the same order and gets the same results.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from rich.console import Console
-from torch import nn
 
 from darts_noise.distributed.collectives import (
     from_every_process,
@@ -20,6 +19,7 @@ from darts_noise.distributed.collectives import (
     process_count,
     process_rank,
 )
+from darts_noise.noise.families import fingerprint
 from darts_noise.train.factories import (
     NetworkLike,
     identify,
@@ -61,9 +61,8 @@ class NoiseRuns:
     Args:
         protocol: name of the protocol.
         measurement: the network, the noise and the settings of a training.
-        grid: the trainings of each network on each set.
+        grid: the trainings of each network on each set. None: the default grid.
         controls: further networks by name.
-        about: further values that describe the measurement, for the file.
         path: file of the finished trainings. None: no file.
         progress: see `NoiseProgress`.
 
@@ -76,41 +75,27 @@ class NoiseRuns:
         self,
         protocol: str,
         measurement: Measurement,
-        grid: NoiseGrid,
-        controls: Mapping[str, NetworkLike] | None = None,
-        *,
-        about: Mapping[str, Any] | None = None,
+        grid: NoiseGrid | None,
+        controls: Mapping[str, NetworkLike],
         path: str | Path | None,
         progress: Console | bool | None,
     ) -> None:
-        self.measurement, self.grid = measurement, grid
-        of_controls = {name: loaded(network) for name, network in (controls or {}).items()}
+        self.measurement, self.grid = measurement, grid or NoiseGrid()
+        of_controls = {name: loaded(network) for name, network in controls.items()}
         self.networks = {MEASURED: measurement.network, **of_controls}
         self.fabric = make_fabric(measurement)
         everything = {
             "protocol": protocol,
             **measurement.about(),
-            **(about or {}),
-            "weight_decay": grid.weight_decay,
-            "gradient_clip": grid.gradient_clip,
+            "real images": fingerprint(measurement.real),
+            "weight_decay": self.grid.weight_decay,
+            "gradient_clip": self.grid.gradient_clip,
             **{f"network {name!r}": self._identity(name) for name in self.networks},
         }
         self.file = on_first_process(lambda: RunFile(path, everything))
         if process_rank() > 0:
             self.file.path, progress = None, False  # the first process does both
         self.progress = NoiseProgress(progress)
-
-    def __enter__(self) -> "NoiseRuns":
-        self.progress.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.progress.__exit__(kind, error, trace)
 
     def on(
         self,
@@ -119,7 +104,7 @@ class NoiseRuns:
         enough: float | None = None,
         after: str | None = None,
     ) -> list[NoiseRun]:
-        """Return the trainings of a network on a set.
+        """Return the trainings of a network on a set. Call it in the context `progress`.
 
         The optimiser with which the network is usually trained comes first, so that a grid that may
         stop stops sooner.
@@ -132,8 +117,11 @@ class NoiseRuns:
         """
         enough = self.grid.enough if enough is None else enough
         done: list[NoiseRun] = []
-        before = [run for run in self.file if (run.network, run.data) == (name, after)]
-        fitted = {run.point: run.accuracy or 0.0 for run in before}
+        fitted = {
+            run.point: run.accuracy or 0.0
+            for run in self.file.runs.values()
+            if (run.network, run.data) == (name, after)
+        }
         usual = usual_optimiser(self.networks[name])
         points = sorted(self.grid, key=lambda point: point.optimiser != usual)
         points.sort(key=lambda point: -fitted.get(point, 0.0))
@@ -150,7 +138,7 @@ class NoiseRuns:
     ) -> list[NoiseRun]:
         """Return the trainings with these settings. Each process runs one that the file lacks."""
         keys = {run_key(name, task.name, point): (number, point) for number, point in settings}
-        missing = [key for key in keys if key not in self.file]
+        missing = [key for key in keys if key not in self.file.runs]
         mine: NoiseRun | None = None
         if process_rank() < len(missing):
             number, point = keys[missing[process_rank()]]
@@ -162,31 +150,28 @@ class NoiseRuns:
         for made in from_every_process(mine):
             if made is not None:
                 self.file.add(made)
-        return [self.file[key] for key in keys]
+        return [self.file.runs[key] for key in keys]
 
     def _train(self, task: TrainingSet, name: str, point: GridPoint) -> NoiseRun:
+        m = self.measurement
         recipe = Recipe(
             point.optimiser,
             point.learning_rate,
-            self.measurement.epochs,
+            m.epochs,
             point.initial_scale,
             self.grid.weight_decay,
             self.grid.gradient_clip,
         )
         return measure_fit(
-            lambda: self._make(name),
+            partial(make_network, self.networks[name], m.num_classes, m.in_channels, m.recipe),
             task,
             recipe,
             self.fabric,
             network=name,
             seed=point.seed,
-            base_seed=self.measurement.seed,
+            base_seed=m.seed,
             watch=self.progress.epoch,
         )
-
-    def _make(self, name: str) -> nn.Module:
-        m = self.measurement
-        return make_network(self.networks[name], m.num_classes, m.in_channels, m.recipe)
 
     def _identity(self, name: str) -> str:
         m, network = self.measurement, self.networks[name]

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor
 
-from darts_noise.configured import configured, name_and_settings
+from darts_noise.configured import configured, name_and_settings, registering, require_at_least
 from darts_noise.errors import SettingError
 from darts_noise.train.settings import ALL
 
@@ -100,15 +100,9 @@ def register_noisy_labels(name: str) -> Callable[[S], S]:
 
     Raises:
         ValueError: the name is taken.
+        TypeError: the decorated class is not a `SampleSelection`.
     """
-    if name in (ALL, *_METHODS):
-        raise ValueError(f"method for noisy labels {name!r} is registered already")
-
-    def register(cls: S) -> S:
-        _METHODS[name] = cls
-        return cls
-
-    return register
+    return registering("method for noisy labels", name, _METHODS, SampleSelection, ALL)
 
 
 def list_noisy_labels() -> list[str]:
@@ -125,7 +119,7 @@ def make_selection(setting: str | Mapping[str, Any]) -> SampleSelection | None:
     """
     example = "{co_teaching: {forget_rate: 0.4}}"
     name, given = name_and_settings("method", "noisy_labels", example, setting)
-    registry: dict[str, Callable[..., SampleSelection | None]] = {**_METHODS, ALL: _all}
+    registry: dict[str, Callable[..., SampleSelection | None]] = {**_METHODS, ALL: lambda: None}
     return configured("method", "noisy_labels", registry, name, given)
 
 
@@ -141,10 +135,6 @@ def shown_method(setting: str | Mapping[str, Any]) -> str:
     return (
         f"{name} ({', '.join(f'{key} {value}' for key, value in given.items())})" if given else name
     )
-
-
-def _all() -> None:
-    """Return the method ``none``, which has no settings: None."""
 
 
 @register_noisy_labels("small_loss")
@@ -164,8 +154,7 @@ class SmallLoss(SampleSelection):
             raise SettingError(
                 "forget_rate", f"expected 0 or more and less than 1, got {forget_rate}"
             )
-        if gradual_epochs < 1:
-            raise SettingError("gradual_epochs", f"expected 1 or more, got {gradual_epochs}")
+        require_at_least(1, gradual_epochs=gradual_epochs)
         self.forget_rate, self.gradual_epochs = forget_rate, gradual_epochs
 
     def __call__(self, batch: BatchLosses) -> Sequence[Tensor]:

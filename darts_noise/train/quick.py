@@ -26,6 +26,7 @@ from darts_noise.checkpoints.kept import keep_checkpoints
 from darts_noise.checkpoints.run_state import Row, RunState
 from darts_noise.configured import fields_of
 from darts_noise.data.batches import BatchStream, EpochLoader, leaves_one
+from darts_noise.data.module import place_of
 from darts_noise.data.seeds import Stream, derive_seed
 from darts_noise.distributed.collectives import on_first_process
 from darts_noise.errors import SettingError
@@ -185,16 +186,8 @@ class _NoiseData(pl.LightningDataModule):
         return self.trainer
 
     def _stream(self, batch_size: int, **order: Any) -> BatchStream:
-        trainer, m = self._trainer, self.measurement
-        return BatchStream(
-            m.noise,
-            batch_size,
-            m.normalisation,
-            device=trainer.strategy.root_device,
-            rank=trainer.global_rank,
-            world_size=trainer.world_size,
-            **order,
-        )
+        m, place = self.measurement, place_of(self._trainer)
+        return BatchStream(m.noise, batch_size, m.normalisation, **order, **place)
 
 
 class NoiseCurve(pl.Callback):

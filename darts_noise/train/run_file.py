@@ -1,7 +1,7 @@
 """The file of the finished trainings of a measurement. A later call continues from it."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,9 @@ class RunFile:
         about: the description of the measurement. An existing file must have the same description.
             It excludes optimisers, rates, seeds and controls, so that a later call can add runs.
 
+    Attributes:
+        runs: the finished runs by their keys.
+
     Raises:
         ValueError: the file is no such file or belongs to another measurement. The message names
             the file and the difference.
@@ -36,15 +39,6 @@ class RunFile:
         if self.path is not None and self.path.exists():
             self._read(self.path)
 
-    def __getitem__(self, key: str) -> NoiseRun:
-        return self.runs[key]
-
-    def __contains__(self, key: str) -> bool:
-        return key in self.runs
-
-    def __iter__(self) -> Iterator[NoiseRun]:
-        return iter(self.runs.values())
-
     def add(self, run: NoiseRun) -> None:
         """Add a finished run and write the file."""
         self.runs[run.key] = run
@@ -52,7 +46,7 @@ class RunFile:
             content = {
                 "format": FORMAT,
                 "about": self.about,
-                "runs": [run.to_dict() for run in self],
+                "runs": [run.to_dict() for run in self.runs.values()],
             }
             write_text(self.path, json.dumps(content, indent=1) + "\n")
 

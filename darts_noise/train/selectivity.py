@@ -4,7 +4,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from darts_noise.noise.families import fingerprint
 from darts_noise.train.loop import each_tenth
 from darts_noise.train.noise_measurement import Measurement
 from darts_noise.train.noise_record import NoiseFit, NoiseRun, largest_accuracy
@@ -38,15 +37,8 @@ def selectivity_fit(
         TrainingSet(name, data, m.normalisation, m.batch_size, HALF, each_tenth)
         for name, data in (("noise", m.noise), ("real", m.real))
     ]
-    runs = NoiseRuns(
-        "selectivity",
-        m,
-        grid or NoiseGrid(),
-        about={"real images": fingerprint(m.real)},
-        path=path,
-        progress=progress,
-    )
-    with runs:
+    runs = NoiseRuns("selectivity", m, grid, {}, path, progress)
+    with runs.progress:
         on_noise, on_real = (runs.on(task) for task in tasks)
     figure, is_bound = steps_ratio(on_noise, on_real)
     largest = largest_accuracy(on_noise)

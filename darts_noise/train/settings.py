@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from darts_noise.attacks.settings import EPS, require_size
-from darts_noise.configured import Setting, naming_arguments, require_seed
-from darts_noise.errors import SettingError, unknown
+from darts_noise.configured import Setting, naming_arguments, require_fields, require_seed
+from darts_noise.errors import SettingError, counted, unknown
 
 NoiseFamily = dict[str, Any] | str
 """A noise family's name, or several families with a weight each: one noise set."""
@@ -111,18 +111,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.optimiser is not None and self.optimiser not in OPTIMISERS:
             raise SettingError("optimiser", unknown("optimiser", self.optimiser, OPTIMISERS))
-        rates = (
-            "auxiliary_weight",
-            "muon_learning_rate",
-            "adam_learning_rate",
-            "learning_rate",
-            "momentum",
-            "weight_decay",
-        )
-        for key in (*rates, "mixup", "cutmix", "adversarial_eps"):
-            value = getattr(self, key)
-            if not 0 <= value < math.inf:  # written so that NaN is refused as well
-                raise SettingError(key, f"expected 0 or more, got {value}")
+        require_fields(self, auxiliary_weight=0, momentum=0, weight_decay=0, num_cells=1)
+        require_fields(self, muon_learning_rate=0, adam_learning_rate=0, learning_rate=0)
+        require_fields(self, mixup=0, cutmix=0, adversarial_eps=0, adversarial_steps=1)
         for key in ("drop_path", "label_smoothing", "ema_decay"):
             value = getattr(self, key)
             if not 0 <= value < 1:
@@ -132,10 +123,6 @@ class TrainConfig:
                 "noisy_labels",
                 f"expected {ALL} with mixup or cutmix, which mix right and wrong labels, "
                 f"got {self.noisy_labels}",
-            )
-        if self.adversarial_steps < 1:
-            raise SettingError(
-                "adversarial_steps", f"expected 1 or more, got {self.adversarial_steps}"
             )
         if self.adversarial_norm not in EPS:
             raise SettingError("adversarial_norm", unknown("norm", self.adversarial_norm, EPS))
@@ -150,8 +137,6 @@ class TrainConfig:
         require_seed(self.seed)
         if self.parameters is not None and self.parameters < 1:
             raise SettingError("parameters", f"expected 1 or more, or null, got {self.parameters}")
-        if self.num_cells < 1:
-            raise SettingError("num_cells", f"expected at least 1, got {self.num_cells}")
         decay = self.learning_rate_decay
         if decay is not None and not 0 < decay <= 1:
             raise SettingError(
@@ -233,11 +218,7 @@ class NoiseGrid:
             raise SettingError(
                 "sgd_rates, adam_rates, muon_rates", "expected a rate in one of them, got none"
             )
-        if self.seeds < 1:
-            raise SettingError("seeds", f"expected 1 or more, got {self.seeds}")
-        for key in ("weight_decay", "gradient_clip"):
-            if not 0 <= getattr(self, key) < math.inf:
-                raise SettingError(key, f"expected 0 or more, got {getattr(self, key)}")
+        require_fields(self, seeds=1, weight_decay=0, gradient_clip=0)
         if self.enough is not None and not 0 < self.enough <= 1:
             raise SettingError("enough", f"expected more than 0 and at most 1, got {self.enough}")
 
@@ -266,10 +247,9 @@ class NoiseGrid:
         optimisers = [
             f"{names[k]} {', '.join(f'{r:g}' for r in v)}" for k, v in self.rates.items() if v
         ]
-        seeds = f"{self.seeds} seed{'s' if self.seeds > 1 else ''} each"
-        clip = (
-            f"gradients clipped at {self.gradient_clip:g}" if self.gradient_clip else "no clipping"
-        )
+        seeds = f"{counted(self.seeds, 'seed')} each"
+        clipped = f"gradients clipped at {self.gradient_clip:g}"
+        clip = clipped if self.gradient_clip else "no clipping"
         scales = f"initial weights × {', '.join(f'{scale:g}' for scale in self.scales)}"
         decay = f"weight decay {self.weight_decay:g}"
         return "; ".join([*optimisers, scales, seeds, decay, clip])
@@ -340,10 +320,7 @@ class NoiseConfig:
 
     def __post_init__(self) -> None:
         require_protocol(self.protocol)
-        for key in ("samples", "epochs"):
-            value = getattr(self, key)
-            if value is not None and value < 1:
-                raise SettingError(key, f"expected 1 or more, got {value}")
+        require_fields(self, samples=1, epochs=1)
         if isinstance(self.family, list) and not self.family:
             raise SettingError("family", "expected a noise family or more, got []")
         if isinstance(self.family, list) and len(self.family) > 1 and self.runs is not None:

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from darts_noise.configured import Setting, configured, name_and_settings
+from darts_noise.configured import Setting, configured, name_and_settings, registering
 from darts_noise.data.batches import Batch
 from darts_noise.distributed.collectives import average_over_processes
 
@@ -154,15 +154,13 @@ _PENALTIES: dict[str, type[Penalty]] = {}
 
 
 def register_penalty(name: str) -> Callable[[P], P]:
-    """Register a penalty under a name. Raise ``ValueError`` if the name is registered already."""
-    if name in _PENALTIES:
-        raise ValueError(f"penalty {name!r} is registered already")
+    """Return a decorator that registers a penalty class by name.
 
-    def register(cls: P) -> P:
-        _PENALTIES[name] = cls
-        return cls
-
-    return register
+    Raises:
+        ValueError: the name is taken.
+        TypeError: the decorated class is not a `Penalty`.
+    """
+    return registering("penalty", name, _PENALTIES, Penalty)
 
 
 def list_penalties() -> list[str]:

@@ -25,7 +25,6 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from darts_noise.configured import Setting, configured, registering
 from darts_noise.data.batches import Batch, BatchStream
@@ -34,6 +33,7 @@ from darts_noise.errors import SettingError
 from darts_noise.nets.gain import used_weights
 from darts_noise.nets.network import Network
 from darts_noise.reading import evaluating
+from darts_noise.search.gradients import with_weights
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.spaces import Space
 
@@ -124,12 +124,10 @@ class Objective(ABC):
 
         With several processes, only the first one calls this method.
         """
-        names = [name for name, _ in cell.net.named_parameters()]
+        call = with_weights(cell.net)
 
         def logits(weights: Sequence[Tensor], images: Tensor) -> Tensor:
-            parameters = dict(zip(names, weights, strict=True))
-            found: Tensor = functional_call(cell.net, parameters, (images,))
-            return found.float()
+            return call(weights, images).float()
 
         weights = [p.detach() for p in cell.net.parameters()]
         used = partial(used_weights, cell.net)

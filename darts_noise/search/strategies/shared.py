@@ -29,16 +29,19 @@ class Sharing(Strategy):
     Args:
         share: share of the budget in gradient steps for the shared weights, more than 0, at most 1.
         samples: number of draws that are ranked.
-        whole: rank the cells on all validation images. False: on one batch.
+
+    Attributes:
+        whole: whether the cells are ranked on all validation images, or on one batch.
     """
 
     exact = False
+    whole = True
 
-    def __init__(self, share: float, samples: int, whole: bool) -> None:
+    def __init__(self, share: float = 0.5, samples: int = 100) -> None:
         if not 0 < share <= 1:
             raise SettingError("share", f"expected more than 0 and at most 1, got {share}")
         require_at_least(1, samples=samples)
-        self.share, self.samples, self.whole = share, samples, whole
+        self.share, self.samples = share, samples
 
     def start(self, space: Space) -> None:
         super().start(space)
@@ -82,9 +85,6 @@ class RandomShared(Sharing):
         samples: number of random cells that are ranked.
     """
 
-    def __init__(self, share: float = 0.5, samples: int = 100) -> None:
-        super().__init__(share, samples, whole=True)
-
     def train(self, steps: int) -> None:
         while self.shared.steps < steps:
             self.shared.train(self.draw(), self.shared.steps / steps)
@@ -125,6 +125,8 @@ class Enas(Sharing):
         supervised_batch: number of these cells for each step of the controller.
     """
 
+    whole = False
+
     def __init__(
         self,
         share: float = 0.5,
@@ -143,7 +145,7 @@ class Enas(Sharing):
         supervised_from: int = 2,
         supervised_batch: int = 10,
     ) -> None:
-        super().__init__(share, samples, whole=False)
+        super().__init__(share, samples)
         require_at_least(1, controller_steps=controller_steps, supervised_batch=supervised_batch)
         require_at_least(1, memory_from=memory_from, memory_added=memory_added)
         require_at_least(0, memory=memory, memory_replaced=memory_replaced)

@@ -102,10 +102,6 @@ def strategies_without(excluded: type) -> dict[str, type[Strategy]]:
     return {name: cls for name, cls in _STRATEGIES.items() if not issubclass(cls, excluded)}
 
 
-def _darts() -> None:
-    """Return the strategy ``darts``, which has no settings: None."""
-
-
 def make_strategy(
     setting: str | Mapping[str, Any],
     kind: str = "strategy",
@@ -123,5 +119,5 @@ def make_strategy(
             and names the key.
     """
     name, given = name_and_settings(kind, "strategy", "{evolution: {population: 20}}", setting)
-    registry = {**_STRATEGIES, DEFAULT: _darts} if registry is None else registry
+    registry = {**_STRATEGIES, DEFAULT: lambda: None} if registry is None else registry
     return configured(kind, "strategy", registry, name, given)

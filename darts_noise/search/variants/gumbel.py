@@ -26,6 +26,7 @@ class Gdas(Variant):
 
     relaxes = True
     hard: ClassVar[bool] = True
+    arch: Architecture
 
     def __init__(self, temperature: float = 10.0, final_temperature: float = 0.1) -> None:
         if not temperature >= final_temperature > 0:
@@ -34,8 +35,6 @@ class Gdas(Variant):
                 f"{final_temperature}"
             )
         self.start, self.end = temperature, final_temperature
-        self.temperature = temperature
-        self.arch: Architecture | None = None
 
     def change_architecture(self, arch: Architecture) -> None:
         self.arch = arch
@@ -46,7 +45,6 @@ class Gdas(Variant):
 
     def _set(self, temperature: float) -> None:
         self.temperature = temperature
-        assert self.arch is not None
         self.arch.relaxation = partial(F.gumbel_softmax, tau=temperature, hard=self.hard)
 
 

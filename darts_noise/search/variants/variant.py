@@ -17,7 +17,7 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor
 
-from darts_noise.configured import Setting, configured
+from darts_noise.configured import Setting, configured, registering
 from darts_noise.errors import SettingError
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.search.architecture import Architecture
@@ -109,15 +109,9 @@ def register_variant(name: str) -> Callable[[V], V]:
 
     Raises:
         ValueError: the name is taken.
+        TypeError: the decorated class is not a `Variant`.
     """
-    if name in _VARIANTS:
-        raise ValueError(f"search variant {name!r} is registered already")
-
-    def register(cls: V) -> V:
-        _VARIANTS[name] = cls
-        return cls
-
-    return register
+    return registering("search variant", name, _VARIANTS, Variant)
 
 
 def list_variants() -> list[str]:
