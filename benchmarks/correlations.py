@@ -57,7 +57,7 @@ from darts_noise.search.objectives.prunability import pruned
 
 FILE = "correlations"
 EPS = (0.05, 0.1)
-"""On validation images of eight networks, the median accuracies were 67 % and 14 %."""
+"""On validation images of eight networks, the median accuracies were 67% and 14%."""
 SPARSITIES = (0.8, 0.95)
 WRONG = 0.4
 CELLS = 150
@@ -203,7 +203,7 @@ def given(rho: Array, known: int) -> Array:
 def with_interval(
     values: Array, of: Callable[[Array], Array] = spearman, draws: int = 2000, seed: int = 0
 ) -> tuple[Array, Array, Array]:
-    """Return a matrix of correlations, and its 95 % bootstrap interval (percentile method).
+    """Return a matrix of correlations, and its 95% bootstrap interval (percentile method).
 
     Args:
         values: (networks, figures). The networks are drawn anew.

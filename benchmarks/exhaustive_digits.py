@@ -16,7 +16,7 @@ Each cell is trained from scratch three times:
   images are read at the end;
 - on 500 images of uniform noise, and on 500 real images with random labels, with Adam at 0.003.
   The accuracy on these images is read after every third epoch of 60, and the largest counts. A
-  training stops at 99 %.
+  training stops at 99%.
 
 Rows are in ``darts_noise/tables/digits.csv``; see `darts_noise.search.table` for its form. Besides
 the accuracies, a row has:

@@ -11,13 +11,13 @@ on both edges, and 8 channels in the first cell. There are two kinds of rows:
 
 A network is trained from scratch on 1,000 images, and its accuracy on these images is read: on
 three families of noise, and on real images. The training is one of the protocol `converged`: Adam
-at 1e-3, initial weights × 1, 100 epochs. As there, a training on real images ends at 90 %. For the
+at 1e-3, initial weights × 1, 100 epochs. As there, a training on real images ends at 90%. For the
 validation accuracy, the network is trained on the training images as a candidate of a search is.
 Test images are not used.
 
 The command takes about an hour of one core. To stay there, it makes one training for each set
 instead of a grid, with batches of 128. It reads a training after every fifth epoch, and stops a
-training on noise at 99 %. It leaves out:
+training on noise at 99%. It leaves out:
 
 - `none` and `noise`, which do not see the image, and `nor_conv_1x1` and `nor_conv_3x3`, which are
   other names of `conv_1x1` and `conv_3x3`;

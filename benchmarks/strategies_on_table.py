@@ -9,7 +9,7 @@ package, which `benchmarks.exhaustive_digits` has made. The objective of a cell 
     F = 1 − A_val + λ · max(0, (A_noise − chance) / (1 − chance))
 
 Each strategy searches the table 100 times. The regret at a cost is the F of the best cell so far
-less the smallest F of the table. The lines are means, the areas 95 % bootstrap intervals of them.
+less the smallest F of the table. The lines are means, the areas 95% bootstrap intervals of them.
 The command prints the regret at parts of the budget, and writes ``OUT.json``, ``OUT.png`` and
 ``OUT.svg``. For your own table, OUT is its name with ``_strategies``, in the current folder. `nas`
 takes about 10 ms for each proposal, the other strategies less than 1 ms.

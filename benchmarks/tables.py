@@ -303,7 +303,7 @@ def wrong_labels(data: str, figure: str) -> Iterator[Row]:
 def wrong_labels_gain(data: str, figure: str) -> Iterator[Row]:
     """Yield how many points the cell of λ = 1 on all samples has more than the other networks.
 
-    Both have the same seed and wrong labels. In brackets: the 95 % interval of the mean, by t.
+    Both have the same seed and wrong labels. In brackets: the 95% interval of the mean, by t.
     """
     shares, rows = by_share(data, figure)
     cell = rows["cell, λ = 1", "all samples"]
@@ -323,7 +323,7 @@ def wrong_labels_gain(data: str, figure: str) -> Iterator[Row]:
 
 
 def interval(values: list[float], digits: int = 1) -> str:
-    """Return the mean with its 95 % interval, by Student's t. Of two values it would say nothing.
+    """Return the mean with its 95% interval, by Student's t. Of two values it would say nothing.
 
     >>> interval([1.0, 2.0, 3.0]), interval([1.0, 2.0]), interval([])
     ('+2.0 (-0.5 to +4.5)', '+1.5 (n = 2)', '')
@@ -478,7 +478,7 @@ CORRELATED = {
 
 
 def correlations(of: str, *others: str) -> Iterator[Row]:
-    """Yield ρ of pairs of figures in `benchmarks.correlations`, with 95 % intervals.
+    """Yield ρ of pairs of figures in `benchmarks.correlations`, with 95% intervals.
 
     Args:
         of: ``rho``, or ``partial`` for the partial correlations.
@@ -532,7 +532,7 @@ def regrets() -> Iterator[Row]:
 def strategies(name: str) -> Iterator[Row]:
     """Yield the figures of each search strategy in a study, and of networks without a search.
 
-    The fourth column compares the F of each seed with that of random search, with the 95 % interval
+    The fourth column compares the F of each seed with that of random search, with the 95% interval
     of the mean by t.
     """
     found, hypervolumes = networks_of(name), load(f"{name}/results").get("hypervolume", {})

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from darts_noise.shown import shown
+
 
 class SettingError(ValueError):
     """An error about one setting. Its text is ``key: problem``.
@@ -118,4 +120,4 @@ def reported(text: str) -> SettingError | None:
         return SettingError(key, problem)
     words = {"NoneType": "null", "tuple": "list"}
     wanted = [words.get(w, w.replace("tuple with", "list of")) for w in wanted]
-    return SettingError(key, f"expected {' or '.join(wanted)}, got {got[1]!r}")
+    return SettingError(key, f"expected {' or '.join(wanted)}, got {shown(got[1])}")

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 
 from darts_noise.configured import fields_of
-from darts_noise.space.shown import shown
+from darts_noise.shown import shown
 
 C = TypeVar("C")
 

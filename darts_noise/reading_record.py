@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from darts_noise.space.shown import shown
+from darts_noise.shown import shown
 
 
 class Reading(NamedTuple):

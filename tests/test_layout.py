@@ -8,6 +8,7 @@ from conftest import ROOT, in_a_fork
 
 PACKAGE = ROOT / "darts_noise"
 LAYERS = (
+    ("shown",),
     ("errors", "atomic", "compat", "memory", "wandb_key"),
     ("configured",),
     ("space", "data", "distributed"),

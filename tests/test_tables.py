@@ -178,10 +178,10 @@ def test_an_examined_pair_is_shown_side_by_side(results):
         file.write_text(json.dumps({"sections": measured}))
     head, *rows = tables.answers("wrong_labels")
     assert [row[:2] for row in rows] == [["digits", "bounded gain"], ["digits", "batch norm"]]
-    assert ["25.00 %" in row[2] for row in rows] == [True, False]
+    assert ["25.00%" in row[2] for row in rows] == [True, False]
     head, *rows = tables.side_by_side("wrong_labels", 1, "Average precision", "Flagged")
     assert head[2:4] == ["bounded gain: average precision", "bounded gain: flagged"]
-    assert rows[0] == ["digits", "20 % symmetric, loss", "25.00 %", "10", "75.00 %", "10"]
+    assert rows[0] == ["digits", "20% symmetric, loss", "25.00%", "10", "75.00%", "10"]
     assert len(rows) == len(METHODS)
 
 

@@ -22,7 +22,7 @@ Logits = Callable[[Tensor], Tensor]
 FIRST_STEP = 0.5
 """Length of the first step of PGD, divided by the size of the allowed change.
 
-The steps fall linearly to 0. With equal steps, 1 to 3 % more images of digits resist.
+The steps fall linearly to 0. With equal steps, 1 to 3% more images of digits resist.
 """
 
 

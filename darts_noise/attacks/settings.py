@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from darts_noise.configured import naming_arguments, require_seed
+from darts_noise.configured import naming_arguments, require_fields, require_seed
 from darts_noise.errors import SettingError, unknown
 
 ATTACK, CERTIFICATE, ENSEMBLE = (
@@ -80,10 +80,7 @@ class AttackConfig:
             raise SettingError("attacks", f"expected one of {', '.join(ATTACKS)}, got none")
         for size in self.sizes:
             require_size("eps", self.norm, size)
-        for key in ("steps", "starts", "queries", "samples", "batch_size"):
-            value = getattr(self, key)
-            if value is not None and value < 1:
-                raise SettingError(key, f"expected 1 or more, got {value}")
+        require_fields(self, steps=1, starts=1, queries=1, samples=1, batch_size=1)
         require_seed(self.seed)
 
     @property

@@ -427,7 +427,7 @@ def predict(argv: Sequence[str]) -> None:
         writer.writerows([one.image, one.label, f"{one.probability:.6f}"] for one in found)
     else:
         for one in found:
-            print(f"{one.image}: {one.label} ({100 * one.probability:.1f} %)")
+            print(f"{one.image}: {one.label} ({100 * one.probability:.1f}%)")
 
 
 def study(argv: Sequence[str]) -> None:

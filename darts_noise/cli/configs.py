@@ -16,8 +16,8 @@ import yaml
 from jsonargparse import get_loader
 
 from darts_noise.errors import SettingError, about
+from darts_noise.shown import printable, shortened, shown
 from darts_noise.space.json_file import read_text
-from darts_noise.space.shown import printable, shortened, shown
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 NAME = re.compile(r"[\w-]+(/[\w-]+)?")

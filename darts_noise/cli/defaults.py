@@ -13,10 +13,10 @@ from darts_noise.data.settings import DataConfig
 from darts_noise.errors import SettingError, about
 from darts_noise.pretrained.shipped import SIZES, find_bundle, is_artifact, list_pretrained
 from darts_noise.runs.folder import CONFIG, newest_run, read_run_config
+from darts_noise.shown import shown
 from darts_noise.space.genotype_text import has_genotype
 from darts_noise.space.json_file import read_json
 from darts_noise.space.published import list_genotypes
-from darts_noise.space.shown import shown
 
 OF_A_TRAINING = (
     *("batch_size", "validation_fraction", "train_samples", "seed", "split_seed", "bootstrap"),

@@ -143,7 +143,7 @@ def evaluate_ensemble(argv: Sequence[str]) -> None:
         f"ensemble: {found.members} networks | {config.norm} | {found.images:,} test images | "
         f"seed {config.seed}"
     )
-    errors = [f"{name} {100 * error:.2f} %" for name, error in found.calibration.items()]
+    errors = [f"{name} {100 * error:.2f}%" for name, error in found.calibration.items()]
     print(f"calibration error: {', '.join(errors)}")
     for source, accuracies in found.attacked.items():
         print(f"examples made on {MADE_ON[source]}:")
@@ -393,6 +393,6 @@ def _print_accuracies(eps: Sequence[float], columns: Mapping[str, Sequence[float
     cells = [f"{name:>{width}}" for name, width in zip(columns, widths, strict=True)]
     print("  ".join(["     eps", *cells]))
     for size, *row in zip(eps, *columns.values(), strict=True):
-        shares = [f"{100 * share:.2f} %" for share in row]
+        shares = [f"{100 * share:.2f}%" for share in row]
         cells = [f"{share:>{width}}" for share, width in zip(shares, widths, strict=True)]
         print("  ".join([f"{size:>8g}", *cells]))

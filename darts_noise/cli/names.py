@@ -13,7 +13,7 @@ from typing import Any
 
 from darts_noise.errors import SettingError, unknown
 from darts_noise.runs.settings import OBJECTS
-from darts_noise.space.shown import shortened
+from darts_noise.shown import shortened
 
 SPACES = (
     *("bounded", "darts", "extended", "low_pass", "nas_bench_201", "noise"),

@@ -49,7 +49,7 @@ def central_box(shape: tuple[int, int], share: float, height: int, width: int) -
 
 
 def random_box(draws: Sequence[float], height: int, width: int) -> Box:
-    """Return a random part: 8 % to 100 % of the area, aspect (width / height) 3/4 to 4/3 [1].
+    """Return a random part: 8% to 100% of the area, aspect (width / height) 3/4 to 4/3 [1].
 
     As in [2], the area and the logarithm of the aspect are uniform. There are ten tries; the first
     part that fits into the image is used, at a uniform position. If none fits, the result is the

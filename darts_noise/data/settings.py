@@ -32,8 +32,8 @@ class DataConfig:
         split_seed: another seed for the subset, the split and the wrong labels, so that trainings
             with different seeds have the same images. null: seed.
         bootstrap: train on a bootstrap sample: as many draws from the training images, with
-            replacement. It has about 63 % of the images, some of them several times.
-        random_resized_crop: train on a random 8 % to 100 % of the area, scaled to the image size.
+            replacement. It has about 63% of the images, some of them several times.
+        random_resized_crop: train on a random 8% to 100% of the area, scaled to the image size.
             Requires crop_padding 0.
         color_jitter: strength of random brightness, contrast and saturation, 0 to 1. The hue
             changes by half of it.

@@ -207,7 +207,7 @@ class CapacitySection(Section[Capacity]):
         return Trial(images, tuple(accuracies), 2 * fitted >= len(accuracies))
 
     def sentence(self, result: Capacity) -> str:
-        what, share = result.family.replace("_", " "), f"{100 * result.target:.0f} %"
+        what, share = result.family.replace("_", " "), f"{100 * result.target:.0f}%"
         if result.not_fitted is None:
             return (
                 f"The network fits {what} of {result.fitted:,} images to {share}, the most that "

@@ -339,7 +339,7 @@ class LabelComplexitySection(Section[LabelComplexity]):
             len(data),
             tuple(
                 pieces(
-                    f"{name}, {100 * share:g} % random labels", LabelFit, partial(fit, name, share)
+                    f"{name}, {100 * share:g}% random labels", LabelFit, partial(fit, name, share)
                 )
                 for name in compared
                 for share in self.shares
@@ -397,7 +397,7 @@ class LabelComplexitySection(Section[LabelComplexity]):
         rows = [
             (
                 fit.kernel,
-                f"{100 * fit.random_share:g} %",
+                f"{100 * fit.random_share:g}%",
                 f"{fit.complexity:.3g}" if math.isfinite(fit.complexity) else "∞",
                 f"{fit.predicted[-1] / fit.predicted[0]:.3f}",
                 f"{fit.measured[-1] / fit.measured[0]:.3f}",

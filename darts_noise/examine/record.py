@@ -19,7 +19,7 @@ from dataclasses import MISSING, asdict, fields, is_dataclass
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from darts_noise.space.shown import shown
+from darts_noise.shown import shown
 
 
 def as_json(value: Any) -> Any:

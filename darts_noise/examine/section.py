@@ -38,8 +38,8 @@ from darts_noise.reading import (
     whole_set,
 )
 from darts_noise.report.page import Table
+from darts_noise.shown import readable_duration
 from darts_noise.space.json_file import read_text
-from darts_noise.space.shown import readable_duration
 from darts_noise.train.loop import Due, Recipe, Training, each_epoch, train_from_scratch
 from darts_noise.train.noise_record import NoiseRun
 from darts_noise.train.noise_training import TrainingSet, measure_fit

@@ -133,7 +133,7 @@ class TimeToFitSection(Section[TimeToFit]):
         data, seed = subject.train, subject.config.seed
         sets: dict[str, tuple[LabelledImages, float | None]] = {}
         for share in self.shares:
-            name = {0.0: TRUE, 1.0: RANDOM}.get(share, f"{100 * share:g} % random labels")
+            name = {0.0: TRUE, 1.0: RANDOM}.get(share, f"{100 * share:g}% random labels")
             sets[name] = with_random_labels(data, share, seed), share
         for name, family in WITHOUT_STRUCTURE.items():
             sets[name] = make_noise(family, len(data), data, seed), None

@@ -248,7 +248,7 @@ class WrongLabelsSection(Section[WrongLabels]):
         for kind in self.kinds:
             for share in self.shares:
                 case = partial(self._case, subject, kind, share)
-                found += pieces(f"{100 * share:g} % {kind}", _Case, case).found
+                found += pieces(f"{100 * share:g}% {kind}", _Case, case).found
         return WrongLabels(len(subject.train), tuple(found))
 
     def _case(self, subject: Subject, kind: str, share: float) -> _Case:
@@ -294,7 +294,7 @@ class WrongLabelsSection(Section[WrongLabels]):
     def tables(self, result: WrongLabels) -> Sequence[Table]:
         rows = [
             (
-                f"{100 * one.share:g} % {one.kind}, {one.method}",
+                f"{100 * one.share:g}% {one.kind}, {one.method}",
                 str(one.flagged),
                 percent(one.precision),
                 percent(one.recall),

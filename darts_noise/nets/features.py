@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from darts_noise.errors import SettingError
 from darts_noise.nets.integers import require_integers
-from darts_noise.space.shown import shown
+from darts_noise.shown import shown
 
 
 class Feature(NamedTuple):

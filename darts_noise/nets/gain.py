@@ -38,7 +38,7 @@ def almost_orthogonal(weight: Tensor, groups: int = 1, least: float = 1e-24) -> 
         least: smallest sum by which a channel is divided. 1: channels are only made smaller.
             Default: 1e-24; a channel of zeros stays zero.
     """
-    # In bfloat16, rounding would break the bound by up to 1 %. The device meta has no autocast.
+    # In bfloat16, rounding would break the bound by up to 1%. The device meta has no autocast.
     with torch.autocast("cpu" if weight.is_meta else weight.device.type, enabled=False):
         kernel = weight if weight.ndim == 4 else weight[:, :, None, None]
         out, inputs, height, width = kernel.shape

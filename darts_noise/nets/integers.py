@@ -3,7 +3,7 @@
 from numbers import Integral
 
 from darts_noise.errors import SettingError
-from darts_noise.space.shown import shown
+from darts_noise.shown import shown
 
 
 def require_integers(**values: object) -> None:

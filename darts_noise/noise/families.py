@@ -51,7 +51,7 @@ def require_noise(family: Mixture) -> None:
 
 
 def describe_noise(family: Mixture) -> str:
-    """Format the families for a card: ``uniform``, ``33.3 % random_pixels + 66.7 % uniform``."""
+    """Format the families for a card: ``uniform``, ``33.3% random_pixels + 66.7% uniform``."""
     return describe(noise_parts(family))
 
 

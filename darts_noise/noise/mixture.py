@@ -111,11 +111,11 @@ def shares(parts: list[Part], size: int) -> list[int]:
 
 
 def describe(parts: list[Part]) -> str:
-    """Format the parts for a card: ``uniform``, or ``33.3 % random_pixels + 66.7 % uniform``."""
+    """Format the parts for a card: ``uniform``, or ``33.3% random_pixels + 66.7% uniform``."""
     if len(parts) == 1:
         return str(parts[0])
     total = sum(part.weight for part in parts)
-    return " + ".join(f"{100 * part.weight / total:.1f} % {part}" for part in parts)
+    return " + ".join(f"{100 * part.weight / total:.1f}% {part}" for part in parts)
 
 
 def _read_part(entry: str, value: Any, known: Mapping[str, Callable[..., Any]]) -> Part:

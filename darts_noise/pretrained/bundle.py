@@ -34,9 +34,9 @@ from darts_noise.pretrained.shipped import (
     is_artifact,
     require_bundle_folder,
 )
+from darts_noise.shown import shown
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.json_file import MAX_BYTES, read_json, shown_path
-from darts_noise.space.shown import shown
 from darts_noise.space.wandb_artifact import artifact_files
 
 

@@ -20,7 +20,7 @@ from darts_noise.data.decoding import pixels_of
 from darts_noise.data.images import Normalisation
 from darts_noise.nets.network import Network
 from darts_noise.nets.stems import STEMS
-from darts_noise.space.shown import shown
+from darts_noise.shown import shown
 
 FORMAT = "darts_noise.bundle/1"
 MOST: Mapping[str, int] = {

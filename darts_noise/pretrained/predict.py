@@ -9,7 +9,7 @@ import torch
 from darts_noise.data.crops import central_crops
 from darts_noise.data.decoding import Decoding
 from darts_noise.pretrained.bundle import load_pretrained, pretrained_config
-from darts_noise.space.shown import shown
+from darts_noise.shown import shown
 
 BATCH = 64
 

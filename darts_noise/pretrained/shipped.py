@@ -6,9 +6,9 @@ The module imports no torch, so a missing bundle is refused without it.
 from pathlib import Path
 
 from darts_noise.errors import unknown
+from darts_noise.shown import shortened
 from darts_noise.space.json_file import shown_path
 from darts_noise.space.published import BUNDLES
-from darts_noise.space.shown import shortened
 from darts_noise.space.wandb_artifact import is_artifact_path
 
 CONFIG = "config.json"

@@ -12,17 +12,17 @@ from typing import Any
 
 from darts_noise.atomic import write_text
 from darts_noise.data.settings import DataConfig
+from darts_noise.shown import readable_duration
 from darts_noise.space.macro import as_text
-from darts_noise.space.shown import readable_duration
 
 
 def percent(value: float) -> str:
     """Return a share as text.
 
     >>> percent(0.98765)
-    '98.77 %'
+    '98.77%'
     """
-    return f"{100 * value:.2f} %"
+    return f"{100 * value:.2f}%"
 
 
 def plain(value: float) -> str:
@@ -122,11 +122,11 @@ def describe_wrong_labels(config: DataConfig) -> str | None:
     """Return the planted wrong labels as text, or None.
 
     >>> describe_wrong_labels(DataConfig(wrong_labels=0.4)), describe_wrong_labels(DataConfig())
-    ('40 % of the training labels, symmetric', None)
+    ('40% of the training labels, symmetric', None)
     """
     if not config.wrong_labels:
         return None
-    return f"{100 * config.wrong_labels:g} % of the training labels, {config.wrong_labels_kind}"
+    return f"{100 * config.wrong_labels:g}% of the training labels, {config.wrong_labels_kind}"
 
 
 def write_card(run: Path, card: Mapping[str, Any]) -> None:
@@ -209,7 +209,7 @@ def row(card: Mapping[str, Any]) -> str:
 
 
 NEAR, FITTED = 0.05, 0.9
-"""Thresholds, as shares of the way from the best constant answer to 100 %. Below the first, a noise
+"""Thresholds, as shares of the way from the best constant answer to 100%. Below the first, a noise
 accuracy counts as chance. From the second on, it counts as memorised."""
 
 
@@ -221,8 +221,8 @@ def verdict(card: Mapping[str, Any]) -> str:
     ...          "controls": {"resnet18": 1.0}, "control_reached": True}
     >>> card = {"kind": "train", "num_classes": 10, "test_accuracy": 0.98, "noise": noise}
     >>> print(textwrap.fill(verdict({**card, "noise_accuracy": 0.12}), 80))
-    The network does not memorise uniform noise: 12.0 %, 1.0 points above the best
-    constant answer (11.0 %), where the control resnet18 fits 100.0 %; measure
+    The network does not memorise uniform noise: 12.0%, 1.0 points above the best
+    constant answer (11.0%), where the control resnet18 fits 100.0%; measure
     another: --noise_family random_pixels.
     """
     main = _search_verdict(card) if card.get("kind") == "search" else _train_verdict(card)
@@ -364,8 +364,8 @@ def _above(accuracy: float, chance: float) -> str:
     points = 100 * (accuracy - chance)
     side = "above" if points >= 0 else "below"
     return (
-        f"{100 * accuracy:.1f} %, {abs(points):.1f} points {side} the best constant answer "
-        f"({100 * chance:.1f} %)"
+        f"{100 * accuracy:.1f}%, {abs(points):.1f} points {side} the best constant answer "
+        f"({100 * chance:.1f}%)"
     )
 
 
@@ -376,7 +376,7 @@ def _controls(noise: Mapping[str, Any], before: str) -> str:
         return ""
     name = max(found, key=lambda key: found[key])
     verb = " fits" if before.endswith("where") else ":"
-    return f"{before} the control {name}{verb} {100 * found[name]:.1f} %"
+    return f"{before} the control {name}{verb} {100 * found[name]:.1f}%"
 
 
 def _text(figure: CardFigure, card: Mapping[str, Any]) -> str:

@@ -162,7 +162,7 @@ def _percent(pair: Pair) -> Pair:
 
 
 def _of_chance(chance: float) -> str:
-    return f"chance {100 * chance:.1f} %"
+    return f"chance {100 * chance:.1f}%"
 
 
 def _join_means(axes: Axes, points: Sequence[NetworkPoint]) -> None:

@@ -44,10 +44,10 @@ from darts_noise.runs.robustness import trained_on
 from darts_noise.runs.run import Interrupted, plain
 from darts_noise.runs.settings import RunConfig
 from darts_noise.runs.stops import Interrupts
+from darts_noise.shown import readable_duration, shortened, shown
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.json_file import read_text, shown_path
 from darts_noise.space.published import list_genotypes
-from darts_noise.space.shown import readable_duration, shortened, shown
 from darts_noise.train.control_networks import CONTROL_NETWORKS
 from darts_noise.train.factories import (
     Factory,

@@ -16,8 +16,8 @@ import yaml
 
 from darts_noise.atomic import write_text
 from darts_noise.errors import SettingError
+from darts_noise.shown import printable, shown
 from darts_noise.space.json_file import read_json, shown_path
-from darts_noise.space.shown import printable, shown
 
 CONFIG = "config.yaml"
 """All settings of a run."""

@@ -293,7 +293,7 @@ def _describe(noise: NoiseFit) -> str:
     return (
         f"{noise.protocol}: {counted(noise.samples, f'{noise.family} image')}, "
         f"{at_most}{counted(epochs, 'epoch')}, "
-        f"best constant answer {100 * noise.chance:.1f} %"
+        f"best constant answer {100 * noise.chance:.1f}%"
     )
 
 
@@ -302,7 +302,7 @@ def _describe_real(noise: NoiseFit) -> str:
 
     >>> _describe_real(NoiseFit("converged", "uniform", 0.2, 0.2, 0.1, 1000, 9, 0, "", 1.0,
     ...                         real_accuracy=0.954, real_samples=1000))
-    '1,000 real images fitted to 95.40 %'
+    '1,000 real images fitted to 95.40%'
     """
     accuracy = "diverged" if noise.real_accuracy is None else percent(noise.real_accuracy)
     weak = "" if noise.real_reached else " (too little: the noise accuracy proves nothing)"

@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from darts_noise.configured import naming_arguments
+from darts_noise.configured import naming_arguments, require_fields
 from darts_noise.errors import SettingError, unknown
 from darts_noise.search.settings import SearchConfig
 
@@ -156,10 +156,7 @@ class TrainerConfig:
         if self.precision is not None and str(self.precision) not in PRECISIONS:
             raise SettingError("precision", unknown("precision", str(self.precision), PRECISIONS))
         self._check_devices()
-        for key, least in LEAST.items():
-            value = getattr(self, key)
-            if value is not None and value < least:
-                raise SettingError(key, f"expected {least} or more, got {value}")
+        require_fields(self, **LEAST)
         if self.max_steps < 1 and self.max_steps != -1:
             raise SettingError("max_steps", f"expected 1 or more, or -1, got {self.max_steps}")
         clipping = self.gradient_clip_algorithm

@@ -24,7 +24,7 @@ from darts_noise.configured import fields_of
 from darts_noise.errors import SettingError, reported
 from darts_noise.nets.synchronised import SynchronisedNorms
 from darts_noise.runs.settings import OBJECTS, TrainerConfig
-from darts_noise.space.shown import shown
+from darts_noise.shown import shown
 
 PACKAGES = frozenset({"darts_noise", "lightning", "lightning_fabric", "pytorch_lightning"})
 AS_IT_STANDS = "as_it_stands"

@@ -18,8 +18,8 @@ from darts_noise.search.candidate_trainings import CandidateTrainings
 from darts_noise.search.module import SearchModule
 from darts_noise.search.shared_weights import SharedWeights
 from darts_noise.search.strategies.strategy import Proposal, Strategy
+from darts_noise.shown import shown
 from darts_noise.space.genotype import Genotype
-from darts_noise.space.shown import shown
 
 CELLS = 20
 """Number of cells trained in full whose gradient steps are the default budget of a strategy."""

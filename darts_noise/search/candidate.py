@@ -9,9 +9,9 @@ from typing import Any
 
 from darts_noise.atomic import write_text
 from darts_noise.reading_record import Reading, reading_from_json, reading_to_json
+from darts_noise.shown import shown
 from darts_noise.space.genotype import Genotype, format_json
 from darts_noise.space.json_file import read_json, shown_path
-from darts_noise.space.shown import shown
 
 KEYS = {"genotype", "validation", "noise", "objective"}
 OPTIONAL = {"steps", "share", "peak", "terms"}
@@ -51,7 +51,7 @@ class Candidate:
         return math.inf if self.objective is None else self.objective
 
     def __str__(self) -> str:
-        parts = [] if self.share == 1 else [f"{100 * self.share:.3g} % of the epochs"]
+        parts = [] if self.share == 1 else [f"{100 * self.share:.3g}% of the epochs"]
         parts += [f"val {self.validation}"]
         parts += [f"{name} {value:.4f}" for name, value in self.terms.items()]
         parts += [] if self.noise is None else [f"noise {self.noise}"]

@@ -8,10 +8,10 @@ from typing import Any
 
 from darts_noise.atomic import write_text
 from darts_noise.reading_record import Reading, reading_from_json, reading_to_json
+from darts_noise.shown import shown
 from darts_noise.space.genotype import Genotype, format_json
 from darts_noise.space.json_file import read_json, shown_path
 from darts_noise.space.macro import Value, as_text, check_macro
-from darts_noise.space.shown import shown
 
 Macro = Mapping[str, Value]
 

@@ -22,9 +22,9 @@ from darts_noise.atomic import replacing
 from darts_noise.data.seeds import Stream, drawing
 from darts_noise.search.candidate import Candidate, read_candidates
 from darts_noise.search.strategies.controller import Controller
+from darts_noise.shown import printable, shown
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.json_file import shown_path
-from darts_noise.space.shown import printable, shown
 from darts_noise.space.spaces import Space
 
 CONTROLLER = "controller.safetensors"

@@ -10,7 +10,7 @@ After each epoch in which α was updated:
 
 At the end of the search:
 
-- α has hardly moved: the entropy of its relaxed weights is within 2 % of its start.
+- α has hardly moved: the entropy of its relaxed weights is within 2% of its start.
 - The penalty never rose: the twin never began to learn. This check holds for any number of epochs.
 """
 

@@ -28,10 +28,10 @@ from darts_noise.errors import SettingError, unknown
 from darts_noise.reading_record import Reading
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.strategies.cells import ordered
+from darts_noise.shown import LONGEST, shortened, shown
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.json_file import read_text, shown_path
 from darts_noise.space.macro import MACRO, Value, as_text
-from darts_noise.space.shown import LONGEST, shortened, shown
 from darts_noise.space.spaces import Space
 
 MAX_BYTES = 1 << 26

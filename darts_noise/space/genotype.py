@@ -14,11 +14,11 @@ from typing import Any
 
 from darts_noise.atomic import write_text
 from darts_noise.errors import SettingError
+from darts_noise.shown import shown
 from darts_noise.space.genotype_text import genotype_text, parse_genotype
 from darts_noise.space.json_file import MAX_BYTES, read_json, shown_path
 from darts_noise.space.macro import MACRO, Value, check_macro
 from darts_noise.space.operations import kind_of
-from darts_noise.space.shown import shown
 
 FORMAT = "darts_noise.genotype/1"
 MAX_NODES = 64

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from darts_noise.errors import unknown
-from darts_noise.space.shown import shortened, shown
+from darts_noise.shown import shortened, shown
 
 STYLES = ("flat", "nested", "triples", "nas_bench_201")
 """The forms that `genotype_text` writes; see `Genotype.to_text`."""

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from darts_noise.space.shown import LONGEST, shown
+from darts_noise.shown import LONGEST, shown
 
 MAX_BYTES = 1 << 20
 

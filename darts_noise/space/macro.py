@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from darts_noise.errors import SettingError, unknown
-from darts_noise.space.shown import shortened, shown
+from darts_noise.shown import shortened, shown
 
 Value = str | float
 

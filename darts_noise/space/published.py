@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from darts_noise.errors import unknown
+from darts_noise.shown import shortened, shown
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.genotype_text import genotype_fields, has_genotype
 from darts_noise.space.json_file import read_text, shown_path
 from darts_noise.space.published_cells import CELLS, PrintedCount
-from darts_noise.space.shown import shortened, shown
 from darts_noise.space.wandb_artifact import artifact_genotype, is_artifact_path
 
 _PUBLISHED = {cell.name: cell for cell in CELLS}

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from darts_noise.errors import SettingError, unknown
+from darts_noise.shown import shortened, shown
 from darts_noise.space.genotype import MAX_EDGES_PER_NODE, MAX_NODES
 from darts_noise.space.macro import MACRO, Value, check_macro, require_candidates
 from darts_noise.space.operations import kind_of
-from darts_noise.space.shown import shortened, shown
 
 
 @dataclass(frozen=True)

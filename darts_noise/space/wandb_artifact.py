@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from darts_noise.shown import shortened, shown
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.json_file import MAX_BYTES
-from darts_noise.space.shown import shortened, shown
 from darts_noise.wandb_key import has_key
 
 PATH = re.compile(r"([\w.-]+/){0,2}[\w.-]+:[\w.-]+")

@@ -36,7 +36,7 @@ def matched_cell(
     Args:
         space: the search space.
         seed: seed of the cell.
-        target: the number of parameters. The cell's network is within 5 % of it.
+        target: the number of parameters. The cell's network is within 5% of it.
         count: (cell, channels) → number of parameters of its network.
         channels: channels of the matched network. At most four times as many are tried.
 
@@ -53,7 +53,7 @@ def matched_cell(
             return cell, width
     raise ValueError(
         f"controls.matched: none of {DRAWS} random cells has {target:,} parameters within "
-        f"{100 * TOLERANCE:.0f} % at a width of up to {WIDEST * channels} channels"
+        f"{100 * TOLERANCE:.0f}% at a width of up to {WIDEST * channels} channels"
     )
 
 

@@ -42,7 +42,7 @@ class StudyResult:
         table: all results as Markdown.
         path: the folder of the study. docs/study.md lists its files.
         hypervolume: by strategy, the mean over the seeds of the hypervolume, its bootstrap interval
-            (95 %) and the number of seeds. Empty if the study compares no strategies.
+            (95%) and the number of seeds. Empty if the study compares no strategies.
         front: title of each network on the Pareto front → the means of its two figures, in the
             order of the first. Empty without the setting ``front``.
     """
@@ -196,7 +196,7 @@ def mean_and_deviation(values: Sequence[float | None]) -> Record:
 
 
 def positive_control(config: StudyConfig, records: Iterable[Record]) -> Record:
-    """Return, by family, the control's noise accuracy of each seed and whether all reach 99 %."""
+    """Return, by family, the control's noise accuracy of each seed and whether all reach 99%."""
     of_control = [record for record in records if record["network"] == POSITIVE_CONTROL]
     control: Record = {}
     for family in map(describe_noise, config.families):
@@ -331,7 +331,7 @@ def table(config: StudyConfig, found: Record) -> str:
         lines += [
             f"Test accuracy, and accuracy on {describe_noise(config.noise_family)} noise: the "
             "area that the networks of a seed dominate, one for each λ, from test accuracy 0 and "
-            "noise accuracy 1. Largest: 1. Mean over the seeds and its 95 % bootstrap interval."
+            "noise accuracy 1. Largest: 1. Mean over the seeds and its 95% bootstrap interval."
         ]
     if found.get("front"):
         assert config.front is not None
@@ -403,7 +403,7 @@ def _control(family: str, control: Record | None) -> str:
     line = f"- {family}: the positive control {control['network']} fits {seeds}"
     if control["reached"]:
         return line
-    least = f"{100 * CONTROL_ACCURACY:.0f} %"
+    least = f"{100 * CONTROL_ACCURACY:.0f}%"
     return f"{line}. **That is less than {least}, so the measurement is too weak.**"
 
 
@@ -426,7 +426,7 @@ def _proposals(keys: list[str], proposals: list[Record]) -> list[str]:
 
 
 def _per_cent(value: float | None) -> str:
-    return "diverged" if value is None else f"{100 * value:.2f} %"
+    return "diverged" if value is None else f"{100 * value:.2f}%"
 
 
 def mean_of_seeds(

@@ -21,8 +21,8 @@ from darts_noise.runs.stops import Interrupts
 from darts_noise.runs.train import Trained
 from darts_noise.runs.trainer import silent_trainer
 from darts_noise.search.strategies.shared import Sharing
+from darts_noise.shown import readable_duration
 from darts_noise.space.macro import FIXED
-from darts_noise.space.shown import readable_duration
 from darts_noise.study.kept import as_begun, fixed_settings, require_same, written, written_settings
 from darts_noise.study.queue import UNREACHABLE, Queue, Record, accuracy_of
 from darts_noise.study.results import StudyResult, proposals_of, write_results
@@ -220,7 +220,7 @@ class Study:
             else:
                 found = seed_runs.training(needed, Trained.test if unit.part == "test" else None)
         accuracy = accuracy_of(found)
-        shown = "" if accuracy is None else f"{100 * accuracy:.2f} % in "
+        shown = "" if accuracy is None else f"{100 * accuracy:.2f}% in "
         self.console.print(f"{shown}{readable_duration(time.perf_counter() - started)}")
         # The first result fixes the settings. Until then, a wrong setting can be corrected.
         self.queue.settings = {**self.queue.settings, **self.fixed}

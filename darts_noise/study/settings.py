@@ -10,7 +10,7 @@ from darts_noise.data.settings import DataConfig
 from darts_noise.errors import SettingError, unknown, within
 from darts_noise.runs.settings import PLAIN, TrainerConfig, check_trainer, is_plain
 from darts_noise.search.settings import SearchConfig
-from darts_noise.space.shown import shown
+from darts_noise.shown import shown
 from darts_noise.train.settings import (
     ADAM_RATES,
     GRADIENT_CLIP,

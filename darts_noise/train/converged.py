@@ -36,8 +36,8 @@ def converged_fit(
 
     A training stops when it fits all samples. Two checks show whether these trainings are strong
     enough. Positive controls are trained on the same noise with the same grid, each until one of
-    its trainings reaches 99 %. The network itself is trained on as many real images with the same
-    grid, until one training reaches 90 %; the trainings that fitted most of the noise come first.
+    its trainings reaches 99%. The network itself is trained on as many real images with the same
+    grid, until one training reaches 90%; the trainings that fitted most of the noise come first.
 
     See `darts_noise.noise_fit` for the arguments.
 

@@ -33,7 +33,7 @@ def each_epoch(steps: int, per_epoch: int) -> bool:
 def each_tenth(steps: int, per_epoch: int) -> bool:
     """Return whether a look is due: after each step up to 20, then after each tenth of the steps.
 
-    A look costs a pass over the whole set. With this schedule, a number of steps is exact to 10 %.
+    A look costs a pass over the whole set. With this schedule, a number of steps is exact to 10%.
 
     >>> [step for step in range(1, 60) if each_tenth(step, 16)][17:]
     [18, 19, 20, 22, 24, 26, 28, 30, 33, 36, 39, 42, 46, 50, 55]

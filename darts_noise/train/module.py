@@ -80,7 +80,7 @@ def usual_optimiser(genotype: object) -> str:
 def one_cycle(progress: float) -> float:
     """Return the factor of a learning rate at a share of the steps, from 0 to 1.
 
-    It rises on a cosine from 0.04 to 1 over the first 30 %, and then falls to 0 (Smith & Topin
+    It rises on a cosine from 0.04 to 1 over the first 30%, and then falls to 0 (Smith & Topin
     2017, arXiv:1708.07120).
 
     >>> [round(one_cycle(share), 2) for share in (0, 0.15, 0.3, 0.65, 1)]

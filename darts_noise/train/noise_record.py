@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, get_args, get_type_hints
 
-from darts_noise.space.shown import shown
+from darts_noise.shown import shown
 from darts_noise.train.settings import GridPoint
 
 CONTROL_ACCURACY = 0.99
@@ -113,7 +113,7 @@ class NoiseFit:
             controls. Empty with ``quick``.
         controls: the largest accuracy of each positive control on the same noise set.
         real_accuracy: with ``converged``, the largest accuracy of the same trainings on real
-            images. The trainings stop after the first that reaches 90 %. None if every one of them
+            images. The trainings stop after the first that reaches 90%. None if every one of them
             diverged, and with the other protocols.
         real_samples: with ``converged``, the number of these real images.
         steps: with ``selectivity``, the fewest steps on noise and on real data. None if no run
@@ -154,14 +154,14 @@ class NoiseFit:
 
     @property
     def control_reached(self) -> bool | None:
-        """Whether a control reached 99 %, or None without controls."""
+        """Whether a control reached 99%, or None without controls."""
         if not self.controls:
             return None
         return any(value >= CONTROL_ACCURACY for value in self.controls.values())
 
     @property
     def real_reached(self) -> bool | None:
-        """Whether real images were fitted to 90 %, or None if the protocol has no such trainings.
+        """Whether real images were fitted to 90%, or None if the protocol has no such trainings.
 
         If not, the trainings were too short or too weak for this network, and a low noise accuracy
         proves nothing.

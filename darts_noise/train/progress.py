@@ -22,7 +22,7 @@ from rich.live import Live
 from rich.text import Text
 
 from darts_noise.errors import counted
-from darts_noise.space.shown import readable_duration
+from darts_noise.shown import readable_duration
 from darts_noise.train.noise_record import NoiseRun
 
 FIGURES = {
@@ -207,13 +207,13 @@ class NoiseProgress:
 
     def epoch(self, epoch: int, accuracy: float) -> None:
         """Show the number of finished epochs and the largest accuracy so far."""
-        words = (f"{self._text}: {100 * accuracy:.1f} %", f"{epoch}/{self._epochs}")
+        words = (f"{self._text}: {100 * accuracy:.1f}%", f"{epoch}/{self._epochs}")
         self._line.show(words, epoch, self._epochs)
 
     def end(self, run: NoiseRun) -> None:
         """Print the result of the training, unless a moving line shows it."""
         if not self._line.moves:
-            accuracy = "no accuracy" if run.accuracy is None else f"{100 * run.accuracy:.1f} %"
+            accuracy = "no accuracy" if run.accuracy is None else f"{100 * run.accuracy:.1f}%"
             self.console.print(
                 f"{self._text}: {'diverged, ' if run.diverged else ''}{accuracy}, "
                 f"{counted(run.epochs, 'epoch')}, {run.seconds:.0f} s",

@@ -8,7 +8,7 @@ from typing import Any
 
 from darts_noise.atomic import write_text
 from darts_noise.errors import SettingError
-from darts_noise.space.shown import shown
+from darts_noise.shown import shown
 from darts_noise.train.noise_record import NoiseRun, read_run
 
 FORMAT = "darts_noise.noise_runs/1"

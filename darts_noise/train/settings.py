@@ -65,7 +65,7 @@ class TrainConfig:
             weights, so a short run needs a smaller value.
         optimiser: sgd, adam or muon. null: muon for a cell whose gain is bounded, else sgd.
         muon_learning_rate: largest learning rate of Muon. It changes as Adam's.
-        adam_learning_rate: largest learning rate of Adam. It rises to it over the first 30 % of the
+        adam_learning_rate: largest learning rate of Adam. It rises to it over the first 30% of the
             steps and then falls to 0.
         learning_rate: learning rate of SGD at the start.
         learning_rate_decay: factor on the learning rate after each epoch. null: a cosine to 0.

@@ -53,7 +53,7 @@ def test_the_command_writes_a_file_and_a_picture(
     benchmark.main()
     result = json.loads(Path("cells_strategies.json").read_text())
     assert (result["noise"], result["repeats"], result["cells"]) == ("uniform", 3, 64)
-    assert list(result["strategies"]["random"]["regret"]) == ["0.25", "0.5", "1"]  # 10 %: no cell
+    assert list(result["strategies"]["random"]["regret"]) == ["0.25", "0.5", "1"]  # 10%: no cell
     assert Path("cells_strategies.png").stat().st_size > 1000
     assert "random" in capsys.readouterr().out
 

@@ -51,6 +51,7 @@ FOUND_IN_THE_PARSER = [
         ["--strategy '{evolution: {population: 20}}'"],
     ),
     (search, ["--model.macro.gain=[bounded]"], ["--model.macro '{gain: [bounded]}'"]),
+    (search, [f"--model.nodes={'x' * 5000}"], ["model.nodes: ", "int", "xx...xx"]),
     (search, ["--seed 1"], ["unknown option '--seed 1'", "a word of its own"]),
     (search, ["--seed.first=1"], ["unknown option '--seed.first'", "'--seed'"]),
     (search, ["--strategy_step=9"], ["'--strategy_steps'"]),

@@ -9,7 +9,7 @@ from darts_noise.examine.section import Pieces
 def test_the_capacity_of_a_linear_network_is_twice_its_inputs():
     """Cover 1965: half of all labellings with 2 classes of 2·D images in general position are
     linearly separable, with D = 17 weights and bias. A training of finite length on one labelling
-    of each number finds it to within 30 %."""
+    of each number finds it to within 30%."""
     examined = subject(lambda: linear(2), blobs(100, classes=2), epochs=100, batch_size=60)
     section = CapacitySection(
         share=1.0, labellings=1, least=16, most=60, precision=0.2, family="uniform",

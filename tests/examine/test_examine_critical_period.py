@@ -96,7 +96,7 @@ def test_the_section_trains_each_deficit_once_and_names_the_worst():
     assert found.late[0] == found.early[0]  # the same training, a piece that is made once
     assert section.steps(examined) == 6 * (3 + 2 * (3 + 5 + 7 + 8))
     worst = min(run.accuracy for run in found.early)
-    assert f"{100 * worst:.2f} % after 3 more clean epochs" in section.sentence(found)
+    assert f"{100 * worst:.2f}% after 3 more clean epochs" in section.sentence(found)
     slow = replace(found, baseline=0.3)  # the best constant answer has 0.25
     assert "deficits say nothing" in section.sentence(slow)
     assert len(section.figures(found)) == 2

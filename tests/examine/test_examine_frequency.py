@@ -118,4 +118,4 @@ def test_the_section_says_when_bands_are_learnt_and_which_wave_misleads_most():
     assert "lowest band of the labels is learnt after 2.0 epochs" in said
     assert "highest never" in said
     assert "1 period from top to bottom and 1 period from left to right" in said
-    assert "from 10.00 % to 70.00 %" in said
+    assert "from 10.00% to 70.00%" in said

@@ -80,7 +80,7 @@ def test_a_linear_network_follows_its_prediction_exactly():
 
 
 def test_a_wide_two_layer_network_follows_the_closed_form():
-    """The loss is within 1 % of the first one, for labels along a direction and random ones."""
+    """The loss is within 1% of the first one, for labels along a direction and random ones."""
     x = points(20, 10)
     kernel = relu_kernel(x)
     rate = stable_rate(kernel)

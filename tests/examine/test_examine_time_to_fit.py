@@ -16,7 +16,7 @@ def test_more_random_labels_take_longer_and_none_are_the_clean_images():
     clean = examined.fit(
         examined.train, target=0.99, watch=lambda epoch, accuracy: curve.append(accuracy)
     )
-    true, partly, random = found[TRUE], found["30 % random labels"], found[RANDOM]
+    true, partly, random = found[TRUE], found["30% random labels"], found[RANDOM]
     assert list(true.accuracies[: len(curve)]) == curve
     assert true.steps is not None
     assert true.steps <= clean.reached < true.steps + found.per_epoch  # read more often

@@ -84,7 +84,7 @@ def test_families_of_one_seed_have_unrelated_labels():
     ("family", "description"),
     [
         ("uniform", "uniform"),
-        ({"uniform": 2, "random_pixels": 1}, "33.3 % random_pixels + 66.7 % uniform"),
+        ({"uniform": 2, "random_pixels": 1}, "33.3% random_pixels + 66.7% uniform"),
         ({"uniform": 2, "random_pixels": 0}, "uniform"),
         ("shuffled_pixels:own", "shuffled_pixels (own labels)"),
         ({"dataset:mnist": {"labels": "random"}}, "dataset:mnist (random labels)"),

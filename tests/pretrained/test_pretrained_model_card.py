@@ -40,7 +40,7 @@ def test_what_was_not_measured_is_not_claimed():
 
 def test_the_figures_are_those_of_the_result_card():
     text = written(FIGURES)
-    assert "| Test accuracy | 90.00 % |" in text
+    assert "| Test accuracy | 90.00% |" in text
     assert "| Parameters | 12 |" in text
 
 

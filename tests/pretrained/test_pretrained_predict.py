@@ -45,7 +45,7 @@ def test_the_command_prints_text_json_or_csv(files, capsys):
     expected = dn.predict("digits", paths)
     main(["predict", "digits", *paths])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"{paths[0]}: {expected[0].label} ({100 * expected[0].probability:.1f} %)"
+    assert lines[0] == f"{paths[0]}: {expected[0].label} ({100 * expected[0].probability:.1f}%)"
     main(["predict", "digits", *paths, "--json"])
     rows = json.loads(capsys.readouterr().out)
     assert [row["class"] for row in rows] == [one.label for one in expected]

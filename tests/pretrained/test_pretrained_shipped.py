@@ -27,4 +27,4 @@ def test_the_digits_network_has_the_accuracy_of_its_card():
     found = dn.load_pretrained("digits")(images.normalisation(test.images)).argmax(1)
     accuracy = (found == test.labels).double().mean().item()
     card = (BUNDLES / "digits" / "README.md").read_text("utf-8")
-    assert f"| Test accuracy | {100 * accuracy:.2f} % |" in card
+    assert f"| Test accuracy | {100 * accuracy:.2f}% |" in card

@@ -112,14 +112,14 @@ def test_both_files_hold_the_same_figures(tmp_path: Path) -> None:
     for key in ("parameters", "multiply_adds", "epochs", "train_samples", "seed"):
         assert int(shown[TITLES[key]].replace(",", "")) == held[key]
     for key in ("test_accuracy", "noise_accuracy"):
-        assert float(shown[TITLES[key]].removesuffix(" %")) / 100 == pytest.approx(
+        assert float(shown[TITLES[key]].removesuffix("%")) / 100 == pytest.approx(
             held[key], abs=5e-5
         )
     assert shown["Wall time"] == "3 h 13 min"
     assert shown["Seed"] == "2024"
     assert shown["Positive control's noise accuracy"] == "not measured"
     assert shown["Versions"] == "python 3.11.7, torch 2.15.0"
-    for part in ("Test accuracy 98.77 %", "Parameters 54,330", "Seed 2024", "Wall time 3 h 13 min"):
+    for part in ("Test accuracy 98.77%", "Parameters 54,330", "Seed 2024", "Wall time 3 h 13 min"):
         assert part in row(CARD)
 
 
@@ -144,7 +144,7 @@ def test_figures_of_a_diverged_training_are_shown_by_that_word(tmp_path: Path) -
     assert held["diverged"] == ["noise_accuracy", "test_loss"]
     shown = table((tmp_path / "card.md").read_text())
     assert shown["Training-noise accuracy"] == "diverged"
-    assert shown["Test accuracy"] == "98.77 %"
+    assert shown["Test accuracy"] == "98.77%"
     assert "Training-noise accuracy diverged" in row(card)
     assert without_diverged(CARD, []) == CARD
 
@@ -192,7 +192,7 @@ def test_hardware_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def noise(**more: Any) -> dict[str, Any]:
-    """A record of the noise check: resnet18 fits all, the best constant answer is 11 %."""
+    """A record of the noise check: resnet18 fits all, the best constant answer is 11%."""
     usual = {"protocol": "converged", "family": "uniform", "chance": 0.11}
     return {**usual, "controls": {"resnet18": 1.0}, "control_reached": True, **more}
 
@@ -204,15 +204,15 @@ QUICK: dict[str, Any] = {"protocol": "quick", "controls": {}, "control_reached":
 VERDICTS = {
     "memorised": (
         {**TRAINED, "noise": noise(), "noise_accuracy": 1.0},
-        ["memorises uniform", "100.0 %, 89.0 points above", "(11.0 %)", "resnet18", "noise_weight"],
+        ["memorises uniform", "100.0%, 89.0 points above", "(11.0%)", "resnet18", "noise_weight"],
     ),
     "memorised, which needs no control": (
         {**TRAINED, "noise": noise(**QUICK), "noise_accuracy": 0.97},
-        ["memorises uniform", "97.0 %, 86.0 points above", "model.space"],
+        ["memorises uniform", "97.0%, 86.0 points above", "model.space"],
     ),
     "a part": (
         {**TRAINED, "noise": noise(), "noise_accuracy": 0.5},
-        ["a part", "39.0 points above", "control resnet18 fits 100.0 %", "noise_weight"],
+        ["a part", "39.0 points above", "control resnet18 fits 100.0%", "noise_weight"],
     ),
     "nothing": (
         {**TRAINED, "noise": noise(family="random_pixels"), "noise_accuracy": 0.105},
@@ -228,7 +228,7 @@ VERDICTS = {
             "noise": noise(protocol="quick", controls={"with batch norm": 1.0}),
             "noise_accuracy": 0.12,
         },
-        ["does not memorise", "control with batch norm fits 100.0 %", "--noise_protocol converged"],
+        ["does not memorise", "control with batch norm fits 100.0%", "--noise_protocol converged"],
     ),
     "a control that is too weak": (
         {
@@ -236,7 +236,7 @@ VERDICTS = {
             "noise": noise(controls={"a": 0.2, "b": 0.4, "c": None}, control_reached=False),
             "noise_accuracy": 0.12,
         },
-        ["1.0 points above", "control b: 40.0 %", "proves nothing", "--noise_epochs"],
+        ["1.0 points above", "control b: 40.0%", "proves nothing", "--noise_epochs"],
     ),
     "real images are not fitted either": (
         {**TRAINED, "noise": noise(real_reached=False), "noise_accuracy": 0.12},
@@ -244,7 +244,7 @@ VERDICTS = {
     ),
     "learns nothing": (
         {**TRAINED, "test_accuracy": 0.15, "noise": noise(), "noise_accuracy": 0.12},
-        ["little or nothing", "15.0 %", "trainer.max_epochs", "proves nothing"],
+        ["little or nothing", "15.0%", "trainer.max_epochs", "proves nothing"],
     ),
     "only names the largest class, and memorises": (
         {
@@ -253,15 +253,15 @@ VERDICTS = {
             "noise": noise(),
             "noise_accuracy": 1.0,
         },
-        ["test accuracy 60.0 %", "best constant answer (60.0 %)", "memorises uniform"],
+        ["test accuracy 60.0%", "best constant answer (60.0%)", "memorises uniform"],
     ),
     "only names the largest class, without noise": (
         {**TRAINED, "test_accuracy": 0.61, "test_chance": 0.6, "noise": None},
-        ["test accuracy 61.0 %, 1.0 points above", "--noise_check"],
+        ["test accuracy 61.0%, 1.0 points above", "--noise_check"],
     ),
     "search that only names the largest class": (
         {**SEARCHED, "chance": 0.6, "validation_accuracy": 0.6, "twin_noise_accuracy": 0.21},
-        ["validation accuracy 60.0 %, 0.0 points above the best constant answer", "twin"],
+        ["validation accuracy 60.0%, 0.0 points above the best constant answer", "twin"],
     ),
     "a further family is memorised": (
         {
@@ -277,9 +277,9 @@ VERDICTS = {
         },
         [
             "does not memorise uniform",
-            "blur noise: memorised, 97.0 %",
-            "random_labels noise: memorised in part, 50.0 %",
-            "random_pixels noise: not memorised, without proof, 12.0 %",
+            "blur noise: memorised, 97.0%",
+            "random_labels noise: memorised in part, 50.0%",
+            "random_pixels noise: not memorised, without proof, 12.0%",
             "dataset:mnist noise: every training diverged",
         ],
     ),
@@ -304,7 +304,7 @@ VERDICTS = {
     "search without a twin": ({**SEARCHED, "twin_noise_accuracy": None}, ["train.py"]),
     "search at chance": (
         {**SEARCHED, "twin_noise_accuracy": 0.21},
-        ["twin", "21.0 %, 1.0 points above", "(20.0 %)", "without a control", "train.py"],
+        ["twin", "21.0%, 1.0 points above", "(20.0%)", "without a control", "train.py"],
     ),
     "search, a part": (
         {**SEARCHED, "twin_noise_accuracy": 0.6},
@@ -332,14 +332,14 @@ def test_the_control_has_a_row_with_the_figures_that_compare() -> None:
     control |= {"test_accuracy": 0.99, "noise_accuracy": None, "other_noise": []}
     shown = control_row({**CARD, "control": control})
     assert shown is not None
-    assert "Test accuracy 99.00 %" in shown
+    assert "Test accuracy 99.00%" in shown
     assert "not measured" in shown
     assert "Parameters 1,234" in shown
     assert f"| Control | {shown.replace('|', chr(92) + '|')} |" in markdown(
         {**CARD, "control": control}
     )
     unlearnt = {**CARD, "num_classes": 10, "test_accuracy": 0.1, "control": control}
-    assert "(the control: 99.00 %)" in verdict(unlearnt)
+    assert "(the control: 99.00%)" in verdict(unlearnt)
     assert control_row(CARD) is None
 
 
@@ -353,17 +353,15 @@ def test_the_verdict_of_a_network_that_has_learnt_its_data_does_not_speak_of_the
 
 def test_each_further_family_has_its_row() -> None:
     others = [
-        {"noise_accuracy": 0.5, "noise": noise(family="blur"), "positive_control": "resnet18 1 %"},
+        {"noise_accuracy": 0.5, "noise": noise(family="blur"), "positive_control": "resnet18 1%"},
         {"noise_accuracy": None, "noise": noise(), "positive_control": None},
     ]
     card = {**CARD, "other_noise": others}
     text = markdown(card)
     title = TITLES["noise_accuracy"]
-    assert (
-        f"| {title}, blur | 50.00 %, best constant answer 11.00 %, control resnet18 1 % |" in text
-    )
-    assert f"| {title}, uniform | diverged, best constant answer 11.00 % |" in text
-    assert f"| {title}, blur 50.00 % |" in row(card)
+    assert f"| {title}, blur | 50.00%, best constant answer 11.00%, control resnet18 1% |" in text
+    assert f"| {title}, uniform | diverged, best constant answer 11.00% |" in text
+    assert f"| {title}, blur 50.00% |" in row(card)
 
 
 def test_a_cell_of_a_strategy_that_learns_nothing_is_named():

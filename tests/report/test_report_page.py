@@ -58,7 +58,7 @@ STUDY = """# tiny
 
 Accuracies in per cent.
 
-- uniform: the positive control resnet18 fits 99.90 %. **Enough.**
+- uniform: the positive control resnet18 fits 99.90%. **Enough.**
 """
 
 
@@ -161,11 +161,11 @@ def test_the_candidates_are_listed_as_they_were_measured(tmp_path: Path) -> None
     write_candidates(run / "candidates.json", found)
     text = make_page([run])
     assert "run-1-candidates" in {a["id"] for a in Page(text).all("section")}
-    assert "<td>97.12 %</td><td>15.30 %</td><td>0.2500</td>" in text
-    assert "<td>10.00 %</td><td>not measured</td><td></td>" in text
+    assert "<td>97.12%</td><td>15.30%</td><td>0.2500</td>" in text
+    assert "<td>10.00%</td><td>not measured</td><td></td>" in text
     found[0] = replace(found[0], terms={"latency": 0.125})
     write_candidates(run / "candidates.json", found)
-    assert "<td>15.30 %</td><td>0.1250</td><td>0.2500</td>" in make_page([run])
+    assert "<td>15.30%</td><td>0.1250</td><td>0.2500</td>" in make_page([run])
 
 
 def test_a_race_is_drawn_and_listed_with_its_winner_first(tmp_path: Path) -> None:
@@ -188,8 +188,8 @@ def test_a_race_is_drawn_and_listed_with_its_winner_first(tmp_path: Path) -> Non
         ("2", "0.25", "40"),
         ("3", "0.5", "40"),
     ]
-    assert rows[0][3] == "<td>98.00 %</td><td>25.00 %</td><td>1.2500</td>"
-    assert rows[1][3] == "<td>not measured</td><td>25.00 %</td><td>≥ 0.8750</td>"
+    assert rows[0][3] == "<td>98.00%</td><td>25.00%</td><td>1.2500</td>"
+    assert rows[1][3] == "<td>not measured</td><td>25.00%</td><td>≥ 0.8750</td>"
     assert "Objective of 3 combinations" in text
     (run / "race.json").write_text("{")
     with pytest.raises(ValueError, match=r"race\.json: "):
@@ -214,7 +214,7 @@ def test_what_a_controller_has_learnt_is_drawn_and_listed(tmp_path: Path) -> Non
     assert rows["Draws of measured cells"] == "<td>1,000</td><td>1,000</td>"
     [connections] = [cells for name, cells in rows.items() if "connections" in name]
     assert connections == "<td>none</td><td>none</td>"
-    assert "<td>97.12 %, 97.12 %, 97.12 %</td>" in text
+    assert "<td>97.12%, 97.12%, 97.12%</td>" in text
     (run / "controller.safetensors").write_bytes(b"damaged")
     with pytest.raises(ValueError, match=r"controller\.safetensors: expected the controller"):
         make_page([run])

@@ -76,7 +76,7 @@ def test_a_folder_with_results_alone_has_a_section_and_no_complaint(
     text = make_page([tmp_path / "bundle", tmp_path / "ensemble"])
     assert 'id="run-1-attacks"' in text
     assert 'id="run-2-attacks"' in text
-    row = '<tr><th scope="row">0.1</th><td>50.00 %</td><td>50.00 %</td><td>75.00 %</td>'
+    row = '<tr><th scope="row">0.1</th><td>50.00%</td><td>50.00%</td><td>75.00%</td>'
     assert row in text
     assert "masked &lt;gradients&gt;" in text
     assert not recwarn.list

@@ -75,11 +75,11 @@ def test_the_control_is_what_a_training_of_that_cell_gives(tmp_path, cell, capsy
     others = card["other_noise"][0]["noise"]["controls"]
     assert others == {"with batch norm": control["other_noise"][0]}
     for text in (printed, (run / "card.md").read_text()):
-        assert f"{100 * alone['test_accuracy']:.2f} %" in text
-        assert f"{100 * accuracy:.2f} %" in text
+        assert f"{100 * alone['test_accuracy']:.2f}%" in text
+        assert f"{100 * accuracy:.2f}%" in text
     [line] = [line for line in printed.splitlines() if line.startswith("control: Test")]
     other = 100 * alone["other_noise"][0]["noise_accuracy"]
-    assert f"Training-noise accuracy, random_labels {other:.2f} %" in line
+    assert f"Training-noise accuracy, random_labels {other:.2f}%" in line
     assert dn.load_pretrained(run / "bundle").genotype == cell
     assert (tmp_path / "train" / "latest").resolve().name == "b"
 

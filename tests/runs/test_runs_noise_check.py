@@ -113,13 +113,13 @@ def test_converged_is_what_the_function_measures_and_the_card_says_all_of_it(tmp
     assert card["noise_accuracy"] == fit.accuracy
     shown = (run / "card.md").read_text()
     for line in (
-        f"| Training-noise accuracy | {100 * fit.accuracy:.2f} % |",
+        f"| Training-noise accuracy | {100 * fit.accuracy:.2f}% |",
         "| Noise protocol | converged: 40 uniform images, at most 2 epochs, best constant answer ",
         "| Trainings on noise | SGD 0.1; Adam 0.01; initial weights × 1; 1 seed each; weight ",
         f"| Of these, diverged | 0 of {len(fit.runs)} |",
         "| The same trainings on real images | 40 real images fitted to "
-        f"{100 * fit.real_accuracy:.2f} % (too little: the noise accuracy proves nothing) |",
-        f"| Positive control's noise accuracy | alexnet {100 * fit.controls['alexnet']:.2f} % "
+        f"{100 * fit.real_accuracy:.2f}% (too little: the noise accuracy proves nothing) |",
+        f"| Positive control's noise accuracy | alexnet {100 * fit.controls['alexnet']:.2f}% "
         "(too little: the measurement was too weak) |",
     ):
         assert line in shown
@@ -183,9 +183,9 @@ def test_selectivity_has_a_row_of_its_own(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("accuracies", "shown"),
     [
-        ({"resnet18": 1.0}, "resnet18 100.00 %"),
-        ({"a": 0.5, "b": 0.99}, "a 50.00 %, b 99.00 %"),
-        ({"a": 0.5}, "a 50.00 % (too little: the measurement was too weak)"),
+        ({"resnet18": 1.0}, "resnet18 100.00%"),
+        ({"a": 0.5, "b": 0.99}, "a 50.00%, b 99.00%"),
+        ({"a": 0.5}, "a 50.00% (too little: the measurement was too weak)"),
         ({"a": float("nan")}, "a diverged (too little: the measurement was too weak)"),
         ({}, None),
     ],
@@ -337,7 +337,7 @@ def test_a_mixture_is_searched_and_another_family_is_measured(views, tmp_path):
     real = dn.ImageDataModule("digits", train_samples=80)
     real.setup()
     card = json.loads((run / "card.json").read_text())
-    named = f"33.3 % dataset:{views} (random labels) + 66.7 % uniform"
+    named = f"33.3% dataset:{views} (random labels) + 66.7% uniform"
     assert card["noise_family"] == named
     assert card["noise_fingerprint"] == fingerprint(dn.make_noise(mixture, 45, real.train))
     assert f"| Noise family of the search | {named} |" in (run / "card.md").read_text()

@@ -189,7 +189,7 @@ def test_an_adversarial_training_goes_on_to_the_same_bits(
     card = json.loads((unbroken / "card.json").read_text())
     attacked = dn.attack(unbroken, attacks=("pgd",), eps=(0.1,), steps=2, starts=1, samples=20)
     assert card["robust_accuracy"] == attacked.accuracy()[-1]
-    shown = f"Test accuracy under attack {100 * card['robust_accuracy']:.2f} %"
+    shown = f"Test accuracy under attack {100 * card['robust_accuracy']:.2f}%"
     assert shown in capsys.readouterr().out
     assert card["adversarial"] == "linf, eps 0.1 with pixels from 0 to 1, 2 steps"
     with monkeypatch.context() as patch:
@@ -214,7 +214,7 @@ def test_two_networks_that_teach_each_other_go_on_to_the_same_bits(
     resumed = tmp_path / "train" / "r"
     assert_same(resumed, unbroken)
     card = json.loads((resumed / "card.json").read_text())
-    assert card["wrong_labels"] == "40 % of the training labels, symmetric"
+    assert card["wrong_labels"] == "40% of the training labels, symmetric"
     assert card["noisy_labels"] == "co_teaching"
     assert 0 < card["label_precision"] < 1
     best = TrainModule.load_from_checkpoint(resumed / "checkpoints" / "best.ckpt")

@@ -157,7 +157,7 @@ def test_the_card_agrees_with_the_network_it_describes(small_runs):
     assert "diverged" not in card
     counts = torch.bincount(dn.load_dataset("digits").test.labels)
     assert card["test_chance"] == int(counts.max()) / int(counts.sum())
-    assert f"{100 * card['test_accuracy']:.2f} %" in (run / "card.md").read_text()
+    assert f"{100 * card['test_accuracy']:.2f}%" in (run / "card.md").read_text()
 
 
 def test_the_curves_show_the_noise(small_runs):

@@ -201,7 +201,7 @@ def test_the_table_shows_what_is_there_and_flags_what_is_weak():
     weak = [line for line in text.splitlines() if "too weak" in line]
     assert len(weak) == 1
     assert "uniform" in weak[0]
-    assert "98.50 %" in weak[0]
+    assert "98.50%" in weak[0]
     assert "gaussian: no positive control yet" in shown({"lambda_0/0/cell": {"genotype": {}}})
 
 
@@ -222,5 +222,5 @@ def test_a_proposal_is_there_once_it_is_whole():
     assert (first["validation_accuracy"], first["noise_accuracy"]) == (0.9, 0.5)
     assert (second["validation_accuracy"], second["noise_accuracy"]) == (None, None)
     text = shown(found, [{**first, "best": True}, {**second, "best": False}])
-    assert "| 1 | 1 | 10 | 90.00 % | 50.00 % | yes |" in text
+    assert "| 1 | 1 | 10 | 90.00% | 50.00% | yes |" in text
     assert "| 2 | 1 | 10 | diverged | diverged |  |" in text

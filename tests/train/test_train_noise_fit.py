@@ -171,9 +171,9 @@ def test_any_family_is_measured_and_named(images, tmp_path):
     views = f"dataset:{tmp_path / 'views'}"
     for family, samples, name in (
         ("label_permutation", 60, "label_permutation"),
-        ({"uniform": 2, "shuffled_pixels": 1}, 60, "33.3 % shuffled_pixels + 66.7 % uniform"),
+        ({"uniform": 2, "shuffled_pixels": 1}, 60, "33.3% shuffled_pixels + 66.7% uniform"),
         (views, 24, views),
-        ({views: 1, "blur": 1}, 49, f"50.0 % blur + 50.0 % {views}"),
+        ({views: 1, "blur": 1}, 49, f"50.0% blur + 50.0% {views}"),
     ):
         fit = dn.noise_fit(
             "darts_v1", few, family=family, epochs=1, recipe=RECIPE, trainer=CPU, seed=4

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 import darts_noise as dn
-from darts_noise.space.shown import readable_duration
+from darts_noise.shown import readable_duration
 from darts_noise.train import progress
 from darts_noise.train.progress import FIGURES, RunProgress, figure_texts
 
@@ -320,7 +320,7 @@ def test_without_a_terminal_each_training_on_noise_is_a_line() -> None:
     first, second, *real = measured().splitlines()
     assert all(" on real, " in line for line in real)
     assert first.startswith("noise fit, network on uniform noise, 1/2, sgd 0.01, seed 0: ")
-    assert " %, 2 epochs, " in first
+    assert "%, 2 epochs, " in first
     assert "2/2, sgd 0.1" in second
 
 
@@ -331,7 +331,7 @@ def test_a_training_that_diverged_says_so() -> None:
 def test_on_a_terminal_a_bar_names_the_training_and_is_gone_afterwards() -> None:
     text = measured(force_terminal=True, legacy_windows=False, force_interactive=True)
     assert re.search(r"sgd 0\.\d+, seed 0", text)
-    assert re.search(r"\d+\.\d % .*2/2", text)
+    assert re.search(r"\d+\.\d% .*2/2", text)
     assert text.rstrip().endswith("\x1b[2K")  # the line is cleared
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 from darts_noise.errors import unknown
-from darts_noise.space.shown import shortened, shown
+from darts_noise.shown import shortened, shown
 
 if TYPE_CHECKING:
     from torch import nn

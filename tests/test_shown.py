@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darts_noise.space.shown import LONGEST, shortened, shown
+from darts_noise.shown import LONGEST, shortened, shown
 
 
 class Broken:
