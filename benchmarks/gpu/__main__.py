@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from darts_noise.atomic import write_text
 PARTS = {"tests": 120, "step": 180, "training": 90, "search": 45, "sameness": 45, "noise": 30}
 """The parts in their order, with their seconds out of 8.5 minutes."""
 ROOT = Path(__file__).resolve().parents[2]
+GRACE = 100
+"""Tenths of a second in which a part may end by itself, before it is killed."""
 TAIL = 2000
 """Number of characters to keep of the output of a failed part."""
 
@@ -42,7 +44,9 @@ def run(
         What the file holds at the end.
     """
     result: dict[str, Any] = {**about, "parts": {}}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+        stack.callback(signal.signal, signal.SIGTERM, before)
         for name, limit in parts.items():
             file = Path(folder) / f"{name}.json"
             row = result["parts"][name] = {"status": "running", "limit_s": round(limit, 1)}
@@ -95,8 +99,16 @@ def _wait(process: subprocess.Popen[bytes]) -> int | None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the process and all processes that it has started."""
+    """End the process and all processes that it has started.
+
+    The workers of torchrun are in sessions of their own: SIGTERM makes it end them.
+    """
     with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        for _ in range(GRACE):
+            process.poll()  # a process that is not waited for stays in its group
+            time.sleep(0.1)
+            os.killpg(process.pid, 0)
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -62,7 +64,23 @@ def test_figures_are_on_disk_while_a_part_runs(tmp_path: Path) -> None:
         assert json.loads(out.read_text())["parts"]["hangs"]["figure"] == 7
     finally:
         process.terminate()
-        process.wait()
+        assert process.wait() == 128 + signal.SIGTERM
+
+
+def test_a_part_that_is_ended_ends_what_it_has_started_in_a_session_of_its_own(
+    tmp_path: Path,
+) -> None:
+    """As torchrun starts its workers, which it ends when it is terminated."""
+    pid = tmp_path / "pid"
+    script = f"setsid sleep 60 & echo $! > {pid}; trap 'kill $(cat {pid}); exit' TERM; wait"
+    run({"workers": 1.0}, lambda *_: ["bash", "-c", script], tmp_path / "gpu.json", {})
+    for _ in range(100):  # until init has taken note of its end
+        try:
+            os.kill(int(pid.read_text()), 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail("what the part has started lives on")
 
 
 def test_packed_images_and_wheels_are_unpacked_once(
