@@ -28,8 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
 PLACE = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 SUMMARY = (
-    ("MNIST", "mnist_bounded_study", ("lambda_1",)),
-    ("MNIST", "mnist_parts_study", ("lambda_0",)),
+    ("MNIST", "mnist_bounded_study", ("lambda_1", "lambda_0")),
     ("digits", "digits_bounded_study", ("lambda_1", "lambda_0")),
     ("CIFAR-10", "cifar10_smooth_study", ("lambda_1", "lambda_0")),
 )

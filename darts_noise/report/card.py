@@ -293,7 +293,7 @@ def _train_verdict(card: Mapping[str, Any]) -> str:
             f"Every training on {family} noise diverged, which is no evidence of a small noise "
             "fit; try a smaller model.learning_rate or --noise_protocol converged."
         )
-    above = _above(accuracy, chance)
+    above, is_quick = _above(accuracy, chance), noise["protocol"] == "quick"
     if _excess(accuracy, chance) >= FITTED:
         return (
             f"The network memorises {family} noise: {above}{_controls(noise, ';')}; "
@@ -312,12 +312,15 @@ def _train_verdict(card: Mapping[str, Any]) -> str:
             f"control fits it either{_controls(noise, ';')}; try more --noise_epochs."
         )
     if not noise.get("control_reached"):
+        why, advice = "", "name one with --noise_controls"
+        if is_quick:
+            why = " (quick trains one only beside a cell without batch norm)"
+            advice = "use --noise_protocol converged"
         return (
-            f"The network fits {family} noise to {above}, but no control was trained beside it "
-            "(quick trains one only beside a cell without batch norm), and a standard network may "
-            "be as low; use --noise_protocol converged."
+            f"The network fits {family} noise to {above}, but no control was trained beside it"
+            f"{why}, and a standard network may be as low; {advice}."
         )
-    if noise["protocol"] == "quick":
+    if is_quick:
         memorises = (
             "does not memorise" if _excess(accuracy, chance) < NEAR else "memorises a part of"
         )

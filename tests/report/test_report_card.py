@@ -230,6 +230,14 @@ VERDICTS = {
         },
         ["does not memorise", "control with batch norm fits 100.0%", "--noise_protocol converged"],
     ),
+    "nothing, but converged without a control": (
+        {
+            **TRAINED,
+            "noise": noise(controls={}, control_reached=None),
+            "noise_accuracy": 0.12,
+        },
+        ["1.0 points above", "no control", "--noise_controls"],
+    ),
     "a control that is too weak": (
         {
             **TRAINED,
