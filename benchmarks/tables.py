@@ -652,6 +652,7 @@ TABLES: dict[str, Callable[[], Iterable[Row]]] = {
     "mnist, Muon": partial(networks, "mnist_muon_study"),
     "mnist, by hand": partial(seeds, "mnist_by_hand_study", "cell_by_hand"),
     "mnist, λ = 1": partial(seeds, "mnist_bounded_study", "lambda_1"),
+    "mnist, λ = 0": partial(seeds, "mnist_bounded_study", "lambda_0"),
     "mnist, parts": partial(networks, "mnist_parts_study"),
     "mnist noise": partial(networks, "mnist_study"),
     "mnist noise, searched": partial(seeds, "mnist_study", "lambda_0.5"),

@@ -76,7 +76,6 @@ def test_a_file_that_is_not_replaced_is_named_before_the_work(command, tmp_path,
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["certify", "mnist"], "no certificate: expected gain 'bounded'"),
         (["certify", "digist"], "did you mean 'digits'"),
         (["certify", "digits", "--samples", "0"], "samples: expected 1 or more, got 0"),
         (["certify", "digits", "--eps", "0"], "eps: expected more than 0"),
@@ -89,6 +88,13 @@ def test_a_file_that_is_not_replaced_is_named_before_the_work(command, tmp_path,
 )
 def test_what_is_wrong_is_one_line(argv, message, capsys):
     assert message in refused(main, argv, capsys)
+
+
+def test_a_network_whose_layers_amplify_has_no_certificate(tmp_path, capsys):
+    net = dn.create_model("darts_v1", in_channels=1, channels=4, num_cells=1, stem="small")
+    dn.save_pretrained(net, tmp_path, images=dn.pretrained_config("digits").images)
+    message = refused(main, ["certify", str(tmp_path)], capsys)
+    assert "no certificate: expected gain 'bounded'" in message
 
 
 def test_a_module_needs_its_data_and_the_data_must_fit(digits):
