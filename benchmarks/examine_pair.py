@@ -47,11 +47,9 @@ CONCLUSION = re.compile(r"<!-- conclusion -->\n(.*?)<!-- end of conclusion -->",
 def pair(data: str) -> dict[str, dn.Genotype]:
     """Return both cells by name."""
     if data == "mnist":
-        files = {
-            BOUNDED: "mnist_bounded_study/cells/lambda_1-seed0.json",
-            BATCH_NORM: "mnist_parts_study/cells/lambda_0-seed0.json",
-        }
-        return {name: dn.load_genotype(commands.RESULTS / file) for name, file in files.items()}
+        folder = commands.RESULTS / "mnist_bounded_study" / "cells"
+        files = {BOUNDED: "lambda_1-seed0", BATCH_NORM: "lambda_0-seed0"}
+        return {name: dn.load_genotype(folder / f"{file}.json") for name, file in files.items()}
     runs = json.loads((commands.RESULTS / "main_job_digits.json").read_text("utf-8"))["runs"]
     run = next(run for run in runs if (run["noise_weight"], run["seed"]) == (1, 0))
     cells = {BOUNDED: run["genotype"], BATCH_NORM: run["control"]["genotype"]}

@@ -20,6 +20,7 @@ HALVINGS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
 """Shares of the queries after which this share is halved."""
 
 
+@torch.no_grad()
 def square(
     net: nn.Module,
     images: Tensor,
@@ -38,8 +39,7 @@ def square(
     )
 
     found = ball.project(images + start(images, ball.eps, random), images)
-    with torch.no_grad():
-        best = margins(net(found), labels)
+    best = margins(net(found), labels)
     for query in range(1, config.queries):
         left = (best > 0).nonzero()[:, 0]
         if not len(left):
@@ -50,8 +50,7 @@ def square(
         originals = images[left]
         tried = originals + change(found[left] - originals, window, ball.eps, random)
         tried = ball.project(tried, originals)
-        with torch.no_grad():
-            margin = margins(net(tried), labels[left])
+        margin = margins(net(tried), labels[left])
         better = margin < best[left]
         found[left[better]], best[left[better]] = tried[better], margin[better]
     return found
