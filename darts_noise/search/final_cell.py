@@ -58,8 +58,8 @@ def choose(
         raced: cells that the race of this search has measured; see `of_race`.
 
     Returns:
-        The candidates, the best first; see `ask_and_tell`: those of the race, and ``candidates``
-        more. There are fewer if 100 proposals in a row were already measured.
+        The cells of the race and ``candidates`` others, the best first; see `ask_and_tell`. There
+        are fewer others if 100 proposals in a row were already measured.
     """
     count = module.config.candidates
     trainings = CandidateTrainings(module, data, [*known, *raced])
