@@ -453,6 +453,7 @@ def study(argv: Sequence[str]) -> None:
         return
     config = given.settings(StudyConfig)
     if not may_be_extended():
+        require_built_in(values)
         for setup in SETUPS:
             own = {k.partition(".")[2]: v for k, v in values.items() if k.startswith(f"{setup}.")}
             with within(setup):

@@ -73,6 +73,7 @@ BUILT_IN: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "model.noise_family": ("noise family", NOISE),
     "model.noisy_labels": ("method", NOISY_LABELS),
     "noise_family": ("noise family", NOISE),
+    "unseen_families": ("noise family", NOISE),
 }
 """Key of a setting → the kind of its names, and the names."""
 
@@ -96,7 +97,7 @@ def require_built_in(values: Mapping[str, Any]) -> None:
         for name in _names(values.get(key)):
             if name not in valid:
                 raise SettingError(key, unknown(kind, shortened(name), valid))
-    for key in ("model.noise_family", "noise_family"):
+    for key in ("model.noise_family", "noise_family", "unseen_families"):
         for name in _datasets(values.get(key)):
             if name not in DATASETS and not Path(name).is_dir():
                 problem = f"no such folder, and {unknown('data set', shortened(name), DATASETS)}"

@@ -118,6 +118,8 @@ VALUES = [
     "predict nowhere x.png",
     "predict digits nowhere.png",
     "study digits --search.model.space=drats",
+    "study digits --noise_family=unifrom",
+    "study digits --unseen_families=[blur,unifrom]",
     "attack nowhere",
     "certify nowhere",
     "ensemble trian",
