@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from darts_noise.compat import in_functorch
-from darts_noise.space.operations.pointwise import stride_on, taken
+from darts_noise.space.operations.dense import taken
+from darts_noise.space.operations.pointwise import stride_on
 
 WIDEST = 3
 """The widest kernel for which PyTorch computes the gradient fast."""

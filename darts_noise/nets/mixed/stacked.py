@@ -29,6 +29,7 @@ from darts_noise.distributed.collectives import process_count
 from darts_noise.nets.mixed.convolution import convolve
 from darts_noise.nets.mixed.textbook import MixedCell, MixedOperation
 from darts_noise.nets.plan import CellPlan
+from darts_noise.space.operations.dense import concatenated
 from darts_noise.space.operations.identity import Noise, Zero
 from darts_noise.space.operations.pointwise import PointwiseConv, SquareConv
 from darts_noise.space.spaces import Space
@@ -81,10 +82,8 @@ class StackedCell(nn.Module):
         for level, of_level in zip(self.levels, weights, strict=True):
             node, *nodes = level(states, of_level, nodes)
             states = [self.width(node)]
-            if states[0].requires_grad:
-                states[0].register_hook(_dense)
             finished += states
-        return torch.cat(finished, dim=1)
+        return concatenated(finished)
 
     def pairs(self, textbook: MixedCell) -> Pairs:
         """Yield our tensors with the matching tensors of a textbook cell of the same space."""
@@ -308,11 +307,6 @@ class EdgeNorm(nn.BatchNorm2d):
             return synchronised_batch_norm(x, mean, variance, scale, None, momentum, self.eps)
         by_batch = self.training or mean is None
         return F.batch_norm(x, mean, variance, scale, None, by_batch, momentum, self.eps)
-
-
-def _dense(gradient: Tensor) -> Tensor:
-    """Copy the gradient of a concatenation once: it has gaps, so every user would copy it."""
-    return gradient.contiguous(memory_format=torch.channels_last)
 
 
 def _equal_parts(tensor: Tensor, count: int) -> Sequence[Tensor]:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from darts_noise.space.operations.dense import concatenated, shifted
 from darts_noise.space.operations.pointwise import PointwiseConv
 from darts_noise.space.operations.registry import register_operation
 
@@ -34,16 +35,6 @@ class Noise(nn.Module):
         return torch.randn_like(x[:, :, :: self.stride, :: self.stride])
 
 
-def even(x: Tensor) -> Tensor:
-    """Pad (B, C, H, W) with zeros at the end of odd sides. Even sides are not copied."""
-    height, width = x.shape[-2:]
-    odd = (0, width % 2, 0, height % 2)
-    return nn.functional.pad(x, odd) if any(odd) else x
-
-
-torch.fx.wrap("even")  # a symbolic trace has no sizes for the condition
-
-
 class FactorisedReduce(nn.Module):
     """Two 1×1 convolutions of stride 2, one shifted by a pixel, that halve height and width.
 
@@ -66,8 +57,8 @@ class FactorisedReduce(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu(x)
-        shifted = self.shifted(even(x)[:, :, 1:, 1:])
-        out: Tensor = self.norm(torch.cat([self.straight(x), shifted], dim=1))
+        halves = self.straight(x), self.shifted(shifted(x))
+        out: Tensor = self.norm(concatenated(halves))
         return out
 
 

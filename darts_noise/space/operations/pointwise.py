@@ -10,6 +10,8 @@
 
 from torch import Tensor, nn
 
+from darts_noise.space.operations.dense import taken
+
 
 class PointwiseConv(nn.Conv2d):
     """A 1×1 convolution without bias: (B, C_in, H, W) → (B, C_out, ⌈H/stride⌉, ⌈W/stride⌉)."""
@@ -32,8 +34,3 @@ class SquareConv(nn.Conv2d):
 def stride_on(x: Tensor, stride: tuple[int, ...]) -> tuple[int, ...]:
     """Return the stride of a padded convolution of x (B, C, H, W): 1 on a map of one pixel."""
     return (1, 1) if x.shape[-2:] == (1, 1) else stride
-
-
-def taken(x: Tensor, stride: int) -> Tensor:
-    """Return the pixels of (B, C, H, W) that a 1×1 convolution with this stride uses."""
-    return x[:, :, ::stride, ::stride] if stride > 1 else x
