@@ -159,7 +159,7 @@ class Level(nn.Module):
         )  # (candidates · S, B, H', W', C)
         matrix = torch.cat([w.view(self.num_nodes, -1) for w in weights], 1)
         sums = matrix.to(values.dtype) @ values.flatten(1)  # (N, B · H' · W' · C)
-        return sums.view(-1, *values.shape[1:]).permute(0, 1, 4, 2, 3).unbind()
+        return [one.permute(0, 3, 1, 2) for one in sums.view(-1, *values.shape[1:])]
 
     def _run_stacked(self, states: Sequence[Tensor], weights: EdgeWeights) -> Sequence[Tensor]:
         active = [F.relu(x).contiguous(memory_format=torch.channels_last) for x in states]
@@ -181,7 +181,8 @@ class Level(nn.Module):
         pixels = sums[0].permute(0, 2, 3, 1)
         by_node = pixels.reshape(*pixels.shape[:3], self.num_nodes, self.num_states, -1)
         # On a GPU, autocast would make this sum, and therefore the states, float32.
-        return by_node.sum(4, dtype=pixels.dtype).permute(3, 0, 4, 1, 2).unbind()
+        nodes = by_node.sum(4, dtype=pixels.dtype).unbind(3)
+        return [node.permute(0, 3, 1, 2) for node in nodes]
 
     def _run_rest(self, states: Sequence[Tensor], weights: EdgeWeights) -> Sequence[Tensor]:
         found = []
