@@ -79,7 +79,8 @@ def share(batches: Sequence[float], steps: Sequence[float]) -> dict[str, Any]:
 
 def of_search(args: argparse.Namespace, data: LabelledImages) -> dict[str, Any]:
     batches = Batches(*search_streams(data, args.search_batch, args.device))
-    step = Step("shared, noise-aware", argparse.Namespace(**vars(args), batch=args.search_batch))
+    sizes = argparse.Namespace(**vars(args), batch=args.search_batch, stem="cifar")
+    step = Step("shared, noise-aware", sizes)
     seconds = []
     for _ in range(args.repeats + 1):
         batches.make()

@@ -2,6 +2,7 @@
 
     python -m benchmarks.search_step
     python -m benchmarks.search_step --device cuda --batch 64 --precision bf16
+    python -m benchmarks.search_step --stem imagenet --channels 48 --cells 14 --batch 8 --repeats 2
 
 A plain step is the first-order pass of α on a validation batch and the pass of w on a training
 batch, each with its optimiser's update. The noise-aware step adds one pass of the twin for both α
@@ -10,7 +11,7 @@ step, minus the memory before the first step. Launches are the tensor operations
 backward pass, without views. The floor is a lower bound of the time. It is the arithmetic at the
 speed of a large matrix product, plus one write and one read of the tensors saved for the backward
 pass at the speed of a copy. The command writes
-``docs/results/search_step_<device>_<precision>[_<threads>_threads].json``.
+``docs/results/search_step_<device>_<precision>[_imagenet][_<threads>_threads].json``.
 """
 
 import argparse
@@ -33,6 +34,8 @@ from benchmarks.commands import store, surroundings
 from darts_noise.search.gradients import assign, first_order_gradient, noise_pass, weights_pass
 
 SIDES = ("textbook", "shared", "shared, noise-aware")
+CLASSES_AND_SIDE = {"cifar": (10, 32), "imagenet": (1000, 224)}
+"""Stem → number of classes, and height and width of an image in pixels."""
 Batch = tuple[Tensor, Tensor]
 
 
@@ -45,7 +48,9 @@ class Step:
         self.device = args.device
         self.arch = dn.Architecture("darts").to(args.device)
         implementation, *noise = side.split(", ")
-        form = {"channels": args.channels, "num_cells": args.cells}
+        form = {"channels": args.channels, "num_cells": args.cells, "stem": args.stem}
+        self.num_classes, self.side = CLASSES_AND_SIDE[args.stem]
+        form["num_classes"] = self.num_classes
         nets = [
             dn.SuperNet("darts", **form, implementation=implementation).to(args.device)
             for _ in range(1 + len(noise))
@@ -57,8 +62,8 @@ class Step:
         self.train, self.validation, self.noise = (self._batch(args.batch) for _ in range(3))
 
     def _batch(self, size: int) -> Batch:
-        images = torch.randn(size, 3, 32, 32, device=self.device)
-        return images, torch.randint(10, (size,), device=self.device)
+        images = torch.randn(size, 3, self.side, self.side, device=self.device)
+        return images, torch.randint(self.num_classes, (size,), device=self.device)
 
     def precision(self) -> AbstractContextManager[object]:
         if self.autocast:
@@ -73,7 +78,7 @@ class Step:
             of_twin = None
             if self.twin is not None:
                 noise, of_twin = noise_pass(
-                    self.twin, self.arch, self.noise, 10, dn.noise_fit_penalty
+                    self.twin, self.arch, self.noise, self.num_classes, dn.noise_fit_penalty
                 )
                 found = [f + n for f, n in zip(found, noise.gradients, strict=True)]
             self._update(self.of_alpha, list(self.arch.parameters()), found)
@@ -186,6 +191,7 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=16)
     parser.add_argument("--cells", type=int, default=8)
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--stem", default="cifar", choices=CLASSES_AND_SIDE)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -221,9 +227,10 @@ def main() -> None:
     result = {
         "command": (
             f"python -m benchmarks.search_step --device {args.device} --precision {args.precision} "
-            f"--batch {args.batch} --threads {args.threads}"
+            f"--stem {args.stem} --channels {args.channels} --cells {args.cells} "
+            f"--batch {args.batch} --threads {args.threads} --repeats {args.repeats}"
         ),
-        "setting": {k: getattr(args, k) for k in ("channels", "cells", "batch", "threads")},
+        "setting": {k: getattr(args, k) for k in ("stem", "channels", "cells", "batch", "threads")},
         **surroundings(args.device),
         "sides": table,
         "textbook_over_shared": ratio("textbook", "shared"),
@@ -233,7 +240,8 @@ def main() -> None:
         "floor": lowest,
     }
     threads = f"_{args.threads}_threads" if args.device == "cpu" else ""
-    store(f"search_step_{args.device}_{args.precision}{threads}", result)
+    of_stem = "" if args.stem == "cifar" else f"_{args.stem}"
+    store(f"search_step_{args.device}_{args.precision}{of_stem}{threads}", result)
     for side, row in table.items():
         print(f"{side:20} {row['median_s']:7.3f} s  {row['peak_mib']:6} MiB")
     for key in ("textbook_over_shared", "noise_aware_over_plain", "memory_shared_over_textbook"):

@@ -77,6 +77,7 @@ def described(name: str, prefix: str) -> str:
     """
     words = re.sub(r"_(\d+)_threads$", r"_\1 threads", name.removeprefix(prefix)).split("_")
     named = {"cpu": "CPU", "cuda": "GPU", "compile": "compiled", "1 threads": "1 thread"}
+    named["imagenet"] = "224×224 pixels"
     return ", ".join(named.get(word, word) for word in words)
 
 
