@@ -42,7 +42,6 @@ from darts_noise.cli.program import COMMAND, called, fail, ready
 from darts_noise.configured import LARGEST_SEED, require_at_least, require_seed
 from darts_noise.data.settings import DataConfig
 from darts_noise.errors import SettingError, about, names_unknown, within
-from darts_noise.pretrained.shipped import require_bundle_folder
 from darts_noise.runs.folder import (
     CONFIG,
     find_run,
@@ -370,7 +369,8 @@ def bundle(argv: Sequence[str]) -> None:
     parser.add_argument("run", type=Path, help="folder of a training run")
     parser.add_argument("folder", type=Path, help="folder of the bundle")
     given = parser.parse_args(argv)
-    require_bundle_folder(given.folder)
+    if given.folder.is_file() or any(given.folder.glob("[!.]*")):
+        fail(f"{given.folder}: expected a new or an empty folder; its files are not replaced")
     read_json(given.run / "card.json")
 
     from darts_noise.runs.train import bundle_run

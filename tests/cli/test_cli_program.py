@@ -160,6 +160,7 @@ NESTED = [
         "report nowhere --output=taken",
         "report nowhere --output=taken/x.html",
         "bundle nowhere taken",
+        "bundle nowhere train/taken",  # a folder with a file
         "train --model.genotype=nowhere --name=taken --runs=.",
     ],
 )
@@ -167,10 +168,11 @@ def test_a_wrong_target_is_told_before_anything_is_read(line, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     Path("taken").write_text("mine")
     Path("train/taken").mkdir(parents=True)
+    Path("train/taken/config.json").write_text("mine")
     message = refused(main, line.split(), capsys)
     assert "taken" in message
     assert "nowhere" not in message
-    assert Path("taken").read_text() == "mine"
+    assert Path("taken").read_text() == Path("train/taken/config.json").read_text() == "mine"
 
 
 def test_a_bad_value_does_not_wait_for_torch(tmp_path):
