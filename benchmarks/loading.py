@@ -9,21 +9,33 @@ batches are made on the device from uint8 images in memory, and normalised. The 
 step of `benchmarks.search_step`. The training step is the Trainer's step, as in
 `benchmarks.retrain`. Batches and steps take turns in one process. The share is the time of the
 batches divided by the time of the step including its batches. The images are random with a fixed
-seed. The command writes ``docs/results/loading_<device>_<precision>.json``.
+seed.
+
+Images that do not fit into memory are decoded for every batch. The rate is that of one core, for
+the two photographs of scikit-learn (427×640 pixels), each with a random crop scaled to 224×224:
+with the package's reader, which uses Pillow, and with torchvision's decoder. The command writes
+``docs/results/loading_<device>_<precision>.json``.
 """
 
 import argparse
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from statistics import median
 from typing import Any
 
+import sklearn.datasets
 import torch
+from torchvision.io import ImageReadMode, decode_image
+from torchvision.transforms.v2 import functional as tvf
 
 from benchmarks.commands import store, surroundings
 from benchmarks.retrain import Turns, now, quiet, random_images, run_package, train_stream
 from benchmarks.search_step import Step
 from darts_noise.data.augment import Augmentation
 from darts_noise.data.batches import BatchStream
+from darts_noise.data.crops import Crop, random_crops
+from darts_noise.data.decoding import Decoding
 from darts_noise.data.images import LabelledImages, channel_statistics
 from darts_noise.noise.families import make_noise
 
@@ -96,6 +108,30 @@ def of_training(args: argparse.Namespace, data: LabelledImages) -> dict[str, Any
     return share(batches.seconds[1:], [s / args.steps for s in turns.seconds[1:]])
 
 
+def of_decoding(repeats: int) -> dict[str, float]:
+    """Return the images that one core decodes and crops in a second, by reader."""
+    photographs = sorted((Path(sklearn.datasets.__file__).parent / "images").glob("*.jpg"))
+    files, shape = photographs * 16, (224, 224)
+    crops = random_crops(len(files), torch.Generator())
+
+    def with_torchvision(file: Path, crop: Crop) -> None:
+        image = decode_image(str(file), ImageReadMode.RGB, apply_exif_orientation=True)
+        tvf.resized_crop(image, *crop(*image.shape[1:]), size=list(shape), antialias=True)
+
+    def rate(read: Callable[[], object]) -> float:
+        seconds = []
+        for _ in range(repeats + 1):  # the first is a warm-up
+            started = time.process_time()
+            read()
+            seconds.append(time.process_time() - started)
+        return round(len(files) / median(seconds[1:]))
+
+    return {
+        "package": rate(lambda: Decoding(files, shape, False, crops).result()),
+        "torchvision": rate(lambda: [*map(with_torchvision, files, crops)]),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
@@ -125,9 +161,10 @@ def main() -> None:
         "repeats": args.repeats,
         "search": of_search(args, data),
         "training": of_training(args, data),
+        "decoding_images_per_s": of_decoding(args.repeats),
     }
     store(f"loading_{args.device}_{args.precision}", result)
-    for kind in ("search", "training"):
+    for kind in ("search", "training", "decoding_images_per_s"):
         print(kind, result[kind])
 
 
