@@ -94,9 +94,9 @@ class Symptoms:
         if not self._learnt:
             self._warn(
                 "the twin has not begun to learn the noise (its loss is near log C = "
-                f"{self._guess:.2f}), so the penalty never rose and noise_weight has no effect: "
-                "try a larger model.learning_rate, more model.twin_steps or fewer "
-                "model.noise_samples"
+                f"{self._guess:.2f}), so the penalty has not moved α: the network is blind to this "
+                "noise, or the twin is too slow; then try a larger model.learning_rate, more "
+                "model.twin_steps or fewer model.noise_samples"
             )
 
     def state(self) -> dict[str, Any]:

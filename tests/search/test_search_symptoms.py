@@ -72,7 +72,7 @@ def test_what_has_not_happened_by_the_end_of_a_search():
     undecided = {"normal": torch.tensor([[0.52, 0.48], [0.5, 0.5]])}
     assert said_at_the_end([2.0], decided) == said_at_the_end([], undecided) == []
     [message] = said_at_the_end([GUESS], decided)  # before PATIENCE has run out
-    assert "the penalty never rose" in message
+    assert "the penalty has not moved α" in message
     assert len(said_at_the_end([GUESS] * 9, decided)) == 1
     for loss in (2.0, None):
         [message] = said_at_the_end([loss], undecided)
