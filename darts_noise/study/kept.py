@@ -65,11 +65,13 @@ def as_begun(config: StudyConfig, kept: Mapping[str, Any]) -> StudyConfig:
         config: the settings. What they state beside the defaults stays.
         kept: the earlier result of `fixed_settings`. Empty for a new study.
     """
-    begun, usual = kept.get("converged", BEFORE), vars(Converged())
+    if "converged" not in kept:
+        return config
+    begun, usual = kept["converged"], vars(Converged())
     former: dict[str, Any] = {
         key: value
         for key, value in BEFORE.items()
-        if key not in begun and getattr(config.converged, key) == usual[key]
+        if tuple(begun.get(key, value)) == value and getattr(config.converged, key) == usual[key]
     }
     return replace(config, converged=replace(config.converged, **former))
 

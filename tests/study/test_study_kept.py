@@ -203,6 +203,7 @@ def test_a_study_that_does_not_state_a_newer_setting_goes_on_without_it(key, bef
     begun = as_begun(StudyConfig(), old)
     assert getattr(begun.converged, key) == before
     require_same("old", old, fixed_settings(begun))
+    assert as_begun(StudyConfig(), fixed_settings(begun)) == begun  # its next start
     with pytest.raises(dn.SettingError, match=rf"^converged\.{key}: 'old' was started with"):
         require_same("old", old, fixed_settings(StudyConfig()))
     assert as_begun(StudyConfig(), {}) == StudyConfig()
