@@ -18,9 +18,8 @@ from darts_noise.nets.macro_layers import average
 from darts_noise.nets.plan import CellPlan
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.macro import Value
-from darts_noise.space.operations import get_operation
+from darts_noise.space.operations import dense, get_operation
 from darts_noise.space.operations.convolution import ReluConvBn
-from darts_noise.space.operations.dense import concatenated
 from darts_noise.space.operations.identity import FactorisedReduce
 from darts_noise.space.published import load_genotype
 
@@ -152,6 +151,6 @@ class Cell(nn.Module):
                 terms.append(term)
             state = sum(terms[1:], start=terms[0])
             states.append(state / len(terms) if self.bounded else state)
-        output = concatenated([states[i] for i in self.concat])
+        output = dense.concatenated([states[i] for i in self.concat])
         # n states of gain 1 have a gain of √n together.
         return output / math.sqrt(len(self.concat)) if self.bounded else output

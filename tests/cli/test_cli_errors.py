@@ -6,6 +6,7 @@ import pytest
 from conftest import in_a_fork, refused, search, train
 
 from darts_noise.cli import commands, names
+from darts_noise.cli.program import main
 
 FOUND_IN_THE_PARSER = [
     (search, ["--model.chanels", "3"], ["'--model.channels'"]),
@@ -244,6 +245,8 @@ def test_a_misspelt_name_is_refused_early_as_by_its_registry(key, capsys, tmp_pa
     kind = train if "nois" in key and key != "model.noise_family" else search
     argv = ["--model.genotype=darts_v1" if kind is train else "--model.optimiser=sgd"]
     argv += [f"--{key}={valid[0]}x", f"--runs={tmp_path}"]
+    if key == "unseen_families":
+        kind, argv = main, ["study", "digits", f"--{key}=[{valid[0]}x]", f"--runs={tmp_path}"]
     late = refused(kind, argv, capsys)
     monkeypatch.setattr(commands, "may_be_extended", lambda: False)
     early = refused(kind, argv, capsys)

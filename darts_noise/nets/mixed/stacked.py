@@ -29,7 +29,7 @@ from darts_noise.distributed.collectives import process_count
 from darts_noise.nets.mixed.convolution import convolve
 from darts_noise.nets.mixed.textbook import MixedCell, MixedOperation
 from darts_noise.nets.plan import CellPlan
-from darts_noise.space.operations.dense import concatenated
+from darts_noise.space.operations import dense
 from darts_noise.space.operations.identity import Noise, Zero
 from darts_noise.space.operations.pointwise import PointwiseConv, SquareConv
 from darts_noise.space.spaces import Space
@@ -83,7 +83,7 @@ class StackedCell(nn.Module):
             node, *nodes = level(states, of_level, nodes)
             states = [self.width(node)]
             finished += states
-        return concatenated(finished)
+        return dense.concatenated(finished)
 
     def pairs(self, textbook: MixedCell) -> Pairs:
         """Yield our tensors with the matching tensors of a textbook cell of the same space."""

@@ -42,5 +42,7 @@ def _layout(x: Tensor) -> torch.memory_format:
     return torch.channels_last if is_last else torch.contiguous_format
 
 
-for name in ("shifted", "concatenated"):
-    torch.fx.wrap(name)  # a symbolic trace has neither sizes nor gradients for the conditions
+# A symbolic trace has neither sizes nor gradients for the conditions. It finds these functions only
+# if they are called as attributes of this module.
+torch.fx.wrap("shifted")
+torch.fx.wrap("concatenated")

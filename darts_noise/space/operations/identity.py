@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from darts_noise.space.operations.dense import concatenated, shifted
+from darts_noise.space.operations import dense
 from darts_noise.space.operations.pointwise import PointwiseConv
 from darts_noise.space.operations.registry import register_operation
 
@@ -57,8 +57,8 @@ class FactorisedReduce(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu(x)
-        halves = self.straight(x), self.shifted(shifted(x))
-        out: Tensor = self.norm(concatenated(halves))
+        halves = self.straight(x), self.shifted(dense.shifted(x))
+        out: Tensor = self.norm(dense.concatenated(halves))
         return out
 
 
