@@ -48,9 +48,13 @@ class Step:
         self.device = args.device
         self.arch = dn.Architecture("darts").to(args.device)
         implementation, *noise = side.split(", ")
-        form = {"channels": args.channels, "num_cells": args.cells, "stem": args.stem}
         self.num_classes, self.side = CLASSES_AND_SIDE[args.stem]
-        form["num_classes"] = self.num_classes
+        form = {
+            "num_classes": self.num_classes,
+            "channels": args.channels,
+            "num_cells": args.cells,
+            "stem": args.stem,
+        }
         nets = [
             dn.SuperNet("darts", **form, implementation=implementation).to(args.device)
             for _ in range(1 + len(noise))
