@@ -18,9 +18,8 @@ def taken(x: Tensor, stride: int) -> Tensor:
 
 
 def shifted(x: Tensor) -> Tensor:
-    """Return (B, C, H, W) without its first row and column, odd sides padded with zeros."""
-    height, width = x.shape[-2:]
-    return F.pad(x, (-1, width % 2, -1, height % 2))
+    """Return (B, C, H, W) moved by a pixel: no first row and column, zeros in the last ones."""
+    return F.pad(x, (-1, 1, -1, 1))
 
 
 def concatenated(maps: Sequence[Tensor]) -> Tensor:
@@ -42,7 +41,6 @@ def _layout(x: Tensor) -> torch.memory_format:
     return torch.channels_last if is_last else torch.contiguous_format
 
 
-# A symbolic trace has neither sizes nor gradients for the conditions. It finds these functions only
-# if they are called as attributes of this module.
-torch.fx.wrap("shifted")
+# A symbolic trace has no gradients for the condition. It finds this function only if it is called
+# as an attribute of this module.
 torch.fx.wrap("concatenated")
