@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 import darts_noise as dn
 from darts_noise.cli.program import main
@@ -92,23 +91,6 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> t
 def as_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is saved says that it was on a GPU, one that this machine does not have."""
     monkeypatch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:7")
-
-
-class Unwaited(TorchFunctionMode):
-    """On the device `meta`, which has no values to read: refuses as well what a GPU would be waited
-    for to be given, a copy from the CPU in the midst of its work."""
-
-    def __torch_function__(
-        self, function: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        out = function(*args, **(kwargs or {}))
-        if isinstance(out, Tensor) and out.is_meta and not (kwargs or {}).get("non_blocking"):
-            indexed = function is Tensor.__getitem__ and args[1]
-            given = [*args, *(indexed if isinstance(indexed, tuple) else [indexed])]
-            assert function not in (torch.tensor, torch.as_tensor, Tensor.new_tensor)
-            assert not isinstance(indexed, list)
-            assert not any(isinstance(x, Tensor) and x.is_cpu and x.ndim for x in given)
-        return out
 
 
 def in_a_fork(function: Callable[..., T], *args: Any) -> T:

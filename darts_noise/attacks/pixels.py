@@ -58,7 +58,7 @@ class Ball:
             change = torch.randn(images.shape, generator=random)
             radii = torch.rand(len(images), 1, 1, 1, generator=random) ** (1 / images[0].numel())
             change = change / norms(change) * radii
-        return (images + self.eps * change.to(images)).clamp(0, 1)
+        return (images + self.eps * change.to(images, non_blocking=True)).clamp(0, 1)
 
 
 def norms(x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import NoReturn
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import Unwaited
+from imitated_gpu import GPU, imitated_gpu
 from torch import Tensor
 from two_processes import alone_in_a_group, in_two_processes
 
@@ -56,9 +56,11 @@ def test_batch_norm_over_processes_is_that_of_the_whole_batch(tmp_path: Path) ->
 
 
 def test_batch_norm_over_processes_never_waits_for_a_gpu() -> None:
-    x, mean, variance = images().to("meta"), *torch.ones(2, 3, device="meta")
-    with Unwaited():
+    with imitated_gpu() as gpu:
+        x, mean, variance = images().to(GPU), *torch.ones(2, 3).to(GPU)
+        gpu.waits.clear()
         synchronised_batch_norm(x, mean, variance, None, None, 0.1, 1e-5)
+        assert gpu.waits == []
 
 
 def of_a_step() -> list[Tensor]:

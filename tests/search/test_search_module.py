@@ -8,10 +8,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from conftest import Unwaited
 
 import darts_noise as dn
-from darts_noise.data.images import LabelledImages
 from darts_noise.search.gradients import assign, gradients, still_statistics
 from darts_noise.space.operations.identity import Noise
 
@@ -180,39 +178,6 @@ def test_one_pass_over_noise_serves_alpha_and_the_twin(digits):
         torch.testing.assert_close(own, other)
     for name, buffer in module.twin.named_buffers():
         assert torch.equal(buffer, dict(expected.named_buffers())[name]), name
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"variants": "gdas"},
-        {"objectives": {"adversarial": None, "prunability": None}},
-        pytest.param({"supernet": "textbook"}, marks=pytest.mark.slow),
-        pytest.param({"hypergradient": "finite_difference"}, marks=pytest.mark.slow),
-    ],
-    ids=str,
-)
-def test_a_step_never_waits_for_a_gpu(settings, digits, monkeypatch):
-    """Neither to read a value nor to be given one, from the making of its batches on."""
-    data = digits(crop_padding=1, flip=True, cutout=2)
-    module, run = searched(data, batches=1, **{"space": "darts", **settings})
-    optimisers, _ = module.to("meta").train().configure_optimizers()
-    for optimiser in optimisers:
-        optimiser.optimizer = optimiser  # as Lightning's have
-    monkeypatch.setattr(module, "_optimisers", lambda: optimisers)
-    monkeypatch.setattr(module, "log", lambda *args, **kwargs: None)
-    monkeypatch.setattr("darts_noise.finite.reads_at_once", lambda device: False)
-    monkeypatch.setattr(LabelledImages, "__post_init__", lambda self: None)  # reads the labels
-    run.fit_loop.epoch_loop.batch_progress.is_last_batch = False
-    train = data.train_stream()
-    for stream in (train, module.validation_stream, module.noise_stream):
-        stream.data, stream.device = stream.data.to("meta"), torch.device("meta")
-        stream._cached_order = None
-        stream.batch(0)  # copies what it copies once
-    with Unwaited():
-        module.training_step(train.batch(1), 1)
-    assert module.search_step == 2
 
 
 @pytest.mark.parametrize(

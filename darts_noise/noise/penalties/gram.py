@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from darts_noise.errors import SettingError
@@ -72,10 +71,11 @@ def fitting_cost(kernel: Tensor, labels: Tensor, jitter: float) -> Tensor:
         A scalar in float64, more than 0 unless all labels are equal.
     """
     kernel = kernel.double()
-    y = F.one_hot(labels).to(kernel)
+    y = (labels[:, None] == labels).to(kernel)
+    y = y / y.sum(0).sqrt()  # YYᵀ as of one-hot labels, whose width only the host could read
     y = y - y.mean(0)
     ridge = jitter * kernel.diagonal().mean() + TINY
-    factor, _ = torch.linalg.cholesky_ex(kernel + ridge * torch.eye(len(y)).to(kernel))
+    factor, _ = torch.linalg.cholesky_ex(kernel + ridge.expand(len(y)).diag())
     return (y * torch.cholesky_solve(y, factor)).sum() / (y.square().sum() + TINY)
 
 
