@@ -28,6 +28,7 @@ GPU = torch.device("lazy", 0)
 FAKE = FakeTensorMode(allow_non_fake_inputs=True)
 """One for all tests, because tensors of the package's caches outlive a test."""
 ATEN = torch.ops.aten
+INDEXING = (ATEN.index.Tensor, ATEN.index_put.default, ATEN.index_put_.default)
 T = TypeVar("T")
 
 
@@ -61,9 +62,11 @@ class ImitatedGpu(TorchDispatchMode):
             out = function(*args, **kwargs)
         if function in (ATEN._to_copy.default, ATEN.copy_.default):
             source = args[function is ATEN.copy_.default]
-            at_once = kwargs.get("non_blocking") or (source.ndim == 0 and source.device != GPU)
-            if source.device != out.device and not at_once:
+            if source.device != out.device and not kwargs.get("non_blocking"):
                 self._note(function)
+        on_gpu = function in INDEXING and args[0].device == GPU
+        if on_gpu and any(x is not None and x.device != GPU for x in args[1]):
+            self._note(function)
         return out
 
     def _note(self, function: Any) -> None:
