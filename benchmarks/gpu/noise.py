@@ -43,7 +43,7 @@ def measure(task: Task) -> None:
             samples=samples,
             epochs=epochs,
             recipe={**FORM, "channels": channels},
-            trainer={"accelerator": "gpu" if task.device == "cuda" else "cpu", "devices": 1},
+            trainer={"accelerator": task.accelerator, "devices": 1},
             grid=dn.NoiseGrid(**RATES),  # type: ignore[arg-type]
             controls={},
             progress=False,

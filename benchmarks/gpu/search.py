@@ -61,7 +61,7 @@ def measure(task: Task) -> None:
         trainer = pl.Trainer(
             max_epochs=EPOCHS,
             limit_val_batches=0,
-            accelerator="gpu" if task.device == "cuda" else "cpu",
+            accelerator=task.accelerator,
             devices=1,
             precision=precision,
             callbacks=[watch],

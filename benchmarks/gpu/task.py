@@ -42,6 +42,11 @@ class Task:
         return self.started + self.limit - time.monotonic()
 
     @property
+    def accelerator(self) -> str:
+        """Return the name of the device in Lightning."""
+        return "gpu" if self.device == "cuda" else "cpu"
+
+    @property
     def cifar10(self) -> Path | None:
         """Return the folder of CIFAR-10 as JPEG files, or None if the images were not packed."""
         folder = DATA / "cifar10-jpeg"
