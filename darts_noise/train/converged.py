@@ -14,6 +14,7 @@ from darts_noise.train.loop import each_epoch
 from darts_noise.train.noise_measurement import Measurement
 from darts_noise.train.noise_record import (
     CONTROL_ACCURACY,
+    REAL,
     REAL_ACCURACY,
     NoiseFit,
     largest_accuracy,
@@ -49,7 +50,7 @@ def converged_fit(
     if MEASURED in controls:
         raise SettingError("controls", f"expected a name other than {MEASURED!r}, got {MEASURED!r}")
     noise = TrainingSet("noise", m.noise, m.normalisation, m.batch_size, 1.0, each_epoch)
-    real = replace(noise, name="real", data=m.real, target=CONTROL_ACCURACY)
+    real = replace(noise, name=REAL, data=m.real, target=CONTROL_ACCURACY)
     for_controls = replace(noise, target=CONTROL_ACCURACY)
     runs = NoiseRuns("converged", m, grid, controls, path, progress)
     with runs.progress:

@@ -112,7 +112,8 @@ def noise_fit(
         controls: positive controls by name (``converged``). Default: torchvision's resnet18.
             ``{}``: no control. The cell of a search with λ = 0 is a good control.
         path: a JSON file of the finished trainings (grid), or a folder of the last complete epoch
-            (``quick``). A second call continues from it.
+            (``quick``). A second call continues from it. The trainings on real images are also
+            taken from files in its folder that measured the same network with other noise.
         progress: whether, or on which console, to show the trainings of a grid. Default: on
             standard error if that is a terminal.
         root: folder of the data sets that `family` names.

@@ -10,6 +10,8 @@ from darts_noise.train.settings import GridPoint
 
 CONTROL_ACCURACY = 0.99
 """A positive control must reach this accuracy. Otherwise the measurement proves nothing."""
+REAL = "real"
+"""The name of the set of real images."""
 REAL_ACCURACY = 0.9
 """The same trainings must fit real images to this accuracy. Otherwise they prove nothing."""
 

@@ -138,6 +138,9 @@ class NoiseRuns:
     ) -> list[NoiseRun]:
         """Return the trainings with these settings. Each process runs one that the file lacks."""
         keys = {run_key(name, task.name, point): (number, point) for number, point in settings}
+        for key in keys:
+            if key in self.file.on_real and key not in self.file.runs:
+                self.file.add(self.file.on_real[key])
         missing = [key for key in keys if key not in self.file.runs]
         mine: NoiseRun | None = None
         if process_rank() < len(missing):

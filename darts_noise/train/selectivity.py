@@ -6,7 +6,7 @@ from rich.console import Console
 
 from darts_noise.train.loop import each_tenth
 from darts_noise.train.noise_measurement import Measurement
-from darts_noise.train.noise_record import NoiseFit, NoiseRun, largest_accuracy
+from darts_noise.train.noise_record import REAL, NoiseFit, NoiseRun, largest_accuracy
 from darts_noise.train.noise_runs import NoiseRuns
 from darts_noise.train.noise_training import TrainingSet
 from darts_noise.train.settings import NoiseGrid
@@ -35,7 +35,7 @@ def selectivity_fit(
     m = measurement
     tasks = [
         TrainingSet(name, data, m.normalisation, m.batch_size, HALF, each_tenth)
-        for name, data in (("noise", m.noise), ("real", m.real))
+        for name, data in (("noise", m.noise), (REAL, m.real))
     ]
     runs = NoiseRuns("selectivity", m, grid, {}, path, progress)
     with runs.progress:

@@ -73,6 +73,32 @@ def test_rates_seeds_and_controls_can_be_added_to_a_file(tmp_path):
         measure(linear, path=path, **{**larger, "controls": {"wide": linear}})
 
 
+@pytest.mark.parametrize("protocol", ["converged", "selectivity"])
+def test_trainings_on_real_images_are_not_repeated_for_another_family(tmp_path, protocol):
+    settings = {"protocol": protocol, "grid": ONE_RATE, "epochs": 2}
+    measure(linear, path=tmp_path / "uniform.json", **settings)
+    (tmp_path / "damaged.json").write_text('{"format": "darts_noise.noise_runs/1"}')
+    alone = measure(linear, family="gaussian", **settings)
+    once = Interrupted(linear, 1 + 1)  # for its identity, and for the training on the noise
+    path = tmp_path / "gaussian.json"
+    assert measure(once, family="gaussian", path=path, **settings) == alone
+    assert [run["data"] for run in content(path)["runs"]] == ["noise", "real"]
+    (tmp_path / "uniform.json").unlink()
+    assert measure(Interrupted(linear, 1), family="gaussian", path=path, **settings) == alone
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"seed": 1}, {"epochs": 3}, {"samples": 50}, {"images": few_digits(150)}, {"batch_size": 10}],
+)
+def test_trainings_on_real_images_of_another_measurement_are_not_taken(tmp_path, other):
+    settings = {"family": "gaussian", "grid": ONE_RATE, "epochs": 2}
+    measure(linear, path=tmp_path / "other.json", **{**settings, "family": "uniform", **other})
+    network = Interrupted(linear, 1 + 2)
+    measure(network, path=tmp_path / "runs.json", **settings)
+    assert network.left == 0
+
+
 def test_a_file_from_before_there_were_initial_scales_is_read(tmp_path):
     path = tmp_path / "runs.json"
     fit = measure(linear, grid=ONE_RATE, epochs=2, path=path)
