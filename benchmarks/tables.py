@@ -646,6 +646,13 @@ TABLES: dict[str, Callable[[], Iterable[Row]]] = {
     "digits, labels": partial(networks, "digits_labels_study"),
     "digits, labels, λ = 1": partial(seeds, "digits_labels_study", "lambda_1"),
     "digits, labels, λ = 10": partial(seeds, "digits_labels_study", "lambda_10"),
+    "digits, labels, strategies": partial(strategies, "digits_labels_candidates_study"),
+    "digits, labels, strategies, darts": partial(
+        seeds, "digits_labels_candidates_study", "lambda_1"
+    ),
+    "digits, labels, strategies, random": partial(
+        seeds, "digits_labels_candidates_study", "strategy_random_1"
+    ),
     "mnist": partial(networks, "mnist_bounded_study"),
     "digits not permuted": partial(networks, "digits_not_permuted_study"),
     "digits not permuted, λ = 1": partial(seeds, "digits_not_permuted_study", "lambda_1"),
