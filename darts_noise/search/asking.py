@@ -16,6 +16,7 @@ from darts_noise.finite import NotFiniteError
 from darts_noise.search.candidate import Candidate, ranked
 from darts_noise.search.candidate_trainings import CandidateTrainings
 from darts_noise.search.module import SearchModule
+from darts_noise.search.parts import spaces_of
 from darts_noise.search.shared_weights import SharedWeights
 from darts_noise.search.strategies.strategy import Proposal, Strategy
 from darts_noise.shown import shown
@@ -171,6 +172,7 @@ def propose(
     assert strategy is not None
     steps = budget(trainings)
     strategy.shared = SharedWeights(trainings, steps, said)
+    strategy.spaces = spaces_of(module.config)
     with drawing(module.config.seed, Stream.STRATEGY):
         _called(strategy.start, module.space)
     found = ask_and_tell(

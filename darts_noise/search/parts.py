@@ -1,9 +1,10 @@
 """The parts of a search that its settings name: space, strategy, variants, penalty, objectives."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from darts_noise.errors import within
+from darts_noise.errors import SettingError, within
 from darts_noise.nets.stems import require_stem
 from darts_noise.noise.families import require_noise
 from darts_noise.noise.penalties.penalty import Penalty, make_penalty, penalty_name
@@ -15,12 +16,17 @@ from darts_noise.search.settings import (
 )
 from darts_noise.search.strategies.strategy import Strategy, make_strategy
 from darts_noise.search.variants.variant import Variant, make_variants
+from darts_noise.space.macro import MACRO
 from darts_noise.space.spaces import Space, get_space
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a search. If ``macro`` is a list, ``space`` has its first mapping."""
+    """The parts of a search.
+
+    If ``macro`` is a list, ``space`` has its first mapping, or, for a strategy that searches all of
+    them, the candidates of all mappings.
+    """
 
     space: Space
     strategy: Strategy | None
@@ -35,6 +41,17 @@ def spaces_of(config: SearchConfig) -> list[Space]:
     return [space.with_macro(choices) for choices in config.macros]
 
 
+def _union(spaces: Sequence[Space]) -> Space:
+    """Return the space with the candidates that a macro choice has in any of the spaces."""
+    macros = [dict(space.macro) for space in spaces]
+    return spaces[0].with_macro(
+        {
+            name: [*dict.fromkeys(v for macro in macros for v in macro.get(name, MACRO[name][:1]))]
+            for name in dict.fromkeys(itertools.chain.from_iterable(macros))
+        }
+    )
+
+
 def make_parts(config: SearchConfig) -> Parts:
     """Return the parts of a search.
 
@@ -43,9 +60,16 @@ def make_parts(config: SearchConfig) -> Parts:
     """
     c = config
     require_stem(c.stem, c.channels, c.stem_stride)
-    space, strategy = spaces_of(c)[0], make_strategy(c.strategy)
+    spaces, strategy = spaces_of(c), make_strategy(c.strategy)
+    space = spaces[0]
     if strategy is not None:
         require_no_supernet_settings(c)
+        if len(spaces) > 1 and not strategy.several:
+            raise SettingError(
+                "macro",
+                f"expected one mapping with strategy {c.strategy!r}, got a list of {len(spaces)}",
+            )
+        space = _union(spaces)
     assert not isinstance(c.variants, str)
     variants, penalty = make_variants(c.variants or {}), make_penalty(c.penalty)
     assert not isinstance(c.objectives, str)

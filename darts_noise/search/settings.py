@@ -32,8 +32,8 @@ class SearchConfig:
         nodes: nodes of a cell. null: the number that the space defines.
         macro: macro choices by name, each with a list of candidates. The list replaces the
             candidates in the space. A choice that the space lacks is added. Other choices of the
-            space stay as they are. One value, or a list with one, fixes the choice. With a race:
-            also a list of such mappings, whose combinations race together, as in
+            space stay as they are. One value, or a list with one, fixes the choice. With a race
+            or the strategy random: also a list of such mappings, whose combinations compete, as in
             [{gain: free}, {gain: bounded, logit_scale: [256, 1024]}].
         channels: channels of a state before the first reduction.
         num_cells: cells of the supernet, with reductions at one and two thirds.
@@ -186,11 +186,12 @@ class SearchConfig:
         for choices in self.macros:
             for name, values in choices.items():
                 require_candidates(name, values)
-        if len(mappings) > 1 and not self.race:
+        is_darts = "darts" in ([self.strategy] if isinstance(self.strategy, str) else self.strategy)
+        if len(mappings) > 1 and not self.race and is_darts:
             raise SettingError(
                 "macro",
-                "expected one mapping, because only a race (model.race above 1) compares several, "
-                f"got a list of {len(mappings)}",
+                "expected one mapping, because only a race (model.race above 1) and the strategy "
+                f"random compare several, got a list of {len(mappings)}",
             )
 
     def _check_rates(self) -> None:

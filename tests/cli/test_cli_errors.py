@@ -126,6 +126,11 @@ FOUND_LATER = [
     ),
     (search, ["--model.race=2", "--model.macro=[{gain: fre}, {}]"], ["model.macro.gain: ", "fre"]),
     (search, ["-cdigits", "--model.race=0"], ["model.macro: ", "expected one mapping", "race"]),
+    (
+        search,
+        ["-cdigits", "--model.race=0", "--strategy=evolution"],
+        ["model.macro: ", "one mapping", "'evolution'"],
+    ),
     (search, ["--model.race=2", "--model.macro=[gain]"], ["model.macro: "]),
     (search, ["--model.macro={gain: {a: b}}"], ["model.macro.gain: "]),
     (search, ["-cdigits", "--strategy=random"], ["model.race: ", "expected 0"]),

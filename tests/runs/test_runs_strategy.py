@@ -103,6 +103,14 @@ ENAS = {"enas": {**SHARED, **MEMORY, "controller_steps": 2, "hidden": 4}}
 RANDOM_LABELS = {"random_labels": {**SHARED, "population": 3}}
 
 
+def test_random_search_keeps_to_the_mappings_of_a_list(tmp_path: Path, no_drawings: None) -> None:
+    macro = [{"gain": "free"}, {"gain": "bounded", "reduction": "average"}]
+    found = search_in(tmp_path, replace(CONFIG, strategy="random", macro=macro, strategy_steps=120))
+    cells = [c.genotype for c in read_candidates(found.path / "candidates.json")]
+    pairs = {(cell.choice("gain"), cell.choice("reduction")) for cell in cells}
+    assert pairs == {("free", "strided"), ("bounded", "average")}
+
+
 @pytest.mark.parametrize(
     "name",
     ["nas", ENAS, RANDOM_LABELS, pytest.param("random", marks=pytest.mark.slow)],

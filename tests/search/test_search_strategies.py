@@ -15,6 +15,7 @@ from darts_noise.search import asking, candidate_trainings
 from darts_noise.search.asking import ask_and_tell, propose
 from darts_noise.search.candidate import Candidate
 from darts_noise.search.candidate_trainings import CandidateTrainings
+from darts_noise.search.parts import make_parts, spaces_of
 from darts_noise.search.strategies import evolution, make_strategy
 from darts_noise.search.strategies import strategy as strategies
 from darts_noise.search.strategies.cells import assemble, neighbours, random_cell
@@ -40,6 +41,20 @@ UNEQUAL = replace(
     nodes=2,
     allowed=(("normal", (("skip_connect",), ("conv_3x3",), *[("skip_connect", "conv_3x3")] * 3)),),
 )
+
+
+def test_random_search_takes_each_combination_of_a_list_equally_often():
+    macro = [{"gain": "free", "logit_scale": 1}, {"gain": "bounded", "logit_scale": [256, 1024]}]
+    config = dn.SearchConfig("bounded", nodes=1, macro=macro, strategy="random", race=0)
+    parts = make_parts(config)
+    assert dict(parts.space.macro)["logit_scale"] == (1, 256, 1024)
+    parts.strategy.spaces = spaces_of(config)
+    torch.manual_seed(0)
+    parts.strategy.start(parts.space)
+    drawn = [parts.strategy.ask().genotype for _ in range(600)]
+    counts = Counter((cell.choice("gain"), cell.choice("logit_scale")) for cell in drawn)
+    assert counts.keys() == {("free", 1), ("bounded", 256), ("bounded", 1024)}
+    assert all(abs(count - 200) < 50 for count in counts.values())  # four standard deviations
 
 
 def decided(space, places):

@@ -8,6 +8,8 @@ algorithm 2) with one worker.
 
 import math
 
+import torch
+
 from darts_noise.configured import require_at_least
 from darts_noise.errors import SettingError
 from darts_noise.search.candidate import Candidate
@@ -24,6 +26,8 @@ LONGEST = 1_000_000
 class RandomSearch(Strategy):
     """Random cells: uniform operations, predecessors and macro choices.
 
+    If ``macro`` is a list of mappings, each combination of macro choices is as likely as another.
+
     Args:
         rungs: number of rungs. 1: train every cell in full.
         reduction: a cell of one rung is promoted to the next if it is among the best
@@ -31,6 +35,7 @@ class RandomSearch(Strategy):
     """
 
     exact = False  # only the last rung is trained in full, and it promotes nothing
+    several = True
 
     def __init__(self, rungs: int = 1, reduction: int = 4) -> None:
         require_at_least(1, rungs=rungs)
@@ -54,7 +59,13 @@ class RandomSearch(Strategy):
             for genotype in sorted(rung, key=rung.__getitem__)[: len(rung) // self.reduction]:
                 if genotype not in self.rungs[number]:
                     return Proposal(genotype, self.shares[number])
-        return Proposal(random_cell(self.space), self.shares[0])
+        return Proposal(random_cell(self._space()), self.shares[0])
+
+    def _space(self) -> Space:
+        if len(self.spaces) < 2:
+            return self.space
+        counts = [math.prod(len(values) for _, values in space.macro) for space in self.spaces]
+        return self.spaces[int(torch.multinomial(torch.tensor(counts, dtype=torch.double), 1))]
 
     def tell(self, candidate: Candidate) -> None:
         self.rungs[self.shares.index(candidate.share)][candidate.genotype] = candidate.score

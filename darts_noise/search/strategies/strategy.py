@@ -15,7 +15,7 @@ strategy from the beginning and telling it the measurements that are on disk.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from darts_noise.configured import configured, name_and_settings, registering
@@ -51,6 +51,9 @@ class Strategy(ABC):
         exact: whether `tell` needs the exact objective. If False, the measurement of a cell ends as
             soon as the cell cannot be the best one: `Candidate.objective` is then a lower bound or
             None. This saves gradient steps and never changes which cell is the best.
+        several: whether it searches all mappings of a list ``macro``; see `spaces`.
+        spaces: the space of each mapping of ``macro``, set before `start`. Empty: only the space
+            that `start` gets.
         peak_epochs: number of last epochs over which `Candidate.peak` is the largest validation
             accuracy. 1: no peak is measured.
         shared: weights that cells share, for a strategy that wants them; see `SharedWeights`.
@@ -61,6 +64,8 @@ class Strategy(ABC):
     """
 
     exact = True
+    several = False
+    spaces: Sequence[Space] = ()
     peak_epochs = 1
     shared: "SharedWeights"
     controller: "Controller | None" = None
