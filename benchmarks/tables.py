@@ -671,6 +671,7 @@ TABLES: dict[str, Callable[[], Iterable[Row]]] = {
     "cifar10 smooth": partial(networks, "cifar10_smooth_study"),
     "cifar10 smooth, λ = 1": partial(seeds, "cifar10_smooth_study", "lambda_1"),
     "cifar10 smooth, λ = 0": partial(seeds, "cifar10_smooth_study", "lambda_0"),
+    "cifar10 labels": partial(networks, "cifar10_labels_study"),
     "cifar10 labels, λ = 1": partial(seeds, "cifar10_labels_study", "lambda_1"),
     "cifar10, from mnist": partial(seeds, "cifar10_study", "cell_mnist"),
     "operations, no norm": partial(by_choice, "none", "operation"),
