@@ -39,9 +39,9 @@ HIDDEN = 200
 """How many times as long an axis must be to hide a curve of another."""
 PRESETS: dict[str, dict[str, Any]] = {"digits": {}, "mnist": {}}
 """Data → settings of the examination."""
-MORE_IMAGES = {"capacity": 2000}
-"""Section → largest number of images, if the default of 500 is too small for it. Its images are all
-training images, where the others take theirs from half of them."""
+ALL_IMAGES = {"capacity": 2000}
+"""Section → its largest number of images, out of all training images. The other sections take 500
+out of half of them."""
 
 
 CONCLUSION = re.compile(r"<!-- conclusion -->\n(.*?)<!-- end of conclusion -->", re.DOTALL)
@@ -124,13 +124,10 @@ def examine_pair(data: str, root: str, runs: Path, only: Sequence[str]) -> None:
     """Examine both networks, section by section, and write the results and the pictures."""
     config, preset = read_config(CONFIGS / "train" / f"{data}.yaml"), PRESETS[data]
     recipe = dn.TrainConfig(**{k: v for k, v in config["model"].items() if k in SIZES})
-    images, all_images = (
-        dn.ImageDataModule(data, root=root, validation_fraction=share) for share in (0.5, 0.0)
-    )
     cells = pair(data)
     result: dict[str, Any] = {
         "command": f"python -m benchmarks.examine_pair --data {data}",
-        "settings": preset,
+        "settings": {**preset, "samples of sections": ALL_IMAGES},
         **commands.surroundings(),
         "cells": {name: cell.to_dict() for name, cell in cells.items()},
         "sections": {},
@@ -141,18 +138,20 @@ def examine_pair(data: str, root: str, runs: Path, only: Sequence[str]) -> None:
         if stored["cells"] == result["cells"]:  # otherwise its sections are of other networks
             result["sections"] = stored["sections"]
     for name, section in make_sections(only, preset.get("sections", {})).items():
-        more = {"samples": MORE_IMAGES[name]} if name in MORE_IMAGES else {}
-        apart = f"-{name}" if more else ""
+        images, settings, apart = dn.ImageDataModule(data, root=root), preset, ""
+        if name in ALL_IMAGES:  # an examination of its own, because its images are others
+            images = dn.ImageDataModule(data, root=root, validation_fraction=0.0)
+            settings, apart = {**preset, "samples": ALL_IMAGES[name]}, f"-{name}"
         found = {
             network: dn.examine(
                 cell,
-                all_images if more else images,
+                images,
                 recipe=recipe,
                 runs=runs,
                 name=f"{data}-{network.replace(' ', '_')}{apart}",
                 accelerator="cpu",
                 only=(name,),
-                **{**preset, **more},
+                **settings,
             ).results[name]
             for network, cell in cells.items()
         }

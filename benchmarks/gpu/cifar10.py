@@ -49,9 +49,10 @@ def measure(task: Task) -> None:
     task.note(networks=rows)
     for number, (name, (cell, stride)) in enumerate(cells.items()):
         ends = time.monotonic() + (task.left - 5) / (len(cells) - number)
-        network = {"num_cells": 3, "stem": "small", "stem_stride": stride}
         recipe = dn.TrainConfig(
-            **network,  # type: ignore[arg-type]
+            num_cells=3,
+            stem="small",
+            stem_stride=stride,
             parameters=1_000 if task.tiny else 400_000,
             auxiliary_weight=0.0,
             drop_path=0.0,

@@ -69,7 +69,7 @@ class RunFile:
 
     def _look_beside(self, path: Path) -> None:
         for other in sorted(path.parent.glob("*.json")):
-            if other == path or not _is_run_file(other):
+            if other == path or not (other.is_file() and _is_run_file(other)):
                 continue
             with suppress(SettingError):  # damaged: its own measurement will say so
                 found, runs = _read(other)
