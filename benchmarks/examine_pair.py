@@ -113,7 +113,8 @@ def write_page(name: str, section: dn.Section[Any], folder: Path) -> None:
     write_text(
         path,
         f"# {section.title}\n\n{section.question}\n\nThis page compares [two networks](index.md): "
-        "one of bounded gain, and one with batch norm.\n\n<!-- conclusion -->\n"
+        "one of bounded gain that sees smooth images only, and one with batch norm.\n\n"
+        "<!-- conclusion -->\n"
         f"{written[1] if written else ''}<!-- end of conclusion -->\n\n{''.join(pictures)}"
         f"<!-- table: answers, {name} -->\n<!-- end of table -->\n\n{both}"
         "[What is measured, and its source](../../examine.md)\n",

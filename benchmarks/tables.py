@@ -414,20 +414,23 @@ def ensembles() -> Iterator[Row]:
         for clean, fgsm in [run["fgsm"]["outside_alone"]]
     ]
     figures = [spread({"seeds": alone}, name) for name in ("clean", "fgsm", "pgd")]
-    yield ["1", "", figures[0], "", "", *figures[1:]]
+    yield ["1, the other network", "", figures[0], "", "", *figures[1:]]
+    kinds = ("clean", "outside", "member", "itself", "pgd")
+    rows = [(first, "1, the first member", "single")]
     for size in sorted({run["size"] for run in runs}):
-        for rule in ("mean", "max", "vote"):
-            seeds = [
-                {
-                    "clean": run["fgsm"]["accuracy"][rule],
-                    **{k: v[rule][0] for k, v in run["fgsm"]["attacked"].items()},
-                    "pgd": run["fgsm+pgd"]["attacked"]["itself"][rule][0],
-                }
-                for run in runs
-                if run["size"] == size
-            ]
-            kinds = ("clean", "outside", "member", "itself", "pgd")
-            yield [str(size), rule, *(spread({"seeds": seeds}, kind) for kind in kinds)]
+        of_size = [run for run in runs if run["size"] == size]
+        rows += [(of_size, str(size), rule) for rule in ("mean", "max", "vote")]
+    for chosen, networks, rule in rows:
+        seeds = [
+            {
+                "clean": run["fgsm"]["accuracy"][rule],
+                **{k: v[rule][0] for k, v in run["fgsm"]["attacked"].items()},
+                "pgd": run["fgsm+pgd"]["attacked"]["itself"][rule][0],
+            }
+            for run in chosen
+        ]
+        shown = "" if rule == "single" else rule
+        yield [networks, shown, *(spread({"seeds": seeds}, kind) for kind in kinds)]
 
 
 def performance() -> Iterator[Row]:
