@@ -1,9 +1,11 @@
 """Searches and trainings on an imitated GPU: one device for all tensors, and no wait in a step."""
 
 import pytest
-from imitated_gpu import fabric, fit, imitated_gpu, in_a_child
+import torch
+from imitated_gpu import GPU, fabric, fit, imitated_gpu, in_a_child
 
 import darts_noise as dn
+from darts_noise.examine.label_complexity import predicted_losses
 from darts_noise.train.loop import Recipe, each_epoch
 from darts_noise.train.noise_training import TrainingSet, measure_fit
 
@@ -87,6 +89,16 @@ def measured(optimiser):
     with imitated_gpu():
         recipe = Recipe(optimiser, 0.1, 3)
         return measure_fit(make, task, recipe, fabric(), network="net", seed=0, base_seed=0)
+
+
+def predicted():
+    with imitated_gpu():
+        kernel = torch.eye(4, dtype=torch.float64, device=GPU)
+        return len(predicted_losses(kernel, kernel[0], 0.1, 3))
+
+
+def test_a_prediction_from_a_tangent_kernel():
+    assert in_a_child(predicted) == 4
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adam", "muon"])

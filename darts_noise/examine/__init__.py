@@ -1,1 +1,1 @@
-"""Examine trained networks: certificates and attacks."""
+"""Examine how and what a network memorises, and how robust a trained network is."""

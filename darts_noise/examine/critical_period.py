@@ -25,7 +25,7 @@ from darts_noise.data.batches import Batch, BatchStream
 from darts_noise.data.images import LabelledImages
 from darts_noise.data.seeds import drawing
 from darts_noise.errors import SettingError, counted
-from darts_noise.examine.section import Pieces, Section, Subject, register_section
+from darts_noise.examine.section import Pieces, Section, Subject, diverged, register_section
 from darts_noise.noise.families import make_noise, require_noise
 from darts_noise.reading import read, whole_set
 from darts_noise.report.card import percent
@@ -253,20 +253,23 @@ class CriticalPeriodSection(Section[CriticalPeriod]):
             total: int,
             make: Callable[[], nn.Module] = subject.make,
         ) -> float:
-            reached = [
+            recipe = replace(subject.recipe, epochs=total)
+            reached = fmean(
                 accuracy_after_deficit(
                     make,
                     subject.stream(data, seed),
                     deficit,
                     epochs,
                     subject.test,
-                    replace(subject.recipe, epochs=total),
+                    recipe,
                     subject.fabric,
                     seed=seed,
                 )
                 for seed in range(config.seed, config.seed + self.seeds)
-            ]
-            return fmean(reached)
+            )
+            if math.isnan(reached):
+                raise diverged(recipe)
+            return reached
 
         def run(deficit: str, epochs: range) -> DeficitRun:
             name = f"{deficit} in epochs {epochs.start} to {epochs.stop - 1}"

@@ -26,7 +26,7 @@ from darts_noise.configured import require_at_least
 from darts_noise.data.seeds import Stream, generator
 from darts_noise.errors import SettingError, counted
 from darts_noise.examine.section import Pieces, Section, Subject, register_section
-from darts_noise.reading import evaluating
+from darts_noise.reading import evaluating, own_statistics
 from darts_noise.report.card import percent
 from darts_noise.report.lines import draw_lines
 from darts_noise.report.page import Table
@@ -235,7 +235,7 @@ class FrequencySection(Section[Frequency]):
         residuals: list[tuple[float, ...]] = []
 
         def look(net: nn.Module, step: int, loss: float) -> bool:
-            with evaluating(net), torch.no_grad():
+            with own_statistics(net, [images]), evaluating(net), torch.no_grad():
                 outputs = net(images).double().softmax(1).cpu()
             steps.append(step)
             residuals.append(band_residuals(inputs, target - mean, outputs - mean, widths))
@@ -247,6 +247,7 @@ class FrequencySection(Section[Frequency]):
         test = test.subset(order[: self.images])
         pixels = test.images[torch.arange(len(test))].to(device).float() / 255
         labels = test.labels.to(device)
+        subject.settle(trained.net, subject.train)
         net = OnPixels(trained.net, subject.normalisation)
         with evaluating(net), torch.no_grad():
             error = float((net(pixels).argmax(1) != labels).double().mean())

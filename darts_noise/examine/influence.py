@@ -262,8 +262,6 @@ def trace(
         return False
 
     training = subject.trained(data, look, recipe=recipe, seed=subject.config.seed)
-    if training.diverged:
-        raise ValueError(f"a training with learning rate {recipe.learning_rate:g} diverged")
     net = subject.untrained()
     net.load_state_dict(final := weights(training.net))
     return Trace(net, final, kept)

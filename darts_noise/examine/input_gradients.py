@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from darts_noise.configured import require_at_least
 from darts_noise.data.seeds import Stream, generator
 from darts_noise.examine.section import Pieces, Section, Subject, register_section
-from darts_noise.reading import evaluating, recompute_statistics
+from darts_noise.reading import evaluating
 from darts_noise.report.lines import draw_lines
 from darts_noise.report.page import Table
 
@@ -128,53 +128,8 @@ def correlation_by_layer(
     return found
 
 
-class Layer(nn.Module):
-    """One layer of `rectifier_network`: (N, width) → (N, width).
-
-    Plain: W ReLU(x). With a skip connection: (x + β W ReLU(x)) / √(1 + β²), which keeps the
-    variance. W has He's initial weights.
-
-    Args:
-        width: neurons.
-        beta: β, the scale of the layer beside its skip connection. None: no skip connection.
-        batch_norm: give the input of the rectifier mean 0 and variance 1 over the points. These
-            statistics are constants for the gradients, so that a point has its own gradient.
-    """
-
-    def __init__(self, width: int, beta: float | None, batch_norm: bool) -> None:
-        super().__init__()
-        self.beta, self.batch_norm = beta, batch_norm
-        self.linear = nn.Linear(width, width, bias=False)
-        nn.init.normal_(self.linear.weight, std=math.sqrt(2 / width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        seen = x.detach()
-        normed = (x - seen.mean(0)) / seen.std(0) if self.batch_norm else x
-        out: Tensor = self.linear(normed.relu())
-        if self.beta is None:
-            return out
-        return (x + self.beta * out) / math.sqrt(1 + self.beta**2)
-
-
-def rectifier_network(
-    inputs: int, depth: int, width: int, beta: float | None = None, batch_norm: bool = False
-) -> nn.Sequential:
-    """Return the network of [1]: a linear layer (N, inputs) → (N, width), then `Layer` × depth.
-
-    Args:
-        inputs: numbers in an input.
-        depth: L, number of layers with a rectifier.
-        width: neurons of each layer.
-        beta: β of the layers. None: no skip connections.
-        batch_norm: give the input of each rectifier mean 0 and variance 1 over the points.
-    """
-    first = nn.Linear(inputs, width, bias=False)
-    nn.init.normal_(first.weight, std=math.sqrt(1 / inputs))
-    return nn.Sequential(first, *(Layer(width, beta, batch_norm) for _ in range(depth)))
-
-
 def expected_correlation(angle: float, depth: int, beta: float | None = None) -> float:
-    """Return the correlation of two input gradients in an infinitely wide `rectifier_network`.
+    """Return the correlation of two input gradients in an infinitely wide network of rectifiers.
 
     A rectifier passes the gradients of both points with probability (1 − θ/π) / 2 and the gradient
     of one point with 1/2. So a plain layer multiplies the correlation by 1 − θ/π, with the angle θ
@@ -257,7 +212,7 @@ class InputGradientsSection(Section[InputGradients]):
     def _measure(self, subject: Subject) -> InputGradients:
         random = generator(subject.config.seed, Stream.INPUT_GRADIENT)
         images, net = subject.inputs(subject.train), subject.untrained()
-        recompute_statistics(net, [images])
+        subject.settle(net, subject.train)
         found: dict[str, list[Tensor]] = {}
         angles = []
         for _ in range(self.lines):

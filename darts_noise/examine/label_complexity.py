@@ -171,7 +171,7 @@ def predicted_losses(kernel: Tensor, labels: Tensor, rate: float, steps: int) ->
         steps: the last k.
     """
     eigenvalues, parts = _spectrum(kernel, labels)
-    left = (1 - rate * eigenvalues) ** (2 * torch.arange(steps + 1)[:, None])
+    left = (1 - rate * eigenvalues) ** (2 * torch.arange(steps + 1, device=kernel.device)[:, None])
     return tuple((left @ parts.square() / 2).tolist())
 
 

@@ -11,6 +11,8 @@
 Curve(name='loss', points=((1, 2.0),))
 >>> from_json(Curve, {"name": "loss"})  # as in a file that is older than the field
 Curve(name='loss', points=())
+>>> as_json(Curve("loss", ((1, float("inf")),)))  # JSON has no such number
+{'name': 'loss', 'points': [[1, 'Infinity']]}
 """
 
 import json
@@ -21,10 +23,15 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from darts_noise.shown import shown
 
+NOT_FINITE = ("Infinity", "-Infinity", "NaN")
+
 
 def as_json(value: Any) -> Any:
-    """Return a value as JSON: dataclasses become objects, and tuples become lists."""
-    return json.loads(json.dumps(value, default=asdict))
+    """Return a value as JSON: dataclasses become objects, and tuples become lists.
+
+    Infinity and NaN become texts.
+    """
+    return json.loads(json.dumps(value, default=asdict), parse_constant=str)
 
 
 def from_json(kind: Any, value: Any, place: str = "result") -> Any:
@@ -58,7 +65,7 @@ def from_json(kind: Any, value: Any, place: str = "result") -> Any:
                 return from_json(one, value, place)
             except ValueError:
                 continue
-    if kind is float and type(value) is int:
+    if kind is float and (type(value) is int or value in NOT_FINITE):
         return float(value)
     if type(value) is kind or (kind is type(None) and value is None):
         return value

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from darts_noise.atomic import write_text
 from darts_noise.configured import configured, registering
-from darts_noise.data.batches import BatchStream
+from darts_noise.data.batches import BatchStream, leaves_one
 from darts_noise.data.images import LabelledImages, Normalisation
 from darts_noise.data.seeds import drawing
 from darts_noise.errors import SettingError, unknown
@@ -51,6 +51,13 @@ TIMED_STEPS = 7
 
 R = TypeVar("R")
 T = TypeVar("T")
+
+
+def diverged(recipe: Recipe) -> ValueError:
+    """Return the error of a training whose loss or weights became NaN or infinite."""
+    return ValueError(
+        f"a training with learning rate {recipe.learning_rate:g} diverged; try a smaller one"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +92,9 @@ class Subject:
 
     def steps(self, images: int, epochs: float | None = None) -> float:
         """Return the steps of a training. `epochs` None: as many epochs as the settings say."""
-        return -(-images // self.config.batch_size) * (epochs or self.config.epochs)
+        batch = self.config.batch_size
+        per_epoch = -(-images // batch) - leaves_one(images, batch)
+        return per_epoch * (epochs or self.config.epochs)
 
     def fit(
         self,
@@ -118,11 +127,18 @@ class Subject:
         due: Due = each_epoch,
         seed: int = 0,
     ) -> Training:
-        """Train a new network on images; see `train_from_scratch` for `look` and `due`."""
-        stream = self.stream(data, seed)
-        return train_from_scratch(
-            self.make, stream, recipe or self.recipe, self.fabric, seed=seed, look=look, due=due
+        """Train a new network on images; see `train_from_scratch` for `look` and `due`.
+
+        Raises:
+            ValueError: the training diverged.
+        """
+        stream, recipe = self.stream(data, seed), recipe or self.recipe
+        training = train_from_scratch(
+            self.make, stream, recipe, self.fabric, seed=seed, look=look, due=due
         )
+        if training.diverged:
+            raise diverged(recipe)
+        return training
 
     def stream(self, data: LabelledImages, seed: int) -> BatchStream:
         """Return the batches of a training on images."""

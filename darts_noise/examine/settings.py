@@ -19,7 +19,7 @@ class ExamineConfig:
         samples: largest number of training images, and of test images, that the sections use.
         epochs: largest number of passes over the images in a training.
         batch_size: images in a batch.
-        optimiser: adam or sgd.
+        optimiser: adam, sgd or muon.
         learning_rate: learning rate at the start of a training. It falls to 0 on a cosine.
         seed: seed of the choice of images, the initial weights and all other draws.
         sections: settings of single sections: name of the section → its settings.

@@ -146,6 +146,12 @@ class TimeToFitSection(Section[TimeToFit]):
 
     def sentence(self, result: TimeToFit) -> str:
         true, random = result[TRUE], result[RANDOM]
+        for fit in (true, random):
+            if fit.diverged and fit.steps is None:
+                return (
+                    f"The training on {fit.name} diverged, so the times say nothing; try a smaller "
+                    "--learning_rate."
+                )
         if true.steps is None:
             return (
                 f"The network does not fit the true labels within {result.epochs} epochs "

@@ -24,7 +24,7 @@ from darts_noise.configured import require_at_least
 from darts_noise.data.batches import BatchStream
 from darts_noise.data.seeds import Stream, drawing, generator
 from darts_noise.examine.influence import CHUNK, GRADIENT_STEPS, sample_gradients
-from darts_noise.examine.section import Pieces, Section, Subject, register_section
+from darts_noise.examine.section import Pieces, Section, Subject, diverged, register_section
 from darts_noise.reading import evaluating, own_statistics
 from darts_noise.report.card import percent
 from darts_noise.report.lines import draw_lines
@@ -160,6 +160,8 @@ def two_phases(
         with own_statistics(net, [images]), evaluating(net):
             with torch.no_grad():
                 logits = net(images).float()
+            if not logits.isfinite().all():
+                raise diverged(recipe)
             found.append(fisher_trace(net, images, random, draws))
         steps.append(step)
         losses.append(float(F.cross_entropy(logits, labels)))

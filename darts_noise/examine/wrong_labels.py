@@ -104,9 +104,9 @@ def confident_errors(probabilities: Tensor, labels: Tensor) -> Tensor:
     """Return which labels confident learning calls wrong, bool (N,) [2].
 
     A class is confident for an image if its probability reaches the mean probability of that class
-    over the images that are labelled with it. Of several confident classes the most probable class
-    counts. A label is wrong if a confident class is another one. As in cleanlab, a label is kept if
-    it is the most probable class.
+    over the images that are labelled with it. An image without a confident class keeps its label.
+    The guess is the confident class or, as in cleanlab, if there are several, the most probable of
+    all classes. A label is wrong if it is neither the guess nor the most probable class.
 
     Args:
         probabilities: (N, classes), by networks that were not trained on the image.
@@ -133,7 +133,8 @@ def held_out_probabilities(
     for fold in range(folds):
         held_out = order[fold::folds]
         rest = data.subset(order[torch.arange(len(data)) % folds != fold])
-        training = subject.trained(rest, recipe=replace(subject.recipe, epochs=epochs), seed=fold)
+        seed = folds * subject.config.seed + fold
+        training = subject.trained(rest, recipe=replace(subject.recipe, epochs=epochs), seed=seed)
         subject.settle(training.net, rest)
         probabilities[held_out] = subject.logits(training.net, data.subset(held_out)).softmax(1)
     return probabilities

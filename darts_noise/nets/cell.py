@@ -71,8 +71,8 @@ class Cell(nn.Module):
 
     Args:
         genotype: a published name, a `Genotype`, a path to a ``.json`` file or the folder of a run.
-            A cell uses only the macro choices ``normalisation``, ``reduction`` and ``gain``; the
-            others apply to networks.
+            A cell uses only the macro choices ``normalisation``, ``reduction``, ``gain`` and
+            ``initialisation``; the others apply to networks.
         in_channels: channels of the two inputs; one number if both have the same.
         channels: channels of each state of the cell.
         reduction: whether to build the reduction cell. Default: the normal cell.

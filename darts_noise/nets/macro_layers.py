@@ -302,8 +302,7 @@ class MixedNorm(Weighted, BatchNorm):
 
     def _of_batch(self, mean: Tensor, variance: Tensor, pixels: int) -> tuple[Tensor, Tensor]:
         """Return and track the batch statistics; in eval mode, return the running statistics."""
-        if not self.training and self.track_running_stats:
-            assert self.running_mean is not None
+        if not self.training and self.running_mean is not None:
             assert self.running_var is not None
             return self.running_mean, self.running_var
         m, v = (statistic[0] for statistic in _pooled(mean, variance, 0))

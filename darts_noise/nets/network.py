@@ -22,6 +22,7 @@ from darts_noise.nets.macro_layers import (
     pooling_stride,
     projection,
 )
+from darts_noise.nets.plan import reduction_cells
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.macro import MACRO, Value
 from darts_noise.space.published import load_genotype
@@ -162,20 +163,22 @@ def auxiliary_fits(
     stem: str,
     stem_stride: int = 1,
     pooling: Value = MACRO["pooling"][0],
+    reductions: Value = MACRO["reductions"][0],
 ) -> bool:
     """Return whether images of (H, W) pixels are large enough for the auxiliary head.
 
     Args:
         image_size: (H, W) in pixels.
         stem, stem_stride: as for `create_model`.
-        pooling: the genotype's macro choice ``pooling``.
+        pooling, reductions: the genotype's macro choices of these names.
 
     >>> auxiliary_fits((32, 32), "cifar"), auxiliary_fits((8, 8), "small")
     (True, False)
     >>> auxiliary_fits((32, 32), "cifar", pooling="average_4")
     False
     """
-    reduction = (8 if stem == "imagenet" else stem_stride) * 4 * pooling_stride(pooling)
+    by_cells = 2 ** len(reduction_cells(3, reductions))  # the head is behind all of them
+    reduction = (8 if stem == "imagenet" else stem_stride) * by_cells * pooling_stride(pooling)
     return all(-(-side // reduction) >= smallest_map(stem) for side in image_size)
 
 
@@ -248,8 +251,10 @@ def create_model(
         features_only: create a network without a head that returns maps of several sizes. Default:
             False.
         out_indices: indices of the maps, with `features_only`. 0 is the largest map, -1 the
-            smallest. None (default): all maps. There are three maps, at the stem's stride times 1,
-            2 and 4. With the ``imagenet`` stem, a map at stride 4 comes before them.
+            smallest. None (default): all maps. With both reduction cells there are three maps, at
+            the stem's stride (times that of a pooling after the stem) times 1, 2 and 4; without one
+            of the cells there is one map less. With the ``imagenet`` stem, a map at stride 4 comes
+            before them.
 
     Returns:
         A module that maps images (B, in_channels, H, W), of any H and W, to logits

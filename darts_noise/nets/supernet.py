@@ -5,7 +5,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +52,8 @@ class SuperNet(nn.Module):
         stem: ``cifar``, ``imagenet`` or ``small``.
         nodes: nodes of a cell. None: the number that the space defines.
         stem_stride: stride of the convolution in the ``cifar`` or ``small`` stem: 1, 2 or 4.
-        implementation: ``shared`` (fast) or ``textbook``. Both compute the same function.
+        implementation: ``shared`` (fast) or ``textbook``. Both compute the same function. A space
+            with a bounded gain or average reductions is always ``textbook``.
 
     Raises:
         ValueError: a space, stem or size does not exist. The message lists the valid ones.
@@ -153,7 +154,8 @@ class SuperNet(nn.Module):
             features = self.projection(_mixed(paths, weights.get("pooling"))).flatten(1)
         scale: Tensor | float = 1.0
         if "logit_scale" in weights:
-            scale = (weights["logit_scale"][0] @ self.log_scales).exp()  # the geometric mean
+            # The geometric mean. Not a matrix product, which autocast would round to bf16.
+            scale = (weights["logit_scale"][0] * self.log_scales).sum().exp()
         logits: Tensor = self.classifier(features, scale)
         return logits
 
@@ -178,17 +180,32 @@ class SuperNet(nn.Module):
             name: torch.tensor([[float(v == genotype.choice(name)) for v in values]]).to(x)
             for name, values in self.space.macro
         }
-        which = candidates(self.space, "pooling").index(genotype.choice("pooling"))
-        depth = len(self.plans)
+        pooling = self.poolings[self._pooling(genotype)]
         with weighing(self, macro):
-            first, second = map(self.poolings[which], self.stem(self.input_filter(x)))
-            for plan, cell in zip(self.plans, list(self.cells)[which * depth :], strict=False):
-                assert isinstance(cell, MixedCell)
+            first, second = map(pooling, self.stem(self.input_filter(x)))
+            for plan, cell in zip(self.plans, self._cells_of(genotype), strict=True):
                 nodes: Cell = getattr(genotype, plan.kind)
                 first, second = second, cell.path(first, second, nodes)
             features = self.projection(self.pool(second)).flatten(1)
         logits: Tensor = self.classifier(features, float(genotype.choice("logit_scale")))
         return logits
+
+    def unused(self, genotype: Genotype) -> list[nn.Module]:
+        """Return the cells and operations that `path` does not run."""
+        own = self._cells_of(genotype)
+        others: list[nn.Module] = [cell for cell in self.cells if cell not in own]
+        for plan, cell in zip(self.plans, own, strict=True):
+            others += cell.unused(getattr(genotype, plan.kind))
+        return others
+
+    def _pooling(self, genotype: Genotype) -> int:
+        return candidates(self.space, "pooling").index(genotype.choice("pooling"))
+
+    def _cells_of(self, genotype: Genotype) -> list[MixedCell]:
+        """Return the cells behind the pooling of a genotype. The supernet is a textbook one."""
+        start = self._pooling(genotype) * len(self.plans)
+        own = list(self.cells)[start : start + len(self.plans)]
+        return cast(list[MixedCell], own)
 
     def _pooled(
         self, path: int, states: tuple[Tensor, Tensor], arranged: Mapping[str, Any]

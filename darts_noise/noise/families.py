@@ -18,7 +18,14 @@ import torch
 from darts_noise.data.datasets import has_files
 from darts_noise.data.images import LabelledImages
 from darts_noise.data.seeds import Stream, generator
-from darts_noise.noise.mixture import Mixture, Part, describe, read_mixture, shares
+from darts_noise.noise.mixture import (
+    Mixture,
+    Part,
+    describe,
+    draw_keys,
+    read_mixture,
+    shares,
+)
 
 Family = Callable[..., LabelledImages]
 """(size, real images, generator, *, settings) → uint8 (size, C, H, W) on the CPU, and labels."""
@@ -99,9 +106,7 @@ def make_noise(
     """
     parts = noise_parts(family)
     made = []
-    for part, count in zip(parts, shares(parts, size), strict=True):
-        # The family is part of the key, so that two families with one seed have unrelated labels.
-        key = int.from_bytes(hashlib.sha256(part.key.encode()).digest()[:4], "big")
+    for part, key, count in zip(parts, draw_keys(parts), shares(parts, size), strict=True):
         settings = _with_root(_FAMILIES[part.family], dict(part.settings), root)
         random = generator(seed, Stream.NOISE, key)
         data = _FAMILIES[part.family](count, like, random, **settings)

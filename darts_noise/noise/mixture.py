@@ -10,9 +10,10 @@
 The settings of a family are the keyword-only arguments of its function.
 """
 
+import hashlib
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -43,7 +44,7 @@ class Part:
 
     @property
     def key(self) -> str:
-        """Key of the random draws, in addition to the seed. A folder counts by its name only."""
+        """The family, with the name of its data set. A folder counts by its name only."""
         name = self.settings.get("name")
         return self.family if name is None else f"{self.family}:{Path(name).name}"
 
@@ -108,6 +109,19 @@ def shares(parts: list[Part], size: int) -> list[int]:
                 f"{part} has none with a weight of {part.weight:g}",
             )
     return counts
+
+
+def draw_keys(parts: Sequence[Part]) -> list[int]:
+    """Return the keys of the random draws of the parts, in addition to the seed.
+
+    The family is in the key, so that two families with one seed have unrelated labels. If parts
+    have the same family and data set, the key of each after the first has its settings too.
+    """
+    keys: list[str] = []
+    for part in parts:
+        key = part.key
+        keys.append(f"{key} {sorted(part.settings.items())}" if key in keys else key)
+    return [int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") for key in keys]
 
 
 def describe(parts: list[Part]) -> str:

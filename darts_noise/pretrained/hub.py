@@ -47,17 +47,38 @@ class HubNetwork(  # type: ignore[call-arg]  # of the mixin, whose types are not
                 write_text(save_directory / CARD, self._readme)
 
     @classmethod
-    def _from_pretrained(cls, *, model_id: str, **download: Any) -> "HubNetwork":
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None,
+        cache_dir: str | Path | None,
+        force_download: bool,
+        local_files_only: bool,
+        token: str | bool | None,
+        num_classes: int | None = None,
+    ) -> "HubNetwork":
+        """Load a bundle. The keywords without a default are those of the mixin."""
         folder = Path(model_id)
         if not folder.is_dir():
             files = [*SEALED, CONFIG, CARD]
-            folder = Path(snapshot_download(model_id, allow_patterns=files, **download))
-        loaded = load_pretrained(folder)
+            folder = Path(
+                snapshot_download(
+                    model_id,
+                    revision=revision,
+                    cache_dir=cache_dir,
+                    force_download=force_download,
+                    local_files_only=local_files_only,
+                    token=token,
+                    allow_patterns=files,
+                )
+            )
+        loaded = load_pretrained(folder, num_classes=num_classes)
         arguments: dict[str, Any] = network_arguments(loaded)
         with torch.random.fork_rng(devices=[]):
             net = cls(loaded.genotype, **arguments)
         net.load_state_dict(loaded.state_dict())
         net.config = pretrained_config(folder)
-        if (folder / CARD).is_file():
+        if num_classes is None and (folder / CARD).is_file():
             net._readme = (folder / CARD).read_text("utf-8")
         return net.eval()

@@ -110,7 +110,9 @@ class Architecture(nn.Module):
             return discretise(self.space, self.expected(), meta)
 
     def draw(self, generator: torch.Generator) -> Genotype:
-        """Sample discrete cells: the probability of each operation is its expected weight.
+        """Sample discrete cells: operations are drawn with their expected weights.
+
+        As in `genotype`, ``none`` is never chosen, and each node keeps its two strongest edges.
 
         The Gumbel-max trick does the sampling: the largest entry of the logits plus Gumbel noise is
         a sample from their softmax.

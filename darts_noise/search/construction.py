@@ -51,7 +51,7 @@ def make_supernet(
         stem_stride=config.stem_stride,
         implementation="textbook" if textbook else config.supernet,
     )
-    for variant in variants:
+    for variant in sorted(variants, key=lambda variant: not variant.rebuilds):
         variant.change_supernet(net)
     return net
 

@@ -61,8 +61,12 @@ class Heat:
         return f"{'' if self.is_complete else '≥ '}{self.objective:.4f}"
 
     def __str__(self) -> str:
-        kind, readings = ("val", self.validation) if self.validation else ("noise", self.noise)
-        return f"{self.epochs[0]} epochs  {kind} {readings[-1]}  F {self.shown_objective}"
+        on_noise, on_data = self.epochs
+        if self.validation:
+            last = f"{on_data} epochs  val {self.validation[-1]}"
+        else:
+            last = f"{on_noise} epochs  noise {self.noise[-1]}"
+        return f"{last}  F {self.shown_objective}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the heat as a JSON object. The number of cells is left out."""

@@ -15,8 +15,8 @@ the gradient of L_outer(w'(α), α) is
   falls as ε².
 - ``exact``: automatic differentiation through the step.
 - ``neumann``: the limit of many steps. The implicit function theorem needs the inverse Hessian of
-  L_inner. The first ``terms`` terms of its Neumann series approximate it (Lorraine et al. 2020,
-  arXiv:1911.02590, algorithm 3).
+  L_inner. The first 1 + ``terms`` terms of its Neumann series approximate it (Lorraine et al.
+  2020, arXiv:1911.02590, algorithm 3).
 
 To add a method, write a function of a `Problem` and add it to `METHODS`.
 """
@@ -131,7 +131,7 @@ def hypergradient(
             the docstring of this module.
         step: the inner step. All methods except ``first_order`` need it.
         epsilon: step size of ``finite_difference``, in units of ‖∂_w' L_outer‖⁻¹.
-        terms: number of terms of ``neumann``.
+        terms: number of terms of the series of ``neumann`` after its first.
 
     Raises:
         ValueError: no such method, or the method needs a step and got none.

@@ -49,7 +49,8 @@ class SearchConfig:
             families with a weight each: {uniform: 2, random_pixels: 1}.
         noise_samples: images in the noise set.
         supernet: implementation of the supernet: shared (fast) or textbook (slower, easier to
-            change). Both compute the same function.
+            change). Both compute the same function. With bounded gain or average reductions it is
+            always textbook.
         hypergradient: gradient with respect to α: first_order, finite_difference, exact or neumann.
         variants: a search variant, or several with settings; see darts_noise.list_variants().
         strategy: what proposes cells; see darts_noise.list_strategies(). darts: the differentiable
@@ -196,7 +197,7 @@ class SearchConfig:
 
     def _check_rates(self) -> None:
         rate = self.twin_learning_rate
-        if rate is not None and not rate >= 0:
+        if rate is not None and not 0 <= rate < math.inf:
             raise SettingError("twin_learning_rate", f"expected 0 or more, or null, got {rate}")
         rates = {"learning_rate": self.learning_rate, "twin_learning_rate": self.rate_of_twin}
         for key, rate in rates.items():

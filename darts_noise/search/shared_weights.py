@@ -10,9 +10,10 @@ statistics of shared weights mix those of all cells.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -35,14 +36,22 @@ from darts_noise.space.genotype import Genotype
 
 
 class Path(nn.Module):
-    """The network of a cell with its weights in a supernet; see `SuperNet.path`."""
+    """The network of a cell with its weights in a supernet; see `SuperNet.path`.
+
+    Its parameters are only those that the cell uses.
+    """
 
     def __init__(self, net: SuperNet, genotype: Genotype) -> None:
         super().__init__()
         self.net, self.genotype = net, genotype
+        self.unused = {id(p) for part in net.unused(genotype) for p in part.parameters()}
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net.path(x, self.genotype)
+
+    def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Parameter]]:
+        named = super().named_parameters(*args, **kwargs)
+        return ((name, p) for name, p in named if id(p) not in self.unused)
 
 
 @dataclass

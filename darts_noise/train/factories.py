@@ -8,6 +8,7 @@
 """
 
 import hashlib
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,9 @@ logits (B, num_classes). Each call draws new initial weights from torch's global
 
 NetworkLike = str | Path | Genotype | Factory
 """A published name, a `Genotype`, a path of a ``.json`` file, a run directory, or a `Factory`."""
+
+KNOWN = ("darts_noise", "torch", "torchvision")
+"""Packages whose classes are known by their name, so that `identify` does not read their code."""
 
 _MADE: WeakSet[nn.Module] = WeakSet()
 """The modules that factories have made and that still exist."""
@@ -127,10 +131,22 @@ def suited_network(
 
 
 def identify(network: Genotype | Factory, net: nn.Module) -> str:
-    """Return 16 hexadecimal digits that identify a network: a hash of its cell and its layers."""
+    """Return 16 hexadecimal digits that identify a network.
+
+    They are a hash of its cell, its layers and the source code of its own classes: those that are
+    neither in this package nor in torch or torchvision.
+    """
     cell: object = None
     if isinstance(network, Genotype):
         cell = {k: v for k, v in network.to_dict().items() if k != "meta"}
     shapes = [[name, list(p.shape)] for name, p in net.named_parameters()]
-    text = json.dumps([cell, shapes, repr(net)])
+    own = {c for c in map(type, net.modules()) if c.__module__.split(".")[0] not in KNOWN}
+    text = json.dumps([cell, shapes, repr(net), *sorted(map(_source, own))])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _source(cls: type) -> str:
+    try:
+        return inspect.getsource(cls)
+    except (OSError, TypeError):  # typed into an interpreter
+        return cls.__qualname__

@@ -166,7 +166,8 @@ class TrainModule(PlainModule[TrainConfig]):
     def leave_out_head(self, genotype: Genotype, shape: tuple[int, int, int]) -> None:
         """Set ``auxiliary_weight`` to 0 if images (C, H, W) are too small for the head."""
         c = self.config
-        if not auxiliary_fits(shape[1:], c.stem, c.stem_stride, genotype.choice("pooling")):
+        choices = map(genotype.choice, ("pooling", "reductions"))
+        if not auxiliary_fits(shape[1:], c.stem, c.stem_stride, *choices):
             self.configure(replace(c, auxiliary_weight=0.0))
 
     def use(

@@ -12,6 +12,7 @@ from types import UnionType
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities.seed import isolate_rng
 from rich.console import Console
 
 from darts_noise.configured import config_of, naming_arguments, require_at_least
@@ -103,10 +104,11 @@ def noise_fit(
         batch_size: images in a batch. The last batch of an epoch may be smaller.
         seed: seed of the noise, the initial weights and the order of the images.
         recipe: the `TrainConfig` of the clean run, or some of its fields. A grid uses only the
-            settings of the network: channels, cells, stem. MixUp, CutMix and the selection of
-            samples (``noisy_labels``) are left out.
-        trainer: arguments of Lightning's Trainer. A grid uses only the accelerator, the first
-            device and the precision.
+            settings of the network: channels, cells, stem. MixUp, CutMix, the selection of
+            samples (``noisy_labels``) and adversarial training are left out.
+        trainer: arguments of Lightning's Trainer, without the three that this function sets:
+            ``max_epochs``, ``callbacks`` and ``logger``. A grid uses only the accelerator, the
+            first device and the precision.
         callbacks: callbacks for the Trainer, such as a progress bar (``quick``).
         grid: the trainings of ``converged`` and ``selectivity``.
         controls: positive controls by name (``converged``). Default: torchvision's resnet18.
@@ -147,6 +149,9 @@ def noise_fit(
         if not isinstance(recipe, TrainConfig):
             recipe = config_of(TrainConfig, None, recipe or {})
     _require_keys("trainer", trainer or {}, pl.Trainer)
+    for key, instead in (("max_epochs", "epochs"), ("callbacks", "callbacks"), ("logger", "path")):
+        if key in (trainer or {}):
+            raise SettingError("trainer", f"expected no {key!r}; use the argument {instead!r}")
     if samples is None:
         samples = default_samples(protocol, family, images, root)
     require_samples(protocol, samples, images)
@@ -164,7 +169,8 @@ def noise_fit(
     )
     with quiet_lightning():
         if protocol == "quick":
-            return quick_fit(measurement, callbacks or (), path)
+            with isolate_rng():
+                return quick_fit(measurement, callbacks or (), path)
         if protocol == "selectivity":
             return selectivity_fit(measurement, grid, path, progress)
         return converged_fit(measurement, grid, controls, path, progress)

@@ -23,7 +23,7 @@ class NoiseRun:
     Attributes:
         network: ``network`` for the measured network, or the name of a control.
         data: ``noise`` or ``real``.
-        optimiser: ``sgd`` or ``adam``.
+        optimiser: ``sgd``, ``adam`` or ``muon``.
         learning_rate: learning rate at the start.
         seed: seed of the initial weights and of the order of the samples. The noise set is the same
             for all runs.
@@ -188,7 +188,8 @@ class NoiseFit:
         """Return the fields and the derived values for a card. NaN becomes None."""
         record = asdict(self)
         for key in ("accuracy", "accuracy_largest"):
-            record[key] = record[key] if math.isfinite(record[key]) else None
+            record[key] = _finite(record[key])
+        record["controls"] = {name: _finite(value) for name, value in self.controls.items()}
         return {
             **record,
             "seeds": list(self.seeds),
@@ -197,6 +198,10 @@ class NoiseFit:
             "real_reached": self.real_reached,
             "shown_selectivity": self.shown_selectivity,
         }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def run_key(network: str, data: str, point: GridPoint) -> str:

@@ -47,9 +47,10 @@ def quick_fit(
 ) -> NoiseFit:
     """Return the accuracy on the noise set after the last epoch, or NaN if the training diverged.
 
-    MixUp, CutMix and the selection of samples are left out: a mixed noise set, or one of which a
-    part is never learnt, would look like one that the network cannot fit. Several processes share
-    each batch, as in the clean run.
+    MixUp, CutMix, the selection of samples and adversarial training are left out: a mixed noise
+    set, or one of which a part is never learnt, would look like one that the network cannot fit.
+    Several processes share each batch, as in the clean run. The global generators of random numbers
+    are seeded.
 
     Args:
         measurement: the network, the noise set and the recipe.

@@ -101,6 +101,22 @@ def test_a_low_pass_network_is_insensitive_to_high_frequencies_and_only_to_them(
     assert (errors[low] > 0.2).all()
 
 
+def test_the_running_averages_of_batch_norms_do_not_count():
+    """They follow slowly: read with them, a network would seem to learn later than it does."""
+
+    def normed(momentum):
+        torch.manual_seed(0)
+        norm = nn.BatchNorm1d(32, momentum=momentum)
+        return nn.Sequential(nn.Flatten(), nn.Linear(16, 32), norm, nn.ReLU(), nn.Linear(32, 4))
+
+    section = FrequencySection(samples=40, bands=2, images=8)
+    slow, quick = (
+        section.measure(subject(lambda m=momentum: normed(m), epochs=2), Pieces())
+        for momentum in (0.01, 0.5)
+    )
+    assert slow == quick
+
+
 def test_the_section_says_when_bands_are_learnt_and_which_wave_misleads_most():
     section = FrequencySection(samples=30, bands=3, images=20)
     examined = subject(epochs=3)

@@ -15,6 +15,7 @@ from darts_noise.examine.influence import (
     last_layer_inputs,
     sample_gradients,
     self_influence,
+    trace,
 )
 from darts_noise.examine.section import Pieces
 
@@ -132,6 +133,18 @@ def test_an_images_influence_on_itself_is_its_product_with_itself():
     products, own = influences(net, stream, stream)
     torch.testing.assert_close(products.diagonal(), own, rtol=1e-5, atol=1e-7)
     torch.testing.assert_close(self_influence(net, stream), own)
+
+
+@pytest.mark.parametrize("size", [32, 33, 49])
+def test_every_checkpoint_is_kept_if_a_last_batch_of_one_image_is_left_out(size):
+    examined = subject(linear, blobs(size), batch_size=16, epochs=8)
+    assert len(trace(examined, examined.train, 8, 4).checkpoints) == 4
+    assert examined.steps(size, 1) == examined.stream(examined.train, 0).batches_per_epoch
+
+
+def test_a_training_that_diverges_is_an_error_that_names_the_rate():
+    with pytest.raises(ValueError, match="learning rate 1e\\+30 diverged; try a smaller one"):
+        subject(optimiser="sgd", learning_rate=1e30).trained(blobs(96))
 
 
 @pytest.mark.parametrize("method", ["tracin", "last_layer"])

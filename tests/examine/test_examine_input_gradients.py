@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from examined import subject
-from torch import nn
+from torch import Tensor, nn
 
 import darts_noise as dn
 from darts_noise.data.seeds import generator
@@ -16,10 +16,56 @@ from darts_noise.examine.input_gradients import (
     expected_correlation,
     gradient_correlation,
     input_gradients,
-    rectifier_network,
     segment,
 )
 from darts_noise.examine.section import Pieces
+
+
+class Layer(nn.Module):
+    """One layer of `rectifier_network`: (N, width) → (N, width).
+
+    Plain: W ReLU(x). With a skip connection: (x + β W ReLU(x)) / √(1 + β²), which keeps the
+    variance. W has He's initial weights.
+
+    Args:
+        width: neurons.
+        beta: β, the scale of the layer beside its skip connection. None: no skip connection.
+        batch_norm: give the input of the rectifier mean 0 and variance 1 over the points. These
+            statistics are constants for the gradients, so that a point has its own gradient.
+    """
+
+    def __init__(self, width: int, beta: float | None, batch_norm: bool) -> None:
+        super().__init__()
+        self.beta, self.batch_norm = beta, batch_norm
+        self.linear = nn.Linear(width, width, bias=False)
+        nn.init.normal_(self.linear.weight, std=math.sqrt(2 / width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = x.detach()
+        normed = (x - seen.mean(0)) / seen.std(0) if self.batch_norm else x
+        out: Tensor = self.linear(normed.relu())
+        if self.beta is None:
+            return out
+        return (x + self.beta * out) / math.sqrt(1 + self.beta**2)
+
+
+def rectifier_network(
+    inputs: int, depth: int, width: int, beta: float | None = None, batch_norm: bool = False
+) -> nn.Sequential:
+    """Return the network of Balduzzi et al. 2017.
+
+    It is a linear layer (N, inputs) → (N, width), then `Layer` × depth.
+
+    Args:
+        inputs: numbers in an input.
+        depth: L, number of layers with a rectifier.
+        width: neurons of each layer.
+        beta: β of the layers. None: no skip connections.
+        batch_norm: give the input of each rectifier mean 0 and variance 1 over the points.
+    """
+    first = nn.Linear(inputs, width, bias=False)
+    nn.init.normal_(first.weight, std=math.sqrt(1 / inputs))
+    return nn.Sequential(first, *(Layer(width, beta, batch_norm) for _ in range(depth)))
 
 
 def correlations(net, points, depth):

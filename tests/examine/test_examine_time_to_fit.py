@@ -33,6 +33,12 @@ def test_what_is_never_fitted_is_a_bound():
     assert found.epochs_of(found[RANDOM]) is None
 
 
+def test_a_training_that_diverges_is_not_called_slow():
+    section = TimeToFitSection(shares=())
+    found = section.measure(subject(epochs=2, optimiser="sgd", learning_rate=1e30), Pieces())
+    assert section.sentence(found).startswith("The training on true labels diverged")
+
+
 def test_a_larger_share_replaces_further_labels():
     data = blobs(200, classes=10)
     some, more, every = (with_random_labels(data, share, 0).labels for share in (0.2, 0.6, 1.0))

@@ -7,13 +7,14 @@ import pytest
 import torch
 from examined import blobs, hidden, linear, require_shown, subject
 
-from darts_noise.examine.section import Pieces
+from darts_noise.examine.section import Pieces, Subject
 from darts_noise.examine.wrong_labels import (
     METHODS,
     WrongLabelsSection,
     confident_errors,
     held_out_probabilities,
 )
+from darts_noise.train.loop import Training
 
 
 def test_every_method_finds_all_of_an_easy_set():
@@ -64,6 +65,20 @@ def test_confident_learning_is_its_definition():
             guess = confident[0] if len(confident) == 1 else int(p.argmax())
         expected = guess is not None and label not in (guess, int(p.argmax()))
         assert bool(is_wrong) == expected
+
+
+def test_each_seed_of_an_examination_has_its_own_folds_and_weights(monkeypatch):
+    seeds = []
+
+    def trained(self, data, recipe=None, seed=0):
+        seeds.append(seed)
+        return Training(self.untrained(), 0, False, False)
+
+    monkeypatch.setattr(Subject, "trained", trained)
+    for seed in (0, 1):
+        examined = subject(linear, seed=seed)
+        held_out_probabilities(examined, examined.train, 1, 3)
+    assert len(set(seeds)) == 6
 
 
 def test_a_probability_is_by_a_network_that_has_not_seen_the_image():

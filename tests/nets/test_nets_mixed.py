@@ -228,6 +228,27 @@ def test_a_users_chain_keeps_its_settings(stride, kernel, padding, dilation):
     torch.testing.assert_close(operation(list(x.relu()), weights), expected)
 
 
+@pytest.mark.parametrize("space", ["darts", "noise"])
+def test_in_eval_mode_the_running_statistics_count_also_where_they_stay_still(space):
+    textbook, fast, arch, x = both(space)
+    for net in (textbook.eval(), fast.eval()):
+        expected = net(x, arch())
+        with still_statistics(net):
+            close(net(x, arch()), expected)
+
+
+def test_autocast_does_not_round_the_logit_scale():
+    net = dn.SuperNet("bounded", 10, 1, 4, 3, "small", nodes=1)
+    scales, seen = dict(net.space.macro)["logit_scale"], []
+    net.classifier.register_forward_pre_hook(lambda _, given: seen.append(float(given[1])))
+    weights = dn.Architecture(net.space)()
+    for k in range(len(scales)):
+        weights["logit_scale"] = torch.eye(len(scales))[k : k + 1]
+        with torch.autocast("cpu", torch.bfloat16):
+            net(torch.randn(2, 1, 8, 8), weights)
+    assert seen == pytest.approx(scales)
+
+
 def test_bfloat16_is_near_float32():
     _, fast, arch, x = both()
     fast, arch, x = fast.float(), arch.float(), x.float()

@@ -157,6 +157,15 @@ def test_auxiliary_fits_says_what_the_head_accepts(size, fits):
             net(x)
 
 
+@pytest.mark.parametrize(("reductions", "least"), [("both", 29), ("second", 15), ("none", 8)])
+def test_auxiliary_fits_counts_the_reduction_cells(reductions, least):
+    g = replace(dn.load_genotype("darts_v2"), macro={"reductions": reductions})
+    net = dn.create_model(g, channels=4, num_cells=3, stem="small", auxiliary=True)
+    assert net(torch.randn(2, 3, least, least)).auxiliary.shape == (2, 10)
+    for side, fits in ((least - 1, False), (least, True)):
+        assert auxiliary_fits((side, side), "small", reductions=reductions) is fits
+
+
 @pytest.mark.parametrize("stem", ["small", "imagenet"])
 @pytest.mark.parametrize("pooling", ["none", "average_2", "average_4"])
 def test_auxiliary_fits_counts_the_pooling_behind_the_stem(stem, pooling):

@@ -80,6 +80,15 @@ def test_families_of_one_seed_have_unrelated_labels():
     assert (made[0] == made[1]).float().mean() < 0.6
 
 
+def test_one_family_with_different_settings_has_different_draws():
+    """Otherwise every image would be there twice, with two labels."""
+    made = make_noise({"shuffled_pixels:own": 1, "shuffled_pixels:random": 1}, 40, REAL)
+    one, other = made.images.chunk(2)
+    assert not (one == other).flatten(1).all(1).any()
+    alone = make_noise("shuffled_pixels:own", 20, REAL)
+    assert torch.equal(one, alone.images)
+
+
 @pytest.mark.parametrize(
     ("family", "description"),
     [

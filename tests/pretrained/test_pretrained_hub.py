@@ -38,6 +38,12 @@ def test_figures_stay_with_the_weights_that_they_are_of(bundle, tmp_path):
     assert dn.pretrained_config(tmp_path / "again").images == IMAGES
 
 
+def test_the_number_of_classes_can_change_and_other_keywords_are_refused(bundle):
+    assert HubNetwork.from_pretrained(bundle, num_classes=5).num_classes == 5
+    with pytest.raises(TypeError, match="nonsense"):
+        HubNetwork.from_pretrained(bundle, nonsense=1)
+
+
 def test_a_new_network_is_saved_as_well(tmp_path):
     net = HubNetwork(CELL, **FORM).eval()
     net.save_pretrained(tmp_path)

@@ -1,7 +1,10 @@
 """An examination: its folder and its page, a stop and the same call again, and bad input."""
 
+import importlib
 import inspect
 import json
+import math
+import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,6 +21,7 @@ from darts_noise.report.lines import draw_lines
 from darts_noise.report.page import Table
 from darts_noise.runs.examine import read_section
 from darts_noise.runs.folder import RunLock
+from darts_noise.train.factories import identify
 
 
 def linear(num_classes, in_channels):
@@ -113,6 +117,33 @@ def test_a_stopped_examination_continues_and_equals_an_unbroken_one(examine, fas
         "report.html",
     }
     assert examine(sections={"losses": {"factor": 2.0}}).path not in (whole.path, continued.path)
+
+
+def test_a_network_whose_code_has_changed_is_another_network(examine, tmp_path, monkeypatch):
+    """Its layers are the same: only `forward` differs."""
+    made = []
+    for change in ("relu()", "tanh()"):
+        (tmp_path / "own_net.py").write_text(
+            "from torch import nn\n"
+            "class Net(nn.Module):\n"
+            "    def __init__(self):\n"
+            "        super().__init__()\n"
+            "        self.layer = nn.Linear(64, 10)\n"
+            f"    def forward(self, x): return self.layer(x.flatten(1)).{change}\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        sys.modules.pop("own_net", None)
+        importlib.invalidate_caches()
+        own = importlib.import_module("own_net")
+        made.append(identify(own.Net, own.Net()))
+    assert made[0] != made[1]
+
+
+def test_a_result_without_a_finite_number_is_valid_json():
+    found = Losses((math.inf, -math.inf, 1.0))
+    text = json.dumps(as_json(found), allow_nan=False)
+    assert from_json(Losses, json.loads(text)) == found
+    assert from_json(Losses, json.loads('{"losses": [Infinity]}')).losses == (math.inf,)
 
 
 def test_the_page_shows_the_answer_and_needs_no_other_file(examine):

@@ -469,6 +469,7 @@ def test_bf16_mixed_runs(digits):
             {"optimiser": "lion"},
             "model.optimiser: unknown optimiser 'lion': valid: adam, muon, sgd",
         ),
+        ({"twin_learning_rate": math.inf}, "model.twin_learning_rate: expected 0 or more, or null"),
         ({"twin_learning_rate": -1.0}, "model.twin_learning_rate: expected 0 or more, or null"),
         (
             {"twin_optimiser": "adam", "hypergradient": "exact"},

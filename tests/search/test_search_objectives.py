@@ -388,6 +388,15 @@ def test_a_resumed_run_uses_the_same_times(tmp_path, monkeypatch):
     assert len({label.split()[0] for label in rows}) > 5
 
 
+def test_a_time_is_of_float32_in_autocast_too():
+    seen = []
+    layer = nn.Conv2d(1, 1, 1).eval()
+    layer.register_forward_hook(lambda module, given, out: seen.append(out.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        costs.seconds(layer, torch.ones(1, 1, 8, 8))
+    assert set(seen) == {torch.float32}
+
+
 def test_a_time_is_measured():
     small, large = nn.Conv2d(1, 1, 1).eval(), nn.Conv2d(64, 64, 5).eval()
     times = (

@@ -265,6 +265,13 @@ def test_of_equal_combinations_the_one_that_led_wins():
     assert standing([*heats, Heat(one, (100, 1), objective=0.5)])[0].macro == other
 
 
+def test_the_line_of_a_heat_has_the_epochs_of_the_training_that_it_shows():
+    noise = Heat({}, (100, 40), noise=(Reading(2.3, 0.1),), objective=0.1)
+    assert str(noise).startswith("100 epochs  noise 0.100")
+    on_data = replace(noise, validation=(Reading(0.2, 0.9),), cells=1)
+    assert str(on_data).startswith("40 epochs  val 0.900")
+
+
 # ---------------------------------------------------------------- one training, random numbers
 
 

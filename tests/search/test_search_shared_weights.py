@@ -15,7 +15,7 @@ from darts_noise.search import candidate_trainings
 from darts_noise.search.asking import propose
 from darts_noise.search.candidate import Candidate, ranked
 from darts_noise.search.candidate_trainings import CandidateTrainings
-from darts_noise.search.shared_weights import SharedWeights
+from darts_noise.search.shared_weights import Path, SharedWeights
 from darts_noise.search.strategies import make_strategy
 from darts_noise.search.strategies.cells import random_cell
 from darts_noise.search.strategies.random_labels import angle_between, weight_vector
@@ -40,6 +40,19 @@ def sharing(digits, monkeypatch):
         return module, data, SharedWeights(trainings, budget)
 
     return make
+
+
+@pytest.mark.parametrize("name", ["low_pass", "bounded", "noise"])
+def test_the_parameters_of_a_path_are_those_that_its_cell_uses(name):
+    space = spaces.get_space(name, 2)
+    net = dn.SuperNet(space, 10, 1, 2, 3, "small", implementation="textbook")
+    for cell in cells(3, space):
+        path = Path(net, cell)
+        net.zero_grad()
+        path(torch.randn(2, 1, 8, 8)).sum().backward()
+        used = {name for name, p in path.net.named_parameters() if p.grad is not None}
+        assert {name.removeprefix("net.") for name, _ in path.named_parameters()} == used
+        assert len(used) < len(list(net.parameters()))
 
 
 def cells(count, space=SMALL):

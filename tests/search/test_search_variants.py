@@ -1,11 +1,13 @@
 """Each variant has the property that its paper claims, and finds a valid genotype."""
 
 import math
+from collections import Counter
 
 import pytest
 import pytorch_lightning as pl
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 import darts_noise as dn
 from darts_noise.nets.macro_layers import MixedNorm
@@ -210,6 +212,47 @@ def test_pc_darts_searches_the_normalisation_of_its_operations():
     PcDarts(4).change_supernet(net)
     norms = [m for m in net.cells[0].mixed.modules() if isinstance(m, nn.BatchNorm2d | MixedNorm)]
     assert {type(norm) for norm in norms} == {MixedNorm}
+
+
+def lipschitz(net, weights):
+    """The largest ‖f(x) − f(y)‖ / ‖x − y‖ over pairs of images that are nearly alike."""
+    torch.manual_seed(0)
+    images = torch.randn(16, 1, 8, 8)
+    near = images + 1e-2 * torch.randn_like(images)
+    with torch.no_grad():
+        change = net(images, weights) - net(near, weights)
+    return (change.norm(dim=1) / (images - near).flatten(1).norm(dim=1)).max()
+
+
+@pytest.mark.parametrize("name", list_variants())
+def test_in_a_space_of_bounded_gain_every_layer_stays_bounded(name, digits):
+    config = dn.SearchConfig("bounded", variants=name, macro={"logit_scale": 1}, **TINY)
+    module = dn.SearchModule(config)
+    module.build(digits())
+    kinds = Counter(type(layer) for layer in module.net.modules())
+    assert kinds[nn.BatchNorm2d] == kinds[nn.ReLU] == 0
+    layers = [m for m in module.net.modules() if isinstance(m, nn.Conv2d)]
+    assert all(parametrize.is_parametrized(layer, "weight") for layer in layers)
+    assert lipschitz(module.net.eval(), module.arch()) <= 1
+
+
+def test_pc_darts_with_edge_weights_takes_no_second_mean():
+    """Of equal predecessors a node is their mean, as without edge weights."""
+    torch.manual_seed(0)
+    net = dn.SuperNet("bounded", 10, 1, 4, 3, "small", nodes=1, implementation="textbook")
+    PcDarts(4).change_supernet(net)
+    cell = net.cells[0]
+    state = torch.randn(2, 4, 8, 8)
+    torch.testing.assert_close(cell._state([state / 2, state / 2]), state)
+
+
+@pytest.mark.parametrize("names", [("p_darts", "pc_darts"), ("pc_darts", "p_darts")])
+def test_the_order_of_the_variants_does_not_matter(names, digits):
+    module = dn.SearchModule("darts", variants={name: {} for name in names}, **TINY)
+    module.build(digits())
+    dropouts = {m for m in module.net.modules() if isinstance(m, nn.Dropout)}
+    assert len(dropouts) == 3 * 2  # a skip connection on each edge
+    assert dropouts <= set(module.variants["p_darts"].dropouts)
 
 
 def test_pc_darts_weighs_the_bypass_of_an_edge_with_the_edge():

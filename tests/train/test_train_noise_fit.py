@@ -1,9 +1,11 @@
 """The measurement of noise fit: one fixed set, from scratch, with a clear difference of fits."""
 
+import random
 import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -192,6 +194,8 @@ def test_any_family_is_measured_and_named(images, tmp_path):
         ({"protocol": "converged", "grid": {"seeds": 1}}, "grid: expected NoiseGrid, got dict"),
         ({"protocol": "converged", "controls": "resnet18"}, "controls: expected Mapping, got str"),
         ({"recipe": {"channles": 3}}, "recipe.channles: unknown setting 'channles': did you mean"),
+        ({"trainer": {"max_epochs": 1}}, "trainer: expected no 'max_epochs'; use the argument"),
+        ({"trainer": {"logger": True}}, "trainer: expected no 'logger'; use the argument 'path'"),
         ({"trainer": {"precison": 1}}, "trainer: unknown argument of Trainer 'precison': did you"),
     ],
 )
@@ -199,6 +203,18 @@ def test_any_family_is_measured_and_named(images, tmp_path):
 def test_what_a_caller_mistypes_is_named(images, protocol, changes, said):
     with pytest.raises(ValueError, match=f"^{re.escape(said)}"):
         dn.noise_fit("darts_v1", images, **{"protocol": protocol, "recipe": RECIPE, **changes})
+
+
+def test_the_random_numbers_of_the_caller_go_on(images):
+    drawn = []
+    for measured in (True, False):
+        torch.manual_seed(1)
+        np.random.seed(1)
+        random.seed(1)
+        if measured:
+            dn.noise_fit("darts_v1", images, samples=20, epochs=1, recipe=RECIPE, trainer=CPU)
+        drawn.append((torch.rand(1).item(), np.random.rand(), random.random()))
+    assert drawn[0] == drawn[1]
 
 
 def test_images_and_networks_of_other_kinds_are_refused(images):

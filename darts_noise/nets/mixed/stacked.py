@@ -280,7 +280,7 @@ class EdgeNorm(nn.BatchNorm2d):
     @property
     def over_processes(self) -> bool:
         """Whether the norm uses statistics over all processes."""
-        by_batch = self.training or not self.track_running_stats
+        by_batch = self.training or self.running_mean is None
         return self.synchronised and by_batch and process_count() > 1
 
     def forward(
@@ -295,8 +295,8 @@ class EdgeNorm(nn.BatchNorm2d):
             weights: (edges of the part,), factors of the result. None: 1.
         """
         mean, variance, scale = None, None, None
-        if self.track_running_stats:
-            assert self.running_mean is not None
+        # As in `nn.BatchNorm2d`: in eval mode, running statistics that exist are used.
+        if self.running_mean is not None and (self.track_running_stats or not self.training):
             assert self.running_var is not None
             mean = self.running_mean.view(parts, -1)[part]
             variance = self.running_var.view(parts, -1)[part]

@@ -23,6 +23,14 @@ from darts_noise.space.operations.identity import Zero
 from darts_noise.space.spaces import Space
 
 
+def choose_mixed_layers(module: nn.Module, space: Space) -> None:
+    """Bound the gain of a part of a mixed cell, or mix its norms, as the space says."""
+    if space.fixed("gain") == "bounded":
+        bound_gain(module)
+    else:
+        mix_layers(module, space)
+
+
 class MixedOperation(nn.Module):
     """All candidates of one edge: x (B, C, H, W) and weights (operations,) → (B, C, H', W').
 
@@ -64,6 +72,9 @@ class MixedCell(nn.Module):
 
     The output concatenates all nodes: (B, channels · nodes, H', W'). The batch norms learn no
     scale, because a scale would undo the weights of the candidates (DARTS, section 3.1.1).
+
+    Attributes:
+        averages: whether a node is the mean over its predecessors instead of their sum.
     """
 
     def __init__(self, space: Space, plan: CellPlan) -> None:
@@ -76,11 +87,8 @@ class MixedCell(nn.Module):
             for (p, _), allowed in zip(space.edges, space.candidates(plan.kind), strict=True)
         )
         self.width = mixed_width(space, plan.channels)
-        self.bounded = space.fixed("gain") == "bounded"
-        if self.bounded:
-            bound_gain(self)
-        else:
-            mix_layers(self, space)
+        self.bounded = self.averages = space.fixed("gain") == "bounded"
+        choose_mixed_layers(self, space)
 
     def arrange(self, weights: Tensor) -> Tensor:
         """Return the weights (edges, operations) for `forward`. Cells of a kind share them."""
@@ -109,6 +117,13 @@ class MixedCell(nn.Module):
             states.append(self._state(terms))
         return self._output(states)
 
+    def unused(self, nodes: Cell) -> list[nn.Module]:
+        """Return the operations that a discrete cell does not run."""
+        edges = ((name, p, node) for node, pairs in enumerate(nodes) for name, p in pairs)
+        run = [self.operation(*edge) for edge in edges]
+        every = (o for mixed in self.mixed for o in cast(MixedOperation, mixed).candidates)
+        return [operation for operation in every if operation not in run]
+
     def operation(self, name: str, predecessor: int, node: int) -> nn.Module:
         """Return the candidate of an edge with this name."""
         mixed = cast(MixedOperation, self.mixed[self.edges.index((predecessor, node))])
@@ -123,5 +138,5 @@ class MixedCell(nn.Module):
 
     def _state(self, incoming: list[Tensor]) -> Tensor:
         total = sum(incoming[1:], incoming[0])
-        state: Tensor = self.width(total / len(incoming) if self.bounded else total)
+        state: Tensor = self.width(total / len(incoming) if self.averages else total)
         return state

@@ -280,9 +280,13 @@ class Latency(Cost):
 
 
 def seconds(module: nn.Module, images: Tensor) -> float:
-    """Return the shortest time of `RUNS` passes, in seconds. The module is in eval mode."""
+    """Return the shortest time of `RUNS` passes in float32, in seconds. The module is in eval mode.
+
+    The passes are in float32 inside autocast too, so that all times of a search compare.
+    """
     times = []
-    with parametrize.cached(), torch.no_grad():
+    plain = torch.autocast(images.device.type, enabled=False)
+    with parametrize.cached(), torch.no_grad(), plain:
         for run in range(WARM_UP + RUNS):
             if images.is_cuda:
                 torch.cuda.synchronize(images.device)

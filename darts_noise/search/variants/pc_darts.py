@@ -6,8 +6,7 @@ from torch import Tensor, nn
 
 from darts_noise.configured import require_at_least
 from darts_noise.errors import SettingError
-from darts_noise.nets.macro_layers import mix_layers
-from darts_noise.nets.mixed.textbook import MixedCell, MixedOperation
+from darts_noise.nets.mixed.textbook import MixedCell, MixedOperation, choose_mixed_layers
 from darts_noise.nets.supernet import SuperNet
 from darts_noise.search.architecture import Architecture
 from darts_noise.search.settings import SearchConfig
@@ -27,7 +26,7 @@ class PartialMixedOperation(nn.Module):
         super().__init__()
         self.width = whole.channels // parts
         self.mixed = MixedOperation(whole.space, self.width, whole.stride, whole.allowed)
-        mix_layers(self.mixed, whole.space)
+        choose_mixed_layers(self.mixed, whole.space)
         self.bypass = nn.MaxPool2d(2, 2, ceil_mode=True) if whole.stride == 2 else nn.Identity()
         self.parts = parts
 
@@ -48,6 +47,7 @@ class PcDarts(Variant):
     """
 
     implementation = "textbook"
+    rebuilds = True
 
     def __init__(self, parts: int = 4, edge_normalisation: bool = True) -> None:
         require_at_least(2, parts=parts)
@@ -64,6 +64,8 @@ class PcDarts(Variant):
     def change_supernet(self, net: SuperNet) -> None:
         for cell in net.cells:
             assert isinstance(cell, MixedCell)
+            if self.edge_normalisation:
+                cell.averages = False  # the weights of the edges of a node already sum to 1
             for index, mixed in enumerate(cell.mixed):
                 assert isinstance(mixed, MixedOperation)
                 assert mixed.channels % self.parts == 0

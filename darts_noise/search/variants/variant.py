@@ -32,10 +32,13 @@ class Variant:
     Attributes:
         implementation: implementation of the supernet that the variant needs. A variant that
             replaces single operations needs ``textbook``: in ``shared`` there are no such modules.
+        rebuilds: whether `change_supernet` replaces whole mixed operations. It is called before
+            those of other variants, which change single candidates.
         relaxes: whether the variant sets `Architecture.relaxation`. Only one variant can.
     """
 
     implementation = "shared"
+    rebuilds: ClassVar[bool] = False
     relaxes: ClassVar[bool] = False
 
     def check(self, config: SearchConfig) -> None:
