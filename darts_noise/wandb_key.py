@@ -2,6 +2,8 @@
 
 import netrc
 import os
+from configparser import ConfigParser
+from configparser import Error as ConfigParserError
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -9,12 +11,22 @@ HOST = "api.wandb.ai"
 """A key for this host is valid for W&B's cloud, whatever address a version of W&B uses."""
 
 
+def _stated_server() -> str | None:
+    """Return the server that ``wandb login --host`` has written down, or None."""
+    folder = Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb").expanduser()
+    file = ConfigParser(interpolation=None)
+    try:
+        file.read(folder / "settings", "utf-8")
+    except (OSError, UnicodeDecodeError, ConfigParserError):
+        return None
+    return file.get("default", "base_url", fallback=None)
+
+
 def has_key() -> bool:
     """Return whether W&B would find an API key in the environment or in a netrc file."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
-    server = os.environ.get("WANDB_BASE_URL")
-    if server:
+    if server := os.environ.get("WANDB_BASE_URL") or _stated_server():
         hosts = [urlparse(server).netloc]
     else:
         import wandb

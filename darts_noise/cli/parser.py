@@ -269,13 +269,16 @@ class Parser:
             SettingError: a config that cannot be read.
         """
         stated = self.stated(argv)
-        content = merge_configs(map(read_config, configs))
+        contents = list(map(read_config, configs))
+        for path, each in zip(configs, contents, strict=True):
+            self._require_known(each, path)
+        content = merge_configs(contents)
         for key in COMMAND_LINE_ONLY:
             if key in content:
                 raise SettingError(key, "expected on the command line, not in a config file")
         if not configs:
             content = dict(default(stated))
-        self._require_known(content, configs[-1] if configs else source)
+            self._require_known(content, source)
         with self._readable():
             base = self._parser.parse_object(content)
             values = self._parser.parse_args(list(argv), namespace=base)

@@ -109,10 +109,13 @@ def make_page(
             runs[anchor] = run
             if run.lacking:
                 lacking.append(f"{path} {run.lacking}")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as problem:
+            error: Exception = problem
+            if not isinstance(problem, OSError | ValueError):
+                error = ValueError(f"{path}: a file has another form than expected ({problem!r})")
             failed += 1
             if failed == len(paths):  # nothing is left to show
-                raise
+                raise error from None
             lacking.append(f"{path} is left out: {' '.join(explain(path, error).split())}")
     for line in lacking:
         warnings.warn(line, stacklevel=2)

@@ -23,6 +23,8 @@ ALIASES = {"run": "online", "shared": "online", "dryrun": "offline", "disabled":
 """Other values of WANDB_MODE that W&B accepts → our names."""
 PROJECT = "darts_noise"
 """The W&B project if neither the user nor the environment names one."""
+LIGHTNING_AXIS = "trainer/global_step"
+"""The figure over which WandbLogger logs all others."""
 ON_CARD = {
     "val/accuracy": ("validation_accuracy",),
     "test/accuracy": ("test_accuracy",),
@@ -99,24 +101,33 @@ def _logger(
 ) -> WandbLogger:
     import wandb
 
-    quiet = wandb.Settings(console="off", silent=True, init_timeout=30)
-    wandb.setup(quiet)  # before Lightning passes settings that W&B warns about
+    # Beside a run that the caller has begun, a new one; otherwise ours is W&B's current run.
+    how = "default" if wandb.run is None else "create_new"
+    settings = wandb.Settings(console="off", silent=True, init_timeout=30, reinit=how)
+    wandb.setup(settings)  # or W&B warns about some of them
     kept = run / "wandb" / "run_id"
-    logger = WandbLogger(
-        project=project,
-        name=run.name,
-        id=kept.read_text("utf-8") if kept.is_file() else None,
-        save_dir=str(run),
-        job_type=kind,
-        config=flat(config),
-        # WandbLogger's own `offline` would change the environment of the process.
-        mode=mode,
-        settings=quiet,
+    known = kept.read_text("utf-8") if kept.is_file() else None
+    experiment = None
+    if rank_zero_only.rank == 0:
+        # Not by WandbLogger: it would take over and end a run that the caller has begun, and its
+        # `offline` would change the environment of the process.
+        experiment = wandb.init(
+            project=project,
+            name=run.name,
+            id=known,
+            dir=str(run),
+            job_type=kind,
+            config=flat(config),
+            mode=mode,  # type: ignore[arg-type]
+            resume="allow",
+            settings=settings,
+        )
+        experiment.define_metric(LIGHTNING_AXIS)
+        experiment.define_metric("*", step_metric=LIGHTNING_AXIS, step_sync=True)
+        write_text(kept, experiment.id)
+    return WandbLogger(
+        project=project, name=run.name, id=known, save_dir=str(run), experiment=experiment
     )
-    _ = logger.experiment  # starts the run
-    if logger.version is not None:  # on the first process
-        write_text(kept, logger.version)
-    return logger
 
 
 def flat(settings: Mapping[str, Any], group: str = "") -> dict[str, Any]:
@@ -214,9 +225,14 @@ def use_artifact(logger: WandbLogger | None, name: str, kind: str, files: Sequen
     _send(logger, "artifact", send)
 
 
-def finish(logger: WandbLogger | None) -> None:
-    """End the W&B run after everything is on disk or uploaded."""
-    _send(logger, "the end of the run", lambda logger: logger.experiment.finish())
+def finish(logger: WandbLogger | None, status: int = 0) -> None:
+    """End the W&B run after everything is on disk or uploaded.
+
+    Args:
+        logger: the logger of the run.
+        status: exit status of the run. W&B shows a run as failed unless it is 0.
+    """
+    _send(logger, "the end of the run", lambda logger: logger.experiment.finish(status))
 
 
 @rank_zero_only

@@ -110,6 +110,8 @@ def train_ensemble(
     if run.resume is not None:
         path = find_run(run.runs, KIND, run.resume)
         settings = read_run_config(path)
+        # The folder may have been moved since.
+        settings["model"]["genotype"] = str(path / "genotype.json")
     else:
         path = create_run(run.runs, KIND, run.name, data.name)
         settings = all_settings(path, genotype, cell, config, noise, data, trainer, run)

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from darts_noise.atomic import write_text
@@ -124,6 +125,7 @@ def examine(
     config = config_of(ExamineConfig, config, settings)
     RunConfig(name=name)  # checks the name
     sections = make_sections(config.only, config.sections)
+    fabric = _fabric(accelerator)
     found, recipe, trained = network_of(network, recipe)
     if data is None:
         if trained is None:
@@ -146,7 +148,7 @@ def examine(
         _some(data.test, config),
         data.normalisation,
         config,
-        Fabric(accelerator=accelerator, devices=1),
+        fabric,
         make if isinstance(found, Genotype) else None,
     )
     about = {
@@ -169,6 +171,13 @@ def examine(
         raise Interrupted(folder, 128 + (interrupts.received or signal.SIGINT)) from None
     finally:
         lock.release()
+
+
+def _fabric(accelerator: str) -> Fabric:
+    try:
+        return Fabric(accelerator=accelerator, devices=1)
+    except (ImportError, RuntimeError, MisconfigurationException, ValueError) as error:
+        raise SettingError("accelerator", f"{accelerator!r} cannot be used: {error}") from None
 
 
 def network_of(

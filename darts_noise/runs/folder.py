@@ -98,20 +98,27 @@ def remove_run(run: Path) -> None:
 
 
 def point_latest(run: Path) -> None:
-    """Point the link ``latest`` at a run, in one step. Call this once the run has a cell."""
+    """Point the link ``latest`` at a run, in one step. Call this once the run has a cell.
+
+    If the file system has no links, or ``latest`` is a folder of the user's, it stays as it is:
+    `newest_run` does without the link.
+    """
     link = run.parent / "latest"
     new = run.parent / f".latest.{os.getpid()}"
     new.unlink(missing_ok=True)
-    new.symlink_to(run.name)
-    os.replace(new, link)
+    try:
+        new.symlink_to(run.name)
+        os.replace(new, link)
+    except OSError:
+        new.unlink(missing_ok=True)
 
 
 def newest_run(root: str | Path, kind: str) -> Path | None:
     """Return the run that ``latest`` points at. Without it: the newest with a ``genotype.json``."""
     folder = Path(root) / kind
     link = folder / "latest"
-    if (link / "genotype.json").is_file():
-        return folder / link.resolve().name if link.is_symlink() else link
+    if link.is_symlink() and (link / "genotype.json").is_file():
+        return folder / link.resolve().name
     cells = [cell for cell in folder.glob("*/genotype.json") if cell.is_file()]
     return max(cells, key=lambda cell: cell.stat().st_mtime).parent if cells else None
 

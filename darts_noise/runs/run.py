@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import is_dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -217,7 +218,7 @@ class Run:
         except (KeyboardInterrupt, SystemExit):
             self.interrupted()
         except (OSError, ValueError) as error:
-            finish(self.wandb)
+            finish(self.wandb, status=1)
             begun = self.has_results or self.trainer.global_step > 0
             if isinstance(error, SettingError) and not begun:
                 self._remove()
@@ -289,7 +290,7 @@ class Run:
 
     def interrupted(self, *hints: str) -> NoReturn:
         """End the run after a signal; see `Interrupted`."""
-        finish(self.wandb)
+        finish(self.wandb, self.stops.status)
         raise Interrupted(self.path, self.stops.status if self.is_first else 0, *hints) from None
 
     def origin(self, seed: int) -> dict[str, Any]:
@@ -377,6 +378,9 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, timedelta):  # as the Trainer reads it
+        minutes, seconds = divmod(value.seconds, 60)
+        return f"{value.days:02}:{minutes // 60:02}:{minutes % 60:02}:{seconds:02}"
     return f"{type(value).__module__}.{type(value).__qualname__}"
 
 

@@ -406,7 +406,7 @@ def _control(
                 session.console,
             )
     except Interrupted as stop:
-        finish(session.wandb)
+        finish(session.wandb, stop.status)
         raise Interrupted(session.path, stop.status, *stop.hints) from None
     except ValueError as error:
         session.console.print(f"control: left out, because it failed: {error}")

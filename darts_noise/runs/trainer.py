@@ -27,6 +27,11 @@ from darts_noise.runs.settings import OBJECTS, TrainerConfig
 from darts_noise.shown import shown
 
 PACKAGES = frozenset({"darts_noise", "lightning", "lightning_fabric", "pytorch_lightning"})
+WRITING = {
+    "advanced": "pytorch_lightning.profilers.AdvancedProfiler",
+    "simple": "pytorch_lightning.profilers.SimpleProfiler",
+}
+"""Names of Lightning's profilers that write a file only if they are told where."""
 AS_IT_STANDS = "as_it_stands"
 """A mode of jsonargparse's parser that does not read text as YAML. A class could hide there."""
 set_loader(AS_IT_STANDS, lambda text: text, json_superset=False)
@@ -46,7 +51,8 @@ def make_trainer(
     Args:
         config: the arguments of the Trainer.
         trusted: packages whose classes the config may name, besides `PACKAGES`.
-        folder: folder for loggers of Lightning that state none. None: the current folder.
+        folder: folder for loggers and profilers of Lightning that state none. None: the current
+            folder.
         callbacks: further callbacks.
         plugins: further plugins.
         replaced: arguments that replace arguments of the config.
@@ -58,6 +64,9 @@ def make_trainer(
     stated = fields_of(config)
     _require_trusted(stated, PACKAGES.union(trusted))
     stated["logger"] = _in_folder(stated["logger"], folder or Path())
+    if stated["profiler"] in WRITING:  # what it prints otherwise goes to a silent logger
+        where = {"dirpath": str(folder or Path()), "filename": f"{stated['profiler']}_profile"}
+        stated["profiler"] = {"class_path": WRITING[stated["profiler"]], "init_args": where}
     made = _instantiated(stated) | replaced
     if made.get("logger") in (None, True):
         made["logger"] = False  # a run adds its own loggers; named loggers stay

@@ -97,7 +97,7 @@ class Queue:
             worker in the meantime.
         """
         ours: list[int] = []
-        failed: list[ValueError] = []
+        failed: list[ValueError | RuntimeError] = []
 
         def objective(trial: Trial) -> float:
             # Two workers may have added a trial each; only the first one counts. Or the waiting
@@ -108,7 +108,7 @@ class Queue:
             ours.append(trial.number)
             try:
                 found = make()
-            except ValueError as error:
+            except (ValueError, RuntimeError) as error:  # RuntimeError: as with too little memory
                 failed.append(error)
                 raise _LetGoError from None
             trial.set_user_attr(FOUND, found)

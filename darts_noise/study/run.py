@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,8 +82,20 @@ def study(
 def tabulate(
     config: StudyConfig, *, runs: str | Path = "runs", command: str = "dn.study"
 ) -> StudyResult:
-    """Write the table, plot and results of a study from the results so far; see `study`."""
+    """Write the table, plot and results of a study from the results so far; see `study`.
+
+    Raises:
+        SettingError: as for `study`, or the study has not begun.
+    """
+    folder = folder_of(config, runs)
+    if config.storage is None and not any((folder / file).is_file() for file in BEGUN):
+        raise SettingError("name", f"expected a study that has begun, got none in {folder}")
     return Study(config, runs, command).write()
+
+
+def folder_of(config: StudyConfig, runs: str | Path) -> Path:
+    """Return the folder of a study."""
+    return Path(runs).resolve() / "study" / (config.name or config.train.data.name)
 
 
 def check_data(config: StudyConfig) -> None:
@@ -112,6 +125,10 @@ def check_data(config: StudyConfig) -> None:
             make_noise(family, config.converged.samples, data.train, 0, root)
 
 
+BEGUN = ("study.db", "results.json")
+"""Files of which a study that has begun has one."""
+
+
 class Study:
     """One worker of a study, with the folder and the queue of the study; see `study`."""
 
@@ -125,12 +142,17 @@ class Study:
         check_names(config)
         self.name = config.name or config.train.data.name
         self.config, self.command = replace(config, name=self.name), command
-        self.folder = Path(runs).resolve() / "study" / self.name
+        self.folder = folder_of(config, runs)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.units = units_of(config)
         self.console = console or Console(soft_wrap=True, highlight=False, markup=False)
         url = config.storage or f"sqlite:///{self.folder / 'study.db'}"
-        self.queue = Queue(url, self.name, config.heartbeat, config.sample.seed)
+        try:
+            self.queue = Queue(url, self.name, config.heartbeat, config.sample.seed)
+        except SettingError:
+            with suppress(OSError):  # it is not empty
+                self.folder.rmdir()
+            raise
         self.failed: dict[str, str] = {}
         self.interrupts = Interrupts()
         of_queue = self.queue.settings
@@ -196,9 +218,10 @@ class Study:
         """Do a unit and return True, or return False if another worker has it."""
         try:
             is_ours = self.queue.work(unit, lambda: self._make(unit, done))
-        except ValueError as error:
-            self.failed[unit.key] = str(error)
-            self.console.print(f"failed: {error}")
+        except (ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            self.failed[unit.key] = reason
+            self.console.print(f"failed: {reason}")
             return True
         if is_ours:
             self.write()

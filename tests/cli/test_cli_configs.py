@@ -41,6 +41,14 @@ def read(command: Command, *argv: str) -> Given:
     return Parser(command).parse(rest, configs)
 
 
+def test_of_several_configs_the_one_with_the_wrong_key_is_named(tmp_path):
+    for name, key in (("one", "chanels"), ("other", "channels")):
+        (tmp_path / f"{name}.yaml").write_text(f"model: {{{key}: 6}}\n")
+    argv = [f"--config={tmp_path / name}.yaml" for name in ("one", "other")]
+    with pytest.raises(ValueError, match=r"one\.yaml: unknown config key 'model.chanels'"):
+        read(SEARCH, *argv)
+
+
 def search_config(*argv: str) -> dn.SearchConfig:
     return read(SEARCH, *argv).settings(dn.SearchConfig, "model.")
 

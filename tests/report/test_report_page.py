@@ -1,5 +1,6 @@
 """The page needs no network, runs no code, and works with a screen reader and a keyboard."""
 
+import json
 import math
 import re
 import warnings
@@ -287,6 +288,17 @@ def test_a_broken_run_is_named_and_the_others_have_their_page(
     assert shown & wanted == wanted - {f"run-{place + 1}"}
     assert "comparison" in shown
     assert text.count("is left out: ") == 1
+
+
+def test_a_card_with_another_form_is_named_too(tmp_path: Path) -> None:
+    """As one that an older version has written."""
+    runs = [search_run(tmp_path / "search" / f"run-{i}", alpha=False) for i in range(2)]
+    card = json.loads((runs[1] / "card.json").read_text())
+    (runs[1] / "card.json").write_text(json.dumps({**card, "control": {"network": "x"}}))
+    with pytest.warns(UserWarning, match=r"run-1 is left out: .*another form than expected"):
+        assert "run-0" in make_page(runs)
+    with pytest.raises(ValueError, match="another form than expected"):
+        make_page(runs[1:])
 
 
 def test_a_page_of_broken_runs_alone_is_an_error(tmp_path: Path) -> None:

@@ -90,6 +90,25 @@ def test_key_is_that_of_the_server_in_use(clean: pytest.MonkeyPatch, tmp_path: P
     assert not has_key()
 
 
+def test_key_is_that_of_the_server_that_a_login_has_written_down(
+    clean: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    give_key(clean, "netrc of another host", tmp_path)
+    file = tmp_path / "home" / ".config" / "wandb" / "settings"
+    file.parent.mkdir(parents=True)
+    for text, found in (
+        ("[default]\nbase_url = https://example.org\n", True),
+        ("[default]\nentity = me\n", False),
+        ("no settings", False),
+    ):
+        file.write_text(text)
+        assert has_key() is found
+    clean.setenv("WANDB_CONFIG_DIR", str(tmp_path / "elsewhere"))
+    file.parent.rename(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "settings").write_text("[default]\nbase_url = https://example.org\n")
+    assert has_key()
+
+
 # WANDB_MODE → what "auto" becomes without a key, and with one.
 AUTO = {
     None: ("offline", "online"),
@@ -149,7 +168,11 @@ class FakeInit:
         self.asked.append(settings)
         if settings["mode"] in self.failing:
             raise self.error
-        return SimpleNamespace(name="fake", id=settings["id"] or f"id{len(self.asked)}")
+        return SimpleNamespace(
+            name="fake",
+            id=settings["id"] or f"id{len(self.asked)}",
+            define_metric=lambda *_, **__: None,
+        )
 
 
 ERRORS = [
@@ -197,6 +220,33 @@ def test_a_run_that_goes_on_continues_its_tracked_run(
         start_tracking(tmp_path / run, kind="search", mode="online", project="p", config={})
     assert [settings["id"] for settings in init.asked] == [None, None, "id1"]
     assert init.asked[2]["resume"] == "allow"
+
+
+def test_a_run_that_the_caller_has_begun_is_left_alone(
+    clean: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As in a notebook, or in a function that a sweep calls."""
+    clean.setenv("WANDB_SILENT", "true")
+    with wandb.init(mode="offline", dir=str(tmp_path), project="theirs") as theirs:
+        logger, _ = start_tracking(
+            tmp_path / "r", kind="search", mode="offline", project="ours", config={"seed": 1}
+        )
+        assert logger is not None
+        own: Any = logger.experiment
+        assert (own.project, own.config["seed"]) == ("ours", 1)
+        assert own.id != theirs.id
+        finish(logger)
+        assert wandb.run is theirs
+        theirs.log({"still": 1})
+        assert theirs.config.as_dict() == {}
+
+
+def test_a_run_that_failed_is_failed_in_wandb_too() -> None:
+    ended = []
+    logger: Any = SimpleNamespace(experiment=SimpleNamespace(finish=ended.append))
+    finish(logger)
+    finish(logger, status=143)
+    assert ended == [0, 143]
 
 
 def test_failure_before_the_run_is_no_crash_either(

@@ -69,7 +69,11 @@ def test_an_ensemble_that_was_stopped_goes_on_and_is_evaluated(
     assert f"to resume: darts-noise ensemble train --resume {folder}" in capsys.readouterr().out
     with pytest.raises(SettingError, match="1 of 2 are trained"):
         dn.evaluate_ensemble([folder])
-    main(["ensemble", "train", "--resume", f"--runs={tmp_path}"])
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    (tmp_path / "ensemble").rename(moved / "ensemble")
+    main(["ensemble", "train", "--resume", f"--runs={moved}"])
+    (moved / "ensemble").rename(tmp_path / "ensemble")
     assert steps.count(3) == 5  # one epoch: the first member was not trained again
     other = ["--seed=4", "--data.split_seed=3", "--data.bootstrap=true", "--noise_check=false"]
     train([*FEW[:-1], *other, f"--runs={tmp_path}", "--name=alone"])

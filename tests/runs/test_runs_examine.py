@@ -119,6 +119,13 @@ def test_a_stopped_examination_continues_and_equals_an_unbroken_one(examine, fas
     assert examine(sections={"losses": {"factor": 2.0}}).path not in (whole.path, continued.path)
 
 
+@pytest.mark.parametrize("accelerator", ["mps", "tpu"])
+def test_a_device_that_is_not_there_is_named(accelerator, tmp_path):
+    said = f"accelerator: '{accelerator}' cannot be used"
+    with pytest.raises(dn.SettingError, match=said):
+        dn.examine(linear, "digits", runs=tmp_path, accelerator=accelerator)
+
+
 def test_a_network_whose_code_has_changed_is_another_network(examine, tmp_path, monkeypatch):
     """Its layers are the same: only `forward` differs."""
     made = []

@@ -1,5 +1,6 @@
 """A run's folder: its name, the newest run, and the lock of one process."""
 
+import errno
 import os
 import signal
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 from conftest import refused, search
 
 import darts_noise as dn
-from darts_noise.runs.folder import RunLock, create_run, newest_run
+from darts_noise.runs.folder import RunLock, create_run, newest_run, point_latest
 
 
 def test_a_run_without_a_name_gets_one_of_its_own(tmp_path):
@@ -29,6 +30,28 @@ def test_without_a_latest_that_has_a_cell_the_newest_cell_counts(link, tmp_path)
         (folder / "latest").symlink_to(link)
     assert newest_run(tmp_path, "search") == folder / "new"
     assert newest_run(tmp_path, "train") is None
+
+
+def test_a_latest_that_is_no_link_neither_stops_a_run_nor_hides_its_cell(tmp_path):
+    """As in a copy of the runs that has followed the links."""
+    for age, name in enumerate(("new", "latest")):
+        (tmp_path / "search" / name).mkdir(parents=True)
+        dn.load_genotype("darts_v1").to_json(tmp_path / "search" / name / "genotype.json")
+        os.utime(tmp_path / "search" / name / "genotype.json", (10**9 - age, 10**9 - age))
+    point_latest(tmp_path / "search" / "new")
+    assert newest_run(tmp_path, "search") == tmp_path / "search" / "new"
+    assert {path.name for path in (tmp_path / "search").iterdir()} == {"new", "latest"}
+
+
+def test_without_symbolic_links_the_newest_cell_counts(tmp_path, monkeypatch):
+    def no_links(self, target):
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(Path, "symlink_to", no_links)
+    (tmp_path / "search" / "new").mkdir(parents=True)
+    dn.load_genotype("darts_v1").to_json(tmp_path / "search" / "new" / "genotype.json")
+    point_latest(tmp_path / "search" / "new")
+    assert newest_run(tmp_path, "search") == tmp_path / "search" / "new"
 
 
 def other_process(run: Path) -> int:

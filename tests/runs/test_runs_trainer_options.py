@@ -3,6 +3,7 @@ line that names it."""
 
 import csv
 from dataclasses import fields
+from datetime import timedelta
 from typing import get_args
 
 import pytest
@@ -18,6 +19,7 @@ from rich.console import Console
 
 import darts_noise as dn
 from darts_noise.cli.names import ACCELERATORS
+from darts_noise.runs.run import plain
 from darts_noise.runs.settings import CLIPPING, PRECISIONS
 
 FEW = {"accelerator": "cpu", "max_epochs": 1, "enable_progress_bar": False}
@@ -165,8 +167,17 @@ def test_the_words_that_are_known_early_are_lightnings():
 
 @pytest.mark.parametrize("command", ["search", "train"])
 def test_options_that_work(command, run):
-    card = run(command, **TOGETHER).card
-    assert (card["epochs"], card["precision"]) == (1, "bf16-mixed")
+    found = run(command, **TOGETHER)
+    assert (found.card["epochs"], found.card["precision"]) == (1, "bf16-mixed")
+    (profile,) = found.path.glob("fit-simple_profile*.txt")
+    assert "run_training_epoch" in profile.read_text()
+
+
+def test_a_time_is_written_as_the_trainer_reads_it():
+    time = timedelta(days=1, hours=2, minutes=3, seconds=4)
+    written = plain(dn.TrainerConfig(max_time=time))
+    assert written["max_time"] == "01:02:03:04"
+    assert pl.callbacks.Timer(written["max_time"]).time_remaining() == time.total_seconds()
 
 
 @pytest.mark.slow

@@ -13,12 +13,14 @@ from functools import partial
 import optuna
 import pytest
 import sqlalchemy
+import torch
 from conftest import ROOT, undrawn
 from rich.console import Console
 from studies import LEAST, SMALL, MadeUp, made_up, results, small, timeless, written
 
 import darts_noise as dn
 from darts_noise.cli.program import main
+from darts_noise.errors import SettingError
 from darts_noise.runs import search as searching
 from darts_noise.runs.run import Interrupted
 from darts_noise.search.module import SearchModule
@@ -188,14 +190,15 @@ def test_the_config_that_a_study_leaves_repeats_it(tmp_path, monkeypatch, capsys
     assert {**after, "command": ""} == {**before, "command": ""}
 
 
-def test_a_unit_that_cannot_be_made_stops_only_those_that_need_it(tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [ValueError, torch.OutOfMemoryError])
+def test_a_unit_that_cannot_be_made_stops_only_those_that_need_it(tmp_path, monkeypatch, error):
     made_up(monkeypatch)
     changes = {**LEAST, "noise_weights": [0, 1], "controls": {"matched": None}}
     cell = MadeUp.cell
 
     def refused(self, origin):
         if self.name == "lambda_1/0":
-            raise ValueError("no such search")
+            raise error("no such\nsearch")
         return cell(self, origin)
 
     with monkeypatch.context() as patched:
@@ -207,6 +210,14 @@ def test_a_unit_that_cannot_be_made_stops_only_those_that_need_it(tmp_path, monk
     found = json.loads(file.read_text())["networks"]
     assert [network["network"] for network in found] == ["lambda_0"]
     assert len(dn.study(small(**changes), runs=tmp_path).networks) == 3
+
+
+def test_a_table_needs_a_study_that_has_begun(tmp_path):
+    with pytest.raises(SettingError, match="name: expected a study that has begun"):
+        tabulate(small(), runs=tmp_path)
+    with pytest.raises(SettingError, match="storage: cannot open 'nowhere'"):
+        dn.study(small(storage="nowhere"), runs=tmp_path)
+    assert not list((tmp_path / "study").iterdir())
 
 
 def test_a_proposal_is_made_with_its_own_settings(tmp_path, monkeypatch):
