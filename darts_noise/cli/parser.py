@@ -270,12 +270,12 @@ class Parser:
         """
         stated = self.stated(argv)
         contents = list(map(read_config, configs))
-        for path, each in zip(configs, contents, strict=True):
-            self._require_known(each, path)
         content = merge_configs(contents)
         for key in COMMAND_LINE_ONLY:
             if key in content:
                 raise SettingError(key, "expected on the command line, not in a config file")
+        for path, each in zip(configs, contents, strict=True):
+            self._require_known(each, path)
         if not configs:
             content = dict(default(stated))
             self._require_known(content, source)
