@@ -1,13 +1,14 @@
 """The private attributes of libraries that the package uses, each with the reason.
 
-No other file of the package uses a library's name that begins with an underscore. The dependencies
-have upper bounds in ``pyproject.toml``. ``tests/test_compat.py`` reports a missing attribute.
+No other file of the package uses a library's name that begins with an underscore.
+``tests/test_compat.py`` reports a missing attribute.
 """
 
 from typing import Any
 
 import torch
 from torch import nn
+from torchmetrics import Metric
 
 # torch has no public name for "a batch norm of any number of dimensions".
 BatchNorm = nn.modules.batchnorm._BatchNorm
@@ -16,6 +17,11 @@ BatchNorm = nn.modules.batchnorm._BatchNorm
 def in_functorch() -> bool:
     """Return whether the code runs inside a transform of `torch.func`."""
     return bool(torch._C._are_functorch_transforms_active())
+
+
+def set_updates(metric: Metric, count: int) -> None:
+    """Set the number of updates of a torchmetrics metric, which has no setter."""
+    metric._update_count = count
 
 
 def ask_to_stop(trainer: Any) -> None:

@@ -7,6 +7,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
+from torchmetrics import MeanMetric
 
 from darts_noise import compat
 
@@ -76,3 +77,9 @@ def test_torch_says_whether_a_transform_is_under_way() -> None:
     seen = []
     torch.func.vmap(lambda x: seen.append(compat.in_functorch()) or x)(torch.ones(2))
     assert (seen, compat.in_functorch()) == ([True], False)
+
+
+def test_a_metric_has_the_number_of_updates_that_was_set() -> None:
+    metric = MeanMetric()
+    compat.set_updates(metric, 3)
+    assert metric.update_count == 3

@@ -6,6 +6,8 @@ from lightning_fabric.utilities.apply_func import move_data_to_device
 from torch import nn
 from torchmetrics import Metric
 
+from darts_noise.compat import set_updates
+
 
 def metric_state(module: nn.Module) -> dict[str, dict[str, Any]]:
     """Return the update count and the values of each metric in a module, by name."""
@@ -23,4 +25,4 @@ def set_metric_state(module: nn.Module, state: dict[str, dict[str, Any]]) -> Non
         assert isinstance(metric, Metric)
         for key, value in held["values"].items():
             setattr(metric, key, move_data_to_device(value, metric.device))
-        metric._update_count = held["updates"]
+        set_updates(metric, held["updates"])

@@ -186,7 +186,7 @@ class CapacitySection(Section[Capacity]):
         accuracies = []
         for number in range(self.labellings):
             seed = derive_seed(subject.config.seed, Stream.EXAMINATION, number)
-            noise = make_noise(self.family, images, subject.train, seed)
+            noise = make_noise(self.family, images, subject.train, seed, subject.root)
             best = 0.0
             for point in list(points):
                 recipe = Recipe(

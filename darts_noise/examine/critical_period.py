@@ -286,7 +286,10 @@ class CriticalPeriodSection(Section[CriticalPeriod]):
             return Depth(cells, found)
 
         makes = self._makes_by_depth(subject)
-        made = {name: make_noise(name, len(data), data, config.seed) for name in self.deficits}
+        made = {
+            name: make_noise(name, len(data), data, config.seed, subject.root)
+            for name in self.deficits
+        }
         early, late = self._ranges()
         return CriticalPeriod(
             self.epochs,

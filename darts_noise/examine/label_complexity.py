@@ -116,6 +116,12 @@ class Contrast(nn.Module):
         return logits[:, self.classes[0]] - logits[:, self.classes[1]]
 
 
+def _block(function: nn.Module) -> int:
+    """Return the number of images whose gradients take half of the memory."""
+    size = sum(weight.numel() for weight in function.parameters() if weight.requires_grad)
+    return max(1, _GRADIENTS // (2 * size))
+
+
 def tangent_kernel(function: nn.Module, inputs: Tensor) -> Tensor:
     """Return the tangent kernel of a network, K_ij = ∇f(x_i) · ∇f(x_j) over all weights, (N, N).
 
@@ -123,8 +129,7 @@ def tangent_kernel(function: nn.Module, inputs: Tensor) -> Tensor:
         function: inputs (N, ...) → values (N,). It is read in eval mode and keeps its modes.
         inputs: (N, ...), of the dtype of the weights.
     """
-    size = sum(weight.numel() for weight in function.parameters() if weight.requires_grad)
-    part = max(1, _GRADIENTS // (2 * size))  # images whose gradients take half of the memory
+    part = _block(function)
 
     def gradients(images: Tensor) -> Tensor:
         return torch.stack([weight_gradient(function(x[None])[0], function) for x in images])
@@ -300,9 +305,11 @@ class LabelComplexitySection(Section[LabelComplexity]):
         self.classes, self.samples, self.width, self.epochs = classes, samples, width, epochs
 
     def steps(self, subject: Subject) -> float:
-        # float64 takes twice the time of float32, and a tangent kernel that of about 10 epochs.
+        # float64 takes twice the time of float32. In a tangent kernel, an image takes the time of
+        # ten steps' images, once for each pair of blocks that its block is in.
         epoch = 2 * self.samples / subject.config.batch_size
-        return epoch * (10 + len(self.shares) * self.epochs)
+        blocks = max(1, self.samples / _block(subject.untrained()))
+        return epoch * (10 * (blocks + 1) / 2 + len(self.shares) * self.epochs)
 
     def measure(self, subject: Subject, pieces: Pieces) -> LabelComplexity:
         data = self._of_two_classes(subject.train, subject.config.seed)

@@ -74,6 +74,7 @@ class Subject:
         fabric: device and precision.
         make_with_cells: returns a new network with this number of cells, and otherwise as `make`.
             None: the network is not made of cells.
+        root: folder of the data sets that a noise family names.
     """
 
     make: Callable[[], nn.Module]
@@ -83,6 +84,7 @@ class Subject:
     config: ExamineConfig
     fabric: Fabric
     make_with_cells: Callable[[int], nn.Module] | None = None
+    root: str | Path = "data"
 
     @property
     def recipe(self) -> Recipe:

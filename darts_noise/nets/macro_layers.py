@@ -105,6 +105,8 @@ def start_orthogonal(module: nn.Module) -> None:
 
 
 def _keep_variances(module: nn.Module) -> None:
+    # The second convolution of a `FactorisedReduce` follows the first in this order, so it starts
+    # as if its input had no ReLU, with half of the variance.
     rectified = False
     for leaf in (m for m in module.modules() if not list(m.children())):
         if isinstance(leaf, nn.Conv2d):

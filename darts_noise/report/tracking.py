@@ -102,13 +102,13 @@ def _logger(
     import wandb
 
     # Beside a run that the caller has begun, a new one; otherwise ours is W&B's current run.
-    how = "default" if wandb.run is None else "create_new"
+    how: Any = "default" if wandb.run is None else "create_new"
     settings = wandb.Settings(console="off", silent=True, init_timeout=30, reinit=how)
     wandb.setup(settings)  # or W&B warns about some of them
     kept = run / "wandb" / "run_id"
     known = kept.read_text("utf-8") if kept.is_file() else None
     experiment = None
-    if rank_zero_only.rank == 0:
+    if getattr(rank_zero_only, "rank", 0) == 0:
         # Not by WandbLogger: it would take over and end a run that the caller has begun, and its
         # `offline` would change the environment of the process.
         experiment = wandb.init(

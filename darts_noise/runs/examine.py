@@ -28,6 +28,7 @@ from darts_noise.examine.record import as_json, from_json
 from darts_noise.examine.section import Pieces, Section, Subject
 from darts_noise.examine.sections import make_sections
 from darts_noise.examine.settings import ExamineConfig
+from darts_noise.noise.datasets import root_of_others
 from darts_noise.noise.families import fingerprint
 from darts_noise.pretrained.bundle import pretrained_config
 from darts_noise.pretrained.shipped import SIZES, find_bundle, list_pretrained
@@ -150,6 +151,7 @@ def examine(
         config,
         fabric,
         make if isinstance(found, Genotype) else None,
+        root_of_others(data.name, data.config.root),
     )
     about = {
         "network": shown_name,
