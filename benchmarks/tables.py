@@ -649,6 +649,7 @@ TABLES: dict[str, Callable[[], Iterable[Row]]] = {
     "digits, labels": partial(networks, "digits_labels_study"),
     "digits, labels, λ = 1": partial(seeds, "digits_labels_study", "lambda_1"),
     "digits, labels, λ = 10": partial(seeds, "digits_labels_study", "lambda_10"),
+    "digits, labels, darts": partial(networks, "digits_labels_darts_study"),
     "digits, labels, strategies": partial(strategies, "digits_labels_candidates_study"),
     "digits, labels, strategies, darts": partial(
         seeds, "digits_labels_candidates_study", "lambda_1"

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torchmetrics import Metric
 
 # torch has no public name for "a batch norm of any number of dimensions".
 BatchNorm = nn.modules.batchnorm._BatchNorm
@@ -19,7 +18,7 @@ def in_functorch() -> bool:
     return bool(torch._C._are_functorch_transforms_active())
 
 
-def set_updates(metric: Metric, count: int) -> None:
+def set_updates(metric: Any, count: int) -> None:
     """Set the number of updates of a torchmetrics metric, which has no setter."""
     metric._update_count = count
 
