@@ -48,6 +48,8 @@ from darts_noise.train.progress import quiet_lightning
 EPOCHS = 50
 """Default number of passes over the training images, as in DARTS (arXiv:1806.09055)."""
 RACE = "race.json"
+FLOAT32 = (None, 32, "32", "32-true")
+"""Values of the precision that mean float32."""
 SPLITS = ("train", "val", "noise")
 
 
@@ -121,6 +123,8 @@ def search(
         )
         with session.open(config.channels):
             module.objectives.keep(session.path)
+            if config.race or config.candidates > 1 or module.strategy is not None:
+                _say_what_does_not_count(trainer, session)
             heats: list[Heat] = []
             found: list[Candidate] = []
             tables: dict[str, Table] = {}
@@ -176,6 +180,19 @@ def search_module(
         require_suited(config, data)
     (module.build if module.strategy is None else module.prepare)(data)
     return module
+
+
+def _say_what_does_not_count(trainer: TrainerConfig, session: Run) -> None:
+    """Print the stated settings of the Trainer that trainings of single cells do not follow."""
+    stated = {
+        "trainer.precision": trainer.precision not in FLOAT32,
+        "trainer.max_time": trainer.max_time is not None,
+        "trainer.fast_dev_run": bool(trainer.fast_dev_run),
+    }
+    if ignored := [key for key, is_stated in stated.items() if is_stated]:
+        session.console.print(
+            f"single networks are trained in full and in float32, without {', '.join(ignored)}"
+        )
 
 
 def _race(config: SearchConfig, module: SearchModule, session: Run) -> list[Heat]:

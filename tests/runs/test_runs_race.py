@@ -162,6 +162,24 @@ def test_a_finished_race_is_not_repeated(
         assert again.card[key] == whole.card[key]
 
 
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [(CONFIG, True), (replace(CONFIG, race=0, candidates=1, macro={"logit_scale": 64.0}), False)],
+)
+def test_settings_that_single_networks_do_not_follow_are_told(
+    config: dn.SearchConfig,
+    said: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+) -> None:
+    slow = replace(TRAINER, precision="bf16-mixed", max_time="00:01:00:00")
+    monkeypatch.setattr(f"{__name__}.TRAINER", slow)
+    search_in(tmp_path, config)
+    line = "in float32, without trainer.precision, trainer.max_time\n"
+    assert (line in capsys.readouterr().out) is said
+
+
 def test_an_impossible_race_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^model\.race: expected 0, because no macro choice"):
         search_in(tmp_path, dn.SearchConfig("darts", race=4))
