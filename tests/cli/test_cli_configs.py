@@ -73,7 +73,7 @@ def test_a_config_of_a_run_builds_its_module(path):
         module = dn.SearchModule(given.settings(dn.SearchConfig, "model."))
         if data.name == "digits":
             data.setup()
-            module.build(data)
+            (module.build if module.strategy is None else module.prepare)(data)
 
 
 @pytest.mark.parametrize("path", OF_RUNS, ids=lambda p: f"{p.parent.name}/{p.stem}")
