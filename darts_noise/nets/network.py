@@ -251,10 +251,9 @@ def create_model(
         features_only: create a network without a head that returns maps of several sizes. Default:
             False.
         out_indices: indices of the maps, with `features_only`. 0 is the largest map, -1 the
-            smallest. None (default): all maps. With both reduction cells there are three maps, at
-            the stem's stride (times that of a pooling after the stem) times 1, 2 and 4; without one
-            of the cells there is one map less. With the ``imagenet`` stem, a map at stride 4 comes
-            before them.
+            smallest. None (default): all maps. The first has the stride of the stem, times the
+            stride of a pooling after the stem. Each reduction cell adds a map of twice the stride.
+            With the ``imagenet`` stem, a map at stride 4 comes before them.
 
     Returns:
         A module that maps images (B, in_channels, H, W), of any H and W, to logits

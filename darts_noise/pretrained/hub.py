@@ -3,6 +3,7 @@
 A repository on the Hub contains the files of a bundle. It is read with the same checks as a folder.
 """
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -48,31 +49,13 @@ class HubNetwork(  # type: ignore[call-arg]  # of the mixin, whose types are not
 
     @classmethod
     def _from_pretrained(
-        cls,
-        *,
-        model_id: str,
-        revision: str | None,
-        cache_dir: str | Path | None,
-        force_download: bool,
-        local_files_only: bool,
-        token: str | bool | None,
-        num_classes: int | None = None,
+        cls, *, model_id: str, num_classes: int | None = None, **download: Any
     ) -> "HubNetwork":
-        """Load a bundle. The keywords without a default are those of the mixin."""
+        inspect.signature(snapshot_download).bind(model_id, **download)  # refuses other keywords
         folder = Path(model_id)
         if not folder.is_dir():
             files = [*SEALED, CONFIG, CARD]
-            folder = Path(
-                snapshot_download(
-                    model_id,
-                    revision=revision,
-                    cache_dir=cache_dir,
-                    force_download=force_download,
-                    local_files_only=local_files_only,
-                    token=token,
-                    allow_patterns=files,
-                )
-            )
+            folder = Path(snapshot_download(model_id, allow_patterns=files, **download))
         loaded = load_pretrained(folder, num_classes=num_classes)
         arguments: dict[str, Any] = network_arguments(loaded)
         with torch.random.fork_rng(devices=[]):

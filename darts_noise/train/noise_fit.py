@@ -149,9 +149,9 @@ def noise_fit(
         if not isinstance(recipe, TrainConfig):
             recipe = config_of(TrainConfig, None, recipe or {})
     _require_keys("trainer", trainer or {}, pl.Trainer)
-    for key, instead in (("max_epochs", "epochs"), ("callbacks", "callbacks"), ("logger", "path")):
+    for key in ("max_epochs", "callbacks", "logger"):
         if key in (trainer or {}):
-            raise SettingError("trainer", f"expected no {key!r}; use the argument {instead!r}")
+            raise SettingError("trainer", f"expected no {key!r}, which noise_fit sets itself")
     if samples is None:
         samples = default_samples(protocol, family, images, root)
     require_samples(protocol, samples, images)

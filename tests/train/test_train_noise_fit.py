@@ -194,8 +194,8 @@ def test_any_family_is_measured_and_named(images, tmp_path):
         ({"protocol": "converged", "grid": {"seeds": 1}}, "grid: expected NoiseGrid, got dict"),
         ({"protocol": "converged", "controls": "resnet18"}, "controls: expected Mapping, got str"),
         ({"recipe": {"channles": 3}}, "recipe.channles: unknown setting 'channles': did you mean"),
-        ({"trainer": {"max_epochs": 1}}, "trainer: expected no 'max_epochs'; use the argument"),
-        ({"trainer": {"logger": True}}, "trainer: expected no 'logger'; use the argument 'path'"),
+        ({"trainer": {"max_epochs": 1}}, "trainer: expected no 'max_epochs', which noise_fit"),
+        ({"trainer": {"logger": True}}, "trainer: expected no 'logger', which noise_fit sets"),
         ({"trainer": {"precison": 1}}, "trainer: unknown argument of Trainer 'precison': did you"),
     ],
 )
