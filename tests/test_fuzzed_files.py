@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import darts_noise as dn
-from darts_noise.cli.commands import SEARCH
 from darts_noise.cli.configs import merge_configs, read_config
+from darts_noise.cli.options import SEARCH
 from darts_noise.cli.parser import Parser
 from darts_noise.search.learnt import read_controller, write_controller
 from darts_noise.search.strategies.controller import Controller

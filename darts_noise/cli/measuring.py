@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args, get_origin
 import yaml
 
 from darts_noise.attacks.settings import ATTACK, CERTIFICATE, ENSEMBLE, EPS, MADE_ON, AttackConfig
-from darts_noise.cli.configs import find_config, read_config
+from darts_noise.cli.configs import find_config
 from darts_noise.cli.defaults import (
     find_search,
     handed_on,
@@ -20,7 +20,8 @@ from darts_noise.cli.defaults import (
     shipped_for,
 )
 from darts_noise.cli.names import ACCELERATORS, DATASETS, SECTIONS, may_be_extended
-from darts_noise.cli.parser import Arguments, field_names, options_of
+from darts_noise.cli.options import TRAIN
+from darts_noise.cli.parser import Arguments, Parser, field_names, options_of
 from darts_noise.cli.plugins import naming_plugins, require_plugin, run_plugin, with_plugins
 from darts_noise.cli.program import ready
 from darts_noise.configured import alternatives, changed, require_at_least, require_seed
@@ -195,7 +196,7 @@ def examine(argv: Sequence[str]) -> None:
         raise SettingError("accelerator", problem)
     if given.config is not None:
         find_config(given.config, "train")
-    if not (given.plugins or may_be_extended()):
+    if not given.plugins:
         with naming_plugins((), given.network):
             _require_examined(given, config)
 
@@ -307,7 +308,8 @@ def _to_examine(given: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         with suppress(ValueError):
             is_trained = bool(find_bundle(network))
     if given.config is not None:
-        content: Mapping[str, Any] = read_config(find_config(given.config, "train"))
+        parsed = Parser(TRAIN).parse([], [find_config(given.config, TRAIN.name)])
+        content: Mapping[str, Any] = parsed.nested()
     elif is_trained:
         content = of_a_trained_network(
             {"model.init": network, **({"data.name": name} if name else {})}
@@ -325,12 +327,17 @@ def _to_examine(given: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
 
 
 def _require_examined(given: argparse.Namespace, config: ExamineConfig) -> None:
-    """Raise the first error of the data, the sections and a plugin, before torch is imported."""
-    _require_data(given.on, DATASETS)
-    for key, named in (("only", config.only), ("sections", config.sections)):
-        for name in named:
-            if name not in SECTIONS:
-                raise SettingError(key, unknown("section", name, SECTIONS))
+    """Raise the first error of the data, the sections and a plugin, before any long import."""
+    if not may_be_extended():
+        _require_data(given.on, DATASETS)
+        for key, named in (("only", config.only), ("sections", config.sections)):
+            for name in named:
+                if name not in SECTIONS:
+                    raise SettingError(key, unknown("section", name, SECTIONS))
+    if config.sections:
+        from darts_noise.examine.sections import make_sections
+
+        make_sections((), config.sections)
     if ".py:" in given.network:
         require_plugin(Path(given.network.rpartition(":")[0]))
 

@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean
+from typing import TYPE_CHECKING
 
-from lightning_fabric import Fabric
 from matplotlib.figure import Figure
 from torch import nn
 
@@ -32,6 +32,9 @@ from darts_noise.report.card import percent
 from darts_noise.report.lines import draw_lines
 from darts_noise.report.page import Table
 from darts_noise.train.loop import Recipe, train_from_scratch
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 DEFICITS = ("blur", "vertical_flip", "label_permutation", "uniform")
 """The deficits of [1] as noise families. `uniform` takes away what is seen altogether."""
@@ -85,7 +88,7 @@ def accuracy_after_deficit(
     epochs: range,
     test: LabelledImages,
     recipe: Recipe,
-    fabric: Fabric,
+    fabric: "Fabric",
     *,
     seed: int = 0,
 ) -> float:

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import torch
-from lightning_fabric import Fabric
 from matplotlib.figure import Figure
 from rich.console import Console
 from torch import Tensor, nn
@@ -43,6 +42,9 @@ from darts_noise.space.json_file import read_text
 from darts_noise.train.loop import Due, Recipe, Training, each_epoch, train_from_scratch
 from darts_noise.train.noise_record import NoiseRun
 from darts_noise.train.noise_training import TrainingSet, measure_fit
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 MOST_PIECES = 64 << 20
 """Largest size of a file of pieces, in bytes."""
@@ -82,7 +84,7 @@ class Subject:
     test: LabelledImages
     normalisation: Normalisation
     config: ExamineConfig
-    fabric: Fabric
+    fabric: "Fabric"
     make_with_cells: Callable[[int], nn.Module] | None = None
     root: str | Path = "data"
 

@@ -13,10 +13,10 @@ Reference:
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from lightning_fabric import Fabric
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -30,6 +30,9 @@ from darts_noise.report.card import percent
 from darts_noise.report.lines import draw_lines
 from darts_noise.report.page import Table
 from darts_noise.train.loop import Due, Recipe, each_tenth, train_from_scratch
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 DRAWN_LAYERS = 5
 """Layers in a figure: those with the largest traces."""
@@ -119,7 +122,7 @@ def two_phases(
     make: Callable[[], nn.Module],
     stream: BatchStream,
     recipe: Recipe,
-    fabric: Fabric,
+    fabric: "Fabric",
     *,
     seed: int = 0,
     samples: int = 200,

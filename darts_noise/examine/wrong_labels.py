@@ -24,7 +24,6 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
-from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
 from darts_noise.attacks.gradient import margins
@@ -176,6 +175,8 @@ def judged(
     method: str, kind: str, share: float, score: Tensor, flagged: Tensor, wrong: Tensor
 ) -> Found:
     """Return how well a method found the wrong labels; see `Found`."""
+    from sklearn.metrics import average_precision_score  # the import takes a second
+
     hits = int((flagged & wrong).sum())
     return Found(
         method,

@@ -6,10 +6,10 @@ trainings and evaluate the network between two steps.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR
@@ -20,6 +20,9 @@ from darts_noise.nets.gain import weight_of
 from darts_noise.reading import laid_out
 from darts_noise.train.muon import Muon
 from darts_noise.train.settings import MOMENTUM
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Due = Callable[[int, int], bool]
 """(steps so far, steps of an epoch) → whether to look at the network now."""
@@ -88,7 +91,7 @@ def train_from_scratch(
     make: Callable[[], nn.Module],
     stream: BatchStream,
     recipe: Recipe,
-    fabric: Fabric,
+    fabric: "Fabric",
     *,
     seed: int,
     look: Callable[[nn.Module, int, float], bool] = lambda net, step, loss: False,

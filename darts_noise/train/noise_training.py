@@ -8,9 +8,9 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from darts_noise.data.batches import BatchStream, leaves_one
@@ -19,6 +19,9 @@ from darts_noise.data.seeds import Stream, derive_seed
 from darts_noise.reading import of_one_image, read_fit, sees_one_image, whole_set
 from darts_noise.train.loop import Due, Recipe, each_epoch, train_from_scratch
 from darts_noise.train.noise_record import NoiseRun
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +64,7 @@ def measure_fit(
     make: Callable[[], nn.Module],
     task: TrainingSet,
     recipe: Recipe,
-    fabric: Fabric,
+    fabric: "Fabric",
     *,
     network: str,
     seed: int,

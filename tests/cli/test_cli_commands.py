@@ -12,8 +12,8 @@ from conftest import ROOT, SMALL_SEARCH, SMALL_TRAIN, refused, search, train
 
 import darts_noise as dn
 from darts_noise.cli import commands, defaults
-from darts_noise.cli.commands import SEARCH, TRAIN
 from darts_noise.cli.configs import read_config
+from darts_noise.cli.options import SEARCH, TRAIN
 from darts_noise.cli.parser import WIDTH
 from darts_noise.cli.program import main
 from darts_noise.runs.folder import lacking_plugins, note_plugins

@@ -16,8 +16,8 @@ from conftest import ROOT, SMALL_SEARCH, SMALL_TRAIN, inspected_summary, search,
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 import darts_noise as dn
-from darts_noise.cli.commands import SEARCH, TRAIN
 from darts_noise.cli.configs import CONFIGS, find_config, list_configs
+from darts_noise.cli.options import SEARCH, TRAIN
 from darts_noise.cli.parser import Command, Given, Parser, split
 from darts_noise.errors import SettingError
 from darts_noise.runs import search as searching

@@ -146,6 +146,8 @@ NESTED = [
     ["study", "digits", "--unseen_families=[{uniform: -1}]"],
     ["study", "digits", "--search.model.penalty={gram: {samples: 2.5}}"],
     ["study", "digits", "--train.model.noisy_labels={small_loss: {forget_rate: 1}}"],
+    ["examine", "digits", "--set=capacity.samplez=3"],
+    ["examine", "digits", "--set=capacity.share=3"],
 ]
 """Settings that classes check, which need torch: one second instead of four."""
 

@@ -195,6 +195,22 @@ def test_bad_input_is_one_line(argv, named, fast, capsys, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model: {chanels: 4}", "own.yaml: unknown config key 'model.chanels': did you mean"),
+        ("sections: {losses: {factor: 2}}", "own.yaml: unknown config key 'sections'"),
+        ("model: {channels: four}", "model.channels: expected int"),
+    ],
+)
+def test_an_unknown_key_of_a_config_is_one_line(text, message, fast, capsys, tmp_path):
+    config = tmp_path / "own.yaml"
+    config.write_text(text)
+    argv = ["examine", "resnet18", "--on=digits", f"--config={config}", f"--runs={tmp_path}"]
+    assert message in refused(main, argv, capsys)
+    assert [*tmp_path.iterdir()] == [config]
+
+
 def test_every_list_of_every_section_names_the_item_that_is_wrong():
     lists = 0
     for name, cls in sections._SECTIONS.items():
