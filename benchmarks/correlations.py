@@ -269,7 +269,15 @@ def draw(rows: Sequence[Found], found: Mapping[str, Found]) -> Figure:
                 axes = panels[i, j]
                 if i == j:
                     axes.set_axis_off()
-                    axes.text(0.5, 0.5, DRAWN[first], ha="center", va="center", weight="bold")
+                    axes.text(
+                        0.5,
+                        0.5,
+                        DRAWN[first],
+                        ha="center",
+                        va="center",
+                        weight="bold",
+                        transform=axes.transAxes,
+                    )
                 elif i > j:
                     _draw_networks(axes, rows, first, second)
                     axes.tick_params(labelleft=j == 0, labelbottom=i == size - 1)

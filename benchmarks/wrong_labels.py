@@ -2,9 +2,11 @@
 
     python -m benchmarks.wrong_labels --cells lambda_1=FILE.json lambda_0=FILE.json
 
+A file name with ``{seed}``, such as ``lambda_1-seed{seed}.json``, gives each seed its own cell.
 Each network is trained without and with co-teaching, at several shares of wrong labels and with
 several seeds. The networks are the given cells and a plain CNN with batch norm and the same stride
-at its start. All are trained as ``configs/train/<data>.yaml`` says. The validation images have
+at its start. All are trained as ``configs/train/<data>.yaml`` says. If it leaves the optimiser
+to the network, as on MNIST, ``--optimiser`` makes it the same for all. The validation images have
 right labels. Where no label is wrong, there is no training with co-teaching: it would forget
 nothing and equal the other.
 
@@ -42,14 +44,14 @@ from darts_noise.reading import EVALUATION_BATCH, read
 from darts_noise.report.card import finite
 from darts_noise.report.measured import count_parameters
 from darts_noise.runs.train import Trained, train_network
-from darts_noise.train.settings import ALL
+from darts_noise.train.settings import ALL, OPTIMISERS
 
 PLAIN = "plain_cnn"
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all trainings share. `epochs` and `train_samples` None: as the config says.
+    """What all trainings share. `epochs`, `train_samples`, `optimiser` None: as the config says.
 
     `parameters` is the target for the networks of cells.
     """
@@ -59,6 +61,7 @@ class Setting:
     parameters: int = 50_000
     epochs: int | None = None
     train_samples: int | None = None
+    optimiser: str | None = None
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ class Measurement:
 
     Args:
         setting: what all trainings share.
-        cells: networks of cells by name.
+        cells: networks of cells by name, or by name and seed, as ``lambda_1-seed0``.
         root: folder of the data.
         records: folder of the finished trainings.
     """
@@ -154,19 +157,27 @@ class Measurement:
         """The shipped config of a training on the data."""
         return read_config(CONFIGS / "train" / f"{self.setting.data}.yaml")
 
+    def cell_of(self, row: Row) -> dn.Genotype | None:
+        """Return the cell of a training, or None for the plain CNN."""
+        return self.cells.get(f"{row.network}-seed{row.seed}", self.cells.get(row.network))
+
     def recorded(self, row: Row) -> dict[str, Any]:
         """Return the figures of a training from its file, or train.
 
         Raises:
-            SystemExit: the file is of another setting or cell.
+            SystemExit: the file is of another setting, config or cell.
         """
         path = self.records / f"{row.name}.json"
-        cell = self.cells.get(row.network)
-        about = {**asdict(self.setting), "cell": None if cell is None else cell.to_dict()}
+        cell = self.cell_of(row)
+        about = {
+            **asdict(self.setting),
+            "config": self.config,
+            "cell": None if cell is None else cell.to_dict(),
+        }
         if path.is_file():
             record: dict[str, Any] = json.loads(path.read_text("utf-8"))
             if record["about"] != json.loads(json.dumps(about)):
-                raise SystemExit(f"{path} is of another setting or cell; move or delete it")
+                raise SystemExit(f"{path} is of another setting, config or cell; move or delete it")
             return record
         record = {**asdict(row), **self.figures(row), "about": about}
         self.records.mkdir(parents=True, exist_ok=True)
@@ -177,7 +188,7 @@ class Measurement:
         """Train, and return the figures."""
         started, best = time.process_time(), BestEpoch()
         plain = partial(plain_cnn, stride=self.config["model"].get("stem_stride", 1))
-        trained = train_network(self.cells.get(row.network, plain), *self._settings(row, best))
+        trained = train_network(self.cell_of(row) or plain, *self._settings(row, best))
         figures = self._judged(trained, best) if not trained.diverged else {}
         return {
             **finite(figures),
@@ -196,6 +207,8 @@ class Measurement:
         more = {"root": self.root, "seed": row.seed, "train_samples": setting.train_samples}
         data = dn.ImageDataModule(**{**config["data"], **planted, **more})
         own = {"noisy_labels": row.method, "seed": row.seed}
+        if setting.optimiser is not None:
+            own["optimiser"] = setting.optimiser
         model = dn.TrainConfig(**{**config["model"], **own, "parameters": setting.parameters})
         trainer = dn.TrainerConfig(**config["trainer"], accelerator="auto", devices=1)
         epochs = setting.epochs or trainer.max_epochs
@@ -226,6 +239,7 @@ def measure(measurement: Measurement, rows: list[Row], command: str) -> None:
     result: dict[str, Any] = {
         "command": command,
         "setting": asdict(measurement.setting),
+        "config": measurement.config,
         **commands.surroundings(),
         "cells": {name: cell.to_dict() for name, cell in measurement.cells.items()},
         "runs": [],
@@ -252,12 +266,19 @@ def main() -> None:
     parser.add_argument("--parameters", type=int, default=Setting.parameters)
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--train-samples", type=int)
+    parser.add_argument("--optimiser", choices=OPTIMISERS)
     parser.add_argument("--records", type=Path, help="[runs/wrong_labels_<data>]")
     args = parser.parse_args()
     named = dict(cell.split("=", 1) for cell in args.cells)
-    cells = {name: dn.load_genotype(cell) for name, cell in named.items()}
-    setting = Setting(args.data, args.kind, args.parameters, args.epochs, args.train_samples)
-    rows = all_rows([*cells, PLAIN], args.methods, args.shares, args.seeds)
+    cells = {}
+    for name, cell in named.items():
+        for seed in args.seeds if "{seed}" in cell else (None,):
+            key = name if seed is None else f"{name}-seed{seed}"
+            cells[key] = dn.load_genotype(cell.format(seed=seed))
+    setting = Setting(
+        args.data, args.kind, args.parameters, args.epochs, args.train_samples, args.optimiser
+    )
+    rows = all_rows([*named, PLAIN], args.methods, args.shares, args.seeds)
     records = args.records or Path("runs") / f"wrong_labels_{args.data}"
     shown = " ".join(f"{name}={Path(cell).name}" for name, cell in named.items())
     measure(
@@ -268,7 +289,8 @@ def main() -> None:
         f"--seeds {' '.join(map(str, args.seeds))} --kind {args.kind} "
         f"--parameters {args.parameters}"
         + (f" --epochs {args.epochs}" if args.epochs else "")
-        + (f" --train-samples {args.train_samples}" if args.train_samples else ""),
+        + (f" --train-samples {args.train_samples}" if args.train_samples else "")
+        + (f" --optimiser {args.optimiser}" if args.optimiser else ""),
     )
 
 

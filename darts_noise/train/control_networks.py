@@ -31,11 +31,10 @@ def with_batch_norm(genotype: Genotype) -> Genotype | None:
         genotype: the cell.
 
     Returns:
-        The control, or None if the cell has batch norm and sees images of every contrast.
+        The control, or None if the cell has batch norm and sees the whole image.
     """
-    if all(
-        genotype.choice(name) == MACRO[name][0] for name in ("normalisation", "gain", "contrast")
-    ):
+    limiting = ("normalisation", "gain", "contrast", "colour", "input_filter")
+    if all(genotype.choice(name) == MACRO[name][0] for name in limiting):
         return None
     size = ("width", "pooling", "reduction")
     macro = {name: value for name, value in genotype.macro.items() if name in size}

@@ -2,6 +2,9 @@
 
 import doctest
 import json
+import sys
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +88,41 @@ def test_a_measurement_that_was_stopped_goes_on(
     other = Measurement(Setting(epochs=3), {"cell": CELL}, "data", tmp_path / "records")
     with pytest.raises(SystemExit, match="another setting"):
         measure(other, rows, "c")
+
+
+def test_each_seed_may_have_its_own_cell_and_all_have_one_optimiser(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = replace(CELL, normal=[[["skip_connect", 0], ["skip_connect", 1]]])
+    for seed, cell in enumerate((CELL, other)):
+        cell.to_json(tmp_path / f"cell-seed{seed}.json")
+    found = []
+
+    def trained(network: Any, data: Any, config: dn.TrainConfig, trainer: Any) -> None:
+        found.append((network, config.seed, config.optimiser))
+        raise InterruptedError
+
+    monkeypatch.setattr(benchmark, "train_network", trained)
+    monkeypatch.setattr(
+        benchmark, "measure", lambda m, rows, command: [figures(m, r) for r in rows]
+    )
+
+    def figures(measurement: Measurement, row: Row) -> None:
+        with suppress(InterruptedError):
+            measurement.figures(row)
+
+    cells = [f"own={tmp_path}/cell-seed{{seed}}.json", f"fixed={tmp_path}/cell-seed0.json"]
+    argv = ["--methods", "none", "--shares", "0", "--seeds", "0", "1", "--optimiser", "adam"]
+    monkeypatch.setattr(sys, "argv", ["benchmark", "--cells", *cells, *argv])
+    benchmark.main()
+    assert [(n, s) for n, s, _ in found if isinstance(n, dn.Genotype)] == [
+        (CELL, 0),
+        (CELL, 0),
+        (other, 1),
+        (CELL, 1),
+    ]
+    assert {optimiser for *_, optimiser in found} == {"adam"}
+    assert len(found) == 6  # with the plain CNN
 
 
 def test_the_examples() -> None:

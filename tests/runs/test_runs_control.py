@@ -46,6 +46,8 @@ def whole(cell, tmp_path_factory):
         MACRO,
         {"gain": "bounded", "logit_scale": 64.0, "reduction": "average"},
         {"contrast": "smooth", "input_filter": "blur_3x3"},
+        {"input_filter": "blur_5x5", "width": 0.5},
+        {"colour": "tinted"},
     ],
 )
 def test_the_control_differs_from_the_cell_only_in_what_keeps_noise_out(macro):
@@ -54,7 +56,8 @@ def test_the_control_differs_from_the_cell_only_in_what_keeps_noise_out(macro):
     assert (control.choice("normalisation"), control.choice("gain")) == ("batch", "free")
     assert control.choice("logit_scale") == 1
     assert control.choice("contrast") == "none"
-    changed = {"normalisation", "gain", "logit_scale", "contrast", "input_filter"}
+    assert (control.choice("colour"), control.choice("input_filter")) == ("all", "none")
+    changed = {"normalisation", "gain", "logit_scale", "contrast", "input_filter", "colour"}
     assert {**control.macro} == {k: v for k, v in macro.items() if k not in changed}
     assert replace(control, macro=macro) == cell
     assert with_batch_norm(control) is None
