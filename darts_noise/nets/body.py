@@ -58,9 +58,9 @@ class Body(nn.Module):
         drop_path: float,
     ) -> None:
         super().__init__()
-        if not 0 <= drop_path < 1:
+        if not isinstance(drop_path, int | float) or not 0 <= drop_path < 1:
             raise SettingError(
-                "drop_path", f"expected 0 up to but not including 1, got {drop_path}"
+                "drop_path", f"expected 0 up to but not including 1, got {drop_path!r}"
             )
         self.register_load_state_dict_pre_hook(_unwrap)  # type: ignore[no-untyped-call]
         self.genotype = genotype

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from darts_noise.configured import naming_arguments
+from darts_noise.errors import SettingError
 from darts_noise.nets.gain import choose_layers
 from darts_noise.nets.integers import require_integers
 from darts_noise.nets.macro_layers import average
@@ -101,7 +102,12 @@ class Cell(nn.Module):
         genotype = load_genotype(genotype)
         if not isinstance(in_channels, tuple):
             in_channels = (in_channels, in_channels)
-        require_integers(in_channels=in_channels[0], channels=channels)
+        given: tuple[int, ...] = in_channels
+        if len(given) != 2:
+            raise SettingError("in_channels", f"expected a number or two, got {len(given)} numbers")
+        require_integers(channels=channels)
+        for number in given:
+            require_integers(in_channels=number)
         for name, least in (("in_channels", min(in_channels)), ("channels", channels)):
             if least < 1:
                 raise ValueError(f"{name}: expected at least 1, got {least}")

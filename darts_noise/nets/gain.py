@@ -75,12 +75,20 @@ class MaxMin(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        half, odd = divmod(x.shape[1], 2)
-        # Split, because the gradient of slices is slow; and no empty part, because with it the
-        # gradient would not be channels_last.
-        first, second, *rest = torch.split(x, [half, half, odd][: 2 + odd], 1)
-        rise = F.relu(second - first)  # a third of the time of maximum and minimum
-        return torch.cat([first + rise, second - rise, *rest], dim=1)
+        return sorted_pairs(x)
+
+
+def sorted_pairs(x: Tensor) -> Tensor:
+    """Return the channels with sorted pairs; see `MaxMin`."""
+    half, odd = divmod(x.shape[1], 2)
+    # Split, because the gradient of slices is slow; and no empty part, because with it the
+    # gradient would not be channels_last.
+    first, second, *rest = torch.split(x, [half, half, odd][: 2 + odd], 1)
+    rise = F.relu(second - first)  # a third of the time of maximum and minimum
+    return torch.cat([first + rise, second - rise, *rest], dim=1)
+
+
+torch.fx.wrap("sorted_pairs")  # a symbolic trace has no sizes for the split
 
 
 class ScaledLinear(nn.Linear):
@@ -157,8 +165,7 @@ def bound_gain(module: nn.Module) -> None:
     The initial weights of convolutions are those of `start_orthogonal`.
 
     Raises:
-        ValueError: a layer with parameters for which no bound is known, for example in an operation
-            of a plugin.
+        ValueError: a layer for which no bound is known, for example in an operation of a plugin.
     """
     for name, child in module.named_children():
         if isinstance(child, nn.ReLU):
@@ -183,8 +190,34 @@ def bound_gain(module: nn.Module) -> None:
         module.count_include_pad |= module.kernel_size != module.stride
     elif hasattr(module, "border"):
         module.border = "constant"  # type: ignore[assignment]  # zeros, with which no pixel counts more than once
-    elif next(module.parameters(recurse=False), None) is not None and not isinstance(module, Shift):
+    elif _is_unknown(module):
         raise ValueError(f"gain 'bounded': no bound is known for {type(module).__name__}")
+
+
+BOUNDED = (
+    Shift,
+    nn.AdaptiveAvgPool2d,
+    nn.Dropout,
+    nn.Flatten,
+    nn.Identity,
+    nn.MaxPool2d,
+    nn.ModuleList,
+    nn.ReLU6,
+    nn.SELU,
+    nn.Sequential,
+    nn.Sigmoid,
+    nn.Tanh,
+    nn.ZeroPad2d,
+)
+"""Containers of layers, and further layers whose Lipschitz constant is at most 1 or is divided."""
+
+
+def _is_unknown(module: nn.Module) -> bool:
+    """Return whether a module is a layer of PyTorch, or has weights of its own, without a bound."""
+    if isinstance(module, BOUNDED):
+        return False
+    is_layer = type(module).__module__.startswith("torch.nn")
+    return is_layer or next(module.parameters(recurse=False), None) is not None
 
 
 def weight_of(layer: nn.Module) -> Tensor:

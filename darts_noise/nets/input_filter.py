@@ -122,6 +122,9 @@ def neighbour_correlation(x: Tensor) -> Tensor:
     return (beside + below) / (2 * squares).clamp_min(torch.finfo(x.dtype).tiny)
 
 
+torch.fx.wrap("neighbour_correlation")  # a symbolic trace has no dtype
+
+
 class Contrast(nn.Module):
     """Removes the mean of each channel of an image, and can multiply the image by a factor.
 

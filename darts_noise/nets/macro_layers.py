@@ -59,16 +59,20 @@ def choose_normalisation(module: nn.Module, kind: Value) -> None:
 
 
 SIGNAL = 0.002
-"""The factor by which an untrained network without norms scales a signal."""
+"""The product of the factors by which `start_small` scales the convolutions along a network."""
 
 
 def start_small(steps: Sequence[nn.Module], depth: int) -> None:
-    """Scale the convolutions of a network without norms, so that it scales a signal by `SIGNAL`.
+    """Scale the convolutions of a network without norms by `SIGNAL` along its depth.
+
+    Each step is scaled by the same factor, SIGNAL^(1 / depth). A chain of single convolutions then
+    scales a signal by about `SIGNAL`. Pools, skip connections and sums are not scaled, so a network
+    with many of them scales it by more.
 
     A network with small initial weights first learns the strongest features of an image. It learns
     the details that distinguish noise images late or never (the rich regime: Chizat et al. 2019,
-    arXiv:1812.07956). Every step has the same factor, whatever its number of convolutions.
-    Otherwise a separable convolution, which has four, would never start to learn.
+    arXiv:1812.07956). The factor does not depend on the number of convolutions of a step. Otherwise
+    a separable convolution, which has four, would never start to learn.
 
     Args:
         steps: modules whose convolutions keep the variance of their inputs

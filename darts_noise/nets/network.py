@@ -153,6 +153,7 @@ class Network(Body):
 
 
 def _require_classes(num_classes: int, auxiliary: bool) -> None:
+    require_integers(num_classes=num_classes)
     if num_classes < (1 if auxiliary else 0):
         wanted = "1 for an auxiliary head" if auxiliary else "0, which is no classifier"
         raise SettingError("num_classes", f"expected at least {wanted}, got {num_classes}")
@@ -270,7 +271,11 @@ def create_model(
     [4, 8, 16, 32]
     """
     require_integers(
-        num_classes=num_classes, in_channels=in_channels, channels=channels, num_cells=num_cells
+        num_classes=num_classes,
+        in_channels=in_channels,
+        channels=channels,
+        num_cells=num_cells,
+        stem_stride=stem_stride,
     )
     arguments: dict[str, Any] = {
         "in_channels": in_channels,

@@ -88,22 +88,24 @@ def _imagenet(in_channels: int, channels: int, stride: int) -> Stem:
 STEMS: Mapping[str, Callable[[int, int, int], Stem]] = MappingProxyType(
     {"cifar": _cifar, "imagenet": _imagenet, "small": _small}
 )
+LEAST_CHANNELS = MappingProxyType({"imagenet": 2})
+"""Stem → its fewest channels, if these are more than 1."""
 
 
 def require_stem(name: str, channels: int, stride: int) -> None:
     """Raise a `SettingError` for a stem that does not exist, or that does not allow a setting."""
     if name not in STEMS:
         raise SettingError("stem", unknown("stem", name, STEMS))
-    if channels < 1:
-        raise SettingError("channels", f"expected at least 1, got {channels}")
+    least = LEAST_CHANNELS.get(name, 1)
+    if channels < least:
+        of_stem = " with the imagenet stem" if name == "imagenet" else ""
+        raise SettingError("channels", f"expected at least {least}{of_stem}, got {channels}")
     if stride not in (1, 2, 4):
         raise SettingError("stem_stride", f"expected 1, 2 or 4, got {stride}")
     if name == "imagenet" and stride != 1:
         raise SettingError(
             "stem_stride", f"the imagenet stem has a fixed stride; expected 1, got {stride}"
         )
-    if name == "imagenet" and channels < 2:
-        raise SettingError("channels", f"the imagenet stem needs at least 2, got {channels}")
 
 
 def build_stem(name: str, in_channels: int, channels: int, stride: int = 1) -> Stem:

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from darts_noise.compat import BatchNorm
+from darts_noise.configured import require_at_least
 from darts_noise.errors import SettingError, unknown
 from darts_noise.nets.gain import ScaledLinear, bound_gain
 from darts_noise.nets.input_filter import filtered_channels, input_filter
+from darts_noise.nets.integers import require_integers
 from darts_noise.nets.macro_layers import (
     candidates,
     classifier_inputs,
@@ -75,6 +77,15 @@ class SuperNet(nn.Module):
     ) -> None:
         super().__init__()
         require_implementation(implementation)
+        sizes = {
+            "num_classes": num_classes,
+            "in_channels": in_channels,
+            "channels": channels,
+            "num_cells": num_cells,
+            "stem_stride": stem_stride,
+        }
+        require_integers(**sizes)
+        require_at_least(1, num_classes=num_classes, in_channels=in_channels)
         self.space = get_space(space, nodes).mixable()
         fixed = {name: self.space.fixed(name) for name in FIXED}
         bounded = fixed["gain"] == "bounded"
@@ -83,12 +94,8 @@ class SuperNet(nn.Module):
         self.implementation = implementation
         self._arguments: dict[str, Any] = {
             "space": self.space,
-            "num_classes": num_classes,
-            "in_channels": in_channels,
-            "channels": channels,
-            "num_cells": num_cells,
             "stem": stem,
-            "stem_stride": stem_stride,
+            **sizes,
         }
         self.input_filter = input_filter(self.space, in_channels)
         in_channels = filtered_channels(self.space, in_channels)

@@ -15,7 +15,7 @@ from darts_noise.data.images import LabelledImages
 from darts_noise.data.module import ImageDataModule
 from darts_noise.data.seeds import Stream, derive_seed, drawing
 from darts_noise.errors import within
-from darts_noise.nets.width import nearest_width, parameter_count
+from darts_noise.nets.width import narrowest, nearest_width, parameter_count
 from darts_noise.reading import (
     EVALUATION_BATCH,
     of_one_image,
@@ -136,7 +136,9 @@ class CandidateTrainings:
         parameters = self.config.candidate_parameters
         if parameters is None:
             return self.config.channels
-        return nearest_width(parameter_count(genotype, **self.module.form), parameters)
+        form = self.module.form
+        least = narrowest(genotype, form["stem"])
+        return nearest_width(parameter_count(genotype, **form), parameters, least=least)
 
     def epochs(self, share: float = 1.0) -> tuple[int, int]:
         """Return a share of `NOISE_EPOCHS` and of ``candidate_epochs``, rounded up."""

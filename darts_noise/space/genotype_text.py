@@ -181,8 +181,11 @@ def _nodes(cell: object, kind: str) -> list[Any]:
     if ends and len(ends) == len(edges):
         first = 0 if min(ends) == 0 else 2  # some number nodes from 0, some number states
         last = max(ends)
-        if set(ends) != set(range(first, last + 1)):
-            raise ValueError(f"{kind}: expected edges to each node, got edges to {sorted({*ends})}")
+        nodes = set(ends)
+        if min(nodes) != first or len(nodes) != last - first + 1:
+            raise ValueError(
+                f"{kind}: expected edges to each node, got edges to {shown(sorted(nodes))}"
+            )
         return [[e[:2] for e in edges if e[2] == end] for end in range(first, last + 1)]
     if len(edges) % 2:
         raise ValueError(

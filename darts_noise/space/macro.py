@@ -90,6 +90,8 @@ def require_candidates(name: object, values: Sequence[Value]) -> None:
     """Raise a `SettingError` for a choice that does not exist, or that has no such candidate."""
     if not isinstance(name, str) or name not in MACRO:
         raise SettingError("macro", unknown("macro choice", shortened(str(name)), MACRO))
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise SettingError(f"macro.{name}", f"expected a list of values, got {shown(values)}")
     wrong = [value for value in values if value not in MACRO[name]]
     if wrong or not values:
         raise SettingError(f"macro.{name}", no_value(name, wrong[0] if wrong else values))
@@ -102,5 +104,6 @@ def no_value(name: str, value: object, wanted: str = "some") -> str:
     "expected some of 'free', 'bounded', got 'bound': did you mean 'bounded'?"
     """
     nearest = difflib.get_close_matches(str(value), map(str, MACRO[name]), n=1)
-    hint = f": did you mean {nearest[0]!r}?" if nearest and isinstance(value, str) else ""
+    valid = next((v for v in MACRO[name] if [str(v)] == nearest), None)
+    hint = f": did you mean {valid!r}?" if nearest and isinstance(value, str) else ""
     return f"expected {wanted} of {', '.join(map(repr, MACRO[name]))}, got {shown(value)}{hint}"

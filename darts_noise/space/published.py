@@ -82,13 +82,15 @@ def load_genotype(source: str | Path | Genotype | tuple[Any, ...]) -> Genotype:
     name = str(source)
     if name.lower() in _PUBLISHED:
         return _genotype(name.lower())
-    if has_genotype(name):
-        return Genotype.from_text(name)
     path = Path(source)
     try:
         is_directory, is_file = path.is_dir(), path.is_file()
     except OSError as error:  # a name that is too long, a folder that may not be read
+        if has_genotype(name):  # a text that is too long for a path
+            return Genotype.from_text(name)
         raise ValueError(f"{shown(name)}: {error.strerror or shown(error)}") from None
+    if isinstance(source, str) and not (is_directory or is_file) and has_genotype(name):
+        return Genotype.from_text(name)
     if is_directory:
         file = path / "genotype.json"
         if not file.is_file():

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from darts_noise.data.seeds import Stream, generator
-from darts_noise.nets.width import nearest_width
+from darts_noise.nets.width import narrowest, nearest_width
 from darts_noise.search.strategies.cells import random_cell as uniform_cell
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.spaces import Space
@@ -29,7 +29,12 @@ def random_cell(space: Space, seed: int, draw: int = 0) -> Genotype:
 
 
 def matched_cell(
-    space: Space, seed: int, target: int, count: Callable[[Genotype, int], int], channels: int
+    space: Space,
+    seed: int,
+    target: int,
+    count: Callable[[Genotype, int], int],
+    channels: int,
+    stem: str,
 ) -> tuple[Genotype, int]:
     """Return a random cell and channels that give about the target number of parameters.
 
@@ -39,6 +44,7 @@ def matched_cell(
         target: the number of parameters. The cell's network is within 5% of it.
         count: (cell, channels) → number of parameters of its network.
         channels: channels of the matched network. At most four times as many are tried.
+        stem: the stem of the networks.
 
     Returns:
         The cell and its channels.
@@ -48,7 +54,8 @@ def matched_cell(
     """
     for draw in range(1, DRAWS + 1):  # draw 0 is the random cell of this seed
         cell = random_cell(space, seed, draw)
-        width = nearest_width(partial(count, cell), target, WIDEST * channels)
+        least = narrowest(cell, stem)
+        width = nearest_width(partial(count, cell), target, WIDEST * channels, least)
         if abs(count(cell, width) - target) <= TOLERANCE * target:
             return cell, width
     raise ValueError(

@@ -209,7 +209,8 @@ class SeedRuns:
             return count_parameters(create_model(cell, **arguments, channels=channels))
 
         channels = self._settings(origin)[1].channels
-        return matched_cell(self._space(), self.seed, count(genotype, channels), count, channels)
+        target, stem = count(genotype, channels), arguments["stem"]
+        return matched_cell(self._space(), self.seed, target, count, channels, stem)
 
     def _arguments(self) -> dict[str, Any]:
         """Return the arguments of `create_model` for a network of a cell, without the channels."""

@@ -64,6 +64,15 @@ def test_extracted_maps_are_those_of_the_network(genotype):
     assert [m.shape[1] for m in list(maps.values())[:-1]] == net.feature_info.channels()
 
 
+@pytest.mark.parametrize("name", dn.list_pretrained())
+def test_maps_of_a_shipped_network_can_be_extracted(name):
+    """They have a bounded gain, and see only smooth images."""
+    net = dn.load_pretrained(name).eval()
+    images = torch.rand(2, dn.pretrained_config(name).model["in_channels"], 16, 16)
+    extractor = feature_extraction.create_feature_extractor(net, ["cells.1", "classifier"])
+    torch.testing.assert_close([*extractor(images).values()][-1], net(images))
+
+
 def test_a_network_with_a_head_and_drop_path_can_be_traced():
     """In train mode as well, which is where both are."""
     net = dn.create_model("darts_v2", channels=4, num_cells=3, auxiliary=True, drop_path=0.1)

@@ -30,6 +30,22 @@ def genotype(**macro):
     return dn.Genotype(normal, [2, 3], reduce, [2, 3], macro={**BOUNDED, **macro})
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.InstanceNorm2d(3),
+        nn.GELU(),
+        nn.Upsample(scale_factor=2),
+        nn.LocalResponseNorm(2),
+        nn.Embedding(2, 3),
+        nn.Conv2d(3, 3, 3, padding=1, padding_mode="circular"),
+    ],
+)
+def test_a_layer_whose_bound_is_not_known_is_refused(layer):
+    with pytest.raises(ValueError, match=f"no bound is known for {type(layer).__name__}"):
+        bound_gain(nn.Sequential(nn.Conv2d(3, 3, 1), layer))
+
+
 def randomised(module, scale=1.0):
     """Give a module's weights and biases random values of any size."""
     with torch.no_grad():

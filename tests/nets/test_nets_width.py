@@ -3,6 +3,7 @@
 import pytest
 
 from darts_noise.nets import width
+from darts_noise.nets.stems import STEMS
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.macro import MACRO
 from darts_noise.space.published import load_genotype
@@ -24,6 +25,20 @@ def test_the_networks_that_are_counted_take_no_memory(macro, monkeypatch):
     with pytest.raises(ValueError, match=r"parameters: expected about .* got 100,000,000,000"):
         width.channels_for(genotype, 10**11, num_cells=3)
     assert all(p.is_meta for net in made for p in net.parameters())
+
+
+@pytest.mark.parametrize("stem", STEMS)
+@pytest.mark.parametrize("factor", MACRO["width"])
+def test_every_stem_and_width_has_a_network_of_this_size(stem, factor):
+    genotype = Genotype(CONVOLUTIONS, [2], CONVOLUTIONS, [2], macro={"width": factor})
+    form = {"num_cells": 3, "stem": stem}
+    channels = width.channels_for(genotype, 60_000, **form, auxiliary=stem == "cifar")
+    count = width.parameter_count(genotype, **form)
+    assert abs(count(channels) - 60_000) < abs(count(channels + 1) - 60_000) + 1
+    least = width.narrowest(genotype, stem)
+    width.create_model(genotype, **form, channels=least)
+    with pytest.raises(ValueError, match=r"channels|parameters"):
+        width.create_model(genotype, **form, channels=least - 1)
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,15 @@ def test_gaussian_pixels_have_the_real_statistics_where_nothing_is_clipped():
         assert noise[:, channel].std().item() == pytest.approx(expected.std().item(), rel=0.02)
 
 
+def test_gaussian_pixels_of_a_constant_channel_are_constant():
+    images = torch.randint(256, (50, 3, 8, 8), dtype=torch.uint8)
+    images[:, 1] = 7
+    real = LabelledImages(images, torch.arange(50) % 10, tuple("abcdefghij"))
+    noise = make_noise("gaussian", 100, real).images
+    assert (noise[:, 1] == 7).all()
+    assert noise[:, 0].double().std() > 40
+
+
 def test_random_labels_keep_distinct_real_images(real):
     noise = make_noise("random_labels", len(real), real)
 

@@ -122,6 +122,7 @@ def test_a_style_that_loses_something_is_refused():
         "Genotype(normal=[('skip_connect', 0)], reduce=[('skip_connect', 0)])",
         "Genotype(normal=[('skip_connect', 0, 5), ('skip_connect', 1, 2)], reduce=[])",
         "Genotype(normal=range(0, 10**9), reduce=[])",
+        "Genotype(normal=[('skip_connect', 0, 0), ('skip_connect', 1, 99999999999)], reduce=[])",
         "Genotype(normal=range(0, 1, 0), reduce=[])",
         "Genotype(normal=[], normal_concat=range(1000000000000), reduce=[])",
         "Genotype(normal=[('skip_connect', 0)",

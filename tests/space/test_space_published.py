@@ -109,7 +109,8 @@ def test_paths_and_run_directories(tmp_path):
     genotype.to_json(tmp_path / "run" / "genotype.json")
     genotype.to_json(tmp_path / "cell.json")
     genotype.to_json(tmp_path / "no_suffix")
-    for source in ("run", "cell.json", "no_suffix", "run/genotype.json"):
+    genotype.to_json(tmp_path / "Genotype (1).json")
+    for source in ("run", "cell.json", "no_suffix", "run/genotype.json", "Genotype (1).json"):
         assert load_genotype(tmp_path / source) == genotype
         assert load_genotype(str(tmp_path / source)) == genotype
     (tmp_path / "latest").symlink_to("run")

@@ -56,7 +56,7 @@ def test_it_depends_on_its_seed_and_draw_alone():
 @pytest.mark.parametrize("name", ["darts_v1", "gdas"])
 def test_a_matched_cell_has_as_many_parameters_within_five_per_cent(name):
     target = parameters(dn.load_genotype(name), 16)
-    cell, channels = matched_cell(SPACE, 0, target, parameters, 16)
+    cell, channels = matched_cell(SPACE, 0, target, parameters, 16, "small")
     assert abs(parameters(cell, channels) - target) <= 0.05 * target
     assert cell == next(
         random_cell(SPACE, 0, draw) for draw in range(1, 100) if random_cell(SPACE, 0, draw) == cell
@@ -65,13 +65,13 @@ def test_a_matched_cell_has_as_many_parameters_within_five_per_cent(name):
 
 def test_it_is_another_draw_than_the_random_cell_of_its_seed():
     own = random_cell(SPACE, 0)
-    cell, _ = matched_cell(SPACE, 0, parameters(own, 8), parameters, 8)
+    cell, _ = matched_cell(SPACE, 0, parameters(own, 8), parameters, 8, "small")
     assert cell != own
 
 
 def test_no_width_matches_is_one_line():
     with pytest.raises(ValueError, match=r"controls\.matched: none of 1000 .* 10 parameters"):
-        matched_cell(SPACE, 0, 10, lambda cell, channels: 1000 * channels, 4)
+        matched_cell(SPACE, 0, 10, lambda cell, channels: 1000 * channels, 4, "small")
 
 
 def test_the_all_skip_cell_has_skips_and_darts_macro_choices_alone():

@@ -8,6 +8,7 @@
   so this module uses stride 1.
 """
 
+import torch
 from torch import Tensor, nn
 
 from darts_noise.space.operations.dense import taken
@@ -34,3 +35,6 @@ class SquareConv(nn.Conv2d):
 def stride_on(x: Tensor, stride: tuple[int, ...]) -> tuple[int, ...]:
     """Return the stride of a padded convolution of x (B, C, H, W): 1 on a map of one pixel."""
     return (1, 1) if x.shape[-2:] == (1, 1) else stride
+
+
+torch.fx.wrap("stride_on")  # a symbolic trace has no sizes for the condition

@@ -125,7 +125,12 @@ def get_operation(name: str) -> Operation:
 def list_operations(kind: Kind | None = None) -> list[str]:
     """Return the names of all operations, or of one kind of operations, sorted.
 
+    Raises:
+        ValueError: there is no such kind.
+
     >>> list_operations("skip")
     ['skip_connect']
     """
+    if kind is not None and kind not in get_args(Kind):
+        raise ValueError(unknown("kind of operations", shown(kind), get_args(Kind)))
     return sorted(n for n, own in operation_kinds().items() if kind in (None, own))
