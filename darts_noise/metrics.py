@@ -75,6 +75,11 @@ class SplitMetrics(nn.Module):
             {f"{split}_split": _loss_and_accuracy(num_classes) for split in splits}
         )
 
+    def to_float32(self) -> None:
+        """Sum in float32 again, after the precision ``bf16-true`` has converted a whole module."""
+        for split in self.splits:
+            self._of(split.removesuffix("_split")).set_dtype(torch.float32)
+
     def record(self, split: str, logits: Tensor, labels: Tensor, loss: Tensor) -> None:
         """Add a batch: logits (B, C), labels (B,), and the batch's mean loss."""
         metrics = self._of(split)

@@ -75,9 +75,10 @@ def sees_one_image(net: nn.Module, stream: BatchStream) -> bool:
 
     own = net.module if is_wrapped(net) else net
     see = own.input_filter if isinstance(own, Body) else nn.Identity()
+    dtype = next((parameter.dtype for parameter in net.parameters()), torch.float32)
     first = None
     for k in range(stream.batches_per_epoch):
-        seen = see(stream.batch(k)[0])
+        seen = see(stream.batch(k)[0].to(dtype))
         first = seen[:1] if first is None else first
         if not torch.equal(seen, first.expand_as(seen)):
             return False

@@ -16,8 +16,14 @@ class OnPixels(nn.Module):
         self.net, self.normalisation = net, normalisation
 
     def forward(self, pixels: Tensor) -> Tensor:
-        logits: Tensor = self.net(self.normalisation(255 * pixels))
+        images = self.normalisation(255 * pixels)
+        logits: Tensor = self.net(images.to(dtype_of(self.net)))
         return logits
+
+
+def dtype_of(net: nn.Module) -> torch.dtype:
+    """Return the dtype of a module's weights; float32 if it has none."""
+    return next((parameter.dtype for parameter in net.parameters()), torch.float32)
 
 
 def device_of(net: nn.Module) -> torch.device:

@@ -223,15 +223,19 @@ class EpochLoader:
             clearly whether the pass was over.
         given: batches that an earlier run has used. The first pass is the epoch after them.
             Default: 0.
+        repeat: give the batches of the first epoch in every pass, as Lightning's `overfit_batches`
+            wants. Default: False.
 
     Raises:
         ValueError: the limit is below 1.
     """
 
-    def __init__(self, stream: BatchStream, limit: int | None = None, given: int = 0) -> None:
+    def __init__(
+        self, stream: BatchStream, limit: int | None = None, given: int = 0, repeat: bool = False
+    ) -> None:
         if limit is not None and limit < 1:
             raise SettingError("limit", f"expected 1 batch or more, got {limit}")
-        self.stream = stream
+        self.stream, self._repeat = stream, repeat
         self._length = min(stream.batches_per_epoch, limit or stream.batches_per_epoch)
         self._position = given  # batches given so far; a pass that was left early counts as whole
         self._resuming = False
@@ -245,7 +249,7 @@ class EpochLoader:
             epoch, given = epoch + (given > 0), 0
         self._resuming = False
         for step in range(given, self._length):
-            k = epoch * self.stream.batches_per_epoch + step
+            k = (0 if self._repeat else epoch) * self.stream.batches_per_epoch + step
             batch, true = self.stream.batch(k), self.stream.true_labels(k)
             # Count before the yield: a checkpoint that is made while the caller works on this
             # batch must continue with the next batch.

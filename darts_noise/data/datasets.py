@@ -98,7 +98,7 @@ def load_dataset(
             "test_fraction",
             f"expected null for {name!r}, which has test images, got {test_fraction}",
         )
-    dataset = _LOADERS[name](Path(root), image_size, grey, **split)
+    dataset = _LOADERS[name](Path(root).expanduser(), image_size, grey, **split)
     halves = [convert(half, image_size, grey) for half in (dataset.train, dataset.test)]
     if not _stays_on_disk(dataset, in_memory):  # files are decoded, tensors stay as they are
         halves = [replace(half, images=half.images.contiguous()) for half in halves]

@@ -7,6 +7,7 @@ kind of pixel (such as floats), add its mode here and convert it in `_eight_bits
 
 import functools
 import os
+import struct
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -49,9 +50,21 @@ def read_header(file: str | Path) -> Header:
             The message names the file.
     """
     with _opened(file) as image:
-        turned = image.getexif().get(ExifTags.Base.Orientation) in _TURNED
-        width, height = reversed(image.size) if turned else image.size
+        width, height = image.size
+        if image.format == "TIFF":  # some versions of Pillow give the size after the rotation
+            tags = image.tag_v2  # type: ignore[attr-defined]
+            width, height = tags[ExifTags.Base.ImageWidth], tags[ExifTags.Base.ImageLength]
+        if _orientation(image) in _TURNED:
+            width, height = height, width
         return Header(height, width, image.mode in _GREY)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation of an image, or 1 if its EXIF data cannot be read."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except (OSError, SyntaxError, TypeError, ValueError, struct.error):
+        return 1
 
 
 class Decoding:
@@ -119,7 +132,8 @@ def _pool(process: int) -> ThreadPoolExecutor:
 def _decode(file: str | Path, shape: tuple[int, int], grey: bool, crop: Crop) -> NDArray[np.uint8]:
     """Decode one file: uint8 (1 or 3, H, W)."""
     with _opened(file) as image:
-        ImageOps.exif_transpose(image, in_place=True)
+        if _orientation(image) != 1:
+            ImageOps.exif_transpose(image, in_place=True)
         return pixels_of(image, shape, grey, crop)
 
 
@@ -162,7 +176,14 @@ def _opened(file: str | Path) -> Iterator[Image.Image]:
                     f"expected 8 or 16 bits to a channel, got Pillow's mode {image.mode!r}"
                 )
             yield image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (
+        OSError,
+        RuntimeError,
+        SyntaxError,
+        ValueError,
+        struct.error,
+        Image.DecompressionBombError,
+    ) as error:
         # Pillow names the path in some messages and a buffer's address in others.
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
         raise ValueError(f"{file}: cannot read the image ({reason})") from error

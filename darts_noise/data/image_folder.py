@@ -82,13 +82,14 @@ Half = dict[str, list[Path]]
 
 def _test_folder(root: Path) -> tuple[Half, Half]:
     """List the files in `train` and in `test` or the folder that takes its place."""
-    train_folder = root / "train"
-    if not train_folder.is_dir():
+    train_folder = _named(root, "train")
+    if train_folder is None:
+        train_folder = root / "train"
         raise ValueError(
             f"{train_folder}: expected a folder with one folder per class; {_where_else(root)}"
         )
     train = _at_least_two(train_folder, images_by_class(train_folder))
-    present = [root / name for name in _TEST_FOLDERS if (root / name).is_dir()]
+    present = [folder for name in _TEST_FOLDERS if (folder := _named(root, name))]
     if not present:
         raise ValueError(
             f"{root / 'test'}: expected a folder with one folder per class; put the test images "
@@ -117,12 +118,12 @@ def _test_folder(root: Path) -> tuple[Half, Half]:
 
 def _split(root: Path, fraction: float) -> tuple[Half, Half]:
     """List the files of `root/train` or, without it, of `root`, and hold out the test images."""
+    train = _named(root, "train")
     for name in _TEST_FOLDERS:
-        if (root / name).is_dir() and (root / "train").is_dir():
-            raise SettingError(
-                "test_fraction", f"expected null, because {root / name} is the test set"
-            )
-    folder = root / "train" if (root / "train").is_dir() else root
+        test = _named(root, name)
+        if test is not None and (train is not None or _folders(test)):
+            raise SettingError("test_fraction", f"expected null, because {test} is the test set")
+    folder = train or root
     found = _at_least_two(folder, images_by_class(folder))
     labels = torch.repeat_interleave(torch.tensor([len(images) for images in found.values()]))
     files = [file for images in found.values() for file in images]
@@ -138,10 +139,16 @@ def _split(root: Path, fraction: float) -> tuple[Half, Half]:
     return halves
 
 
+def _named(root: Path, name: str) -> Path | None:
+    """Return the folder with this name, or with this name in capitals, or None."""
+    same = [folder for folder in _folders(root) if folder.name.lower() == name]
+    return min(same, key=lambda folder: folder.name != name, default=None)
+
+
 def _where_else(root: Path) -> str:
     """Return what to do if there is no folder `train` in `root`."""
     folders = _folders(root)
-    deeper = [folder for folder in folders if (folder / "train").is_dir()]
+    deeper = [folder for folder in folders if _named(folder, "train")]
     if deeper:
         return f"found one in {deeper[0]}; set data.root to {deeper[0]}"
     if len(folders) < 2:

@@ -155,9 +155,9 @@ class ImageDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> EpochLoader:
         limit = self.trainer.limit_train_batches if self.trainer else None
-        self._train_loader = EpochLoader(
-            self.train_stream(), limit if isinstance(limit, int) and limit else None, self._given
-        )
+        overfit = bool(self.trainer and getattr(self.trainer, "overfit_batches", 0))
+        limit = limit if isinstance(limit, int) and limit else None
+        self._train_loader = EpochLoader(self.train_stream(), limit, self._given, overfit)
         self._given = 0
         return self._train_loader
 

@@ -63,4 +63,4 @@ class Adversary:
                 self.steps,
                 random,
             )
-        return normalisation(255 * changed)
+        return normalisation(255 * changed).to(images.dtype)

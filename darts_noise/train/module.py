@@ -56,6 +56,7 @@ from darts_noise.train.factories import arguments_of_model
 from darts_noise.train.loop import make_optimiser
 from darts_noise.train.mixing import BatchMixing
 from darts_noise.train.noisy_labels import BatchLosses, make_selection
+from darts_noise.train.progress import length_in_epochs
 from darts_noise.train.settings import TrainConfig
 
 RISE = 0.3
@@ -223,7 +224,9 @@ class TrainModule(PlainModule[TrainConfig]):
                 "trainer.fit(module, datamodule=ImageDataModule(...)), or a call of "
                 "module.build(...) before"
             )
-        self.build(load_genotype(genotype), data.num_classes, data.in_channels)
+        cell = load_genotype(genotype)
+        self.leave_out_head(cell, data.image_shape)
+        self.build(cell, data.num_classes, data.in_channels)
 
     @property
     def networks(self) -> list[Network]:
@@ -378,10 +381,23 @@ class TrainModule(PlainModule[TrainConfig]):
         return [agreement, WeightAveraging(device=device, multi_avg_fn=average(decay))]
 
     def on_fit_start(self) -> None:
+        self._float32_metrics()
         if self.adversary is not None:
             self._normalisation()  # its error comes before the first step
         if self.config.compile:
             self.compiled = [compile_forward(network) for network in self.networks]
+
+    def on_test_start(self) -> None:
+        self._float32_metrics()
+
+    def _float32_metrics(self) -> None:
+        """Sum in float32, in which a count of images is exact, whatever the precision is."""
+        self.metrics.to_float32()
+        self.label_precision.set_dtype(torch.float32)
+
+    def on_train_end(self) -> None:
+        if self.config.ema_decay is not None:  # the average has just taken the network's place
+            self._recompute_statistics()
 
     def on_fit_end(self) -> None:
         self.compiled = []  # it cannot be pickled, and only training uses it
@@ -393,7 +409,7 @@ class TrainModule(PlainModule[TrainConfig]):
         self._follow_schedule()
 
     def _follow_schedule(self) -> None:
-        epochs = max(self.trainer.max_epochs or 1, 1)
+        epochs = length_in_epochs(self.trainer) or math.inf
         for network in self.networks:
             if isinstance(network, Network):
                 network.drop_path = self.config.drop_path * self.current_epoch / epochs
@@ -460,7 +476,16 @@ class TrainModule(PlainModule[TrainConfig]):
             return {"optimizer": rule, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
         if c.learning_rate_decay is not None:
             return [rule], [ExponentialLR(rule, c.learning_rate_decay)]
+        if self.trainer.max_steps > 0:  # the number of epochs is known only when the loader is open
+            return [rule], [LambdaLR(rule, lambda epoch: self._cosine(epoch))]
         return [rule], [CosineAnnealingLR(rule, max(self.trainer.max_epochs or 1, 1))]
+
+    def _cosine(self, epoch: int) -> float:
+        """Return the factor of the learning rate after some epochs of a run with `max_steps`."""
+        if epoch == 0:
+            return 1.0
+        epochs = length_in_epochs(self.trainer) or math.inf
+        return (1 + math.cos(math.pi * min(1.0, epoch / epochs))) / 2
 
     def _cycle(self, step: int) -> float:
         """Return the factor of the learning rate at a step of one cycle.

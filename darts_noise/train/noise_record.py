@@ -94,10 +94,10 @@ class NoiseFit:
     """The result of a measurement of noise fit.
 
     Attributes:
-        protocol: ``quick``: one training with the recipe and the epochs of a clean run, without
-            augmentation or mixing. ``converged``: the largest accuracy over optimisers, learning
-            rates, initial scales and seeds. ``selectivity``: steps to fit half of the noise,
-            divided by the steps to fit half of the real data.
+        protocol: ``quick``: one training with the recipe and the `max_epochs` of a clean run,
+            without augmentation, mixing or early stopping. ``converged``: the largest accuracy over
+            optimisers, learning rates, initial scales and seeds. ``selectivity``: steps to fit half
+            of the noise, divided by the steps to fit half of the real data.
         family: the noise family. It includes the data set if the family needs one, and the shares
             of a mixture of families.
         accuracy: accuracy on the noise set used for training, in eval mode. With ``quick``: after

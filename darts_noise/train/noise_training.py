@@ -73,8 +73,8 @@ def measure_fit(
 ) -> NoiseRun:
     """Train a new network on a set and return the record.
 
-    A network that sees one image in all of them stops after an epoch: it cannot fit more than the
-    best constant answer, which is then its accuracy.
+    A network that sees one image in all of them stops at the first look: it cannot fit more than
+    the best constant answer, which is then its accuracy.
 
     Args:
         make: returns a new module; see `train_from_scratch`.

@@ -145,7 +145,7 @@ class RunProgress(pl.callbacks.ProgressBar):
     def _show(self, trainer: pl.Trainer, done: float) -> None:
         """Show the run after `done` epochs, on the moving line or as a new line."""
         assert self._line is not None
-        epochs = self._epochs(trainer)
+        epochs = length_in_epochs(trainer)
         seconds = time.perf_counter() - self._began
         # A run that resumes within an epoch has no mark yet.
         since, before = self._marks[0] if self._marks else (0.0, done)
@@ -163,18 +163,22 @@ class RunProgress(pl.callbacks.ProgressBar):
             times += [] if left is None else [f"{readable_duration(left)} left"]
             self.print("  ".join([epoch, *self._texts, f"({', '.join(times)})"]))
 
-    def _epochs(self, trainer: pl.Trainer) -> float | None:
-        """Return the length of the run by `max_epochs` and `max_steps`. None: it has no limit."""
-        epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else math.inf
-        if trainer.max_steps > 0 and math.isfinite(trainer.num_training_batches):
-            per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
-            epochs = min(epochs, trainer.max_steps / per_epoch)
-        return epochs if math.isfinite(epochs) else None
-
     def _close(self) -> None:
         if self._line is not None:
             self._line.stop()
             self._line = None
+
+
+def length_in_epochs(trainer: pl.Trainer) -> float | None:
+    """Return the length of a run by `max_epochs` and `max_steps`. None: it has no limit.
+
+    The Trainer must have opened its loaders.
+    """
+    epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else math.inf
+    if trainer.max_steps > 0 and math.isfinite(trainer.num_training_batches):
+        per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+        epochs = min(epochs, trainer.max_steps / per_epoch)
+    return epochs if math.isfinite(epochs) else None
 
 
 class NoiseProgress:

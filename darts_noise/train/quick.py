@@ -66,6 +66,7 @@ def quick_fit(
     pl.seed_everything(key, verbose=False)
     module = _OnNoise(m.recipe, mixup=0.0, cutmix=0.0, noisy_labels=ALL, adversarial_eps=0.0)
     if isinstance(m.network, Genotype):
+        module.leave_out_head(m.network, m.noise.shape)
         module.build(m.network, m.num_classes, m.in_channels)
     else:
         net = make_network(m.network, m.num_classes, m.in_channels, m.recipe)
@@ -104,7 +105,7 @@ def quick_fit(
             # A limit on steps or time ended the training within an epoch.
             device = run.strategy.root_device
             same = whole_set(m.noise, m.normalisation, device)
-            history.rows[-1]["val/accuracy"] = read_fit(module.to(device), same).accuracy
+            history.rows[-1]["val/accuracy"] = read_fit(module.to(device).float(), same).accuracy
         final = _share(history.rows[-1]["val/accuracy"], len(m.noise))
     except NotFiniteError:
         final = math.nan

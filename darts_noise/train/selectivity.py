@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from darts_noise.train.loop import each_tenth
@@ -10,9 +11,6 @@ from darts_noise.train.noise_record import REAL, NoiseFit, NoiseRun, largest_acc
 from darts_noise.train.noise_runs import NoiseRuns
 from darts_noise.train.noise_training import TrainingSet
 from darts_noise.train.settings import NoiseGrid
-
-HALF = 0.5
-"""Steps are counted until this training accuracy."""
 
 
 def selectivity_fit(
@@ -23,9 +21,10 @@ def selectivity_fit(
 ) -> NoiseFit:
     """Return the steps to fit half of the noise, divided by the steps on as many real images.
 
-    Each number of steps is the smallest over the grid, so each set is fitted with the settings that
-    suit it. If no training fits half of the noise, the longest training that did not diverge gives
-    a lower bound. If no training fits half of the real images, there is no result.
+    Half is half way from the best constant answer of the set to 1: an accuracy of 0.55 with ten
+    classes of equal size. Each number of steps is the smallest over the grid, so each set is fitted
+    with the settings that suit it. If no training fits half of the noise, the steps of a whole
+    training are a lower bound. If no training fits half of the real images, there is no result.
 
     See `darts_noise.noise_fit` for the arguments.
 
@@ -34,13 +33,14 @@ def selectivity_fit(
     """
     m = measurement
     tasks = [
-        TrainingSet(name, data, m.normalisation, m.batch_size, HALF, each_tenth)
+        TrainingSet(name, data, m.normalisation, m.batch_size, (1 + data.chance) / 2, each_tenth)
         for name, data in (("noise", m.noise), (REAL, m.real))
     ]
     runs = NoiseRuns("selectivity", m, grid, {}, path, progress)
     with runs.progress:
         on_noise, on_real = (runs.on(task) for task in tasks)
-    figure, is_bound = steps_ratio(on_noise, on_real)
+    whole = m.epochs * tasks[0].stream(torch.device("cpu"), 0).batches_per_epoch
+    figure, is_bound = steps_ratio(on_noise, on_real, whole)
     largest = largest_accuracy(on_noise)
     everything = on_noise + on_real
     return m.record(
@@ -55,8 +55,13 @@ def selectivity_fit(
     )
 
 
-def steps_ratio(noise: list[NoiseRun], real: list[NoiseRun]) -> tuple[float | None, bool]:
+def steps_ratio(
+    noise: list[NoiseRun], real: list[NoiseRun], whole: int
+) -> tuple[float | None, bool]:
     """Return (fewest steps on noise / fewest steps on real images, False), or (lower bound, True).
+
+    `whole` is the number of steps of a whole training. The bound counts them also for a network to
+    which all noise images look the same, whose training stops at once.
 
     Return (None, False) if no training fitted the real images, or if no training fitted the noise
     and all of them diverged.
@@ -66,8 +71,7 @@ def steps_ratio(noise: list[NoiseRun], real: list[NoiseRun]) -> tuple[float | No
         return None, False
     if of_noise is not None:
         return of_noise / of_real, False
-    whole = [run.steps for run in noise if not run.diverged]
-    return (max(whole) / of_real, True) if whole else (None, False)
+    return (None, False) if all(run.diverged for run in noise) else (whole / of_real, True)
 
 
 def _fewest(runs: list[NoiseRun]) -> int | None:

@@ -120,14 +120,25 @@ def test_scaling_while_decoding_is_what_load_dataset_does_to_other_data_sets(
     assert (small.int() - resize(whole, 5).int()).abs().max() <= 1
 
 
-def test_the_rotation_that_a_camera_noted_is_applied(root: Path) -> None:
+@pytest.mark.parametrize("suffix", [".png", ".tiff", ".webp"])
+def test_the_rotation_that_a_camera_noted_is_applied(root: Path, suffix: str) -> None:
     picture = Image.fromarray(pixels(0, height=6, width=9))
     exif = Image.Exif()
     exif[0x0112] = 6  # shown after a quarter turn clockwise
-    for file in root.rglob("*.png"):
-        picture.save(file, exif=exif)
+    for file in list(root.rglob("*.png")):
+        file.unlink()
+        more = {"lossless": True} if suffix == ".webp" else {}
+        picture.save(file.with_suffix(suffix), exif=exif, **more)
     image = load(root).train.images[0].permute(1, 2, 0).numpy()
     assert np.array_equal(image, np.rot90(pixels(0, height=6, width=9), k=-1))
+
+
+@pytest.mark.parametrize("exif", [b"XX*\0\x08\0\0\0", b"II*\0"])
+def test_a_note_that_cannot_be_read_is_ignored(root: Path, exif: bytes) -> None:
+    file = root / "train" / "cat" / "0.png"
+    Image.fromarray(pixels(0)).save(file, exif=b"Exif\0\0" + exif)
+    image = load(root).train.images[0].permute(1, 2, 0).numpy()
+    assert np.array_equal(image, pixels(0))
 
 
 def test_palettes_and_transparency_become_colour(root: Path) -> None:
@@ -144,6 +155,24 @@ def test_val_is_the_test_set_where_there_is_no_test(root: Path, name: str) -> No
     expected = load(root).test.images
     (root / "test").rename(root / name)
     assert torch.equal(load(root).test.images, expected)
+
+
+def test_capitals_in_the_names_of_the_two_folders_do_not_matter(root: Path) -> None:
+    expected = load(root)
+    for name in ("train", "test"):
+        (root / name).rename(root / name.capitalize())
+    assert torch.equal(load(root).train.images, expected.train.images)
+    assert torch.equal(load(root).test.images, expected.test.images)
+    with pytest.raises(ValueError, match=r"^test_fraction: expected null.*Test is the test set"):
+        load_dataset("image_folder", root, test_fraction=0.2)
+
+
+def test_a_test_folder_beside_the_classes_is_no_class(root: Path) -> None:
+    for folder in (root / "train").iterdir():
+        folder.rename(root / folder.name)
+    (root / "train").rmdir()
+    with pytest.raises(ValueError, match=r"^test_fraction: expected null.*test is the test set"):
+        load_dataset("image_folder", root, test_fraction=0.2)
 
 
 @pytest.mark.parametrize("name", ["val", "validation", "more"])

@@ -384,3 +384,28 @@ def test_two_processes_of_lightning_share_the_batches_of_one(tmp_path: Path) -> 
     assert as_stream(whole, stream, list(range(10)))  # type: ignore[arg-type]
     assert first_sizes == [256, 104] * 2
     assert second_sizes == [256, 103] * 2
+
+
+def test_a_trainer_that_overfits_gets_the_same_batches_in_every_epoch():
+    class Sums(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.seen = torch.nn.Parameter(torch.zeros(())), []
+
+        def training_step(self, batch, batch_idx):
+            self.seen.append((batch[0].sum().item(), tuple(batch[1].tolist())))
+            return self.weight
+
+        def configure_optimizers(self):
+            return torch.optim.SGD([self.weight], 0.1)
+
+    more = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    seen = {}
+    for limit in ({"overfit_batches": 2}, {"limit_train_batches": 2}):
+        module = Sums()
+        data = ImageDataModule("digits", batch_size=16, crop_padding=1)
+        pl.Trainer(max_epochs=3, accelerator="cpu", **limit, **more).fit(module, datamodule=data)
+        seen[next(iter(limit))] = module.seen
+    assert len(set(seen["overfit_batches"])) == 2
+    assert seen["overfit_batches"] == 3 * seen["limit_train_batches"][:2]
+    assert len(set(seen["limit_train_batches"])) == 6

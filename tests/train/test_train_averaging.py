@@ -49,6 +49,19 @@ def arrived(monkeypatch):
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_after_few_steps_the_average_has_statistics_of_its_own(digits, share):
+    """Also without a validation: batch norms keep the statistics of the averaged weights."""
+    data = digits(train_samples=128, validation_fraction=share)
+    module = small_module(ema_decay=0.98, learning_rate=0.05)
+    small_trainer(2, []).fit(module, datamodule=data)
+    kept = {k: v.clone() for k, v in module.net.state_dict().items() if "running" in k}
+    module._recompute_statistics()
+    for name, value in module.net.state_dict().items():
+        if "running" in name:
+            torch.testing.assert_close(value, kept[name])
+
+
 @pytest.mark.usefixtures("arrived")
 @pytest.mark.parametrize("accumulated", [1, 2])
 def test_it_is_the_closed_form_and_what_is_evaluated(digits, accumulated):

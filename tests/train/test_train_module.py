@@ -1,5 +1,7 @@
 """Training of the discrete network: its loss, schedules and evaluation."""
 
+import statistics
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -248,6 +250,64 @@ def test_it_builds_its_network_for_the_trainers_data(digits):
     assert module.net.genotype == dn.load_genotype("darts_v2")
     with pytest.raises(ValueError, match=r"TrainModule\(genotype=\.\.\.\)"):
         trainer.fit(dn.TrainModule(), datamodule=digits())
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_figures_of_another_precision_are_summed_exactly(digits, precision):
+    """In bfloat16, a sum above 256 would not change by 1."""
+    losses = []
+
+    class Watch(pl.Callback):
+        def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+            losses.append(outputs["loss"].item())
+
+    data = digits(train_samples=1000, batch_size=4, validation_fraction=0.1)
+    form = {"channels": 2, "num_cells": 3, "stem": "small", "auxiliary_weight": 0}
+    module = dn.TrainModule("darts_v1", adversarial_eps=0.01, adversarial_steps=1, **form)
+    more = {"logger": False, "enable_checkpointing": False, "callbacks": [Watch()]}
+    trainer = pl.Trainer(max_epochs=1, precision=precision, accelerator="cpu", **more)
+    trainer.fit(module, datamodule=data)
+    assert len(losses) == 225
+    mean = trainer.callback_metrics["train/loss"].item()
+    assert mean == pytest.approx(statistics.fmean(losses), rel=2e-3)
+
+
+def test_a_limit_of_steps_shortens_the_schedules_of_sgd_and_drop_path(digits):
+    seen = {"rate": [], "drop": []}
+
+    class Watch(pl.Callback):
+        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+            if batch_idx == 0:
+                seen["rate"].append(trainer.optimizers[0].param_groups[0]["lr"])
+                seen["drop"].append(module.net.drop_path)
+
+    ways = {}
+    for limit in ({"max_epochs": 4}, {"max_epochs": 600, "max_steps": 4 * 2}):
+        seen = {"rate": [], "drop": []}
+        data = digits(train_samples=160, batch_size=64, validation_fraction=0.2)
+        module = dn.TrainModule(
+            "darts_v1", channels=2, num_cells=3, stem="small", auxiliary_weight=0, drop_path=0.4
+        )
+        more = {"logger": False, "enable_checkpointing": False, "callbacks": [Watch()]}
+        pl.Trainer(**limit, accelerator="cpu", **more).fit(module, datamodule=data)
+        ways[len(limit)] = seen
+    for key in seen:
+        assert ways[2][key] == pytest.approx(ways[1][key], rel=1e-6), key
+    assert len(seen["rate"]) == 4
+    assert seen["drop"] == pytest.approx([0, 0.1, 0.2, 0.3])
+
+
+def test_a_head_for_which_the_images_are_too_small_is_left_out(digits, tmp_path):
+    """By default there is a head; a checkpoint knows that this network has none."""
+    data = digits(train_samples=160)
+    module = dn.TrainModule("darts_v1", channels=4, num_cells=3)
+    trainer = pl.Trainer(max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False)
+    trainer.fit(module, datamodule=data)
+    assert module.net.auxiliary is None
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    dn.TrainModule.load_from_checkpoint(tmp_path / "last.ckpt", weights_only=True)
+    more = {"trainer": {"accelerator": "cpu"}, "samples": 20, "epochs": 1}
+    assert dn.noise_fit("darts_v1", data.train, **more).accuracy < 1
 
 
 def test_a_checkpoint_alone_gives_the_trained_network(digits, tmp_path):

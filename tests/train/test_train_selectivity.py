@@ -31,20 +31,22 @@ def real(*args, **settings):
 
 
 def test_the_fewest_steps_of_each_are_compared():
-    assert steps_ratio([noise(90), noise(60)], [real(5), real(4)]) == (15.0, False)
+    assert steps_ratio([noise(90), noise(60)], [real(5), real(4)], 100) == (15.0, False)
 
 
-def test_where_noise_is_not_learnt_the_longest_whole_run_gives_a_bound():
-    stuck = [noise(100, reached=False), noise(900, reached=False, diverged=True)]
-    assert steps_ratio(stuck, [real(4)]) == (25.0, True)
+def test_where_noise_is_not_learnt_a_whole_run_gives_a_bound():
+    """Also if the network sees one image in all noise images, and so stops after one step."""
+    for steps in (100, 1):
+        stuck = [noise(steps, reached=False), noise(900, reached=False, diverged=True)]
+        assert steps_ratio(stuck, [real(4)], 100) == (25.0, True)
 
 
 def test_runs_that_diverged_are_no_evidence_that_noise_cannot_be_learnt():
-    assert steps_ratio([noise(9, reached=False, diverged=True)], [real(4)]) == (None, False)
+    assert steps_ratio([noise(9, reached=False, diverged=True)], [real(4)], 100) == (None, False)
 
 
 def test_where_the_data_are_not_learnt_there_is_no_figure():
-    assert steps_ratio([noise(100)], [real(100, reached=False)]) == (None, False)
+    assert steps_ratio([noise(100)], [real(100, reached=False)], 100) == (None, False)
 
 
 def test_noise_takes_longer_than_data_and_relabelled_data_as_long():
@@ -57,7 +59,7 @@ def test_noise_takes_longer_than_data_and_relabelled_data_as_long():
     assert uniform.steps[0] / uniform.steps[1] == uniform.selectivity
     assert uniform.shown_selectivity == f"{uniform.selectivity:.3g}"
     assert not uniform.is_bound
-    assert all(r.accuracy >= 0.5 for r in uniform.runs)
+    assert all(r.accuracy >= 0.55 for r in uniform.runs)
     assert [r.data for r in uniform.runs] == ["noise", "real"]
 
 
@@ -66,6 +68,8 @@ def test_a_bound_is_shown_as_one():
     assert short.is_bound
     assert short.steps[0] is None
     assert short.shown_selectivity == f"> {10 / short.steps[1]:.3g}"  # an epoch of 10 steps
+    whole = measure(linear, protocol="selectivity", samples=200, epochs=3)
+    assert whole.shown_selectivity == f"> {30 / whole.steps[1]:.3g}"
     none = measure(blind, protocol="selectivity", samples=60, epochs=2)
     assert (none.selectivity, none.shown_selectivity) == (None, None)
 
