@@ -44,6 +44,7 @@ from darts_noise.runs.folder import (
 )
 from darts_noise.runs.settings import OBJECTS, RunConfig, TrainerConfig, check_trainer
 from darts_noise.search.settings import SearchConfig
+from darts_noise.shown import shown
 from darts_noise.space.json_file import read_json
 from darts_noise.space.published import list_genotypes, load_genotype
 from darts_noise.space.wandb_artifact import is_artifact_path
@@ -370,7 +371,8 @@ def study(argv: Sequence[str]) -> None:
     given = parser.parse(rest, default=content, source=file)
     values: dict[str, Any] = {**given.values, **{f"{name}.config": None for name in SETUPS}}
     values["name"] = values["name"] or file.stem
-    values["cells"] = {k: _found_cells(v, file.parent) for k, v in values["cells"].items()}
+    cells = values["cells"] or {}
+    values["cells"] = {k: _found_cells(v, file.parent) for k, v in cells.items()}
     if values["root"] is not None:
         values |= {f"{name}.data.root": values["root"] for name in SETUPS}
     given = replace(given, values=values)
@@ -419,8 +421,10 @@ def _study_content(file: Path, stated: Mapping[str, Any]) -> Mapping[str, Any]:
         named = stated.get(f"{setup}.config", (content.get(setup) or {}).get("config"))
         if named is None:
             continue
-        path = file.parent / named
         with within(setup):
+            if not isinstance(named, str):
+                raise SettingError("config", f"expected a file or a name, got {shown(named)}")
+            path = file.parent / named
             path = path if path.is_file() else find_config(named, setup)
         try:
             Parser(command).parse([], [path])

@@ -91,11 +91,13 @@ def read_config(path: Path) -> dict[str, Any]:
         raise SettingError(name, "expected a YAML file of key: value lines")
     _refuse_twice(root, name, "", set())
     try:
-        content: dict[str, Any] = get_loader("yaml")(text)
+        content: Any = get_loader("yaml")(text)
     except ValueError as error:  # an invalid date or number
         raise SettingError(name, f"expected plain values: {shown(str(error))}") from None
+    if not isinstance(content, dict):  # jsonargparse takes a single "key:" for a text
+        content = yaml.safe_load(text)
     _require_groups(content, name, "")
-    return content
+    return dict(content)
 
 
 def _is_group(key: str) -> bool:

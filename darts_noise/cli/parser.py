@@ -297,7 +297,8 @@ class Parser:
         for key in self.command.hidden:
             if key in stated:
                 name = key.rpartition(".")[2]
-                raise UsageError(f"unknown option '--{key}': did you mean '--{name}'?")
+                hint = f"did you mean '--{name}'?" if name in self.options else "the study sets it"
+                raise UsageError(f"unknown option '--{key}': {hint}")
         return stated
 
     def help(self, given: Given) -> str:

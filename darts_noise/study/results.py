@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from darts_noise.atomic import write_text
@@ -18,7 +17,6 @@ from darts_noise.report.front import draw_front, mean_points, pareto
 from darts_noise.report.measured import describe_hardware, versions
 from darts_noise.report.noise_plane import NetworkPoint, draw_noise_plane
 from darts_noise.report.style import save_figure
-from darts_noise.search.simulation import mean_interval
 from darts_noise.space.genotype import Genotype
 from darts_noise.study.settings import OBJECTIVE, POSITIVE_CONTROL, StudyConfig
 from darts_noise.study.units import PROTOCOLS, Compared, compared_networks
@@ -41,10 +39,11 @@ class StudyResult:
         proposals: the measured proposals of the sampler.
         table: all results as Markdown.
         path: the folder of the study. docs/study.md lists its files.
-        hypervolume: by strategy, the mean over the seeds of the hypervolume, its bootstrap interval
-            (95%) and the number of seeds. Empty if the study compares no strategies.
+        hypervolume: by strategy, the mean over the seeds of the hypervolume, its 95% interval (by
+            Student's t) and the number of seeds. Empty if the study compares no strategies.
         front: title of each network on the Pareto front → the means of its two figures, in the
             order of the first. Empty without the setting ``front``.
+        slow: the noise fits that prove nothing, because the same trainings fit too few real images.
     """
 
     networks: list[Record]
@@ -54,6 +53,7 @@ class StudyResult:
     path: Path
     hypervolume: Record = field(default_factory=dict)
     front: Record = field(default_factory=dict)
+    slow: list[Record] = field(default_factory=list)
 
 
 def write_results(
@@ -87,6 +87,8 @@ def write_results(
         "networks": [summary for summary in summaries if summary["seeds"]],
         "proposals": proposals,
     }
+    if slow := slow_learners(records):
+        result["slow"] = slow
     if config.strategies:
         result["hypervolume"] = hypervolumes(config, result["networks"])
     if config.front is not None:
@@ -211,6 +213,35 @@ def positive_control(config: StudyConfig, records: Iterable[Record]) -> Record:
     return control
 
 
+def slow_learners(records: Iterable[Record]) -> list[Record]:
+    """Return the noise fits of networks that do not learn as many real images either."""
+    return [
+        {
+            **{key: record[key] for key in ("network", "title", "seed")},
+            "family": family,
+            **{key: fit[key] for key in ("accuracy", "real_accuracy")},
+        }
+        for record in records
+        for family, fit in record["converged"].items()
+        if fit.get("real_reached") is False
+    ]
+
+
+def interval_of(values: Sequence[float]) -> list[float] | None:
+    """Return the 95% interval of the mean of a few values by Student's t. None: fewer than 2.
+
+    >>> interval_of([1.0, 2.0, 3.0])
+    [-0.48..., 4.48...]
+    """
+    from scipy import stats
+
+    if len(values) < 2:
+        return None
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values)
+    mean, half = statistics.fmean(values), half / len(values) ** 0.5
+    return [mean - half, mean + half]
+
+
 def hypervolume(points: Iterable[tuple[float, float]]) -> float:
     """Return the area that is worse than some point, for (test accuracy, noise accuracy).
 
@@ -247,10 +278,10 @@ def hypervolumes(config: StudyConfig, networks: Iterable[Record]) -> Record:
     for name, seeds in points.items():
         whole = [each for each in seeds.values() if len(each) == len(config.noise_weights)]
         if whole:
-            mean, low, high = mean_interval(np.array([hypervolume(each) for each in whole]))
+            areas = [hypervolume(each) for each in whole]
             found[name] = {
-                "mean": float(mean),
-                "interval": [float(low), float(high)] if len(whole) > 1 else None,
+                "mean": statistics.fmean(areas),
+                "interval": interval_of(areas),
                 "n": len(whole),
             }
     return found
@@ -326,16 +357,20 @@ def table(config: StudyConfig, found: Record) -> str:
         ]
         control = found["positive_control"]
         lines += [_control(f, control.get(f)) for f in map(describe_noise, config.families)]
+        lines += map(_slow, found.get("slow", ()))
     if found.get("hypervolume"):
         lines += ["", "## Hypervolume", "", *_hypervolumes(found["hypervolume"]), ""]
         lines += [
             f"Test accuracy, and accuracy on {describe_noise(config.noise_family)} noise: the "
             "area that the networks of a seed dominate, one for each λ, from test accuracy 0 and "
-            "noise accuracy 1. Largest: 1. Mean over the seeds and its 95% bootstrap interval."
+            "noise accuracy 1. Largest: 1. Mean over the seeds and its 95% interval by Student's t."
         ]
     if found.get("front"):
         assert config.front is not None
-        rows = [[title, *(f"{v:.6g}" for v in pair)] for title, pair in found["front"].items()]
+        rows = [
+            [title, *(_figure(*of) for of in zip(config.front, pair, strict=True))]
+            for title, pair in found["front"].items()
+        ]
         names = [name.replace("_", " ") for name in config.front]
         lines += ["", "## Front", "", *_rows(["network", *names], rows), ""]
         lines += ["No other network is at least as good in both figures and better in one."]
@@ -350,6 +385,13 @@ def table(config: StudyConfig, found: Record) -> str:
 def _rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     cells = [head, ["---"] * len(head), *rows]
     return [f"| {' | '.join(row)} |" for row in cells]
+
+
+def _figure(name: str, value: float) -> str:
+    """Return a figure of the front: accuracies in per cent, counts with commas."""
+    if name.endswith("_accuracy"):
+        return f"{100 * value:.2f}"
+    return f"{value:.6g}" if name.startswith(OBJECTIVE) else f"{value:,.0f}"
 
 
 def _about_searches(config: StudyConfig) -> list[str]:
@@ -405,6 +447,14 @@ def _control(family: str, control: Record | None) -> str:
         return line
     least = f"{100 * CONTROL_ACCURACY:.0f}%"
     return f"{line}. **That is less than {least}, so the measurement is too weak.**"
+
+
+def _slow(fit: Record) -> str:
+    return (
+        f"- {fit['title']}, seed {fit['seed']}: {_per_cent(fit['accuracy'])} of {fit['family']} "
+        f"proves nothing, because the same trainings fit {_per_cent(fit['real_accuracy'])} of as "
+        "many real images"
+    )
 
 
 def _proposals(keys: list[str], proposals: list[Record]) -> list[str]:

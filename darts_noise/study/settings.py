@@ -184,8 +184,8 @@ class Sample:
 
     Args:
         trials: number of proposals. 0: none.
-        settings: noise_weight, search.<group>.<key> or train.<group>.<key>. Each has a list of
-            values, or low, high and optionally log.
+        settings: noise_weight (λ of the proposals; 1 if it is not proposed), search.<group>.<key>
+            or train.<group>.<key>. Each has a list of values, or low, high and optionally log.
         validation_fraction: share of the training images that judge a proposal. Test images are
             never used for this.
         seed: seed of the sampler, the searches and the trainings.
@@ -279,11 +279,12 @@ class StudyConfig:
             _require_plain("name", self.name)
         weights = self.noise_weights
         good = all(type(w) in (int, float) and 0 <= w < math.inf for w in weights)
-        good = good and len(set(weights)) == len(weights)
-        _require(good, "noise_weights", f"expected distinct numbers from 0, got {weights}")
+        good = good and len({f"{weight:g}" for weight in weights}) == len(weights)
+        expected = "expected distinct numbers from 0, which differ in their first six digits"
+        _require(good, "noise_weights", f"{expected}, got {weights}")
         for name in self.front or ():
-            if name not in FRONT and not name.startswith(OBJECTIVE):
-                raise SettingError("front", unknown("figure", name, [*FRONT, f"{OBJECTIVE}NAME"]))
+            if name not in (valid := [*FRONT, *(f"{OBJECTIVE}{o}" for o in self._objectives)]):
+                raise SettingError("front", unknown("figure", name, valid))
         _require(not self.front or len({*self.front}) == 2, "front", "expected two figures")
         own = self.parameters is not None or self.train.model.parameters is None
         _require(own, "train.model.parameters", "expected as a key of the study itself")
@@ -317,6 +318,8 @@ class StudyConfig:
             control = own if isinstance(own, Control) else changed(Control(), own or {})
             control = replace(control, model={**CONTROLS[name], **control.model})
             with within("model"):
+                for key in sorted(control.model.keys() & {"parameters", "genotype", "seed"}):
+                    raise SettingError(key, "expected none, because the study sets it")
                 changed(self.train.model, control.model)
         seeds, weights = control.seeds or 0, self.noise_weights
         for holds, key, expected in (
@@ -348,6 +351,13 @@ class StudyConfig:
                 settings = {"race": 0, "variants": None, **settings}
             changed(self.search.model, settings)
         return settings
+
+    @property
+    def _objectives(self) -> set[str]:
+        """The names of the objectives of all searches."""
+        own = [of.get("objectives") for of in self.strategies.values() if isinstance(of, Mapping)]
+        given = [self.search.model.objectives, *own]
+        return {n for names in given for n in ([names] if isinstance(names, str) else names or ())}
 
     @property
     def strategy(self) -> str:
@@ -387,6 +397,10 @@ class StudyConfig:
             known = setup in setups and group in GROUPS
             expected = "expected noise_weight, search.<group>.<key> or train.<group>.<key>"
             _require(known, key, expected)
+            _require(key not in DECIDED, key, "expected none, because the study sets it")
+            if key == "train.model.channels":
+                free = self.parameters is None
+                _require(free, key, "expected none beside parameters, which sets the channels")
             with within(setup):
                 with within(group):
                     part = changed(getattr(setups[setup], group), {name: value})

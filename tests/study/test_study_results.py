@@ -16,6 +16,7 @@ from darts_noise.study.results import (
     positive_control,
     proposals_of,
     records_of,
+    slow_learners,
     summary_of,
     table,
 )
@@ -127,7 +128,9 @@ def test_strategies_have_their_cost_and_the_hypervolume_of_each_seed():
     volumes = hypervolumes(config, summaries)
     areas = 0.9 * 0.4 + 0.5 * 0.4, 0.8 * 0.5
     assert volumes["darts"]["mean"] == pytest.approx(sum(areas) / 2)
-    assert volumes["darts"]["interval"] == pytest.approx([areas[1], areas[0]])
+    half = 12.7062 * (areas[0] - areas[1]) / 2  # Student's t of two values
+    mean = sum(areas) / 2
+    assert volumes["darts"]["interval"] == pytest.approx([mean - half, mean + half], rel=1e-4)
     assert volumes["nas"] == {"mean": pytest.approx(0.9 * 0.1), "interval": None, "n": 1}
     text = table(
         config,
@@ -138,13 +141,14 @@ def test_strategies_have_their_cost_and_the_hypervolume_of_each_seed():
             "hypervolume": volumes,
         },
     )
-    assert "| darts | 2 | 0.4800 | 0.4000 to 0.5600 |" in text
+    assert "| darts | 2 | 0.4800 | -0.5365 to 1.4965 |" in text
     assert "| 0.5000 ± 0.0000 | 1,500 ± 0 |" in text
     assert "The budget of nas is the number of the darts search" in text
 
 
 def test_the_front_has_the_networks_that_none_is_better_than():
-    search = replace(SEARCH, model=replace(SEARCH.model, candidates=2))
+    model = replace(SEARCH.model, candidates=2, objectives={"latency": {"weight": 0}})
+    search = replace(SEARCH, model=model)
     names = {name: {"strategy": "darts"} for name in ("a", "b", "c", "d")}
     config = small(noise_weights=[1], search=search, strategies=names, controls={}, seeds=2)
     figures = {  # multiply-adds, test accuracy of each seed
@@ -175,7 +179,21 @@ def test_the_front_has_the_networks_that_none_is_better_than():
         replace(config, front=("test_accuracy", "multiply_adds")),
         {"networks": [], "positive_control": {}, "proposals": [], "front": {"x": [0.5, 20]}},
     )
-    assert "| x | 0.5 | 20 |" in text
+    assert "| x | 50.00 | 20 |" in text
+
+
+def test_noise_that_a_slow_network_does_not_fit_proves_nothing():
+    slow = {**fit(0.15), "real_accuracy": 0.847, "real_reached": False}
+    weight = max(CONFIG.noise_weights)
+    keys = [f"lambda_{weight:g}/{seed}/converged/uniform" for seed in (0, 1)]
+    made = records(dict(zip(keys, (slow, fit(0.2)), strict=True)))
+    [only] = slow_learners(made)
+    assert (only["seed"], only["accuracy"], only["real_accuracy"]) == (0, 0.15, 0.847)
+    summaries = [summary_of(n, made, fits_of(CONFIG)) for n in compared_networks(CONFIG)]
+    networks = [summary for summary in summaries if summary["seeds"]]
+    result = {"networks": networks, "positive_control": {}, "proposals": [], "slow": [only]}
+    line = f"- λ = {weight:g}, seed 0: 15.00% of uniform proves nothing, because"
+    assert line in table(CONFIG, result)
 
 
 def shown(found, proposals=()):

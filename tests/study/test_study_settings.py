@@ -65,6 +65,30 @@ def strategy(**strategies):
         ({"front": ["parameters", "parameters"]}, "front: expected two figures"),
         ({"front": ["parameters"]}, "front: expected null or list of 2, got"),
         (
+            {"front": ["parameters", "objectives/nosuch"]},
+            "front: unknown figure 'objectives/nosuch",
+        ),
+        (
+            {"noise_weights": [1.0, 1.0000001]},
+            "noise_weights: expected distinct numbers from 0, which differ",
+        ),
+        ({"search": {"config": 3}}, "search.config: expected a file or a name, got 3"),
+        (
+            {"controls": {"all_skip": {"model": {"parameters": 3000}}}},
+            "controls.all_skip.model.parameters: expected none, because the study sets it",
+        ),
+        (
+            {"sample": {"trials": 1, "settings": {"search.model.noise_weight": [0.1, 10]}}},
+            "sample.settings.search.model.noise_weight: expected none, because the study sets it",
+        ),
+        (
+            {
+                "parameters": 3000,
+                "sample": {"trials": 1, "settings": {"train.model.channels": [8, 64]}},
+            },
+            "sample.settings.train.model.channels: expected none beside parameters",
+        ),
+        (
             own("search", "model", chanels=3),
             "small.yaml: unknown config key 'search.model.chanels': did you",
         ),
