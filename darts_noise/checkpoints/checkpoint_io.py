@@ -2,9 +2,14 @@
 
 A checkpoint gets its name in one step, after all its bytes are on the disk. If the program is
 killed at any time, ``last.ckpt`` or ``previous.ckpt`` is complete.
+
+``torch.save`` writes a zip archive, which ends with the length of a comment (0) and the comment.
+This module writes the SHA-256 of all bytes before this length as the comment. So checkpoint and
+digest are one file, and every reader of zip archives or checkpoints still reads it.
 """
 
 import errno
+import hashlib
 import io
 import os
 from pathlib import Path
@@ -14,9 +19,11 @@ import torch
 from pytorch_lightning.plugins import TorchCheckpointIO
 
 from darts_noise.atomic import replacing
-from darts_noise.checkpoints.seal import LENGTH_BYTES, read_whole, sealed_end
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+MARK = b"sha256:"
+LENGTH_BYTES = 2  # size of the comment's length, little endian
+COMMENT_BYTES = len(MARK) + 2 * hashlib.sha256().digest_size
 
 
 class SealedCheckpointIO(TorchCheckpointIO):
@@ -105,3 +112,23 @@ def resumable(folder: Path) -> tuple[Path | None, str | None]:
     if reasons:
         raise ValueError(f"resume: {'; '.join(reasons)}; there is no other checkpoint")
     return None, f"{folder} has no checkpoint yet; starting from the beginning"
+
+
+def sealed_end(archive: bytes | memoryview) -> bytes:
+    """Return the bytes that replace the last two bytes of an archive without a comment."""
+    comment = MARK + hashlib.sha256(archive[:-LENGTH_BYTES]).hexdigest().encode()
+    return len(comment).to_bytes(LENGTH_BYTES, "little") + comment
+
+
+def read_whole(path: Path) -> bytes:
+    """Read the bytes of a sealed checkpoint.
+
+    Raises:
+        ValueError: the file is empty, cut off, changed or was never sealed. The message names it.
+        OSError: the file cannot be read.
+    """
+    sealed = path.read_bytes()
+    end = LENGTH_BYTES + COMMENT_BYTES
+    if sealed[-end:] != sealed_end(sealed[: len(sealed) - COMMENT_BYTES]):
+        raise ValueError(f"{path} is damaged: expected a checkpoint that ends with its checksum")
+    return sealed

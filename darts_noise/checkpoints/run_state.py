@@ -5,20 +5,22 @@ accumulated gradients. For all processes together: the rows of ``metrics.csv``, 
 ended early, and the duration of the run.
 """
 
+import random
 import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.apply_func import (
     convert_tensors_to_scalars,
     move_data_to_device,
 )
+from torch import nn
+from torchmetrics import Metric
 
-from darts_noise.checkpoints.metric_state import metric_state, set_metric_state
-from darts_noise.checkpoints.random_state import random_state, set_random_state
-from darts_noise.compat import figures_to_be_logged, logged_step
+from darts_noise.compat import figures_to_be_logged, logged_step, set_updates
 from darts_noise.distributed.collectives import CollectiveError, from_every_process
 
 Row = dict[str, Any]  # a row of the run's figures: name → value
@@ -122,3 +124,48 @@ def _rows_to_come(trainer: pl.Trainer) -> list[Row]:
         return []
     figures = convert_tensors_to_scalars(figures_to_be_logged(trainer))
     return [{**figures, "epoch": trainer.current_epoch, "step": logged_step(trainer)}]
+
+
+def metric_state(module: nn.Module) -> dict[str, dict[str, Any]]:
+    """Return the update count and the values of each metric in a module, by name."""
+    return {
+        name: {"updates": metric.update_count, "values": dict(metric.metric_state)}
+        for name, metric in module.named_modules()
+        if isinstance(metric, Metric)
+    }
+
+
+def set_metric_state(module: nn.Module, state: dict[str, dict[str, Any]]) -> None:
+    """Restore the result of `metric_state`, on the current devices of the metrics."""
+    for name, held in state.items():
+        metric = module.get_submodule(name)
+        assert isinstance(metric, Metric)
+        for key, value in held["values"].items():
+            setattr(metric, key, move_data_to_device(value, metric.device))
+        set_updates(metric, held["updates"])
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """Return the states of Python, NumPy, torch and, for a CUDA device, the device's generator."""
+    version, words, gauss = random.getstate()
+    of_numpy = dict(np.random.get_state(legacy=False))
+    of_numpy["state"] = {**of_numpy["state"], "key": of_numpy["state"]["key"].tolist()}
+    state: dict[str, Any] = {
+        "python": [version, list(words), gauss],
+        "numpy": of_numpy,
+        "torch": torch.get_rng_state(),
+    }
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Restore the result of `random_state`. The CUDA state is restored only on a CUDA device."""
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    key = np.array(state["numpy"]["state"]["key"], dtype=np.uint32)
+    np.random.set_state({**state["numpy"], "state": {**state["numpy"]["state"], "key": key}})
+    torch.set_rng_state(state["torch"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)

@@ -99,12 +99,9 @@ def called(command: str | None = None) -> str:
             or ``darts-noise search``.
     """
     path = Path(sys.argv[0])
-    is_module, folder = path.name == "__main__.py", path.parent.name
-    by_name = path.stem == COMMAND or (is_module and folder == "darts_noise")
+    by_name = path.stem == COMMAND or path.name == "__main__.py"
     if command is not None:
         return f"{COMMAND} {command}" if by_name else f"python {command}.py"
-    if is_module and not by_name:
-        return f"python -m darts_noise.{folder}"
     words = 3 if sys.argv[1:2] == ["ensemble"] else 2
     return " ".join([COMMAND, *sys.argv[1:words]]) if by_name else path.name or "darts_noise"
 

@@ -25,8 +25,7 @@ from darts_noise.nets.macro_layers import (
     stem_pooling,
     weighing,
 )
-from darts_noise.nets.mixed.earlier_weights import drop_counts, rename_earlier
-from darts_noise.nets.mixed.stacked import Level, StackedCell, module_list
+from darts_noise.nets.mixed.stacked import StackedCell, module_list
 from darts_noise.nets.mixed.textbook import MixedCell
 from darts_noise.nets.plan import plan_cells
 from darts_noise.nets.stems import build_stem
@@ -115,9 +114,6 @@ class SuperNet(nn.Module):
         self.cells = module_list(
             cell(self.space, plan) for _ in self.poolings for plan in self.plans
         )
-        for level in (module for module in self.modules() if isinstance(module, Level)):
-            level.register_load_state_dict_pre_hook(rename_earlier)  # type: ignore[no-untyped-call]
-            level.register_load_state_dict_post_hook(drop_counts)  # type: ignore[no-untyped-call]
         last = self.plans[-1].channels * self.space.nodes
         self.pool = final_pool(self.space)
         self.projection = projection(self.space, last)

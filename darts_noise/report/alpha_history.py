@@ -102,10 +102,7 @@ def from_rows(rows: Any) -> AlphaHistory:
         return AlphaHistory(
             operations=tuple(map(str, head["operations"])),
             edges=tuple((int(p), int(node)) for p, node in head["edges"]),
-            macro={  # older files have 4096.0 for 4096
-                str(name): tuple(str(value).removesuffix(".0") for value in values)
-                for name, values in head["macro"].items()
-            },
+            macro={str(name): tuple(map(str, of)) for name, of in head["macro"].items()},
             moments=tuple(map(_moment, moments)),
             counted=str(head.get("counted", "epoch")),
         )

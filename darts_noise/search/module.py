@@ -656,7 +656,7 @@ class SearchModule(PlainModule[SearchConfig]):
         if "positions" not in checkpoint:
             raise ValueError("the checkpoint is not of a search")
         if not hasattr(self, "arch"):
-            data = checkpoint.get("form") or sizes_of_weights(checkpoint["state_dict"])
+            data = checkpoint["form"]
             self.dataset_name = data["dataset"]
             self._build_networks(data["num_classes"], data["in_channels"])
             self.noise_fingerprint = checkpoint["noise"]
@@ -664,7 +664,7 @@ class SearchModule(PlainModule[SearchConfig]):
             require_same_noise(checkpoint["noise"], self.noise_fingerprint)
         positions = checkpoint["positions"]
         self.search_step, self.twin_step = positions["search"], positions["twin"]
-        self.alpha_step = positions.get("alpha", self.search_step)  # not in older checkpoints
+        self.alpha_step = positions["alpha"]
         for name, state in checkpoint["variants"].items():
             self.variants[name].load(state)
         self.stopped_because = checkpoint["stopped_because"]
@@ -678,16 +678,3 @@ def require_same_noise(expected: str | None, found: str | None) -> None:
             "model.noise_family",
             f"expected the noise set of the checkpoint, with fingerprint {expected}, got {found}",
         )
-
-
-def sizes_of_weights(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return the ``form`` of a checkpoint of a search, read from the weights of its supernet.
-
-    Older checkpoints do not store it.
-    """
-    stem = next(w for name, w in state.items() if name.startswith("net.stem.") and w.ndim == 4)
-    return {
-        "num_classes": len(state["net.classifier.bias"]),
-        "in_channels": stem.shape[1],
-        "dataset": None,
-    }

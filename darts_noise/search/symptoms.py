@@ -114,7 +114,7 @@ class Symptoms:
         self._epochs = state["epochs"]
         weights = state["weights"]
         self._weights = None if weights is None else {k: w.cpu() for k, w in weights.items()}
-        self._learnt, self._guess = state["learnt"], state.get("guess")
+        self._learnt, self._guess = state["learnt"], state["guess"]
         self._said = set(state["said"])
 
     def _warn(self, message: str) -> None:

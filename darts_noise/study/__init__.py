@@ -1,4 +1,1 @@
-"""A study: searches, seeds and controls, all trained and measured alike, in one command.
-
-python -m darts_noise.study configs/study/digits.yaml
-"""
+"""A study: searches, seeds and controls, all trained and measured alike, in one command."""

@@ -15,9 +15,9 @@ from darts_noise.checkpoints.checkpoint_io import (
     LAST,
     PREVIOUS,
     SealedCheckpointIO,
+    read_whole,
     resumable,
 )
-from darts_noise.checkpoints.seal import read_whole
 
 
 def save(folder: Path, number: int, size: int = 10) -> None:

@@ -226,7 +226,6 @@ def test_each_of_the_other_commands_explains_itself_and_refuses_in_one_line(
         (["/bin/darts-noise", "search", "--seed"], "darts-noise search", "darts-noise train"),
         (["C:/darts-noise.exe", "search"], "darts-noise search", "darts-noise train"),
         (["/lib/darts_noise/__main__.py", "search"], "darts-noise search", "darts-noise train"),
-        (["/lib/report/__main__.py", "a"], "python -m darts_noise.report", "python train.py"),
         ([""], "darts_noise", "python train.py"),
     ],
 )

@@ -1,12 +1,8 @@
 """The stacked mixed cell is the textbook's function: values, gradients, statistics, conversions."""
 
-import re
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import nn
 
 import darts_noise as dn
@@ -271,19 +267,3 @@ def test_only_like_supernets_convert():
     assert all(torch.equal(v, before[k]) for k, v in fast.state_dict().items())
     with pytest.raises(ValueError, match="did you mean 'shared'"):
         dn.SuperNet("darts", implementation="share")
-
-
-def test_a_supernet_reads_the_weights_of_earlier_checkpoints():
-    """The file holds the names and the order of the edges then, and the logits then."""
-    stored = load_file(Path(__file__).with_name("earlier_supernet.safetensors"))
-    net = dn.SuperNet("darts", channels=2, num_cells=3, nodes=2, stem="small", in_channels=1)
-    arch = dn.Architecture("darts", 2)
-    for prefix, module in (("net.", net), ("arch.", arch)):
-        own = {k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}
-        found = module.load_state_dict(own, strict=False)
-        assert not found.missing_keys
-        # A plain dict does not say that the stem's batch norm counts no batches.
-        assert all(re.match(r"stem.*num_batches_tracked", key) for key in found.unexpected_keys)
-    for implementation in (net.eval(), net.to_textbook()):
-        logits = implementation(stored["images"], arch())
-        torch.testing.assert_close(logits, stored["logits"])

@@ -325,7 +325,7 @@ def test_everything_is_measured(real):
 def start(tmp_path):
     arguments = [str(written(tmp_path, heartbeat=1, **SHORT)), f"--runs={tmp_path}"]
     return subprocess.Popen(
-        [sys.executable, "-m", "darts_noise.study", *arguments],
+        [sys.executable, "-m", "darts_noise", "study", *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
