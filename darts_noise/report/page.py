@@ -390,20 +390,28 @@ def _robustness(found: Robustness, name: str) -> dict[str, Any]:
 
 
 def _candidates(found: Sequence[Candidate]) -> Table:
+    def least(candidate: Candidate) -> str:
+        return "≥ " if candidate.bound else ""
+
     terms = dict.fromkeys(name for candidate in found for name in candidate.terms)
     rows = [
         (
             str(place),
             percent(candidate.validation.accuracy),
-            "not measured" if candidate.noise is None else percent(candidate.noise.accuracy),
+            "not measured"
+            if candidate.noise is None
+            else f"{least(candidate)}{percent(candidate.noise.accuracy)}",
             *(f"{candidate.terms.get(name, math.nan):.4f}" for name in terms),
-            "" if candidate.objective is None else f"{candidate.objective:.4f}",
+            "" if candidate.objective is None else f"{least(candidate)}{candidate.objective:.4f}",
             describe_cells(candidate.genotype),
         )
         for place, candidate in enumerate(found, start=1)
     ]
     head = ("Place", "Validation accuracy", "Noise accuracy", *terms, "Objective", "Cell")
-    return Table("Measured cells; the first was chosen", head, rows)
+    title = "Measured cells; the first was chosen"
+    if any(candidate.bound for candidate in found):
+        title += ". ≥: the training on noise stopped when the cell could no longer win"
+    return Table(title, head, rows)
 
 
 def _comparison(runs: Mapping[str, RunFolder]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from darts_noise.space.genotype import Genotype, format_json
 from darts_noise.space.json_file import read_json, shown_path
 
 KEYS = {"genotype", "validation", "noise", "objective"}
-OPTIONAL = {"steps", "share", "peak", "terms"}
+OPTIONAL = {"steps", "share", "peak", "terms", "bound"}
 """Keys of a row of the file. Older files do not have the optional keys."""
 
 
@@ -34,6 +34,8 @@ class Candidate:
         share: length of the trainings, as a share of the full number of epochs.
         peak: largest validation accuracy after the last epochs. None if only the last was read.
         terms: name of each objective of the search → its value after the training on images.
+        bound: whether the fit to noise stopped early, so that its accuracy and the objective are
+            lower bounds.
     """
 
     genotype: Genotype
@@ -44,6 +46,7 @@ class Candidate:
     share: float = 1.0
     peak: float | None = None
     terms: Mapping[str, float] = field(default_factory=dict, hash=False)
+    bound: bool = False
 
     @property
     def score(self) -> float:
@@ -54,8 +57,9 @@ class Candidate:
         parts = [] if self.share == 1 else [f"{100 * self.share:.3g}% of the epochs"]
         parts += [f"val {self.validation}"]
         parts += [f"{name} {value:.4f}" for name, value in self.terms.items()]
-        parts += [] if self.noise is None else [f"noise {self.noise}"]
-        parts += [] if self.objective is None else [f"F {self.objective:.4f}"]
+        least = "≥ " if self.bound else ""
+        parts += [] if self.noise is None else [f"noise {least}{self.noise}"]
+        parts += [] if self.objective is None else [f"F {least}{self.objective:.4f}"]
         return "  ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
@@ -70,6 +74,7 @@ class Candidate:
             **({} if self.share == 1 else {"share": self.share}),
             **({} if self.peak is None else {"peak": self.peak}),
             **({"terms": _finite(self.terms)} if self.terms else {}),
+            **({"bound": True} if self.bound else {}),
         }
 
     @classmethod
@@ -92,6 +97,8 @@ class Candidate:
             raise ValueError(f"terms: expected numbers by name, got {shown(terms)}")
         if type(share) is not float or not 0 < share <= 1:
             raise ValueError(f"share: expected a number above 0, at most 1, got {shown(share)}")
+        if type(bound := data.get("bound", False)) is not bool:
+            raise ValueError(f"bound: expected true or false, got {shown(bound)}")
         if objective is not None and type(objective) is not float:
             raise ValueError(f"objective: expected a number or null, got {shown(objective)}")
         return cls(
@@ -103,6 +110,7 @@ class Candidate:
             share,
             peak,
             {name: math.inf if value is None else value for name, value in terms.items()},
+            bound,
         )
 
 

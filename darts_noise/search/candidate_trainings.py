@@ -122,7 +122,8 @@ class CandidateTrainings:
         fit = self.on_noise(genotype, channels, noise, enough, share=share)
         if not math.isfinite(fit.loss):  # all trainings diverged
             return Candidate(genotype, validation, fit, terms=terms)
-        return Candidate(genotype, validation, fit, objective(fit.loss), terms=terms)
+        bound = enough(fit.loss) and fit.loss > FITTED
+        return Candidate(genotype, validation, fit, objective(fit.loss), terms=terms, bound=bound)
 
     def weighted_penalty(self, noise_loss: float) -> float:
         """Return λ · P for a loss in nats on the noise of the search."""

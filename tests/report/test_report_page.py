@@ -167,6 +167,9 @@ def test_the_candidates_are_listed_as_they_were_measured(tmp_path: Path) -> None
     found[0] = replace(found[0], terms={"latency": 0.125})
     write_candidates(run / "candidates.json", found)
     assert "<td>15.30%</td><td>0.1250</td><td>0.2500</td>" in make_page([run])
+    found[0] = replace(found[0], terms={}, bound=True)
+    write_candidates(run / "candidates.json", found)
+    assert "<td>≥ 15.30%</td><td>≥ 0.2500</td>" in make_page([run])
 
 
 def test_a_race_is_drawn_and_listed_with_its_winner_first(tmp_path: Path) -> None:

@@ -252,6 +252,9 @@ def test_a_fit_ends_once_it_rules_the_cell_out(searched, monkeypatch, norm):
     ruled_out = measured(cell, least=0.6)
     assert len(steps) - taken < taken / 2
     assert whole.objective > ruled_out.objective >= 0.6
+    assert (ruled_out.bound, whole.bound) == (True, False)
+    assert Candidate.from_dict(ruled_out.to_dict()) == replace(ruled_out, genotype=cell)
+    assert f"F ≥ {ruled_out.objective:.4f}" in str(ruled_out)
     close = measured(cell, least=whole.objective + 0.1)
     assert close == whole
 
