@@ -106,7 +106,7 @@ def from_rows(rows: Any) -> AlphaHistory:
             moments=tuple(map(_moment, moments)),
             counted=str(head.get("counted", "epoch")),
         )
-    except (AttributeError, KeyError, TypeError) as error:
+    except (ArithmeticError, AttributeError, KeyError, TypeError) as error:
         raise ValueError(str(error)) from None
 
 

@@ -193,14 +193,18 @@ def make_panels(
 def make_comparison(runs: Mapping[str, Mapping[str, Series]]) -> list[Panel]:
     """Make panels with a line for each run, whose looks are those of `looks_of`.
 
+    Searches that count cells have panels of their own beside runs that count epochs.
+
     Args:
         runs: name → its series.
     """
     found, look = [], looks_of(runs)
     for column, title in COMPARED.items():
         lines = {n: (runs[n][column], look[n]) for n in runs if runs[n].get(column)}
-        if lines:
-            found.append(_line_panel(title, lines, legend=False))
+        for axis in ("epoch", "cell"):
+            own = {n: of for n, of in lines.items() if (BEST in runs[n]) == (axis == "cell")}
+            if own:
+                found.append(replace(_line_panel(title, own, legend=False), axis=axis))
     return found
 
 

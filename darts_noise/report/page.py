@@ -109,7 +109,14 @@ def make_page(
             runs[anchor] = run
             if run.lacking:
                 lacking.append(f"{path} {run.lacking}")
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as problem:
+        except (
+            OSError,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            ArithmeticError,
+        ) as problem:
             error: Exception = problem
             if not isinstance(problem, OSError | ValueError):
                 error = ValueError(f"{path}: a file has another form than expected ({problem!r})")

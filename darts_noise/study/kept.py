@@ -6,7 +6,6 @@ if its database is lost, or if they were copied from another study.
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,12 @@ from darts_noise.runs.run import plain
 from darts_noise.space.genotype import Genotype
 from darts_noise.space.json_file import read_json, shown_path
 from darts_noise.space.published import load_genotype
-from darts_noise.study.settings import Converged, StudyConfig
+from darts_noise.study.settings import StudyConfig
 from darts_noise.study.units import PROTOCOLS, compared_networks
 
 NEEDED = {"cell": {"genotype", "model"}, "test": {"test_accuracy", "diverged", "parameters"}}
 OF_NOISE = {"accuracy", "accuracy_largest", "chance"}
 """Keys that the record of a cell, of a training and of a noise fit must have."""
-BEFORE: Mapping[str, tuple[float, ...]] = {"scales": (1.0,), "muon_rates": ()}
-"""Keys of ``converged`` with the values of the studies that do not state them."""
 DEFAULT = "the default"
 """Text for a value that a study does not state."""
 
@@ -58,24 +55,6 @@ def fixed_settings(config: StudyConfig) -> dict[str, Any]:
     return values
 
 
-def as_begun(config: StudyConfig, kept: Mapping[str, Any]) -> StudyConfig:
-    """Return the settings with the former defaults, for a study that began before they changed.
-
-    Args:
-        config: the settings. What they state beside the defaults stays.
-        kept: the earlier result of `fixed_settings`. Empty for a new study.
-    """
-    if "converged" not in kept:
-        return config
-    begun, usual = kept["converged"], vars(Converged())
-    former: dict[str, Any] = {
-        key: value
-        for key, value in BEFORE.items()
-        if tuple(begun.get(key, value)) == value and getattr(config.converged, key) == usual[key]
-    }
-    return replace(config, converged=replace(config.converged, **former))
-
-
 def require_same(name: str, kept: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raise a `SettingError` for the first setting that differs between two starts of a study.
 
@@ -88,13 +67,9 @@ def require_same(name: str, kept: Mapping[str, Any], now: Mapping[str, Any]) -> 
     """
     both = kept.keys() & now.keys()
     defaults = _flat(fixed_settings(StudyConfig()))
-    former = {**defaults, **{f"converged.{key}": [*value] for key, value in BEFORE.items()}}
     before, after = (_flat({key: side[key] for key in now if key in both}) for side in (kept, now))
     for key in {**before, **after}:
-        was, is_ = (
-            side.get(key, default.get(key, DEFAULT))
-            for side, default in ((before, former), (after, defaults))
-        )
+        was, is_ = (side.get(key, defaults.get(key, DEFAULT)) for side in (before, after))
         if was != is_:
             was, is_ = (v if v == DEFAULT else json.dumps(v) for v in (was, is_))
             raise SettingError(key, f"{name!r} was started with {was}, got {is_}; use another name")
@@ -130,6 +105,11 @@ def written_settings(folder: Path) -> dict[str, Any]:
     settings = results.get("settings") if isinstance(results, Mapping) else None
     if not isinstance(settings, Mapping):
         raise ValueError(f"{shown_path(file)}: expected the settings of a study")
+    if results.get("proposals"):
+        raise ValueError(
+            f"{shown_path(file)}: has proposals, and only study.db holds what they are made of; "
+            "copy study.db there or use another name"
+        )
     return dict(settings)
 
 

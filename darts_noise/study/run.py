@@ -24,7 +24,7 @@ from darts_noise.runs.trainer import silent_trainer
 from darts_noise.search.strategies.shared import Sharing
 from darts_noise.shown import readable_duration
 from darts_noise.space.macro import FIXED
-from darts_noise.study.kept import as_begun, fixed_settings, require_same, written, written_settings
+from darts_noise.study.kept import fixed_settings, require_same, written, written_settings
 from darts_noise.study.queue import UNREACHABLE, Queue, Record, accuracy_of
 from darts_noise.study.results import StudyResult, proposals_of, write_results
 from darts_noise.study.settings import DECIDED, StudyConfig
@@ -157,7 +157,6 @@ class Study:
         self.interrupts = Interrupts()
         of_queue = self.queue.settings
         before = of_queue or written_settings(self.folder)
-        self.config = as_begun(self.config, before)
         self.fixed = fixed_settings(self.config)
         require_same(self.name, before, self.fixed)
         if before:

@@ -11,9 +11,9 @@ from studies import FIT, LEAST, SEARCH, TRAIN, made_up, results, small
 import darts_noise as dn
 from darts_noise.space.spaces import get_space
 from darts_noise.study.cells import random_cell
-from darts_noise.study.kept import as_begun, fixed_settings, require_same
+from darts_noise.study.kept import written_settings
 from darts_noise.study.run import Study
-from darts_noise.study.settings import Converged, StudyConfig
+from darts_noise.study.settings import Converged
 
 CELLS = [random_cell(get_space("noise", 1), seed) for seed in (0, 1)]
 
@@ -196,46 +196,6 @@ def test_what_decides_a_result_stays_as_it_is(changes, said, has_database, ended
     study(train=replace(TRAIN, data=replace(TRAIN.data, root="elsewhere")))
 
 
-@pytest.mark.parametrize(("key", "before"), [("scales", (1.0,)), ("muon_rates", ())])
-def test_a_study_that_does_not_state_a_newer_setting_goes_on_without_it(key, before):
-    old = fixed_settings(StudyConfig())
-    del old["converged"][key]
-    begun = as_begun(StudyConfig(), old)
-    assert getattr(begun.converged, key) == before
-    require_same("old", old, fixed_settings(begun))
-    assert as_begun(StudyConfig(), fixed_settings(begun)) == begun  # its next start
-    with pytest.raises(dn.SettingError, match=rf"^converged\.{key}: 'old' was started with"):
-        require_same("old", old, fixed_settings(StudyConfig()))
-    assert as_begun(StudyConfig(), {}) == StudyConfig()
-
-
-def test_a_study_from_before_there_were_initial_scales_goes_on_without_them():
-    def fixed(**scales):
-        return fixed_settings(replace(StudyConfig(), converged=Converged(**scales)))
-
-    before = fixed()
-    del before["converged"]["scales"]
-    require_same("old", before, fixed(scales=(1,)))
-    assert as_begun(StudyConfig(), before).converged.scales == (1.0,)
-    assert as_begun(StudyConfig(), {}) == as_begun(StudyConfig(), fixed()) == StudyConfig()
-    stated = replace(StudyConfig(), converged=Converged(scales=(1, 8)))
-    assert as_begun(stated, before) == stated
-    with pytest.raises(dn.SettingError, match=r"^converged\.scales: 'old' was started with \[1\.0"):
-        require_same("old", before, fixed(scales=(1, 8)))
-
-
-def test_the_folder_of_such_a_study_goes_on_with_the_present_defaults(ended, study):
-    file = ended.folder / "results.json"
-    content = json.loads(file.read_text())
-    del content["settings"]["converged"]["scales"]
-    file.write_text(json.dumps(content))
-    without_database(ended)
-    again = study(converged=replace(FIT, scales=Converged().scales))
-    again.run()
-    assert not again.made
-    assert again.config.converged.scales == (1.0,)
-
-
 def test_settings_are_fixed_by_the_first_part_and_not_before(study):
     study(**LEAST).write()
     changed = {**LEAST, "converged": replace(FIT, epochs=1)}
@@ -253,6 +213,16 @@ def test_settings_are_fixed_by_the_first_part_and_not_before(study):
     ):
         late.run()
     assert begun.made == before
+
+
+def test_proposals_without_their_database_are_not_lost(ended):
+    file = ended.folder / "results.json"
+    content = json.loads(file.read_text())
+    without_database(ended)
+    file.write_text(json.dumps({**content, "proposals": [{"number": 0}]}))
+    with pytest.raises(ValueError, match=r"results\.json: has proposals, and only study\.db holds"):
+        written_settings(ended.folder)
+    assert json.loads(file.read_text())["proposals"] == [{"number": 0}]
 
 
 def test_a_given_cell_stays_what_it_is(study, tmp_path):
