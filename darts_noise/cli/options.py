@@ -63,12 +63,14 @@ SETUPS: Mapping[str, Command] = {"search": SEARCH, "train": TRAIN}
 """The commands whose configs a study can name. The study's own keys override these configs."""
 STUDY = Command(
     "study",
-    "Compare searches, seeds and controls, all trained and measured alike. Repeat to resume.",
+    "Compare searches, seeds and controls, all trained and measured alike. Repeat to resume.\n"
+    "CONFIG is a YAML file or the name of a shipped config; the values in brackets are its values\n"
+    "(without CONFIG: those of digits).",
     {"": StudyConfig},
     [
         Option("runs", str, "runs", "folder of all runs"),
         Option("root", str | None, None, "folder of the data. null: the folder in the configs"),
-        Option("table", bool, False, "only rewrite the table and the plot from the results so far"),
+        Option("table", bool, None, "train nothing; write all files anew from the results so far"),
         *(Option(f"{name}.config", str | None, None, f"config of {name}.py") for name in SETUPS),
     ],
     hidden=DECIDED,
@@ -77,4 +79,5 @@ STUDY = Command(
         "--train.trainer.max_epochs 40. See python search.py --help and python train.py --help.",
     ],
     brief=[f"{name}." for name in SETUPS],
+    usage="CONFIG [--KEY VALUE ...]",
 )

@@ -99,6 +99,7 @@ class Command:
         short: key → its second name on the command line.
         defaults: key → its default, where that is not the default of the settings class.
         configs: the command whose shipped configs it reads. Empty: itself.
+        usage: its arguments, for ``--help``. A command without ``--config`` takes one config.
     """
 
     name: str
@@ -112,6 +113,7 @@ class Command:
     short: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     configs: str = ""
+    usage: str = "[--config FILE] [--KEY VALUE ...]"
 
     def all_options(self) -> list[Option]:
         """Return the options in the order of ``--help``."""
@@ -306,16 +308,17 @@ class Parser:
         groups: dict[str, list[str]] = {}
         front = {option.key: option for option in FRONT}
         for option in {**front, **self.options, **front}.values():
-            if option.hidden:
+            if option.hidden or (option.key == "config" and "--config" not in self.command.usage):
                 continue
             default = given.values.get(option.key)
+            default = [*default] if isinstance(default, tuple) and default else default
             text = option.text.rstrip(".") + (f" (also --{option.short})" if option.short else "")
             text += "" if default in (None, ()) else f" [{default}]"
             wrapped = textwrap.wrap(text, WIDTH - MARGIN, break_on_hyphens=False)
             entry = f"\n{'':{MARGIN}}".join(wrapped)
             name = option.key.rpartition(".")[0] or "run"
             groups.setdefault(name, []).append(f"  --{option.key:<{MARGIN - 5}} {entry}")
-        lines = [f"usage: {called()} [--config FILE] [--KEY VALUE ...]", ""]
+        lines = [f"usage: {called()} {self.command.usage}", ""]
         lines.append(self.command.description)
         for name, options in groups.items():
             lines += ["", f"{name}:", *options]
