@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from darts_noise.atomic import replacing, write_text
+from darts_noise.compat import in_functorch
 from darts_noise.configured import naming_arguments
 from darts_noise.errors import SettingError
 from darts_noise.nets.body import Body, FeatureNetwork
@@ -191,7 +192,7 @@ LARGEST_NORMALISED = 50.0
 
 def _look_once(net: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     """Warn if the first images of a network are on the scale from 0 to 255. The hook goes then."""
-    if torch.compiler.is_compiling() or "look" not in vars(net):
+    if torch.compiler.is_compiling() or in_functorch() or "look" not in vars(net):
         return
     images = inputs[0] if inputs else None
     if not isinstance(images, Tensor) or images.is_meta or not images.numel():

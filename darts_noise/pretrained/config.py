@@ -99,7 +99,9 @@ class BundleImages:
 
         The image is rotated by its EXIF orientation, converted to the network's channels, cropped
         to the largest central part with the proportions of `image_size`, scaled to `image_size` and
-        normalised. Use it as the ``transform`` of a data set of torchvision.
+        normalised. Use it as the ``transform`` of a data set of torchvision. With a `crop_pct`
+        below 1, it cuts the file. A training that held its images in memory cut the scaled image,
+        so its test images were a little coarser.
 
         Args:
             image: a Pillow image of any size, of 8 bits per channel or of 16 bits in grey.

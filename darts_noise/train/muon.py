@@ -88,7 +88,10 @@ class Muon(Optimizer):
                     change = update(weight.grad, self.state[weight], group["momentum"])
                     if self.found_inf is not None:
                         change = torch.where(self.found_inf > 0, 0, change)
-                    weight.mul_(1 - rate * decay).sub_(rate * change)
+                    kept = 1 - rate * decay
+                    if decay and self.found_inf is not None:
+                        kept = torch.where(self.found_inf > 0, 1, kept)
+                    weight.mul_(kept).sub_(rate * change)
         return loss
 
 

@@ -162,6 +162,7 @@ class _NoiseData(pl.LightningDataModule):
 
     def val_dataloader(self) -> EpochLoader:
         batch_size = 4 * self.measurement.batch_size
+        batch_size -= batch_size % self._trainer.world_size
         return EpochLoader(self._stream(batch_size, shuffle=False, drop_last=False))
 
     def state_dict(self) -> dict[str, Any]:
