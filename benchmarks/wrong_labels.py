@@ -274,7 +274,7 @@ def main() -> None:
     for name, cell in named.items():
         for seed in args.seeds if "{seed}" in cell else (None,):
             key = name if seed is None else f"{name}-seed{seed}"
-            cells[key] = dn.load_genotype(cell.format(seed=seed))
+            cells[key] = dn.load_genotype(cell.replace("{seed}", str(seed)))
     setting = Setting(
         args.data, args.kind, args.parameters, args.epochs, args.train_samples, args.optimiser
     )

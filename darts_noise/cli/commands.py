@@ -486,7 +486,7 @@ def _read(
         if command is SEARCH:
             _require_root_read(given, lambda: not reads_no_file(values))
         root = values["data.root"]
-        if values["data.name"] == "image_folder" and not Path(root).is_dir():
+        if values["data.name"] == "image_folder" and not Path(root).expanduser().is_dir():
             raise SettingError("data.root", f"expected the folder of your images, got {root!r}")
     return given
 

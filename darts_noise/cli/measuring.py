@@ -359,7 +359,7 @@ def _require_same_images(members: Sequence[str], outside: str | None) -> None:
 
 def _require_data(on: str | None, datasets: Sequence[str]) -> None:
     """Raise a `SettingError` if ``--on`` is neither a data set nor a folder."""
-    if on is not None and on not in datasets and not Path(on).is_dir():
+    if on is not None and on not in datasets and not Path(on).expanduser().is_dir():
         raise SettingError("on", unknown("data set or folder", on, datasets))
 
 

@@ -99,7 +99,7 @@ def require_built_in(values: Mapping[str, Any]) -> None:
                 raise SettingError(key, unknown(kind, shortened(name), valid))
     for key in ("model.noise_family", "noise_family", "unseen_families"):
         for name in _datasets(values.get(key)):
-            if name not in DATASETS and not Path(name).is_dir():
+            if name not in DATASETS and not Path(name).expanduser().is_dir():
                 problem = f"no such folder, and {unknown('data set', shortened(name), DATASETS)}"
                 raise SettingError(key, f"'dataset:{name}': {problem}")
     for key in OBJECTS:

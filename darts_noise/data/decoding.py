@@ -54,12 +54,12 @@ def read_header(file: str | Path) -> Header:
         if image.format == "TIFF":  # some versions of Pillow give the size after the rotation
             tags = image.tag_v2  # type: ignore[attr-defined]
             width, height = tags[ExifTags.Base.ImageWidth], tags[ExifTags.Base.ImageLength]
-        if _orientation(image) in _TURNED:
+        if orientation(image) in _TURNED:
             width, height = height, width
         return Header(height, width, image.mode in _GREY)
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
     """Return the EXIF orientation of an image, or 1 if its EXIF data cannot be read."""
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
@@ -132,7 +132,7 @@ def _pool(process: int) -> ThreadPoolExecutor:
 def _decode(file: str | Path, shape: tuple[int, int], grey: bool, crop: Crop) -> NDArray[np.uint8]:
     """Decode one file: uint8 (1 or 3, H, W)."""
     with _opened(file) as image:
-        if _orientation(image) != 1:
+        if orientation(image) != 1:
             ImageOps.exif_transpose(image, in_place=True)
         return pixels_of(image, shape, grey, crop)
 

@@ -82,14 +82,14 @@ Half = dict[str, list[Path]]
 
 def _test_folder(root: Path) -> tuple[Half, Half]:
     """List the files in `train` and in `test` or the folder that takes its place."""
-    train_folder = _named(root, "train")
+    train_folder = folder_named(root, "train")
     if train_folder is None:
         train_folder = root / "train"
         raise ValueError(
             f"{train_folder}: expected a folder with one folder per class; {_where_else(root)}"
         )
     train = _at_least_two(train_folder, images_by_class(train_folder))
-    present = [folder for name in _TEST_FOLDERS if (folder := _named(root, name))]
+    present = [folder for name in _TEST_FOLDERS if (folder := folder_named(root, name))]
     if not present:
         raise ValueError(
             f"{root / 'test'}: expected a folder with one folder per class; put the test images "
@@ -118,9 +118,9 @@ def _test_folder(root: Path) -> tuple[Half, Half]:
 
 def _split(root: Path, fraction: float) -> tuple[Half, Half]:
     """List the files of `root/train` or, without it, of `root`, and hold out the test images."""
-    train = _named(root, "train")
+    train = folder_named(root, "train")
     for name in _TEST_FOLDERS:
-        test = _named(root, name)
+        test = folder_named(root, name)
         if test is not None and (train is not None or _folders(test)):
             raise SettingError("test_fraction", f"expected null, because {test} is the test set")
     folder = train or root
@@ -139,7 +139,7 @@ def _split(root: Path, fraction: float) -> tuple[Half, Half]:
     return halves
 
 
-def _named(root: Path, name: str) -> Path | None:
+def folder_named(root: Path, name: str) -> Path | None:
     """Return the folder with this name, or with this name in capitals, or None."""
     same = [folder for folder in _folders(root) if folder.name.lower() == name]
     return min(same, key=lambda folder: folder.name != name, default=None)
@@ -148,7 +148,7 @@ def _named(root: Path, name: str) -> Path | None:
 def _where_else(root: Path) -> str:
     """Return what to do if there is no folder `train` in `root`."""
     folders = _folders(root)
-    deeper = [folder for folder in folders if _named(folder, "train")]
+    deeper = [folder for folder in folders if folder_named(folder, "train")]
     if deeper:
         return f"found one in {deeper[0]}; set data.root to {deeper[0]}"
     if len(folders) < 2:

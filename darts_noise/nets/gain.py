@@ -197,12 +197,14 @@ def bound_gain(module: nn.Module) -> None:
 BOUNDED = (
     Shift,
     nn.AdaptiveAvgPool2d,
+    nn.AlphaDropout,
     nn.Dropout,
+    nn.Dropout2d,
     nn.Flatten,
     nn.Hardtanh,
     nn.Identity,
-    nn.LeakyReLU,
     nn.MaxPool2d,
+    nn.ModuleDict,
     nn.ModuleList,
     nn.ReLU6,
     nn.SELU,
@@ -212,13 +214,15 @@ BOUNDED = (
     nn.Tanh,
     nn.ZeroPad2d,
 )
-"""Containers of layers, and further layers whose Lipschitz constant is at most 1 or is divided."""
+"""Containers of layers, and further layers with a Lipschitz constant of at most 1 in eval mode."""
 
 
 def _is_unknown(module: nn.Module) -> bool:
     """Return whether a module is a layer of PyTorch, or has weights of its own, without a bound."""
     if isinstance(module, BOUNDED):
         return False
+    if isinstance(module, nn.LeakyReLU):
+        return abs(module.negative_slope) > 1
     is_layer = type(module).__module__.startswith("torch.nn")
     return is_layer or next(module.parameters(recurse=False), None) is not None
 

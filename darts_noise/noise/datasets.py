@@ -13,7 +13,7 @@ from darts_noise.data.conversion import recolour
 from darts_noise.data.crops import central_box
 from darts_noise.data.datasets import list_datasets, load_dataset
 from darts_noise.data.file_images import FileImages
-from darts_noise.data.image_folder import SUFFIXES, images_by_class
+from darts_noise.data.image_folder import SUFFIXES, folder_named, images_by_class
 from darts_noise.data.images import LabelledImages
 from darts_noise.errors import SettingError, unknown
 from darts_noise.noise.draws import Labels, drawn_labels
@@ -84,8 +84,8 @@ def open_source(
     try:
         if name in names:
             source = _named(name, root)
-        elif Path(name).is_dir():
-            source = _folder(Path(name), like.shape)
+        elif Path(name).expanduser().is_dir():
+            source = _folder(Path(name).expanduser(), like.shape)
         else:
             raise ValueError(f"no such folder, and {unknown('data set', name, names)}")
     except ValueError as error:
@@ -155,7 +155,7 @@ def _named(name: str, root: str | Path) -> LabelledImages:
 
 def _folder(folder: Path, shape: tuple[int, int, int]) -> LabelledImages:
     """Open the images of a folder; they are decoded at this shape (C, H, W)."""
-    base = folder / "train" if (folder / "train").is_dir() else folder
+    base = folder_named(folder, "train") or folder
     flat = [path for path in base.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()]
     files = {folder.name: sorted(flat)} if flat else images_by_class(base)
     counts = torch.tensor([len(of_class) for of_class in files.values()])

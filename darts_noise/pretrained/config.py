@@ -16,7 +16,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as tvf
 
 from darts_noise.data.crops import central_box
-from darts_noise.data.decoding import pixels_of
+from darts_noise.data.decoding import orientation, pixels_of
 from darts_noise.data.images import Normalisation
 from darts_noise.nets.network import Network
 from darts_noise.nets.stems import STEMS
@@ -118,7 +118,7 @@ class BundleImages:
                 "(B, C, H, W) with values from 0 to 255, use normalisation"
             )
         crop = partial(central_box, self.image_size, self.crop_pct)
-        upright = ImageOps.exif_transpose(image)
+        upright = ImageOps.exif_transpose(image) if orientation(image) != 1 else image
         pixels = pixels_of(upright, self.image_size, len(self.mean) == 1, crop)
         return self.normalisation(torch.from_numpy(pixels.copy())[None])[0]
 

@@ -68,6 +68,7 @@ class CandidateTrainings:
         self.seed = derive_seed(module.config.seed, Stream.CANDIDATES)
         self.steps, self.peak_epochs = 0, 1
         self.terms: dict[str, float] = {}
+        self.ruled_out = False
         # Lightning moves a module to the CPU at the end of its fit.
         trainer = data.trainer
         self.device = module.device if trainer is None else trainer.strategy.root_device
@@ -122,8 +123,8 @@ class CandidateTrainings:
         fit = self.on_noise(genotype, channels, noise, enough, share=share)
         if not math.isfinite(fit.loss):  # all trainings diverged
             return Candidate(genotype, validation, fit, terms=terms)
-        bound = enough(fit.loss) and fit.loss > FITTED
-        return Candidate(genotype, validation, fit, objective(fit.loss), terms=terms, bound=bound)
+        value = objective(fit.loss)
+        return Candidate(genotype, validation, fit, value, terms=terms, bound=self.ruled_out)
 
     def weighted_penalty(self, noise_loss: float) -> float:
         """Return λ · P for a loss in nats on the noise of the search."""
@@ -214,6 +215,8 @@ class CandidateTrainings:
     ) -> Reading:
         """Train on noise with each of `NOISE_TRAININGS`, and return the better fit.
 
+        This also sets `ruled_out`: whether `enough` has stopped the trainings.
+
         A network that sees one image in all of them is not trained to the end: `of_one_image` is
         what it would fit.
 
@@ -231,8 +234,10 @@ class CandidateTrainings:
             if not fits and steps == stream.batches_per_epoch and sees_one_image(net, same):
                 fits.append(of_one_image(noise))
                 return True
-            return loss <= FITTED or enough(loss)
+            self.ruled_out = loss > FITTED and enough(loss)
+            return loss <= FITTED or self.ruled_out
 
+        self.ruled_out = False
         fits: list[Reading] = []
         for optimiser, rate in NOISE_TRAININGS:
             recipe = Recipe(optimiser, rate, epochs, gradient_clip=self.config.gradient_clip)

@@ -263,7 +263,7 @@ def hypervolumes(config: StudyConfig, networks: Iterable[Record]) -> Record:
     """Return the mean hypervolume of each strategy with its interval; see `StudyResult`.
 
     The hypervolume is computed for each seed, from its networks of all λ. One over all seeds
-    together would grow with their number, and no resample of them would exceed it. A seed
+    together would grow with their number. A seed
     counts once all of its λ are measured. A training that diverged adds nothing.
     """
     noise = f"converged/{describe_noise(config.noise_family)}"

@@ -387,6 +387,9 @@ class TrainModule(PlainModule[TrainConfig]):
         if self.config.compile:
             self.compiled = [compile_forward(network) for network in self.networks]
 
+    def on_validation_start(self) -> None:
+        self._float32_metrics()
+
     def on_test_start(self) -> None:
         self._float32_metrics()
 
@@ -476,7 +479,8 @@ class TrainModule(PlainModule[TrainConfig]):
             return {"optimizer": rule, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
         if c.learning_rate_decay is not None:
             return [rule], [ExponentialLR(rule, c.learning_rate_decay)]
-        if self.trainer.max_steps > 0:  # the number of epochs is known only when the loader is open
+        if self.trainer.max_steps > 0 or (self.trainer.max_epochs or 0) < 1:
+            # The number of epochs is known only when the loader is open.
             return [rule], [LambdaLR(rule, lambda epoch: self._cosine(epoch))]
         return [rule], [CosineAnnealingLR(rule, max(self.trainer.max_epochs or 1, 1))]
 

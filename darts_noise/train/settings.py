@@ -300,7 +300,7 @@ class NoiseConfig:
         epochs: passes over the noise set. null: trainer.max_epochs (quick) or at most 100 (grids).
         controls: positive controls of converged: names of control networks or of cells. null:
             resnet18. With quick, null trains the same cell with batch norm beside it, on the data
-            and on noise, unless the cell has batch norm itself. []: no control.
+            and on noise, unless the cell has batch norm and sees the whole image. []: no control.
         runs: noise_runs.json of an interrupted run; the measurement resumes from it.
         grid: the grid of trainings of converged and selectivity.
 

@@ -11,6 +11,7 @@ from PIL import Image, features
 from darts_noise.data.datasets import load_dataset
 from darts_noise.data.decoding import Decoding
 from darts_noise.data.images import ImageDataset
+from darts_noise.noise.families import make_noise
 
 
 def pixels(seed: int, height: int = 6, width: int = 6, channels: int = 3) -> np.ndarray:
@@ -165,6 +166,18 @@ def test_capitals_in_the_names_of_the_two_folders_do_not_matter(root: Path) -> N
     assert torch.equal(load(root).test.images, expected.test.images)
     with pytest.raises(ValueError, match=r"^test_fraction: expected null.*Test is the test set"):
         load_dataset("image_folder", root, test_fraction=0.2)
+
+
+def test_a_folder_in_the_home_folder_and_with_capitals_is_noise_too(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(root.parent))
+    name = f"~/{root.name}"
+    expected = load(root)
+    assert torch.equal(load_dataset("image_folder", name).train.images, expected.train.images)
+    for half in ("train", "test"):
+        (root / half).rename(root / half.capitalize())
+    assert make_noise(f"dataset:{name}", 4, expected.train).classes == ("cat", "dog")
 
 
 def test_a_test_folder_beside_the_classes_is_no_class(root: Path) -> None:

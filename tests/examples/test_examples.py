@@ -4,6 +4,7 @@ import importlib.util
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 import darts_noise as dn
 from examples import bf16, detection, export, feature_extraction, lightning_project, segmentation
@@ -68,9 +69,16 @@ def test_extracted_maps_are_those_of_the_network(genotype):
 def test_maps_of_a_shipped_network_can_be_extracted(name):
     """They have a bounded gain, and see only smooth images."""
     net = dn.load_pretrained(name).eval()
-    images = torch.rand(2, dn.pretrained_config(name).model["in_channels"], 16, 16)
+    coarse = torch.rand(2, dn.pretrained_config(name).model["in_channels"], 2, 2)
+    images = F.interpolate(coarse, 16, mode="bilinear")
+    assert net.input_filter(images).abs().amax((1, 2, 3)).min() > 0
+    seen = []
+    net.cells[1].register_forward_hook(lambda module, inputs, out: seen.append(out))
+    expected = net(images)
+    assert not torch.equal(expected[0], expected[1])
     extractor = feature_extraction.create_feature_extractor(net, ["cells.1", "classifier"])
-    torch.testing.assert_close([*extractor(images).values()][-1], net(images))
+    for found, wanted in zip(extractor(images).values(), (seen[0], expected), strict=True):
+        torch.testing.assert_close(found, wanted)
 
 
 def test_a_network_with_a_head_and_drop_path_can_be_traced():

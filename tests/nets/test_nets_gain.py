@@ -38,6 +38,7 @@ def genotype(**macro):
         nn.Upsample(scale_factor=2),
         nn.LocalResponseNorm(2),
         nn.Embedding(2, 3),
+        nn.LeakyReLU(3.0),
         nn.Conv2d(3, 3, 3, padding=1, padding_mode="circular"),
     ],
 )
