@@ -61,6 +61,8 @@ def read_header(file: str | Path) -> Header:
 
 def orientation(image: Image.Image) -> int:
     """Return the EXIF orientation of an image, or 1 if its EXIF data cannot be read."""
+    if image.format == "PNG":
+        image.load()  # its EXIF data may follow the pixels, whose errors are not ignored
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except (OSError, SyntaxError, TypeError, ValueError, struct.error):
