@@ -17,7 +17,7 @@ from torch.nn.utils import parametrize
 from darts_noise.compat import BatchNorm
 from darts_noise.data.batches import BatchStream
 from darts_noise.data.images import LabelledImages, Normalisation
-from darts_noise.nets.body import Body
+from darts_noise.nets.body import Body, dtype_of
 from darts_noise.reading_record import Reading
 
 EVALUATION_BATCH = 64
@@ -75,10 +75,9 @@ def sees_one_image(net: nn.Module, stream: BatchStream) -> bool:
 
     own = net.module if is_wrapped(net) else net
     see = own.input_filter if isinstance(own, Body) else nn.Identity()
-    dtype = next((parameter.dtype for parameter in net.parameters()), torch.float32)
     first = None
     for k in range(stream.batches_per_epoch):
-        seen = see(stream.batch(k)[0].to(dtype))
+        seen = see(stream.batch(k)[0].to(dtype_of(net)))
         first = seen[:1] if first is None else first
         if not torch.equal(seen, first.expand_as(seen)):
             return False

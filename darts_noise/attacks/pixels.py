@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from darts_noise.data.images import Normalisation
+from darts_noise.nets.body import dtype_of
 
 
 class OnPixels(nn.Module):
@@ -19,11 +20,6 @@ class OnPixels(nn.Module):
         images = self.normalisation(255 * pixels)
         logits: Tensor = self.net(images.to(dtype_of(self.net)))
         return logits
-
-
-def dtype_of(net: nn.Module) -> torch.dtype:
-    """Return the dtype of a module's weights; float32 if it has none."""
-    return next((parameter.dtype for parameter in net.parameters()), torch.float32)
 
 
 def device_of(net: nn.Module) -> torch.device:

@@ -70,12 +70,7 @@ STUDY = Command(
     [
         Option("runs", str, "runs", "folder of all runs"),
         Option("root", str | None, None, "folder of the data. null: the folder in the configs"),
-        Option(
-            "table",
-            bool,
-            None,
-            "train nothing; write the table from the results so far",
-        ),
+        Option("table", bool, None, "train nothing; write the table from the results so far"),
         *(Option(f"{name}.config", str | None, None, f"config of {name}.py") for name in SETUPS),
     ],
     hidden=DECIDED,

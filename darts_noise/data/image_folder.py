@@ -84,9 +84,8 @@ def _test_folder(root: Path) -> tuple[Half, Half]:
     """List the files in `train` and in `test` or the folder that takes its place."""
     train_folder = folder_named(root, "train")
     if train_folder is None:
-        train_folder = root / "train"
         raise ValueError(
-            f"{train_folder}: expected a folder with one folder per class; {_where_else(root)}"
+            f"{root / 'train'}: expected a folder with one folder per class; {_where_else(root)}"
         )
     train = _at_least_two(train_folder, images_by_class(train_folder))
     present = [folder for name in _TEST_FOLDERS if (folder := folder_named(root, name))]

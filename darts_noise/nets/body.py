@@ -6,6 +6,7 @@ The layout is from DARTS (arXiv:1806.09055, section 3.1 and appendix A).
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from darts_noise.errors import SettingError
@@ -29,6 +30,11 @@ STEM = "stem"
 
 WRAPPERS = ("module.", "_orig_mod.")
 """What data parallelism and ``torch.compile`` put before the names of a network's weights."""
+
+
+def dtype_of(net: nn.Module) -> torch.dtype:
+    """Return the dtype of a module's weights; float32 if it has none."""
+    return next((parameter.dtype for parameter in net.parameters()), torch.float32)
 
 
 class Body(nn.Module):

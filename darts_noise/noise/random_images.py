@@ -28,9 +28,7 @@ def gaussian(size: int, like: LabelledImages, generator: torch.Generator) -> Lab
     """
     statistics = channel_statistics(like.images)
     mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (statistics.mean, statistics.std))
-    std[std == 1] = (
-        0  # 1 stands for a constant channel; a pixel from 0 to 1 deviates by at most 0.5
-    )
+    std[std == 1] = 0  # 1 stands for a constant channel: others have at most 0.5
     pixels = torch.randn((size, *like.shape), generator=generator).mul_(std).add_(mean)
     images = pixels.mul_(255).round_().clamp_(0, 255).to(torch.uint8)
     return LabelledImages(images, drawn_labels(size, like, generator), like.classes)

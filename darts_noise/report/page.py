@@ -397,19 +397,14 @@ def _robustness(found: Robustness, name: str) -> dict[str, Any]:
 
 
 def _candidates(found: Sequence[Candidate]) -> Table:
-    def least(candidate: Candidate) -> str:
-        return "≥ " if candidate.bound else ""
-
     terms = dict.fromkeys(name for candidate in found for name in candidate.terms)
     rows = [
         (
             str(place),
             percent(candidate.validation.accuracy),
-            "not measured"
-            if candidate.noise is None
-            else f"{least(candidate)}{percent(candidate.noise.accuracy)}",
+            _noise_of(candidate),
             *(f"{candidate.terms.get(name, math.nan):.4f}" for name in terms),
-            "" if candidate.objective is None else f"{least(candidate)}{candidate.objective:.4f}",
+            "" if candidate.objective is None else f"{candidate.least}{candidate.objective:.4f}",
             describe_cells(candidate.genotype),
         )
         for place, candidate in enumerate(found, start=1)
@@ -419,6 +414,12 @@ def _candidates(found: Sequence[Candidate]) -> Table:
     if any(candidate.bound for candidate in found):
         title += ". ≥: the training on noise stopped when the cell could no longer win"
     return Table(title, head, rows)
+
+
+def _noise_of(candidate: Candidate) -> str:
+    if candidate.noise is None:
+        return "not measured"
+    return f"{candidate.least}{percent(candidate.noise.accuracy)}"
 
 
 def _comparison(runs: Mapping[str, RunFolder]) -> dict[str, Any]:

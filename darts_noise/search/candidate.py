@@ -53,13 +53,17 @@ class Candidate:
         """The objective, or infinity if it is None."""
         return math.inf if self.objective is None else self.objective
 
+    @property
+    def least(self) -> str:
+        """The sign before the noise accuracy and the objective, if they are lower bounds."""
+        return "≥ " if self.bound else ""
+
     def __str__(self) -> str:
         parts = [] if self.share == 1 else [f"{100 * self.share:.3g}% of the epochs"]
         parts += [f"val {self.validation}"]
         parts += [f"{name} {value:.4f}" for name, value in self.terms.items()]
-        least = "≥ " if self.bound else ""
-        parts += [] if self.noise is None else [f"noise {least}{self.noise}"]
-        parts += [] if self.objective is None else [f"F {least}{self.objective:.4f}"]
+        parts += [] if self.noise is None else [f"noise {self.least}{self.noise}"]
+        parts += [] if self.objective is None else [f"F {self.least}{self.objective:.4f}"]
         return "  ".join(parts)
 
     def to_dict(self) -> dict[str, Any]:

@@ -282,8 +282,9 @@ class StudyConfig:
         good = good and len({f"{weight:g}" for weight in weights}) == len(weights)
         expected = "expected distinct numbers from 0, which differ in their first six digits"
         _require(good, "noise_weights", f"{expected}, got {weights}")
+        valid = [*FRONT, *(f"{OBJECTIVE}{name}" for name in self._objectives)]
         for name in self.front or ():
-            if name not in (valid := [*FRONT, *(f"{OBJECTIVE}{o}" for o in self._objectives)]):
+            if name not in valid:
                 raise SettingError("front", unknown("figure", name, valid))
         _require(not self.front or len({*self.front}) == 2, "front", "expected two figures")
         own = self.parameters is not None or self.train.model.parameters is None

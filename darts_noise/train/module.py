@@ -47,6 +47,7 @@ from darts_noise.errors import SettingError, within
 from darts_noise.finite import FiniteCheck, Term, make_guardable
 from darts_noise.loading import PlainModule
 from darts_noise.metrics import SplitMetrics, log_validation
+from darts_noise.nets.body import dtype_of
 from darts_noise.nets.network import Network, WithAuxiliary, auxiliary_fits, create_model
 from darts_noise.reading import laid_out, recompute_statistics, whole_set
 from darts_noise.space.genotype import Genotype
@@ -436,9 +437,8 @@ class TrainModule(PlainModule[TrainConfig]):
         self.recomputed_at = self.global_step
         stream = self.images_for_statistics()
         if stream is not None:
-            dtype = next(self.net.parameters()).dtype
             numbers = range(min(stream.batches_per_epoch, FEW_STEPS))
-            images = (self._laid_out(stream.batch(k)[0].to(dtype)) for k in numbers)
+            images = (self._laid_out(stream.batch(k)[0].to(dtype_of(self.net))) for k in numbers)
             recompute_statistics(self.net, images)
 
     def on_validation_epoch_start(self) -> None:

@@ -96,3 +96,12 @@ def test_the_grid_has_each_rate_of_each_optimiser():
     points = [(point.optimiser, point.learning_rate) for point in grid]
     assert points == [("sgd", 0.1), ("adam", 1e-3), ("muon", 0.02), ("muon", 0.05)]
     assert len(grid) == 4
+
+
+def test_a_step_that_is_skipped_does_not_decay_the_weights_either():
+    weight = torch.nn.Parameter(torch.ones(2, 2))
+    rule = Muon([weight], lr=0.1, weight_decay=0.5)
+    weight.grad = torch.ones(2, 2)
+    rule.found_inf = torch.tensor(1.0)
+    rule.step()
+    assert torch.equal(weight.data, torch.ones(2, 2))
