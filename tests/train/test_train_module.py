@@ -255,11 +255,13 @@ def test_it_builds_its_network_for_the_trainers_data(digits):
 @pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
 def test_figures_of_another_precision_are_summed_exactly(digits, precision):
     """In bfloat16, a sum above 256 would not change by 1."""
-    losses = []
+    pl.seed_everything(0, verbose=False)
+    losses, dtypes = [], set()
 
     class Watch(pl.Callback):
         def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
             losses.append(outputs["loss"].item())
+            dtypes.add(module.metrics.splits["train_split"]["loss"].mean_value.dtype)
 
     data = digits(train_samples=1000, batch_size=4, validation_fraction=0.1)
     form = {"channels": 2, "num_cells": 3, "stem": "small", "auxiliary_weight": 0}
@@ -268,6 +270,7 @@ def test_figures_of_another_precision_are_summed_exactly(digits, precision):
     trainer = pl.Trainer(max_epochs=1, precision=precision, accelerator="cpu", **more)
     trainer.fit(module, datamodule=data)
     assert len(losses) == 225
+    assert dtypes == {torch.float32}
     mean = trainer.callback_metrics["train/loss"].item()
     assert mean == pytest.approx(statistics.fmean(losses), rel=2e-3)
 
